@@ -1,0 +1,112 @@
+"""What is known to a run: operators, passes, rules, targets, frontends; UAIR's own and those of plug-ins.
+
+There is no registry filled by imports. `Context.default()` gathers the built-in names and the entry points
+`uair.operators`, `uair.passes`, `uair.targets` and `uair.frontends` of installed packages; a test builds a small one by hand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from uair.errors import UnknownNameError
+from uair.ops.base import Operator
+
+if TYPE_CHECKING:
+    from uair.pipeline import Pass
+
+
+@attrs.frozen
+class Context:
+    """Names and what they stand for; values are objects or "module:attribute" strings that are imported when asked for.
+
+    Attributes:
+        operators: operator classes by name.
+        passes: pass classes by name.
+        targets: targets by name.
+        frontends: loaders by format name.
+    """
+
+    operators: Mapping[str, type[Operator]]
+    passes: Mapping[str, Any] = attrs.field(factory=dict)
+    targets: Mapping[str, Any] = attrs.field(factory=dict)
+    frontends: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @staticmethod
+    @functools.cache
+    def default() -> Context:
+        """UAIR's own names and those of installed plug-ins."""
+        import uair.ops
+
+        operators = {name: getattr(uair.ops, name) for name in uair.ops.OPERATORS}
+        for entry in entry_points(group="uair.operators"):
+            operators[entry.name] = entry.load()
+        from uair.builtin import FRONTENDS, PASSES, TARGETS
+
+        return Context(
+            operators,
+            PASSES | _plugins("uair.passes"),
+            TARGETS | _plugins("uair.targets"),
+            FRONTENDS | _plugins("uair.frontends"),
+        )
+
+    def operator(self, name: str) -> type[Operator]:
+        """The operator class called `name`.
+
+        Raises:
+            UnknownNameError: there is none; the hint lists near matches.
+        """
+        return lookup(self.operators, name, "operator")
+
+    def pass_class(self, name: str) -> type[Pass]:
+        """The pass called `name`.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        found: type[Pass] = resolve(lookup(self.passes, name, "pass"))
+        return found
+
+    def target(self, name: str) -> Any:
+        """The target called `name` (a `uair.targets.Target`).
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        found = resolve(lookup(self.targets, name, "target"))
+        return found() if isinstance(found, type) else found
+
+    def frontend(self, name: str) -> Any:
+        """The loader of the format called `name`.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        return resolve(lookup(self.frontends, name, "frontend"))
+
+
+def _plugins(group: str) -> dict[str, Any]:
+    return {entry.name: entry.value for entry in entry_points(group=group)}
+
+
+def lookup(known: Mapping[str, Any], name: str, kind: str) -> Any:
+    """`known[name]`, or an error that lists near matches."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+        raise UnknownNameError(f"there is no {kind} called {name!r}", hint=hint)
+    return known[name]
+
+
+def resolve(reference: Any) -> Any:
+    """Import what a "module:attribute" string names; anything else is returned as it is."""
+    if not isinstance(reference, str):
+        return reference
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)

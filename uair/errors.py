@@ -1,0 +1,109 @@
+"""The errors of UAIR.
+
+Every error that a user can cause is a `UairError`. It carries a stable code, the place in the user's own model, the
+reason, a window of the printed IR where that helps, and the next step. Codes are grouped: 01 reading models, 02 the
+text form, 03 types and structure of the IR, 04 passes and rewriting, 05 targets and legality, 06 artifacts, 07 calibration
+and quantization, 08 vendor tools, 09 the command line. docs/errors.md is generated from the classes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class UairError(Exception):
+    """Base of all errors of UAIR.
+
+    Args:
+        message: the reason, one sentence, naming the object in the user's own words.
+        hint: the next step the user can take.
+        place: where in the user's model or file the fault lies.
+        window: lines of printed IR around the fault.
+    """
+
+    code: ClassVar[str] = "UAIR-E0001"
+    title: ClassVar[str] = "Unclassified error"
+
+    def __init__(self, message: str, *, hint: str = "", place: str = "", window: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.place = place
+        self.window = window
+        self.pass_name = ""
+
+    def __str__(self) -> str:
+        head = f"{self.code} {self.message}"
+        if self.pass_name:
+            head += f"  [pass: {self.pass_name}]"
+        lines = [head]
+        if self.place:
+            lines.append(f"   at {self.place}")
+        if self.window:
+            lines.append(self.window)
+        if self.hint:
+            lines.append(f"   hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class InternalError(UairError):
+    """UAIR itself is wrong: an invariant that no input may break was broken. Please report it with the model."""
+
+    code = "UAIR-E0002"
+    title = "Internal error"
+
+
+class UnknownNameError(UairError):
+    """A name given by the user (a pass, rule, target, operator, graph) is not known; the hint lists near matches."""
+
+    code = "UAIR-E0003"
+    title = "Unknown name"
+
+
+class TypeInferenceError(UairError):
+    """An operator cannot be applied to operands of these types; the message says which requirement failed."""
+
+    code = "UAIR-E0301"
+    title = "Operand types do not fit the operator"
+
+
+class AttributeTypeError(UairError):
+    """An operator's attribute has a value of the wrong type or outside its range."""
+
+    code = "UAIR-E0302"
+    title = "Wrong attribute"
+
+
+class ArityError(UairError):
+    """A node has too few, too many or missing operands for its operator."""
+
+    code = "UAIR-E0303"
+    title = "Wrong number of operands"
+
+
+class VerificationError(UairError):
+    """The graph breaks a structural rule: operand defined later, foreign tensor, wrong use list, wrong result type."""
+
+    code = "UAIR-E0310"
+    title = "Invalid IR"
+
+
+class TypeMismatch(VerificationError):
+    """A tensor's recorded type is not what its operator infers from its operands."""
+
+    code = "UAIR-E0311"
+    title = "Recorded type differs from the inferred type"
+
+
+class StillUsed(UairError):
+    """A node was to be removed whose results are still used."""
+
+    code = "UAIR-E0312"
+    title = "Node is still used"
+
+
+class ShapeBindingError(UairError):
+    """The shapes or dimensions given by the user contradict the model's inputs."""
+
+    code = "UAIR-E0320"
+    title = "Shape cannot be bound"

@@ -1,0 +1,174 @@
+"""Dimensions: plain ints, or symbolic expressions over named sizes.
+
+SymPy is imported only when the first symbol appears: a static model never pays for it, and arithmetic on ints stays on
+ints. A symbol stands for a non-negative integer. `None` in a shape returned by an operator's `infer` stands for an extent
+that only the data decides; the node that receives it names it with a fresh symbol.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+
+class Expr(Protocol):
+    """The part of `sympy.Expr` that UAIR uses; stated here so that SymPy need not be imported to name the type."""
+
+    is_Symbol: bool
+    is_Integer: bool
+    name: str
+    free_symbols: set[Any]
+
+    def subs(self, replacements: Any, *, simultaneous: bool = False) -> Expr:
+        """The expression with symbols replaced."""
+        ...
+
+    def __neg__(self) -> Dim: ...
+    def __add__(self, other: Dim, /) -> Dim: ...
+    def __radd__(self, other: Dim, /) -> Dim: ...
+    def __sub__(self, other: Dim, /) -> Dim: ...
+    def __rsub__(self, other: Dim, /) -> Dim: ...
+    def __mul__(self, other: Dim, /) -> Dim: ...
+    def __rmul__(self, other: Dim, /) -> Dim: ...
+
+
+Dim: TypeAlias = int | Expr
+Shape: TypeAlias = tuple[Dim, ...]
+InferredShape: TypeAlias = tuple[Dim | None, ...]
+
+SYMBOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+
+
+def _sympy() -> Any:
+    return importlib.import_module("sympy")
+
+
+def symbol(name: str) -> Dim:
+    """The size called `name`. Two symbols of the same name are the same size.
+
+    Raises:
+        ValueError: the name is not of the form `[A-Za-z_][A-Za-z0-9_.]*`.
+    """
+    if not SYMBOL_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a dimension")
+    sympy = _sympy()
+
+    symbolic: Expr = sympy.Symbol(name, integer=True, nonnegative=True)
+    return symbolic
+
+
+def is_static(shape: Iterable[Dim | None]) -> bool:
+    """Whether every extent is a number."""
+    return all(isinstance(d, int) for d in shape)
+
+
+def product(shape: Iterable[Dim]) -> Dim:
+    """Number of elements."""
+    result: Dim = 1
+    for d in shape:
+        result = result * d
+    return result
+
+
+def floor_div(a: Dim, b: Dim) -> Dim:
+    """floor(a / b); on ints by `//`."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b
+    sympy = _sympy()
+
+    return normal(sympy.floor(sympy.sympify(a) / b))
+
+
+def ceil_div(a: Dim, b: Dim) -> Dim:
+    """ceil(a / b)."""
+    if isinstance(a, int) and isinstance(b, int):
+        return -(-a // b)
+    sympy = _sympy()
+
+    return normal(sympy.ceiling(sympy.sympify(a) / b))
+
+
+def minimum(a: Dim, b: Dim) -> Dim:
+    """The smaller of two extents."""
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)
+    sympy = _sympy()
+
+    return normal(sympy.Min(a, b))
+
+
+def maximum(a: Dim, b: Dim) -> Dim:
+    """The greater of two extents."""
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    sympy = _sympy()
+
+    return normal(sympy.Max(a, b))
+
+
+def normal(d: Any) -> Dim:
+    """Canonical form: int when the value is known, expanded expression otherwise."""
+    if isinstance(d, int):
+        return d
+    sympy = _sympy()
+
+    expanded = sympy.expand(d)
+    if expanded.is_Integer:
+        return int(expanded)
+    symbolic: Expr = expanded
+    return symbolic
+
+
+def substitute(d: Dim, values: Mapping[str, Dim]) -> Dim:
+    """`d` with the named sizes replaced."""
+    if isinstance(d, int):
+        return d
+    replaced = {s: values[s.name] for s in d.free_symbols if s.name in values}
+    return normal(d.subs(replaced, simultaneous=True)) if replaced else d
+
+
+def substitute_shape(shape: Sequence[Dim], values: Mapping[str, Dim]) -> Shape:
+    """A shape with the named sizes replaced."""
+    return tuple(substitute(d, values) for d in shape)
+
+
+def symbols_of(shape: Iterable[Dim]) -> list[str]:
+    """Names of the sizes that occur, in order of first occurrence."""
+    names: dict[str, None] = {}
+    for d in shape:
+        if not isinstance(d, int):
+            names.update(dict.fromkeys(sorted(s.name for s in d.free_symbols)))
+    return list(names)
+
+
+def plain_symbol(d: Dim) -> str | None:
+    """The symbol's name when `d` is nothing but one symbol."""
+    if isinstance(d, int) or not d.is_Symbol:
+        return None
+    return d.name
+
+
+def elements(shape: Iterable[Dim]) -> int:
+    """Number of elements of a static shape.
+
+    Raises:
+        TypeError: the shape has a symbolic extent.
+    """
+    return math.prod(static(shape))
+
+
+def static(shape: Iterable[Dim | None]) -> tuple[int, ...]:
+    """A shape of numbers, for those who need one.
+
+    Raises:
+        TypeError: an extent is symbolic or unknown.
+    """
+    result: list[int] = []
+    for d in shape:
+        if not isinstance(d, int):
+            raise TypeError(f"extent {d} is not a number: the shape is not static")
+        result.append(d)
+    return tuple(result)

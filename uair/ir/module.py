@@ -1,0 +1,112 @@
+"""Modules: graphs with their origin and the history of what was done to them."""
+
+from __future__ import annotations
+
+import attrs
+
+from uair.errors import UnknownNameError
+from uair.ir.graph import Graph, Node, Tensor
+
+
+@attrs.frozen
+class Origin:
+    """Where a module came from.
+
+    Attributes:
+        format: "onnx", "pytorch", "tensorflow", "tflite" or "uair".
+        file: name of the source file without its folder.
+        sha256: hash of the source file in hex.
+        producer: the tool that wrote the source, with its version.
+        versions: versions that the meaning depends on: operator sets by domain, the framework's version.
+    """
+
+    format: str = ""
+    file: str = ""
+    sha256: str = ""
+    producer: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+
+
+@attrs.frozen
+class AppliedPass:
+    """One step of the optimization strategy: a pass as written in a pipeline, e.g. `quantize-int8{per-channel=false}`."""
+
+    spec: str
+    changed: bool
+
+
+@attrs.define(eq=False, repr=False)
+class Module:
+    """Named graphs and metadata. The graph called `main` is the model.
+
+    Attributes:
+        name: the model's name.
+        graphs: by name.
+        origin: source file and producer.
+        applied: the passes run so far, in order.
+        metadata: free key/value pairs from the source (author, licence, labels).
+    """
+
+    name: str = "module"
+    graphs: dict[str, Graph] = attrs.Factory(dict[str, Graph])
+    origin: Origin = Origin()
+    applied: list[AppliedPass] = attrs.Factory(list[AppliedPass])
+    metadata: dict[str, str] = attrs.Factory(dict[str, str])
+
+    @property
+    def main(self) -> Graph:
+        """The model's graph.
+
+        Raises:
+            UnknownNameError: the module has no graph called main.
+        """
+        if "main" not in self.graphs:
+            raise UnknownNameError(f"module {self.name!r} has no graph called 'main'")
+        return self.graphs["main"]
+
+    def clone(self) -> Module:
+        """A module of its own nodes and tensors over the same operators, types and constant data."""
+        return attrs.evolve(
+            self,
+            graphs={name: clone_graph(graph) for name, graph in self.graphs.items()},
+            applied=list(self.applied),
+            metadata=dict(self.metadata),
+        )
+
+    def __repr__(self) -> str:
+        return f"<module @{self.name}: {', '.join(repr(g) for g in self.graphs.values())}>"
+
+
+def clone_graph(graph: Graph) -> Graph:
+    """A copy of a graph; constants are new tensors over the same data."""
+    result = Graph(graph.name)
+    copies: dict[Tensor, Tensor] = {}
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        copies[tensor] = result.add_input(name, tensor.type)
+        copies[tensor].name = tensor.name
+
+    def copy(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        if tensor not in copies:
+            if not tensor.is_constant:
+                return tensor  # captured from an enclosing graph
+            copies[tensor] = Tensor(tensor.type, tensor.name, tensor.data)
+        return copies[tensor]
+
+    for node in graph:
+        new = Node(
+            node.op,
+            [copy(t) for t in node.inputs],
+            name=node.name,
+            loc=node.loc,
+            output_types=[t.type for t in node.outputs],
+            output_names=[t.name for t in node.outputs],
+        )
+        result.append(new)
+        copies.update(zip(node.outputs, new.outputs, strict=True))
+    for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
+        returned = copy(tensor)
+        assert returned is not None
+        result.add_output(name, returned)
+    return result

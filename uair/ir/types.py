@@ -1,0 +1,75 @@
+"""The tensor descriptor."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import attrs
+
+from uair.ir.dims import InferredShape, Shape, elements, is_static
+from uair.ir.dtype import DType
+from uair.ir.layout import Layout
+
+
+@attrs.frozen
+class TensorType:
+    """Element type, logical shape and layout of a tensor; compared by value.
+
+    `shape` is None when not even the rank is known.
+    """
+
+    dtype: DType
+    shape: Shape | None
+    layout: Layout = Layout.ANY
+
+    @property
+    def dims(self) -> Shape:
+        """The shape of a tensor of known rank.
+
+        Raises:
+            ValueError: the rank is unknown.
+        """
+        if self.shape is None:
+            raise ValueError("the tensor's rank is not known")
+        return self.shape
+
+    @property
+    def rank(self) -> int:
+        """Number of axes (known rank only)."""
+        return len(self.dims)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every extent is a number."""
+        return self.shape is not None and is_static(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements of a static shape."""
+        return elements(self.dims)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a dense static tensor; types under 8 bits are packed."""
+        return (self.size * self.dtype.bits + 7) // 8
+
+    def with_dtype(self, dtype: DType) -> TensorType:
+        """The same shape with another element type."""
+        return attrs.evolve(self, dtype=dtype)
+
+    def with_shape(self, shape: InferredShape | None) -> TensorType:
+        """The same element type with another shape, layout unassigned."""
+        return inferred(self.dtype, shape)
+
+    def __str__(self) -> str:
+        shape = "*" if self.shape is None else ",".join(str(d).replace(" ", "") for d in self.shape)
+        layout = "" if self.layout == Layout.ANY else f", {self.layout}"
+        return f"{self.dtype}[{shape}{layout}]"
+
+
+def inferred(dtype: DType, shape: InferredShape | None) -> TensorType:
+    """A result type as `Operator.infer` gives it: extents that only the data decides may be None.
+
+    The node that takes the type in names those extents, so that no tensor in a graph has one.
+    """
+    return TensorType(dtype, cast("Shape | None", shape))

@@ -1,0 +1,553 @@
+"""What an operator is.
+
+One class says everything about an operator: typed attributes, the meaning (docstring and NumPy `evaluate`), result types
+(`infer`), simpler operators that it stands for (`decompose`), and the samples that its tests are generated from.
+
+    @operator(inputs="x w bias?", family="convolution")
+    class Conv2D(Operator):
+        strides: Ints = (1, 1)
+        def infer(self, x, w, bias=None): ...
+        def evaluate(self, x, w, bias=None): ...
+
+An instance is a value: `Conv2D(strides=(2, 2))` equals another one with the same attributes. Applied to tensors it makes a
+node, `y = Conv2D(strides=(2, 2))(x, w)`; applied to pattern variables it makes a pattern (uair.rewrite).
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
+
+import attrs
+import numpy as np
+from typing_extensions import dataclass_transform
+
+from uair.errors import ArityError, AttributeTypeError, TypeInferenceError, UairError
+from uair.ir.dims import Dim, InferredShape, Shape, substitute_shape, symbols_of
+from uair.ir.dtype import Array, DType
+from uair.ir.layout import Layout
+from uair.ir.graph import Node, Tensor
+from uair.ir.types import TensorType
+
+Ints: TypeAlias = tuple[int, ...]
+Floats: TypeAlias = tuple[float, ...]
+Strs: TypeAlias = tuple[str, ...]
+Results: TypeAlias = "TensorType | tuple[TensorType, ...]"
+Values: TypeAlias = "Array | tuple[Array, ...]"
+
+
+class InferenceFailure(UairError):
+    """Raised by `infer` through `require`; the caller adds the operator and the operand types."""
+
+    code = "UAIR-E0301"
+
+
+@attrs.frozen
+class Param:
+    """One operand of an operator: `name`, `name?` (may be omitted) or `name*` (any number, last)."""
+
+    name: str
+    optional: bool = False
+    variadic: bool = False
+
+    @staticmethod
+    def parse(text: str) -> Param:
+        """From the notation of `@operator(inputs=...)`."""
+        return Param(text.rstrip("?*"), optional=text.endswith("?"), variadic=text.endswith("*"))
+
+
+@runtime_checkable
+class Operand(Protocol):
+    """What is not a tensor but takes part in applications: pattern variables and patterns."""
+
+    def apply_operator(self, op: Operator, operands: Sequence[Any]) -> Any:
+        """The result of applying `op` to `operands`, of which this is one."""
+
+    def named(self, name: str) -> Operand:
+        """The same, known by `name` to the rule."""
+        ...
+
+
+class Operator:
+    """Base of all operators. Subclasses are made with `@operator`.
+
+    Class attributes:
+        params: the operands.
+        results: names of the results; a result count that depends on the attributes overrides `result_count`.
+        family: the file and documentation section.
+        commutative: whether the first two operands may be exchanged.
+        elementwise: whether each result element depends only on the operand elements at the same (broadcast) place.
+        shape_arithmetic: whether `evaluate` also works on object arrays that hold symbolic sizes.
+        deterministic: whether equal operands give equal results (random operators say no: they are not folded or merged).
+    """
+
+    params: ClassVar[tuple[Param, ...]] = ()
+    results: ClassVar[tuple[str, ...]] = ("y",)
+    family: ClassVar[str] = ""
+    commutative: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
+    shape_arithmetic: ClassVar[bool] = False
+    deterministic: ClassVar[bool] = True
+    is_terminator: ClassVar[bool] = False
+
+    # ------------------------------------------------------------- to override
+    def infer(self, *operands: Any) -> Results:
+        """Result types from operand types (None for an omitted operand). Use `require` for the conditions.
+
+        Extents that only the data decides are None.
+        """
+        raise NotImplementedError
+
+    def evaluate(self, *operands: Any) -> Values:
+        """Results from NumPy operands (None for an omitted one), of exactly the inferred types."""
+        raise NotImplementedError
+
+    def decompose(self, *operands: Any) -> Tensor | tuple[Tensor, ...] | None:
+        """The same meaning in simpler operators applied to the operand tensors; None when there is none."""
+        return None
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        """Good and bad applications that the generated tests run. Every operator has some."""
+        return ()
+
+    def result_count(self) -> int:
+        """Number of results."""
+        return len(self.results)
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        """Floating-point operations of one evaluation, a multiply-add counted as two (static shapes)."""
+        return sum(t.size for t in results)
+
+    # ------------------------------------------------------------- application
+    @overload
+    def __call__(self, first: Operand, /, *rest: Operand) -> Operand: ...
+    @overload
+    def __call__(self, *operands: Tensor | None) -> Tensor: ...
+    def __call__(self, *operands: Any) -> Any:
+        """Apply to tensors, giving the result of a new node; or to pattern variables, giving a pattern.
+
+        Raises:
+            ValueError: applied to tensors, the operator has several results (use `node`).
+        """
+        for operand in operands:
+            if not isinstance(operand, Tensor) and isinstance(operand, Operand):
+                return operand.apply_operator(self, operands)
+        return Node(self, operands).output
+
+    def node(self, *operands: Tensor | None, name: str = "") -> Node:
+        """A new node that applies the operator to tensors."""
+        return Node(self, operands, name=name)
+
+    # -------------------------------------------------------------- description
+    @property
+    def op_type(self) -> str:
+        """Name of the operator."""
+        return type(self).__name__
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes by name."""
+        return {name: getattr(self, name) for name in attribute_names(type(self))}
+
+    @classmethod
+    def operand_index(cls, name: str) -> int:
+        """Position of the operand called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for i, param in enumerate(cls.params):
+            if param.name == name:
+                return i
+        raise KeyError(f"{cls.__name__} has no operand {name!r}")
+
+    def normalize_operands(self, operands: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+        """The operands with trailing omitted ones dropped.
+
+        Raises:
+            ArityError: too many operands, or a required one is missing.
+        """
+        given = tuple(operands)
+        while given and given[-1] is None:
+            given = given[:-1]
+        variadic = bool(self.params) and self.params[-1].variadic
+        if len(given) > len(self.params) and not variadic:
+            raise ArityError(f"{self.op_type} takes at most {len(self.params)} operands, got {len(given)}")
+        for i, param in enumerate(self.params):
+            if not param.optional and not param.variadic and (i >= len(given) or given[i] is None):
+                raise ArityError(f"{self.op_type} needs operand {param.name!r}", hint=f"signature: {self.signature()}")
+        if variadic and any(t is None for t in given[len(self.params) - 1 :]):
+            raise ArityError(f"{self.op_type}: operands of {self.params[-1].name!r} cannot be omitted one by one")
+        return given
+
+    def infer_types(self, operands: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        """Result types, always as a tuple; operand layouts are ignored and results have none assigned.
+
+        Raises:
+            TypeInferenceError: the operands do not fit; names the operator, its attributes and the operand types.
+        """
+        try:
+            inferred = self.infer(*operands)
+        except InferenceFailure as failure:
+            given = ", ".join("-" if t is None else str(t) for t in operands)
+            raise TypeInferenceError(
+                f"{self.op_type}: {failure.message}", place=f"{self!r} applied to ({given})", hint=failure.hint
+            ) from None
+        return inferred if isinstance(inferred, tuple) else (inferred,)
+
+    def evaluate_all(self, operands: Sequence[Array | None]) -> tuple[Array, ...]:
+        """Results of `evaluate`, always as a tuple of arrays."""
+        values = self.evaluate(*operands)
+        return tuple(np.asarray(v) for v in values) if isinstance(values, tuple) else (np.asarray(values),)
+
+    @classmethod
+    def signature(cls) -> str:
+        """Operands and results, e.g. "Conv2D(x, w, bias?) -> y"."""
+        operands = ", ".join(p.name + ("?" if p.optional else "") + ("*" if p.variadic else "") for p in cls.params)
+        return f"{cls.__name__}({operands}) -> {', '.join(cls.results)}"
+
+    # ---------------------------------------------------------- symbolic extents
+    def symbols(self) -> list[str]:
+        """Symbolic sizes that occur in the attributes."""
+        return [s for name in shape_attributes(type(self)) for s in symbols_of(getattr(self, name) or ())]
+
+    def substitute(self, values: Mapping[str, Dim]) -> Operator:
+        """The operator with symbolic sizes in its attributes replaced."""
+        if not self.symbols():
+            return self
+        changes = {
+            name: substitute_shape(getattr(self, name), values)
+            for name in shape_attributes(type(self))
+            if getattr(self, name) is not None
+        }
+        return cast(Operator, attrs.evolve(cast(Any, self), **changes))
+
+
+class Return(Operator):
+    """Terminator of every graph: its operands are the graph's outputs. It is never written or evaluated."""
+
+    params = (Param("outputs", variadic=True),)
+    results = ()
+    is_terminator = True
+
+    def infer(self, *operands: Any) -> Results:
+        """No results."""
+        return ()
+
+
+OperatorT = TypeVar("OperatorT", bound=Operator)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def operator(
+    *, inputs: str, outputs: str = "y", family: str
+) -> Callable[[type[OperatorT]], type[OperatorT]]:
+    """Class decorator that makes an operator.
+
+    Args:
+        inputs: operands, separated by blanks; `?` marks one that may be omitted, `*` a variadic last one.
+        outputs: names of the results.
+        family: the documentation section.
+    """
+
+    def decorate(cls: type[OperatorT]) -> type[OperatorT]:
+        cls.params = tuple(Param.parse(p) for p in inputs.split())
+        cls.results = tuple(outputs.split())
+        cls.family = family
+        for name, annotation in vars(cls).get("__annotations__", {}).items():
+            if "ClassVar" not in str(annotation) and name not in vars(cls):
+                raise TypeError(f"attribute {name!r} of operator {cls.__name__} needs a default: operators are compared "
+                                "and matched with defaults")
+        return attrs.frozen(kw_only=True, field_transformer=_checked_fields, repr=False)(_with_repr(cls))
+
+    return decorate
+
+
+def _with_repr(cls: type[OperatorT]) -> type[OperatorT]:
+    def text(self: Operator) -> str:
+        shown = ", ".join(f"{k}={v!r}" for k, v in self.attributes.items())
+        return f"{type(self).__name__}({shown})"
+
+    setattr(cls, "__repr__", text)  # noqa: B010  attrs would write a longer one
+    return cls
+
+
+def attribute_names(cls: type[Operator]) -> tuple[str, ...]:
+    """Names of the operator's attributes in order of declaration."""
+    found = cls.__dict__.get("_attribute_names")
+    if found is None:
+        found = tuple(a.name for a in attrs.fields(cast(Any, cls))) if attrs.has(cls) else ()
+        cls._attribute_names = found  # type: ignore[attr-defined]
+    return cast("tuple[str, ...]", found)
+
+
+def shape_attributes(cls: type[Operator]) -> tuple[str, ...]:
+    """Names of the attributes that are shapes and may hold symbolic sizes."""
+    found = cls.__dict__.get("_shape_attributes")
+    if found is None:
+        fields = attrs.fields(cast(Any, cls)) if attrs.has(cls) else ()
+        found = tuple(a.name for a in fields if a.metadata.get("shape"))
+        cls._shape_attributes = found  # type: ignore[attr-defined]
+    return cast("tuple[str, ...]", found)
+
+
+def attribute_kinds(cls: type[Operator]) -> Mapping[str, AttributeKind]:
+    """What each attribute may hold, by name; the parser and the documentation read it."""
+    return {a.name: a.metadata["kind"] for a in attrs.fields(cast(Any, cls))} if attrs.has(cls) else {}
+
+
+# ------------------------------------------------------------------- attributes
+@attrs.frozen
+class AttributeKind:
+    """What an attribute may hold.
+
+    Attributes:
+        base: "int", "float", "bool", "str", "ints", "floats", "strs", "shape", "dtype", "layout", "choice" or "graph".
+        optional: whether None is allowed.
+        choices: the allowed strings of a "choice".
+    """
+
+    base: str
+    optional: bool = False
+    choices: tuple[str, ...] = ()
+
+    def convert(self, value: Any) -> Any:
+        """The value in its canonical Python type.
+
+        Raises:
+            TypeError, ValueError: it is none of this kind.
+        """
+        if value is None:
+            if self.optional:
+                return None
+            raise TypeError("None is not allowed")
+        return _CONVERTERS[self.base](value, self)
+
+    def __str__(self) -> str:
+        text = " | ".join(repr(c) for c in self.choices) if self.base == "choice" else self.base
+        return text + (" | none" if self.optional else "")
+
+
+def _integer(value: Any, _: AttributeKind | None = None) -> int:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"expected an integer, got {value!r}")
+    return int(value)
+
+
+def _real(value: Any, _: AttributeKind | None = None) -> float:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"expected a number, got {value!r}")
+    return float(value)
+
+
+def _boolean(value: Any, _: AttributeKind | None = None) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"expected true or false, got {value!r}")
+    return bool(value)
+
+
+def _string(value: Any, _: AttributeKind | None = None) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string, got {value!r}")
+    return value
+
+
+def _sequence(value: Any) -> Iterable[Any]:
+    if isinstance(value, str) or not isinstance(value, (Iterable, np.ndarray)):
+        raise TypeError(f"expected a sequence, got {value!r}")
+    return value
+
+
+def _extent(value: Any) -> Dim:
+    if type(value) is int:
+        return value
+    if hasattr(value, "free_symbols"):
+        return cast(Dim, value)
+    return _integer(value)
+
+
+def _instance(cls: type[Any]) -> Callable[[Any, AttributeKind], Any]:
+    def check(value: Any, _: AttributeKind) -> Any:
+        if not isinstance(value, cls):
+            raise TypeError(f"expected a {cls.__name__}, got {value!r}")
+        return value
+
+    return check
+
+
+def _choice(value: Any, kind: AttributeKind) -> str:
+    if value not in kind.choices:
+        raise ValueError(f"expected one of {', '.join(kind.choices)}, got {value!r}")
+    return cast(str, value)
+
+
+def _graph(value: Any, _: AttributeKind) -> Any:
+    from uair.ir.graph import Graph
+
+    return _instance(Graph)(value, _)
+
+
+_CONVERTERS: dict[str, Callable[[Any, AttributeKind], Any]] = {
+    "int": _integer,
+    "float": _real,
+    "bool": _boolean,
+    "str": _string,
+    "ints": lambda v, _: tuple(_integer(x) for x in _sequence(v)),
+    "floats": lambda v, _: tuple(_real(x) for x in _sequence(v)),
+    "strs": lambda v, _: tuple(_string(x) for x in _sequence(v)),
+    "shape": lambda v, _: tuple(_extent(x) for x in _sequence(v)),
+    "dtype": _instance(DType),
+    "layout": _instance(Layout),
+    "choice": _choice,
+    "graph": _graph,
+}
+
+_BASES: dict[Any, str] = {
+    int: "int",
+    float: "float",
+    bool: "bool",
+    str: "str",
+    DType: "dtype",
+    Layout: "layout",
+    tuple[int, ...]: "ints",
+    tuple[float, ...]: "floats",
+    tuple[str, ...]: "strs",
+    Shape: "shape",
+}
+
+
+def _kind_of(annotation: Any) -> AttributeKind:
+    """The kind of an attribute from its annotation."""
+    origin = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        (inner,) = (a for a in arguments if a is not type(None))
+        return attrs.evolve(_kind_of(inner), optional=True)
+    if origin is typing.Literal:
+        return AttributeKind("choice", choices=tuple(arguments))
+    if annotation in _BASES:
+        return AttributeKind(_BASES[annotation])
+    if getattr(annotation, "__name__", "") == "Graph":
+        return AttributeKind("graph")
+    raise TypeError(f"operators cannot have attributes of type {annotation!r}")
+
+
+def _checked_fields(cls: type[Any], fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Give every attribute a converter that checks it, from its annotation."""
+    hints = typing.get_type_hints(cls)
+
+    def checked(field: attrs.Attribute[Any]) -> attrs.Attribute[Any]:
+        kind = _kind_of(hints[field.name])
+
+        def convert(value: Any) -> Any:
+            try:
+                return kind.convert(value)
+            except (TypeError, ValueError) as error:
+                raise AttributeTypeError(f"{cls.__name__}.{field.name}: {error}", hint=f"expected {kind}") from None
+
+        return field.evolve(converter=convert, metadata={"kind": kind, "shape": kind.base == "shape"})
+
+    return [checked(field) for field in fields]
+
+
+# ---------------------------------------------------------------------- samples
+@attrs.frozen(eq=False)
+class Sample:
+    """One application for the generated tests.
+
+    Attributes:
+        op: the operator.
+        operands: a type in text form ("f32[1,3,8,8]": the test draws values), an array (taken as it is), or None.
+        because: for a bad sample, words that the error message must contain; empty for a good one.
+    """
+
+    op: Operator
+    operands: tuple[str | Array | None, ...]
+    because: str = ""
+
+    def __str__(self) -> str:
+        shown = ",".join(o if isinstance(o, str) else "-" if o is None else f"{o.dtype}{list(o.shape)}" for o in self.operands)
+        return f"{self.op!r}({shown})" + (f" fails: {self.because}" if self.because else "")
+
+
+def case(op: Operator, *operands: str | Array | None) -> Sample:
+    """A good sample."""
+    return Sample(op, operands)
+
+
+def bad(op: Operator, *operands: str | Array | None, because: str) -> Sample:
+    """An application that `infer` refuses with a message that contains `because`."""
+    return Sample(op, operands, because)
+
+
+# -------------------------------------------------------------- help for infer
+def require(condition: Any, message: str, hint: str = "") -> None:
+    """Refuse the operands unless `condition` holds.
+
+    Raises:
+        InferenceFailure: with `message`.
+    """
+    if not condition:
+        raise InferenceFailure(message, hint=hint)
+
+
+def ranked(t: TensorType, name: str = "x", ranks: int | tuple[int, ...] | None = None) -> InferredShape:
+    """The shape of an operand, whose rank must be known and, when given, one of `ranks`."""
+    if t.shape is None:
+        raise InferenceFailure(f"the rank of {name} must be known")
+    if ranks is not None:
+        allowed = (ranks,) if isinstance(ranks, int) else ranks
+        require(
+            len(t.shape) in allowed, f"{name} must have rank {' or '.join(map(str, allowed))}, has shape {list(t.shape)}"
+        )
+    return t.shape
+
+
+def same_dtype(**operands: TensorType | None) -> DType:
+    """The element type that all given operands share."""
+    given = {name: t.dtype for name, t in operands.items() if t is not None}
+    first_name, first = next(iter(given.items()))
+    for name, dtype in given.items():
+        require(dtype is first, f"{name} is {dtype}, {first_name} is {first}: element types must agree",
+                hint="insert a Cast")
+    return first
+
+
+def normalize_axis(axis: int, rank: int) -> int:
+    """A non-negative axis."""
+    require(-rank <= axis < max(rank, 1), f"axis {axis} is out of range for rank {rank}")
+    return axis + rank if axis < 0 else axis
+
+
+def broadcast_shapes(*shapes: InferredShape) -> InferredShape:
+    """NumPy broadcasting, also over symbolic extents (a symbol against 1 is the symbol).
+
+    Two different symbolic extents are refused unless one is 1: equal sizes must have equal names.
+    """
+    rank = max((len(s) for s in shapes), default=0)
+    result: list[Dim | None] = []
+    for axis in range(rank):
+        extents = [s[axis - rank + len(s)] for s in shapes if axis - rank + len(s) >= 0]
+        result.append(_broadcast_extent([d for d in extents if d != 1], shapes))
+    return tuple(result)
+
+
+def _broadcast_extent(extents: list[Dim | None], shapes: Sequence[InferredShape]) -> Dim | None:
+    numbers = {d for d in extents if isinstance(d, int)}
+    require(len(numbers) <= 1, f"shapes {' and '.join(str(list(s)) for s in shapes)} do not broadcast")
+    if numbers:
+        return numbers.pop()  # a symbolic extent beside a number is that number or 1: the result has the number
+    named = list(dict.fromkeys(d for d in extents if d is not None))
+    if not extents:
+        return 1
+    return named[0] if len(named) == 1 and None not in extents else None
+
+
+def unify_extents(a: Dim | None, b: Dim | None) -> bool:
+    """Whether two extents can be the same number (symbols and unknowns can be anything)."""
+    return not (isinstance(a, int) and isinstance(b, int)) or a == b
+
+

@@ -1,0 +1,307 @@
+"""Passes, the manager that runs them, and the instruments that watch.
+
+A pass is a frozen attrs class; its fields are its command-line options:
+
+    @attrs.frozen
+    class DropDropout(Pass):
+        '''Remove dropout.'''
+        keep: tuple[str, ...] = ()
+        def run(self, module, context): ...
+
+is `drop-dropout` on the command line, `-p "drop-dropout{keep=[head]}"` with an option.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import attrs
+
+from uair.errors import UairError, VerificationError
+from uair.ir.graph import Node, Tensor
+from uair.ir.module import AppliedPass, Module
+from uair.ir.verify import verify
+from uair.rewrite.driver import Fuel, Statistics, apply_rules
+from uair.rewrite.driver import RuleSet as RuleSet
+from uair.rewrite.rule import Rule, kebab
+
+
+@attrs.frozen
+class Spec:
+    """What holds for a module at some stage, as data: checked by the manager, stated by passes and targets.
+
+    Attributes:
+        name: for messages, e.g. "after-layout".
+        forbids_tensor: answers with a reason why a tensor must not be there, or an empty string.
+        forbids_node: the same for a node.
+    """
+
+    name: str
+    forbids_tensor: Callable[[Tensor], str] | None = None
+    forbids_node: Callable[[Node], str] | None = None
+
+    def check(self, module: Module) -> None:
+        """Raise unless the spec holds.
+
+        Raises:
+            SpecViolation: naming the first tensor or node that breaks it.
+        """
+        for graph in module.graphs.values():
+            if self.forbids_tensor is not None:
+                for tensor in graph.tensors():
+                    reason = self.forbids_tensor(tensor)
+                    if reason:
+                        place = str(tensor.producer.loc) if tensor.producer else ""
+                        raise SpecViolation(f"{self.name} does not hold: {tensor!r}: {reason}", place=place)
+            if self.forbids_node is not None:
+                for node in graph:
+                    reason = self.forbids_node(node)
+                    if reason:
+                        raise SpecViolation(f"{self.name} does not hold: {node!r}: {reason}", place=str(node.loc))
+
+
+class SpecViolation(VerificationError):
+    """A module does not have the form that a pass or target requires or promises."""
+
+    code = "UAIR-E0313"
+    title = "Module is not in the required form"
+
+
+@attrs.define(eq=False)
+class PassContext:
+    """What a pass may use and report to, shared by the passes of one run.
+
+    Attributes:
+        fuel: budget of rule applications.
+        statistics: applications by rule.
+        reports: results of passes for people and files, by name (plain data that can be written as JSON).
+    """
+
+    fuel: Fuel = attrs.Factory(Fuel)
+    statistics: Statistics = attrs.Factory(Statistics)
+    reports: dict[str, Any] = attrs.Factory(dict[str, Any])
+
+    def apply_rules(self, module: Module, rules: RuleSet | Sequence[Rule]) -> bool:
+        """Apply rules to every graph of a module, with this run's fuel and statistics."""
+        ruleset = rules if isinstance(rules, RuleSet) else RuleSet(rules)
+        changed = False
+        for graph in module.graphs.values():
+            changed |= apply_rules(graph, ruleset, fuel=self.fuel, statistics=self.statistics)
+        return changed
+
+
+class Pass(abc.ABC):
+    """A transformation of modules. Subclasses are frozen attrs classes.
+
+    Class attributes:
+        name: on the command line; derived from the class name, `QuantizeInt8` is `quantize-int8`.
+        requires: specs that must hold before.
+        ensures: specs that hold afterwards.
+    """
+
+    name: ClassVar[str]
+    requires: ClassVar[tuple[Spec, ...]] = ()
+    ensures: ClassVar[tuple[Spec, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = kebab(cls.__name__)
+
+    @abc.abstractmethod
+    def run(self, module: Module, context: PassContext) -> bool:
+        """Transform `module` in place; whether anything changed."""
+
+    @property
+    def spec(self) -> str:
+        """The pass with its non-default options, as written in a pipeline."""
+        options = []
+        for field in attrs.fields(cast(Any, type(self))) if attrs.has(type(self)) else ():
+            value = getattr(self, field.name)
+            default = field.default
+            if default is not None and hasattr(default, "factory"):
+                default = cast(Any, default).factory()
+            if value != default and field.metadata.get("option", True):
+                options.append(f"{field.name.replace('_', '-')}={option_text(value)}")
+        return self.name + ("{" + " ".join(options) + "}" if options else "")
+
+    @classmethod
+    def description(cls) -> str:
+        """First sentence of the documentation."""
+        return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+
+
+class RulePass(Pass):
+    """A pass that applies rules until none fits."""
+
+    @abc.abstractmethod
+    def rules(self) -> RuleSet:
+        """The rules, in order of priority."""
+
+    def run(self, module: Module, context: PassContext) -> bool:
+        """Apply the rules to every graph."""
+        return context.apply_rules(module, self.rules())
+
+
+def option_text(value: Any) -> str:
+    """An option's value as written in a pipeline."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (tuple, list)):
+        return "[" + ",".join(option_text(v) for v in cast("Sequence[Any]", value)) + "]"
+    if isinstance(value, dict):
+        return "[" + ",".join(f"{k}:{option_text(v)}" for k, v in cast("dict[str, Any]", value).items()) + "]"
+    return str(value)
+
+
+class Instrument:
+    """Watches a run. Override what is of interest; passes themselves never print."""
+
+    def begin(self, module: Module) -> None:
+        """Before the first pass."""
+
+    def before(self, pass_: Pass, module: Module) -> None:
+        """Before each pass."""
+
+    def after(self, pass_: Pass, module: Module, changed: bool) -> None:
+        """After each pass, the module verified."""
+
+    def end(self, module: Module) -> None:
+        """After the last pass."""
+
+    def failed(self, pass_: Pass, error: UairError) -> None:
+        """When a pass, or the verification after it, raised."""
+
+
+@attrs.define(eq=False)
+class Verify(Instrument):
+    """Check the whole module after every pass that changed it; on by default."""
+
+    def begin(self, module: Module) -> None:
+        """Check the input."""
+        verify(module)
+
+    def after(self, pass_: Pass, module: Module, changed: bool) -> None:
+        """Check the result."""
+        if changed:
+            verify(module)
+
+
+@attrs.frozen
+class Timing:
+    """Time and memory of one pass.
+
+    Attributes:
+        name: the pass.
+        seconds: wall time.
+        cpu_seconds: CPU time of the process.
+        peak_bytes: the process's peak memory after the pass.
+        nodes: number of nodes afterwards.
+        changed: whether the pass changed anything.
+    """
+
+    name: str
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    nodes: int
+    changed: bool
+
+
+@attrs.define(eq=False)
+class Measure(Instrument):
+    """Records time, peak memory and node count of each pass in `records`."""
+
+    records: list[Timing] = attrs.Factory(list[Timing])
+    _start: tuple[float, float] = (0.0, 0.0)
+
+    def before(self, pass_: Pass, module: Module) -> None:
+        """Start the clocks."""
+        self._start = time.perf_counter(), time.process_time()
+
+    def after(self, pass_: Pass, module: Module, changed: bool) -> None:
+        """Record the pass."""
+        import resource
+
+        wall, cpu = self._start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        nodes = sum(len(g) for g in module.graphs.values())
+        self.records.append(
+            Timing(pass_.spec, time.perf_counter() - wall, time.process_time() - cpu, peak, nodes, changed)
+        )
+
+
+@attrs.define(eq=False)
+class Dump(Instrument):
+    """Writes the module's text after each pass that changed it: `00-input.uair`, `01-fuse.uair`, ..."""
+
+    directory: Path
+    to_text: Callable[[Module], str]
+    _number: int = 0
+
+    def begin(self, module: Module) -> None:
+        """Write the input."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "00-input.uair").write_text(self.to_text(module))
+
+    def after(self, pass_: Pass, module: Module, changed: bool) -> None:
+        """Write the result."""
+        self._number += 1
+        if changed:
+            (self.directory / f"{self._number:02}-{pass_.name}.uair").write_text(self.to_text(module))
+
+
+@attrs.define(eq=False)
+class PassManager:
+    """Runs passes in order over a module.
+
+    Attributes:
+        passes: the passes.
+        instruments: the watchers; `Verify` is one of them unless the caller leaves it out.
+        context: fuel, statistics and reports.
+    """
+
+    passes: Sequence[Pass]
+    instruments: Sequence[Instrument] = attrs.field(factory=lambda: [Verify()])
+    context: PassContext = attrs.Factory(PassContext)
+
+    def run(self, module: Module) -> Module:
+        """Run every pass on `module`, in place, and return it.
+
+        Raises:
+            UairError: from a pass or an instrument; `pass_name` tells which pass it was.
+        """
+        for instrument in self.instruments:
+            instrument.begin(module)
+        for pass_ in self.passes:
+            self._run_one(pass_, module)
+        for instrument in self.instruments:
+            instrument.end(module)
+        return module
+
+    def _run_one(self, pass_: Pass, module: Module) -> None:
+        try:
+            check_all(pass_.requires, module)
+            for instrument in self.instruments:
+                instrument.before(pass_, module)
+            changed = pass_.run(module, self.context)
+            module.applied.append(AppliedPass(pass_.spec, changed))
+            for instrument in self.instruments:
+                instrument.after(pass_, module, changed)
+            check_all(pass_.ensures, module)
+        except UairError as error:
+            error.pass_name = error.pass_name or pass_.spec
+            for instrument in self.instruments:
+                instrument.failed(pass_, error)
+            raise
+
+
+def check_all(specs: Iterable[Spec], module: Module) -> None:
+    """Check several specs."""
+    for spec in specs:
+        spec.check(module)

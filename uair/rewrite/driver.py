@@ -1,0 +1,207 @@
+"""Applying rules until nothing changes, at a cost that follows the number of changes.
+
+Rules are indexed by root operator. Every node is looked at once; afterwards only what a rewrite touched (the new nodes,
+the users of what changed, the producers that lost a user) is looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
+
+from uair.errors import InternalError, TypeMismatch
+from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.location import Location
+from uair.ops.base import Operator, unify_extents
+from uair.rewrite.matcher import Match, NoMatch
+from uair.rewrite.rule import Rule
+
+
+@attrs.frozen
+class Application:
+    """One application of a rule (or one change by a pass that draws fuel): for bisection and for people."""
+
+    number: int
+    rule: str
+    node: str
+    location: str
+
+
+@attrs.define(eq=False)
+class Fuel:
+    """A budget of rule applications, shared by all passes of a run; bisection spends a part of it.
+
+    Attributes:
+        limit: how many applications are allowed; None for as many as there are.
+        log: the applications done, when `keep_log`.
+    """
+
+    limit: int | None = None
+    keep_log: bool = False
+    used: int = 0
+    log: list[Application] = attrs.Factory(list[Application])
+
+    def draw(self, rule: str, node: Node) -> bool:
+        """Take one unit for applying `rule` at `node`; False when there is none left."""
+        if self.limit is not None and self.used >= self.limit:
+            return False
+        self.used += 1
+        if self.keep_log:
+            self.log.append(Application(self.used, rule, repr(node), str(node.loc)))
+        return True
+
+
+@attrs.define(eq=False)
+class Statistics:
+    """How often each rule was applied."""
+
+    applied: dict[str, int] = attrs.Factory(dict[str, int])
+
+    def count(self, rule: str) -> None:
+        """One more application."""
+        self.applied[rule] = self.applied.get(rule, 0) + 1
+
+
+class RuleSet:
+    """Rules in order of priority, indexed by root operator."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(rules)
+        self._by_op: dict[type[Operator], list[Rule]] = {}
+        for rule in self.rules:
+            for op in rule.root_ops:
+                self._by_op.setdefault(op, []).append(rule)
+
+    def rules_for(self, node: Node) -> Sequence[Rule]:
+        """The rules that can start at this node."""
+        return self._by_op.get(type(node.op), ())
+
+
+class _Worklist:
+    """Nodes to look at, each at most once at a time, last in first out."""
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self._items = dict.fromkeys(nodes)
+
+    def push(self, node: Node) -> None:
+        self._items[node] = None
+
+    def pop(self) -> Node | None:
+        return self._items.popitem()[0] if self._items else None
+
+
+def apply_rules(
+    graph: Graph, rules: RuleSet, *, fuel: Fuel | None = None, statistics: Statistics | None = None
+) -> bool:
+    """Apply rules to a graph until none applies or the fuel is spent. Returns whether anything changed.
+
+    Raises:
+        TypeMismatch: a rewrite returned a tensor of another type than the one it replaces.
+    """
+    work = _Worklist(reversed(graph))
+    fuel = fuel or Fuel()
+    changed = False
+    while (node := work.pop()) is not None:
+        if node.graph is not graph:
+            continue
+        for rule in rules.rules_for(node):
+            found = rule.match(node)
+            if isinstance(found, NoMatch):
+                continue
+            applied = apply_match(graph, rule, found, fuel, work.push)
+            if applied is None:
+                return changed
+            if applied:
+                changed = True
+                if statistics is not None:
+                    statistics.count(rule.name)
+                break
+    return changed
+
+
+def apply_match(
+    graph: Graph, rule: Rule, found: Match, fuel: Fuel, touched: Callable[[Node], None] = lambda node: None
+) -> bool | None:
+    """Apply one rule at one match. True: done; False: the rewrite refused; None: no fuel left."""
+    if fuel.limit is not None and fuel.used >= fuel.limit:
+        return None
+    replacements = rule.replacement(found)
+    if isinstance(replacements, NoMatch):
+        return False
+    root = found.root
+    check_replacements(rule, root, replacements)
+    fuel.draw(rule.name, root)
+    location = Location.fused([node.loc for node in reversed(found.nodes)], by=rule.name)
+    new_nodes = insert_detached(graph, root, replacements, location)
+    users = [user for tensor in root.outputs for user in tensor.users]
+    if len(new_nodes) and not new_nodes[-1].name:
+        new_nodes[-1].name = root.name
+    graph.replace(root, replacements)
+    for node in (*users, *reversed(new_nodes)):
+        if not node.is_return:
+            touched(node)
+    remove_dead(graph, [n for n in found.nodes if n is not root], [t for t in root.inputs if t], touched)
+    return True
+
+
+def check_replacements(rule: Rule, root: Node, replacements: Sequence[Tensor]) -> None:
+    """A rewrite must return one tensor of the same type for every result of the root."""
+    if len(replacements) != len(root.outputs):
+        raise InternalError(f"rule {rule.name} returned {len(replacements)} tensors for the {len(root.outputs)} of {root!r}")
+    for old, new in zip(root.outputs, replacements, strict=True):
+        a, b = old.type, new.type
+        same_shape = a.shape is None or b.shape is None or (
+            len(a.shape) == len(b.shape) and all(unify_extents(p, q) for p, q in zip(a.shape, b.shape, strict=True))
+        )
+        if a.dtype is not b.dtype or not same_shape:
+            raise TypeMismatch(f"rule {rule.name} replaces {old!r} at {root!r} by {new!r} of another type")
+
+
+def insert_detached(graph: Graph, anchor: Node, results: Iterable[Tensor], location: Location) -> list[Node]:
+    """Insert the nodes behind `results` that are in no graph yet in front of `anchor`, operands first.
+
+    Nodes without a location of their own get `location`. Returns the inserted nodes in order.
+    """
+    inserted: list[Node] = []
+    pending: dict[Node, None] = {}
+    stack: list[tuple[Node, bool]] = [
+        (t.producer, False) for t in results if t.producer is not None and t.producer.graph is None
+    ][::-1]
+    while stack:
+        node, ready = stack.pop()
+        if node.graph is not None or (node in pending and not ready):
+            continue
+        if ready:
+            if not node.loc.sources and not node.loc.by:
+                node.loc = location
+            graph.insert_before(anchor, node)
+            inserted.append(node)
+            continue
+        pending[node] = None
+        stack.append((node, True))
+        for tensor in node.inputs:
+            if tensor is not None and tensor.producer is not None and tensor.producer.graph is None:
+                stack.append((tensor.producer, False))
+    return inserted
+
+
+def remove_dead(
+    graph: Graph, nodes: Iterable[Node], orphans: Iterable[Tensor], touched: Callable[[Node], None] = lambda node: None
+) -> None:
+    """Remove those of `nodes` (and what only they kept alive) that nobody uses; `touched` sees producers that lost a user."""
+    stack = [*nodes, *(t.producer for t in orphans if t.producer is not None)]
+    while stack:
+        node = stack.pop()
+        if node.graph is not graph or node.is_return:
+            continue
+        if any(t.use_count for t in node.outputs):
+            touched(node)
+            for tensor in node.outputs:
+                for user in tensor.users:
+                    if not user.is_return:
+                        touched(user)
+            continue
+        operands = [t for t in node.inputs if t is not None]
+        graph.remove(node)
+        stack.extend(t.producer for t in operands if t.producer is not None)

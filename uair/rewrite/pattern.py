@@ -1,0 +1,122 @@
+"""Patterns: what a rule looks for.
+
+A pattern is written with the operators themselves. Pattern variables stand for operands, an operator instance matches
+only nodes with exactly its attributes, `of(Conv2D, ...)` matches the named operators with any attributes:
+
+    of(BatchNorm)(of(Conv2D)(x, w, optional(b)).named("conv"), scale, bias, mean, var)
+
+Interior results (everything between the root and the variables) must have no other user, unless marked `.shared()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import EllipsisType
+from typing import Any, TypeAlias
+
+import attrs
+
+from uair.ops.base import Operator
+
+Term: TypeAlias = "Variable | OpPattern | AnyOf | Optional"
+
+
+class _Applicable:
+    """Operators applied to a pattern make a pattern."""
+
+    def apply_operator(self, op: Operator, operands: Sequence[Any]) -> OpPattern:
+        """A pattern for exactly `op`."""
+        return OpPattern((type(op),), op, tuple(operands))
+
+
+@attrs.frozen(eq=False)
+class Variable(_Applicable):
+    """Matches any tensor; the same variable twice matches the same tensor (or constants of equal value)."""
+
+    name: str
+
+    def named(self, name: str) -> Variable:
+        """The variable under another name."""
+        return Variable(name)
+
+
+@attrs.frozen(eq=False)
+class Optional(_Applicable):
+    """Matches an operand or its absence; the rule receives None when it is omitted."""
+
+    term: Variable
+
+    def named(self, name: str) -> Optional:
+        """The operand under another name."""
+        return Optional(Variable(name))
+
+
+@attrs.frozen(eq=False)
+class OpPattern(_Applicable):
+    """Matches a node.
+
+    Attributes:
+        ops: the operator classes that match.
+        exact: when set, the node's operator must equal it, attributes included.
+        operands: terms for the operands; None when the operands do not matter.
+        name: the rule receives the matched node under this name.
+        is_shared: whether the result may have users outside of the pattern.
+        result: which result of the node is matched.
+    """
+
+    ops: tuple[type[Operator], ...]
+    exact: Operator | None
+    operands: tuple[Term, ...] | None
+    name: str = ""
+    is_shared: bool = False
+    result: int = 0
+
+    def named(self, name: str) -> OpPattern:
+        """Let the rule receive the matched node as `name`."""
+        return attrs.evolve(self, name=name)
+
+    def shared(self) -> OpPattern:
+        """Allow other users of the result; the node then stays for them."""
+        return attrs.evolve(self, is_shared=True)
+
+    def __str__(self) -> str:
+        return "|".join(op.__name__ for op in self.ops)
+
+
+@attrs.frozen(eq=False)
+class AnyOf(_Applicable):
+    """Matches when one of several terms does; the first that does is taken."""
+
+    terms: tuple[Term, ...]
+
+    def named(self, name: str) -> AnyOf:
+        """Name whichever term matches."""
+        return AnyOf(tuple(t.named(name) for t in self.terms))
+
+
+@attrs.frozen(eq=False)
+class Of:
+    """`of(...)` before it is applied to operands."""
+
+    ops: tuple[type[Operator], ...]
+
+    def __call__(self, *operands: Any) -> OpPattern:
+        """A pattern with these operands; `...` alone: any operands."""
+        if len(operands) == 1 and isinstance(operands[0], EllipsisType):
+            return OpPattern(self.ops, None, None)
+        return OpPattern(self.ops, None, tuple(operands))
+
+
+def of(*ops: type[Operator]) -> Of:
+    """Any of these operators, with any attributes."""
+    return Of(ops)
+
+
+def optional(variable: Any) -> Optional:
+    """An operand that may be omitted."""
+    return Optional(variable)
+
+
+def any_of(*terms: Any) -> AnyOf:
+    """The first of several terms that matches."""
+    return AnyOf(terms)
