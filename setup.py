@@ -1,7 +1,8 @@
 """Packaging of a checkout without symbolic links; everything else is in pyproject.toml.
 
-``uair/frontends``, ``uair/passes`` and ``uair/codegen`` are symbolic links to the folders at the top. Where git was told not to make
-links (``core.symlinks=false``), each is a small text file instead; then the folders are mapped into the package here.
+``uair/frontends``, ``uair/passes`` and ``uair/codegen`` are symbolic links to the folders at the top. Where git was
+told not to make links (``core.symlinks=false``), each is a small text file instead; then the folders are mapped into the
+package here.
 """
 
 from __future__ import annotations

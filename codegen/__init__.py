@@ -1,7 +1,7 @@
 """Writers of the artifacts of each target: one sub-package per vendor.
 
-The folder is reached as ``uair.codegen`` through a committed symbolic link. Imported under its bare name it would be a second
-copy of every module, with its own classes and failing ``isinstance`` checks, so that is refused.
+The folder is reached as ``uair.codegen`` through a committed symbolic link. Imported under its bare name it would be a
+second copy of every module, with its own classes and failing ``isinstance`` checks, so that is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Readers of the source frameworks: one sub-package per framework, each turning its graph into a Module.
 
-The folder is reached as ``uair.frontends`` through a committed symbolic link. Imported under its bare name it would be a second
-copy of every module, with its own classes and failing ``isinstance`` checks, so that is refused.
+The folder is reached as ``uair.frontends`` through a committed symbolic link. Imported under its bare name it would be
+a second copy of every module, with its own classes and failing ``isinstance`` checks, so that is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Passes over a Module: one pass or one family of rules per file.
 
-The folder is reached as ``uair.passes`` through a committed symbolic link. Imported under its bare name it would be a second
-copy of every module, with its own classes and failing ``isinstance`` checks, so that is refused.
+The folder is reached as ``uair.passes`` through a committed symbolic link. Imported under its bare name it would be a
+second copy of every module, with its own classes and failing ``isinstance`` checks, so that is refused.
 """
 
 from __future__ import annotations
