@@ -145,7 +145,7 @@ def main(arguments: list[str]) -> int:
     """Run the checks named on the command line; 1 when one of them finds something."""
     checks = {"rules": broken_rules, "coverage": overlooked}
     if not arguments or not set(arguments) <= set(checks):
-        sys.exit(f"usage: python tools/check_tree.py {' | '.join(checks)} ...")
+        sys.exit(f"usage: python -m tools.check_tree {' | '.join(checks)} ...")
     names = tracked_files()
     findings = [finding for argument in arguments for finding in checks[argument](names)]
     for finding in findings:

@@ -1,0 +1,79 @@
+# Everything runs in a virtual environment made here; the machine needs python3 (3.10 or later) with venv, make, git and gcc.
+#   make demo     compile and run a real model          make test     all tests, with the vendors' tools
+#   make check    lint, types and package               make clean    remove what these targets made
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Vendor toolchains take gigabytes and minutes: they are shared by all checkouts.
+export UAIR_VENDOR_HOME ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/uair/vendor
+VENDORS := $(patsubst tools/vendor/%.sh,%,$(wildcard tools/vendor/*.sh))
+# More arguments for pytest: make test ARGS="-k conv -x"
+ARGS ?=
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DEMO := $(VENV)/.installed-demo
+DEV := $(VENV)/.installed-dev
+INPUTS := pyproject.toml setup.py uair/_version.py
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-unit test-vendor lint format types package check clean
+
+help:
+	@sed -n '2,3s/^#//p' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and f"UAIR needs Python 3.10 or later, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+
+$(DEMO): $(INPUTS) | $(BIN)/python
+	@echo "Installing UAIR into $(VENV) (about a minute the first time)"
+	$(PIP) install -e '.[cpu,image]'
+	@touch $@
+
+$(DEV): $(INPUTS) | $(BIN)/python
+	@echo "Installing UAIR and its development tools into $(VENV) (one or two minutes the first time)"
+	$(PIP) install -e '.[dev]'
+	@touch $@
+
+demo: $(DEMO)
+	$(BIN)/python examples/demo.py
+
+test: test-unit test-vendor
+
+test-unit: $(DEV)
+	$(BIN)/python -m pytest -m "not vendor" $(ARGS)
+
+# Each tools/vendor/NAME.sh installs one vendor's tools into the virtual environment it is given; tests marked `vendor`
+# find it as $UAIR_VENDOR_HOME/NAME. It is installed again only when the script changes.
+test-vendor: $(DEV) $(addprefix vendor-,$(VENDORS))
+	$(if $(VENDORS),$(BIN)/python -m pytest -m vendor $(ARGS))
+
+vendor-%: tools/vendor/%.sh
+	@cmp -s $< $(UAIR_VENDOR_HOME)/$*/installed-by.sh || { \
+	  set -e; echo "Installing the vendor tools of $* into $(UAIR_VENDOR_HOME)/$*"; \
+	  rm -rf $(UAIR_VENDOR_HOME)/$*; $(PYTHON) -m venv $(UAIR_VENDOR_HOME)/$*; \
+	  bash $< $(UAIR_VENDOR_HOME)/$*; cp $< $(UAIR_VENDOR_HOME)/$*/installed-by.sh; }
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tools.check_tree rules
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(DEV)
+	$(BIN)/python -m tools.check_tree coverage
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+package: $(DEV)
+	$(BIN)/python -m tools.check_package
+
+check: lint types package
+
+clean:
+	rm -rf .venv .cache .stamps build dist uair.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
