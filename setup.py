@@ -1,8 +1,8 @@
 """The list of packages, which depends on the checkout; everything else is in pyproject.toml.
 
-``uair/frontends``, ``uair/passes`` and ``uair/codegen`` are symbolic links to the folders at the top, found like any other
-package. Where git was told not to make links (``core.symlinks=false``), each is a small text file instead; then the
-folder at the top is mapped into the package. pyproject.toml cannot say this, and what it says goes before setup.py.
+``uair/frontends``, ``uair/passes`` and ``uair/codegen`` are symbolic links to the folders at the top, found like any
+other package. Where git was told not to make links (``core.symlinks=false``), each is a small text file instead; then
+the folder at the top is mapped into the package. pyproject.toml cannot say this, and its word goes before setup.py's.
 """
 
 from __future__ import annotations
