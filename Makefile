@@ -11,7 +11,7 @@ VENDORS := $(patsubst tools/vendor/%.sh,%,$(wildcard tools/vendor/*.sh))
 # More arguments for pytest: make test ARGS="-k conv -x"
 ARGS ?=
 
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 INPUTS := pyproject.toml setup.py uair/_version.py
