@@ -1,0 +1,136 @@
+"""Writing files and folders whole or not at all.
+
+What is written grows under a temporary name in the same folder and takes its final name in one step. A failure, whatever
+it is, leaves nothing behind and leaves what was there before untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from uair.errors import UairError
+
+ATTEMPTS = 16
+
+
+class OutputError(UairError):
+    """A result cannot be written: its place exists already, cannot be written to, or the disk is full."""
+
+    code = "UAIR-E0601"
+    title = "Output cannot be written"
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file opened for writing that takes the place of `path` when the block ends without an exception.
+
+    An existing file is replaced.
+
+    Raises:
+        OutputError: the folder does not exist or cannot be written to, `path` is a folder, or writing failed.
+    """
+    target = Path(os.path.abspath(path))
+    if target.is_dir():
+        raise OutputError(f"{path} is a folder, a file is to be written", hint="give the name of a file")
+    with _reported(path):
+        temporary, file = _new_file(target)
+    try:
+        with _reported(path, temporary):
+            with file:
+                yield file
+            os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """An empty folder that takes the place of `path` when the block ends without an exception.
+
+    Args:
+        path: the final place; its parent must exist.
+        overwrite: whether a folder that is there may be replaced. It is removed only when the new one is complete.
+
+    Raises:
+        OutputError: `path` exists and may not be replaced, or its parent does not exist or cannot be written to.
+    """
+    target = Path(os.path.abspath(path))
+    _check_free(target, path, overwrite)
+    with _reported(path):
+        temporary = _new_folder(target)
+    try:
+        with _reported(path, temporary):
+            yield temporary
+            _check_free(target, path, overwrite)
+            _move_folder(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _check_free(target: Path, shown: str | os.PathLike[str], overwrite: bool) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise OutputError(f"{shown} exists and is not a folder", hint="give another name for the output folder")
+    if target.exists() and not overwrite:
+        raise OutputError(f"the folder {shown} exists", hint="remove it, choose another one, or ask to overwrite it")
+
+
+def _move_folder(temporary: Path, target: Path) -> None:
+    """Put `temporary` in the place of `target`, whose old content goes last."""
+    if not target.exists():
+        os.rename(temporary, target)
+        return
+    old = _temporary_name(target)
+    os.rename(target, old)
+    try:
+        os.rename(temporary, target)
+    except BaseException:
+        os.rename(old, target)
+        raise
+    shutil.rmtree(old)
+
+
+@contextlib.contextmanager
+def _reported(path: str | os.PathLike[str], temporary: Path | None = None) -> Iterator[None]:
+    """Failures to write as `OutputError`; those that name a file outside of `temporary` are somebody else's."""
+    try:
+        yield
+    except OSError as error:
+        if temporary is not None and error.filename and not str(error.filename).startswith(str(temporary)):
+            raise
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}", hint="does the folder exist, is it writable, is the disk full?"
+        ) from error
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+
+
+def _new_file(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside `target`, with the permissions that new files get here (tempfile's are the owner's only)."""
+    for _ in range(ATTEMPTS):
+        temporary = _temporary_name(target)
+        try:
+            return temporary, open(temporary, "xb")  # noqa: SIM115  the caller closes it
+        except FileExistsError:
+            continue
+    raise OutputError(f"no temporary file can be made beside {target}")
+
+
+def _new_folder(target: Path) -> Path:
+    for _ in range(ATTEMPTS):
+        temporary = _temporary_name(target)
+        try:
+            temporary.mkdir()
+        except FileExistsError:
+            continue
+        return temporary
+    raise OutputError(f"no temporary folder can be made beside {target}")
