@@ -93,18 +93,18 @@ class Operator:
     is_terminator: ClassVar[bool] = False
 
     # ------------------------------------------------------------- to override
-    def infer(self, *operands: Any) -> Results:
+    def infer(self, *operands: Any, **_: Any) -> Results:
         """Result types from operand types (None for an omitted operand). Use `require` for the conditions.
 
         Extents that only the data decides are None.
         """
         raise NotImplementedError
 
-    def evaluate(self, *operands: Any) -> Values:
+    def evaluate(self, *operands: Any, **_: Any) -> Values:
         """Results from NumPy operands (None for an omitted one), of exactly the inferred types."""
         raise NotImplementedError
 
-    def decompose(self, *operands: Any) -> Tensor | tuple[Tensor, ...] | None:
+    def decompose(self, *operands: Any, **_: Any) -> Tensor | tuple[Tensor, ...] | None:
         """The same meaning in simpler operators applied to the operand tensors; None when there is none."""
         return None
 
