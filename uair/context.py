@@ -62,7 +62,8 @@ class Context:
         Raises:
             UnknownNameError: there is none; the hint lists near matches.
         """
-        return lookup(self.operators, name, "operator")
+        found: type[Operator] = lookup(self.operators, name, "operator")
+        return found
 
     def pass_class(self, name: str) -> type[Pass]:
         """The pass called `name`.

@@ -169,7 +169,7 @@ class ComputedData(Data):
     Folding a BatchNorm into a 98 MiB model's weights this way costs no memory until the weights are written, one at a time.
     """
 
-    __slots__ = ("compute", "inputs")
+    __slots__ = ("compute", "depth", "inputs")
 
     def __init__(
         self, compute: Callable[..., Array], inputs: tuple[Data, ...], dtype: DType, shape: tuple[int, ...]
@@ -177,6 +177,7 @@ class ComputedData(Data):
         super().__init__(dtype, shape)
         self.compute = compute
         self.inputs = inputs
+        self.depth = 1 + max((d.depth for d in inputs if isinstance(d, ComputedData)), default=0)
 
     def array(self) -> Array:
         """The result of the computation.
@@ -200,6 +201,27 @@ class ComputedData(Data):
         """Drop what the inputs can drop."""
         for d in self.inputs:
             d.release()
+
+
+EAGER_BYTES = 64 * 1024
+"""Results up to this size are computed at once: a reference to them would not save anything."""
+MAX_DEPTH = 8
+"""Computations over computations deeper than this are done at once, which bounds the work of asking again."""
+
+
+def derive(compute: Callable[..., Array], inputs: tuple[Data, ...], dtype: DType, shape: tuple[int, ...]) -> Data:
+    """Data computed from other data: now when the result is small, on demand when it is large.
+
+    Args:
+        compute: takes the arrays of `inputs`, returns an array of `dtype` and `shape`; must not change them.
+        inputs: what it is computed from.
+        dtype: element type of the result.
+        shape: shape of the result.
+    """
+    data = ComputedData(compute, inputs, dtype, shape)
+    if data.nbytes <= EAGER_BYTES or data.depth > MAX_DEPTH or dtype is DType.STRING:
+        return ArrayData(np.array(data.array()), dtype)
+    return data
 
 
 def pack_bytes(array: Array, dtype: DType) -> bytes | memoryview:
@@ -230,9 +252,8 @@ def unpack_bytes(raw: bytes | memoryview, dtype: DType, shape: tuple[int, ...]) 
         codes = ((packed[:, None] >> shifts) & np.uint8((1 << dtype.bits) - 1)).reshape(-1)[:size]
         if dtype.is_integer and dtype.is_signed:
             sign = np.uint8(1 << (dtype.bits - 1))
-            signed = ((codes ^ sign).astype(np.int8) - np.int8(sign)).astype(np.int8)
-            return signed.astype(dtype.numpy).reshape(shape)
-        if dtype.is_integer:
-            return codes.astype(dtype.numpy).reshape(shape)
-        return codes.view(dtype.numpy).reshape(shape)
+            values: Array = ((codes ^ sign).astype(np.int8) - np.int8(sign)).astype(dtype.numpy)
+        else:
+            values = codes.astype(dtype.numpy) if dtype.is_integer else codes.view(dtype.numpy)
+        return values.reshape(shape)
     return np.frombuffer(raw, dtype.numpy, count=size).reshape(shape)

@@ -54,10 +54,20 @@ def symbol(name: str) -> Dim:
     """
     if not SYMBOL_NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a dimension")
+    global _fresh_count
+    if name[0] == "u" and name[1:].isdecimal():
+        _fresh_count = max(_fresh_count, int(name[1:]))
     sympy = _sympy()
-
     symbolic: Expr = sympy.Symbol(name, integer=True, nonnegative=True)
     return symbolic
+
+
+_fresh_count = 0
+
+
+def fresh_symbol() -> Dim:
+    """A size that nothing is known about yet: `u1`, `u2`, ..., a name no symbol of this process has had so far."""
+    return symbol(f"u{_fresh_count + 1}")
 
 
 def is_static(shape: Iterable[Dim | None]) -> bool:
@@ -78,7 +88,6 @@ def floor_div(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int):
         return a // b
     sympy = _sympy()
-
     return normal(sympy.floor(sympy.sympify(a) / b))
 
 
@@ -87,7 +96,6 @@ def ceil_div(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int):
         return -(-a // b)
     sympy = _sympy()
-
     return normal(sympy.ceiling(sympy.sympify(a) / b))
 
 
@@ -96,7 +104,6 @@ def minimum(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int):
         return min(a, b)
     sympy = _sympy()
-
     return normal(sympy.Min(a, b))
 
 
@@ -105,7 +112,6 @@ def maximum(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
     sympy = _sympy()
-
     return normal(sympy.Max(a, b))
 
 
@@ -114,7 +120,6 @@ def normal(d: Any) -> Dim:
     if isinstance(d, int):
         return d
     sympy = _sympy()
-
     expanded = sympy.expand(d)
     if expanded.is_Integer:
         return int(expanded)

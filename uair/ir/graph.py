@@ -14,7 +14,7 @@ import numpy as np
 
 from uair.errors import InternalError, StillUsed, UnknownNameError
 from uair.ir.data import ArrayData, Data
-from uair.ir.dims import symbol
+from uair.ir.dims import fresh_symbol
 from uair.ir.dtype import Array
 from uair.ir.location import UNKNOWN, Location
 from uair.ir.types import TensorType
@@ -168,7 +168,7 @@ class Node:
         self._previous = None
         self._next = None
         if output_types is None:
-            output_types = [named_unknowns(t, self) for t in op.infer_types([None if t is None else t.type for t in self._inputs])]
+            output_types = [named_unknowns(t) for t in op.infer_types([None if t is None else t.type for t in self._inputs])]
         names = [*output_names, *[""] * (len(output_types) - len(output_names))]
         self.outputs = tuple(
             Tensor(t, names[i], producer=self, index=i) for i, t in enumerate(output_types)
@@ -251,21 +251,11 @@ class Node:
         return f"<{self.op_type} {self.name or '%' + (self.outputs[0].name if self.outputs else '')}>"
 
 
-_fresh = 0
-
-
-def named_unknowns(t: TensorType, node: Node) -> TensorType:
+def named_unknowns(t: TensorType) -> TensorType:
     """`t` with extents that only the data decides (None) named by fresh symbols."""
     if t.shape is None or None not in t.shape:
         return t
-    global _fresh
-    dims = []
-    for d in t.shape:
-        if d is None:
-            _fresh += 1
-            d = symbol(f"u{_fresh}")
-        dims.append(d)
-    return t.with_shape(tuple(dims))
+    return t.with_shape(tuple(fresh_symbol() if d is None else d for d in t.shape))
 
 
 @attrs.define(eq=False, repr=False, slots=True, init=False)

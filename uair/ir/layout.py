@@ -91,7 +91,8 @@ class Layout:
         padded = list(shape)
         for axis, block in self.blocks:
             padded[axis] = -(-shape[axis] // block) * block
-        return x.reshape(padded)[tuple(slice(0, extent) for extent in shape)]
+        cropped: Array = x.reshape(padded)[tuple(slice(0, extent) for extent in shape)]
+        return cropped
 
     def _split_axes(self, rank: int) -> list[int]:
         """For each storage axis its position in the array whose blocked axes are split in place."""

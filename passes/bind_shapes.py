@@ -1,0 +1,114 @@
+"""Giving symbolic sizes numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from uair.errors import ShapeBindingError
+from uair.ir.dims import Dim, plain_symbol, substitute, symbols_of
+from uair.ir.graph import Graph
+from uair.ir.inference import refine_types
+from uair.ir.module import Module
+from uair.ir.types import TensorType
+from uair.pipeline import Pass, PassContext
+
+
+@attrs.frozen
+class BindShapes(Pass):
+    """Give inputs fixed shapes; every symbolic size that follows from them is replaced by its number.
+
+    Attributes:
+        shapes: shape by input name.
+        static: require that no input keeps a symbolic size.
+    """
+
+    shapes: dict[str, tuple[int, ...]] = attrs.field(factory=dict)
+    static: bool = False
+
+    def run(self, module: Module, context: PassContext) -> bool:
+        """Bind and infer every type again."""
+        return bind_shapes(module, self.shapes, static=self.static)
+
+
+def bind_shapes(module: Module, shapes: Mapping[str, tuple[int, ...]], *, static: bool = False) -> bool:
+    """Give inputs of the main graph fixed shapes, in place. Returns whether anything changed.
+
+    Raises:
+        ShapeBindingError: an unknown input, a wrong rank, a contradiction with the model or between two inputs, or
+            (with `static`) a size that stays open.
+        TypeInferenceError: an operator of the model does not accept the sizes.
+    """
+    graph = module.main
+    values: dict[str, Dim] = {}
+    for name, shape in shapes.items():
+        if name not in graph.input_names:
+            raise ShapeBindingError(
+                f"--shape names {name!r}, which is no input of the model",
+                hint=f"the inputs are {describe_inputs(graph)}",
+            )
+        _match(graph, name, tuple(shape), values)
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        if tensor.type.shape is None:
+            if name in shapes:
+                tensor.type = tensor.type.with_shape(tuple(shapes[name]))
+            continue
+        bound = tuple(substitute(d, values) for d in tensor.type.shape)
+        if name in shapes and bound != tuple(shapes[name]):
+            raise ShapeBindingError(
+                f"input {name!r} is {tensor.type} in the model, which is {list(bound)} with the sizes given; "
+                f"--shape says {list(shapes[name])}"
+            )
+        tensor.type = TensorType(tensor.type.dtype, bound, tensor.type.layout)
+    if static:
+        _require_static(graph)
+    if not shapes:
+        return False
+    refine_types(graph, values)
+    return True
+
+
+def describe_inputs(graph: Graph) -> str:
+    """Names and types of the inputs, for messages."""
+    return ", ".join(f"{n}: {t.type}" for n, t in zip(graph.input_names, graph.inputs, strict=True)) or "none"
+
+
+def _match(graph: Graph, name: str, shape: tuple[int, ...], values: dict[str, Dim]) -> None:
+    """Learn the sizes that a shape decides."""
+    declared = graph.input(name).type.shape
+    if any(d < 0 for d in shape):
+        raise ShapeBindingError(f"input {name!r}: a size cannot be negative in {list(shape)}")
+    if declared is None:
+        return
+    if len(declared) != len(shape):
+        raise ShapeBindingError(
+            f"input {name!r} has {len(declared)} axes ({graph.input(name).type}), --shape gives {len(shape)}: {list(shape)}"
+        )
+    for axis, (have, want) in enumerate(zip(declared, shape, strict=True)):
+        if isinstance(have, int):
+            if have != want:
+                raise ShapeBindingError(
+                    f"axis {axis} of input {name!r} is {have} in the model, --shape gives {want}",
+                    hint="only symbolic sizes can be bound; export the model again for another fixed size",
+                )
+            continue
+        symbol = plain_symbol(have)
+        if symbol is None:
+            continue
+        if values.setdefault(symbol, want) != want:
+            raise ShapeBindingError(
+                f"size {symbol!r} would be both {values[symbol]} and {want} (axis {axis} of input {name!r})",
+                hint="sizes of the same name in the model are the same size",
+            )
+
+
+def _require_static(graph: Graph) -> None:
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        if tensor.type.shape is None or symbols_of(tensor.type.shape):
+            shape = "?" if tensor.type.shape is None else ",".join(str(d) for d in tensor.type.shape)
+            raise ShapeBindingError(
+                f"input {name!r} has the open shape [{shape}], the target needs numbers",
+                hint=f"give it a shape: --shape {name}=" + ("1,..." if tensor.type.shape is None else ",".join(
+                    str(d) if isinstance(d, int) else "1" for d in tensor.type.shape)),
+            )

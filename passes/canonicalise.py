@@ -1,0 +1,42 @@
+"""Bringing a module to the form that all later passes expect."""
+
+from __future__ import annotations
+
+import attrs
+
+from uair.ir.module import Module
+from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from uair.passes.eliminate_dead_code import EliminateDeadCode
+from uair.passes.fold_constants import FoldConstants
+from uair.passes.fold_shapes import FoldShapes
+from uair.passes.simplify import Simplify
+from uair.pipeline import Pass, PassContext
+
+
+@attrs.frozen
+class Canonicalise(Pass):
+    """Fold shapes and constants, simplify, merge common subexpressions, drop dead code, until nothing changes.
+
+    Attributes:
+        max_rounds: bound on the repetitions; two rounds are the rule, a pattern uncovered by another needs a third.
+    """
+
+    max_rounds: int = 6
+
+    def run(self, module: Module, context: PassContext) -> bool:
+        """Run the steps in turn."""
+        steps: tuple[Pass, ...] = (
+            EliminateDeadCode(),
+            FoldShapes(),
+            FoldConstants(),
+            Simplify(),
+            EliminateCommonSubexpressions(),
+        )
+        changed = False
+        for _ in range(self.max_rounds):
+            results = [step.run(module, context) for step in steps]
+            if not any(results):
+                break
+            changed = True
+        EliminateDeadCode().run(module, context)
+        return changed

@@ -1,0 +1,102 @@
+"""Computing at compile time what does not depend on the inputs."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from uair.errors import UairError
+from uair.ir.data import Data, SplatData, derive
+from uair.ir.dims import static
+from uair.ir.dtype import Array
+from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.module import Module
+from uair.ops import Dequantize, Expand, Opaque, Pack, Quantize, Unpack
+from uair.ops.base import Operator
+from uair.pipeline import Pass, PassContext
+
+KEPT = (Quantize, Dequantize, Pack, Unpack, Opaque)
+"""Not folded: they say how a constant is stored, or cannot be evaluated."""
+
+
+@attrs.frozen
+class FoldConstants(Pass):
+    """Replace nodes whose operands are all constants by their value; large values are computed when they are written."""
+
+    def run(self, module: Module, context: PassContext) -> bool:
+        """One walk in order: what a fold makes constant is folded further on."""
+        changed = False
+        for graph in module.graphs.values():
+            for node in graph:
+                if is_foldable(node):
+                    if not context.fuel.draw(self.name, node):
+                        return changed
+                    fold(graph, node)
+                    changed = True
+        return changed
+
+
+def is_foldable(node: Node) -> bool:
+    """Whether a node's results are known at compile time."""
+    return (
+        node.op.deterministic
+        and not isinstance(node.op, KEPT)
+        and all(t is None or t.data is not None for t in node.inputs)
+        and all(t.type.is_static and t.type.dtype.bits for t in node.outputs)
+        and not any(isinstance(v, Graph) for v in node.attributes.values())
+    )
+
+
+def fold(graph: Graph, node: Node) -> None:
+    """Replace a foldable node by constants.
+
+    Raises:
+        UairError: from the evaluation, with the node's place.
+    """
+    try:
+        results = [
+            Tensor(t.type, t.name or node.name, folded_data(node.op, [x and x.data for x in node.inputs], t))
+            for t in node.outputs
+        ]
+    except UairError as error:
+        error.place = error.place or str(node.loc)
+        raise
+    graph.replace(node, results)
+
+
+def folded_data(op: Operator, operands: list[Data | None], result: Tensor) -> Data:
+    """Data of one result of `op` applied to constant operands."""
+    dtype, shape = result.type.dtype, static(result.type.dims)
+    repeated = _repeated_value(op, operands, result.index)
+    if repeated is not None:
+        return SplatData(repeated, dtype, shape)
+    present = tuple(d for d in operands if d is not None)
+    return derive(_Evaluation(op, tuple(d is not None for d in operands), result.index), present, dtype, shape)
+
+
+def _repeated_value(op: Operator, operands: list[Data | None], index: int) -> Array | None:
+    """The one value that fills the whole result, when that can be seen without computing it."""
+    if isinstance(op, Expand):
+        data = operands[0]
+        if isinstance(data, SplatData):
+            return data.value
+        return data.array().reshape(()) if data is not None and data.size == 1 else None
+    values = [d.value for d in operands if isinstance(d, SplatData)]
+    if not op.elementwise or len(values) < len(operands):
+        return None
+    with np.errstate(all="ignore"):
+        return op.evaluate_all(values)[index]
+
+
+@attrs.frozen(eq=False)
+class _Evaluation:
+    """`op` as a function of its constant operands only."""
+
+    op: Operator
+    given: tuple[bool, ...]
+    index: int
+
+    def __call__(self, *arrays: Array) -> Array:
+        rest = iter(arrays)
+        with np.errstate(all="ignore"):
+            return self.op.evaluate_all([next(rest) if g else None for g in self.given])[self.index]

@@ -1,0 +1,1 @@
+"""Rules that make several operators one; one family per file."""

@@ -1,0 +1,168 @@
+"""Activations that exporters spell out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from uair.ir.graph import Node, Tensor
+from uair.ops import Add, Clip, Div, Erf, Gelu, HardSigmoid, HardSwish, Mish, Mul, Pow, Sigmoid, Softplus, Swish, Tanh
+from uair.passes.simplify.arithmetic import repeated_value
+from uair.rewrite import NoMatch, Rule, no, of
+
+
+def is_number(tensor: Tensor, value: float, tolerance: float = 1e-4) -> bool:
+    """Whether a constant consists of one number near `value` (relative)."""
+    found = repeated_value(tensor)
+    return found is not None and math.isclose(found, value, rel_tol=tolerance)
+
+
+def numbers(**expected: tuple[Tensor, float]) -> bool | NoMatch:
+    """Whether the constants have the values that the activation's formula needs."""
+    for name, (tensor, value) in expected.items():
+        if not is_number(tensor, value):
+            return no(f"{name} is not the number {value:g}", tensor)
+    return True
+
+
+class RecognizeSwish(Rule):
+    """x * sigmoid(x) is Swish (SiLU)."""
+
+    def pattern(self, x: Any) -> Any:
+        """The product in either order."""
+        return Mul()(x, Sigmoid()(x))
+
+    def rewrite(self, x: Tensor) -> Tensor:
+        """One operator."""
+        return Swish()(x)
+
+
+class RecognizeHardSigmoid(Rule):
+    """clip(x + 3, 0, 6) / 6, also as a product with 1/6, is HardSigmoid(1/6, 1/2)."""
+
+    def pattern(self, x: Any, three: Any, six: Any) -> Any:
+        """The quotient or the product."""
+        clipped = Clip(min=0.0, max=6.0)(Add()(x, three))
+        return [Div()(clipped, six).named("root"), Mul()(clipped, six).named("root")]
+
+    def check(self, root: Node, x: Tensor, three: Tensor, six: Tensor) -> bool | NoMatch:
+        """The constants are 3 and 6."""
+        if x.type != root.output.type:
+            return no("a constant broadcasts the operand", root)
+        return numbers(three=(three, 3.0), six=(six, 6.0 if isinstance(root.op, Div) else 1 / 6))
+
+    def rewrite(self, x: Tensor) -> Tensor:
+        """One operator."""
+        return HardSigmoid(alpha=1 / 6, beta=0.5)(x)
+
+
+class RecognizeHardSwish(Rule):
+    """x * HardSigmoid(1/6, 1/2)(x) is HardSwish."""
+
+    def pattern(self, x: Any) -> Any:
+        """The product in either order."""
+        return Mul()(x, of(HardSigmoid)(x).named("gate"))
+
+    def check(self, gate: Node) -> bool | NoMatch:
+        """The gate has HardSwish's slope and offset."""
+        op = gate.op
+        assert isinstance(op, HardSigmoid)
+        same = math.isclose(op.alpha, 1 / 6, rel_tol=1e-4) and math.isclose(op.beta, 0.5, rel_tol=1e-6)
+        return same or no(f"HardSwish has the gate HardSigmoid(1/6, 1/2), this one is {op!r}", gate)
+
+    def rewrite(self, x: Tensor) -> Tensor:
+        """One operator."""
+        return HardSwish()(x)
+
+
+class RecognizeHardSwishProduct(Rule):
+    """x * clip(x + 3, 0, 6) / 6 is HardSwish."""
+
+    def pattern(self, x: Any, three: Any, six: Any) -> Any:
+        """Product first, quotient last."""
+        product = Mul()(x, Clip(min=0.0, max=6.0)(Add()(x, three)))
+        return [Div()(product, six).named("root"), Mul()(product, six).named("root")]
+
+    def check(self, root: Node, x: Tensor, three: Tensor, six: Tensor) -> bool | NoMatch:
+        """The constants are 3 and 6."""
+        if x.type != root.output.type:
+            return no("a constant broadcasts the operand", root)
+        return numbers(three=(three, 3.0), six=(six, 6.0 if isinstance(root.op, Div) else 1 / 6))
+
+    def rewrite(self, x: Tensor) -> Tensor:
+        """One operator."""
+        return HardSwish()(x)
+
+
+class RecognizeMish(Rule):
+    """x * tanh(softplus(x)) is Mish."""
+
+    def pattern(self, x: Any) -> Any:
+        """The product in either order."""
+        return Mul()(x, Tanh()(Softplus()(x)))
+
+    def rewrite(self, x: Tensor) -> Tensor:
+        """One operator."""
+        return Mish()(x)
+
+
+class RecognizeGelu(Rule):
+    """x * (1 + erf(x / sqrt 2)) * 0.5, in every order that exporters write, is Gelu."""
+
+    def pattern(self, x: Any, root2: Any, one: Any, half: Any) -> Any:
+        """0.5 last, 0.5 with x, or 0.5 with the bracket; the quotient or the product with 1/sqrt 2."""
+        roots: list[Any] = []
+        for inner in (Div()(x, root2), Mul()(x, root2)):
+            bracket = Add()(Erf()(inner.named("scaled")), one)
+            roots += [
+                Mul()(Mul()(x, bracket), half),
+                Mul()(Mul()(x, half), bracket),
+                Mul()(x, Mul()(bracket, half)),
+            ]
+        return roots
+
+    def check(self, x: Tensor, scaled: Node, root2: Tensor, one: Tensor, half: Tensor) -> bool | NoMatch:
+        """The constants are sqrt 2, 1 and 1/2."""
+        root = math.sqrt(2) if isinstance(scaled.op, Div) else math.sqrt(0.5)
+        if scaled.output.type != x.type:
+            return no("a constant broadcasts the operand", scaled)
+        return numbers(root2=(root2, root), one=(one, 1.0), half=(half, 0.5))
+
+    def rewrite(self, x: Tensor) -> Tensor:
+        """One operator."""
+        return Gelu()(x)
+
+
+class RecognizeTanhGelu(Rule):
+    """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) is Gelu with the tanh approximation."""
+
+    def pattern(self, x: Any, c: Any, k: Any, one: Any, half: Any, three: Any) -> Any:
+        """The cube as a power or as products; 0.5 in either place."""
+        roots: list[Any] = []
+        for cube in (Pow()(x, three), Mul()(x, Mul()(x, x)), Mul()(Mul()(x, x), x)):
+            bracket = Add()(Tanh()(Mul()(Add()(x, Mul()(cube, c)), k)), one)
+            roots += [Mul()(Mul()(x, half), bracket), Mul()(Mul()(x, bracket), half), Mul()(x, Mul()(bracket, half))]
+        return roots
+
+    def check(
+        self, c: Tensor, k: Tensor, one: Tensor, half: Tensor, three: Tensor | None
+    ) -> bool | NoMatch:
+        """The constants are those of the approximation."""
+        if three is not None and not is_number(three, 3.0):
+            return no("the power is not 3", three)
+        return numbers(c=(c, 0.044715), k=(k, math.sqrt(2 / math.pi)), one=(one, 1.0), half=(half, 0.5))
+
+    def rewrite(self, x: Tensor) -> Tensor:
+        """One operator."""
+        return Gelu(approximate="tanh")(x)
+
+
+RULES = (
+    RecognizeHardSigmoid,
+    RecognizeHardSwish,
+    RecognizeHardSwishProduct,
+    RecognizeSwish,
+    RecognizeMish,
+    RecognizeGelu,
+    RecognizeTanhGelu,
+)

@@ -1,0 +1,140 @@
+"""BatchNorm and per-channel arithmetic into weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from uair.ir.dtype import Array
+from uair.ir.graph import Node, Tensor, constant
+from uair.ops import Add, BatchNorm, Div, Mul, Sub
+from uair.passes.fusion import affine
+from uair.passes.fusion.affine import WEIGHTED
+from uair.rewrite import NoMatch, Rule, no, of, optional
+
+
+def constants(*tensors: Tensor) -> bool | NoMatch:
+    """Whether all are constants; otherwise a refusal that names the first one that is not."""
+    for tensor in tensors:
+        if not tensor.is_constant:
+            return no(f"{tensor!r} is not a constant", tensor)
+    return True
+
+
+def foldable(conv: Node) -> bool | NoMatch:
+    """Whether a weighted node's parameters are float constants."""
+    return affine.is_foldable(conv) or no(f"the weights or the bias of {conv!r} are not constants", conv)
+
+
+class FoldBatchNorm(Rule):
+    """BatchNorm after a convolution or Linear goes into its weights and bias."""
+
+    def pattern(self, x: Any, w: Any, b: Any, scale: Any, shift: Any, mean: Any, var: Any) -> Any:
+        """A weighted operator, then BatchNorm."""
+        conv = of(*WEIGHTED)(x, w, optional(b)).named("conv")
+        return of(BatchNorm)(conv, scale, shift, mean, var).named("bn")
+
+    def check(self, conv: Node, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor) -> bool | NoMatch:
+        """All parameters are constants and BatchNorm's channels are the operator's."""
+        if affine.channel_axis(conv) != 1:
+            return no("BatchNorm normalizes axis 1, which is not the Linear's output axis", conv)
+        answer = constants(scale, shift, mean, var)
+        return foldable(conv) if answer is True else answer
+
+    def rewrite(self, conv: Node, bn: Node) -> Tensor:
+        """One operator."""
+        return affine.apply_affine(conv, *affine.batch_norm_affine(bn), name=f"{bn.name or 'bn'}.bias")
+
+
+class _FoldChannelwise(Rule):
+    """Base: an elementwise operator with a per-channel constant after `anchor`."""
+
+    ops: tuple[Any, ...] = ()
+    anchors: tuple[Any, ...] = ()
+
+    def pattern(self, c: Any) -> Any:
+        """The constant on either side where that makes no difference."""
+        anchor = of(*self.anchors)(...).named("anchor")
+        commuting = tuple(op for op in self.ops if op.commutative)
+        rest = tuple(op for op in self.ops if not op.commutative)
+        roots = [of(*ops)(anchor, c).named("root") for ops in (commuting, rest) if ops]
+        return roots
+
+    def values(self, anchor: Node, c: Tensor) -> Array | None:
+        """The constant along the anchor's output channels, as float64."""
+        axis = affine.channel_axis(anchor) if isinstance(anchor.op, WEIGHTED) else 1
+        shape = anchor.output.type.shape
+        if shape is None or axis >= len(shape) or not isinstance(shape[axis], int):
+            return None
+        channels = shape[axis]
+        assert isinstance(channels, int)
+        found = affine.per_channel(c, channels, len(shape), axis)
+        return None if found is None else found.astype(np.float64)
+
+    def factor_and_shift(self, root: Node, value: Array) -> tuple[Array, Array]:
+        """What the operator does to each channel."""
+        one, zero = np.ones_like(value), np.zeros_like(value)
+        if isinstance(root.op, Mul):
+            return value, zero
+        if isinstance(root.op, Div):
+            return 1 / value, zero
+        return one, (-value if isinstance(root.op, Sub) else value)
+
+    def check(self, root: Node, anchor: Node, c: Tensor) -> bool | NoMatch:
+        """The other operand is one number per channel."""
+        if not c.is_constant:
+            return no(f"{c!r} is not a constant", c)
+        return self.values(anchor, c) is not None or no("the constant varies along other axes than the channels", c)
+
+
+class FoldChannelScale(_FoldChannelwise):
+    """Mul, Div, Add or Sub by one constant per channel after a convolution or Linear goes into its weights and bias."""
+
+    ops = (Mul, Div, Add, Sub)
+    anchors = WEIGHTED
+
+    def check(self, root: Node, anchor: Node, c: Tensor) -> bool | NoMatch:
+        """As above, and the weights can be changed."""
+        answer = super().check(root, anchor, c)
+        if answer is not True:
+            return answer
+        if not isinstance(root.op, (Add, Sub)):
+            return foldable(anchor)
+        bias = anchor.inputs[2] if len(anchor.inputs) > 2 else None
+        return bias is None or bias.is_constant or no("the bias is not a constant", anchor)
+
+    def rewrite(self, root: Node, anchor: Node, c: Tensor) -> Tensor:
+        """One operator."""
+        value = self.values(anchor, c)
+        assert value is not None
+        return affine.apply_affine(anchor, *self.factor_and_shift(root, value), name=c.name)
+
+
+class FoldScaleIntoBatchNorm(_FoldChannelwise):
+    """Mul, Div, Add or Sub by one constant per channel after BatchNorm goes into BatchNorm's parameters."""
+
+    ops = (Mul, Div, Add, Sub)
+    anchors = (BatchNorm,)
+
+    def check(self, root: Node, anchor: Node, c: Tensor) -> bool | NoMatch:
+        """As above, and BatchNorm's scale and bias are constants."""
+        answer = super().check(root, anchor, c)
+        scale, shift = anchor.inputs[1], anchor.inputs[2]
+        assert scale is not None and shift is not None
+        return constants(scale, shift) if answer is True else answer
+
+    def rewrite(self, root: Node, anchor: Node, c: Tensor) -> Tensor:
+        """BatchNorm with scaled and shifted parameters."""
+        value = self.values(anchor, c)
+        assert value is not None
+        factor, add = self.factor_and_shift(root, value)
+        x, scale, shift, mean, var = anchor.inputs
+        assert scale is not None and shift is not None
+        dtype = scale.type.dtype.numpy
+        new_scale = constant((scale.numpy() * factor).astype(dtype), scale.name)
+        new_shift = constant((shift.numpy() * factor + add).astype(dtype), shift.name)
+        return anchor.op(x, new_scale, new_shift, mean, var)
+
+
+RULES = (FoldBatchNorm, FoldChannelScale, FoldScaleIntoBatchNorm)

@@ -1,0 +1,102 @@
+"""Normalizations that exporters spell out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uair.ir.graph import Node, Tensor
+from uair.ops import Add, Div, LayerNorm, Mul, Pow, ReduceMean, Rsqrt, Sqrt, Sub
+from uair.passes.simplify.arithmetic import repeated_value
+from uair.rewrite import NoMatch, Rule, no, of
+
+
+class RecognizeLayerNorm(Rule):
+    """(x - mean) / sqrt(mean((x - mean)^2) + eps) over the last axes is LayerNorm."""
+
+    def pattern(self, x: Any, two: Any, eps: Any) -> Any:
+        """The centred value is used twice; the square as a power or a product; the quotient or Rsqrt."""
+        roots: list[Any] = []
+        centred = Sub()(x, of(ReduceMean)(x).named("mean")).named("centred")
+        for square in (Pow()(centred, two), Mul()(centred, centred)):
+            variance = Add()(of(ReduceMean)(square).named("variance"), eps)
+            roots += [Div()(centred, Sqrt()(variance)), Mul()(centred, Rsqrt()(variance))]
+        return roots
+
+    def check(
+        self, x: Tensor, mean: Node, variance: Node, two: Tensor | None, eps: Tensor
+    ) -> bool | NoMatch:
+        """Both means are over the same last axes and keep them; eps is one number."""
+        if x.type.shape is None:
+            return no("the rank is not known", x)
+        if mean.op != variance.op:
+            return no("mean and variance are over different axes", variance)
+        axis = first_axis(mean, x.type.rank)
+        if axis is None:
+            return no("the means are not over the last axes, kept", mean)
+        if two is not None and repeated_value(two) != 2.0:
+            return no("the power is not 2", two)
+        value = repeated_value(eps)
+        return value is not None and value > 0 or no("epsilon is not one positive number", eps)
+
+    def rewrite(self, x: Tensor, mean: Node, eps: Tensor) -> Tensor:
+        """LayerNorm without scale and bias; FoldLayerNormScale adds them."""
+        axis = first_axis(mean, x.type.rank)
+        value = repeated_value(eps)
+        assert axis is not None and value is not None
+        return LayerNorm(axis=axis - x.type.rank, epsilon=value)(x)
+
+
+def first_axis(mean: Node, rank: int) -> int | None:
+    """The first of the normalized axes when they are the last ones and kept."""
+    op = mean.op
+    assert isinstance(op, ReduceMean)
+    if not op.keepdims or not op.axes:
+        return None
+    axes = sorted(a % rank for a in op.axes)
+    return axes[0] if axes == list(range(axes[0], rank)) else None
+
+
+class FoldLayerNormScale(Rule):
+    """Mul by a constant of the normalized shape after LayerNorm is its scale."""
+
+    def pattern(self, x: Any, scale: Any) -> Any:
+        """The product in either order."""
+        return Mul()(of(LayerNorm)(x).named("norm"), scale)
+
+    def check(self, norm: Node, scale: Tensor) -> bool | NoMatch:
+        """The constant has the shape of the normalized axes."""
+        return is_parameter(norm, scale)
+
+    def rewrite(self, x: Tensor, norm: Node, scale: Tensor) -> Tensor:
+        """LayerNorm with scale."""
+        return norm.op(x, scale)
+
+
+class FoldLayerNormBias(Rule):
+    """Add of a constant of the normalized shape after a scaled LayerNorm is its bias."""
+
+    def pattern(self, x: Any, scale: Any, bias: Any) -> Any:
+        """The sum in either order."""
+        return Add()(of(LayerNorm)(x, scale).named("norm"), bias)
+
+    def check(self, norm: Node, bias: Tensor) -> bool | NoMatch:
+        """The constant has the shape of the normalized axes."""
+        return is_parameter(norm, bias)
+
+    def rewrite(self, x: Tensor, scale: Tensor, bias: Tensor, norm: Node) -> Tensor:
+        """LayerNorm with scale and bias."""
+        return norm.op(x, scale, bias)
+
+
+def is_parameter(norm: Node, tensor: Tensor) -> bool | NoMatch:
+    """Whether a constant has exactly the shape of the normalized axes."""
+    op = norm.op
+    assert isinstance(op, LayerNorm)
+    rank = norm.output.type.rank
+    wanted = norm.output.type.dims[op.axis % rank :]
+    if not tensor.is_constant:
+        return no(f"{tensor!r} is not a constant", tensor)
+    return tensor.type.shape == wanted or no(f"{tensor!r} has not the shape of the normalized axes {list(wanted)}", tensor)
+
+
+RULES = (RecognizeLayerNorm, FoldLayerNormScale, FoldLayerNormBias)

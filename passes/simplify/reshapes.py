@@ -1,0 +1,121 @@
+"""Operators that only change the shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uair.ir.graph import Node, Tensor
+from uair.ops import Concat, Expand, Reshape, Slice, Squeeze, Unsqueeze
+from uair.rewrite import NoMatch, Rule, no, of
+
+
+class MergeReshapes(Rule):
+    """A shape-only operator after another one is one Reshape."""
+
+    def pattern(self, x: Any) -> Any:
+        """Two in a row; the first may have other users."""
+        inner = of(Reshape, Squeeze, Unsqueeze)(x).named("inner").shared()
+        return of(Reshape, Squeeze, Unsqueeze)(inner).named("outer")
+
+    def check(self, outer: Node) -> bool | NoMatch:
+        """The final shape does not depend on data."""
+        return _final_shape(outer) is not None or no("the final shape is not known in terms of the inputs' sizes", outer)
+
+    def rewrite(self, x: Tensor, outer: Node) -> Tensor:
+        """Reshape at once."""
+        shape = _final_shape(outer)
+        assert shape is not None
+        return x if x.type == outer.output.type else Reshape(shape=shape)(x)
+
+
+def _final_shape(outer: Node) -> Any:
+    shape = outer.output.type.shape
+    if shape is None:
+        return None
+    if isinstance(outer.op, Reshape) and outer.op.shape is not None and -1 in outer.op.shape:
+        return outer.op.shape
+    return shape if not any(_is_data_dependent(d) for d in shape) else None
+
+
+def _is_data_dependent(extent: Any) -> bool:
+    """Whether an extent mentions a size named only where it arises (u1, u2, ...)."""
+    if isinstance(extent, int):
+        return False
+    return any(s.name[0] == "u" and s.name[1:].isdecimal() for s in extent.free_symbols)
+
+
+class ExpandBroadcastOperand(Rule):
+    """Expand before an elementwise operator that broadcasts anyway is dropped."""
+
+    def pattern(self) -> Any:
+        """Any elementwise operator is looked at from the Expand's side."""
+        return of(Expand)(...).named("expand")
+
+    def check(self, expand: Node) -> bool | NoMatch:
+        """Every user broadcasts its operands and has the same result type without the Expand."""
+        operand = expand.inputs[0]
+        assert operand is not None
+        for user, index in expand.output.uses:
+            if not user.op.elementwise or len(user.inputs) < 2:
+                return no(f"{user!r} does not broadcast its operands", user)
+            types = [None if t is None else t.type for t in user.inputs]
+            types[index] = operand.type
+            if user.op.infer_types(types)[0] != user.outputs[0].type:
+                return no(f"without it the result of {user!r} would have another shape", user)
+        return expand.output.use_count > 0
+
+    def rewrite(self, expand: Node) -> Tensor:
+        """The operand; the users broadcast it."""
+        operand = expand.inputs[0]
+        assert operand is not None
+        return operand
+
+
+class MergeSlices(Rule):
+    """Slices of different axes in a row are one Slice."""
+
+    def pattern(self, x: Any) -> Any:
+        """Two in a row, bounds as attributes."""
+        return of(Slice)(of(Slice)(x).named("inner")).named("outer")
+
+    def check(self, inner: Node, outer: Node) -> bool | NoMatch:
+        """Bounds are known and the axes differ."""
+        a, b = inner.op, outer.op
+        assert isinstance(a, Slice) and isinstance(b, Slice)
+        if a.starts is None or b.starts is None or a.ends is None or b.ends is None:
+            return no("bounds are computed at run time", outer)
+        return not set(a.axes) & set(b.axes) or no("both slice the same axis", outer)
+
+    def rewrite(self, x: Tensor, inner: Node, outer: Node) -> Tensor:
+        """One Slice over both sets of axes."""
+        a, b = inner.op, outer.op
+        assert isinstance(a, Slice) and isinstance(b, Slice)
+        assert a.starts is not None and b.starts is not None and a.ends is not None and b.ends is not None
+        return Slice(axes=a.axes + b.axes, starts=a.starts + b.starts, ends=a.ends + b.ends, steps=a.steps + b.steps)(x)
+
+
+class FlattenConcat(Rule):
+    """A Concat of Concats along the same axis is one Concat."""
+
+    def pattern(self) -> Any:
+        """Any Concat."""
+        return of(Concat)(...).named("outer")
+
+    def check(self, outer: Node) -> bool | NoMatch:
+        """An operand is a private Concat along the same axis."""
+        return any(_is_inner(t, outer) for t in outer.inputs) or no("no operand is a private Concat on that axis", outer)
+
+    def rewrite(self, outer: Node) -> Tensor:
+        """All pieces side by side."""
+        pieces: list[Tensor | None] = []
+        for tensor in outer.inputs:
+            pieces += tensor.producer.inputs if tensor is not None and _is_inner(tensor, outer) and tensor.producer else [tensor]
+        return outer.op(*pieces)
+
+
+def _is_inner(tensor: Tensor | None, outer: Node) -> bool:
+    inner = None if tensor is None else tensor.producer
+    return inner is not None and inner.op == outer.op and inner.output.use_count == 1
+
+
+RULES = (MergeReshapes, ExpandBroadcastOperand, MergeSlices, FlattenConcat)

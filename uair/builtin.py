@@ -1,0 +1,32 @@
+"""The names of UAIR's own passes, targets and frontends: each is imported only when it is used.
+
+A test checks that every name resolves and agrees with the object's own name.
+"""
+
+from __future__ import annotations
+
+FRONTENDS = {
+    "onnx": "uair.frontends.onnx:load",
+    "uair": "uair.text:load",
+}
+
+PASSES = {
+    "bind-shapes": "uair.passes.bind_shapes:BindShapes",
+    "canonicalise": "uair.passes.canonicalise:Canonicalise",
+    "eliminate-common-subexpressions": "uair.passes.eliminate_common_subexpressions:EliminateCommonSubexpressions",
+    "eliminate-dead-code": "uair.passes.eliminate_dead_code:EliminateDeadCode",
+    "fold-constants": "uair.passes.fold_constants:FoldConstants",
+    "fold-shapes": "uair.passes.fold_shapes:FoldShapes",
+    "fuse": "uair.passes.fuse:Fuse",
+    "layout-align": "uair.passes.layout_align:LayoutAlign",
+    "legalise-onnx": "uair.passes.legalise_onnx:LegaliseOnnx",
+    "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
+    "simplify": "uair.passes.simplify:Simplify",
+}
+
+TARGETS = {
+    "ascend310": "uair.codegen.ascend:TARGET",
+    "cpu": "uair.codegen.cpu:TARGET",
+    "reference": "uair.codegen.reference:TARGET",
+    "rk3588": "uair.codegen.rockchip:TARGET",
+}
