@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import attrs
 
 from uair.errors import UnknownNameError
 from uair.ir.graph import Graph, Node, Tensor
+
+
+Hash: TypeAlias = "str | Callable[[], str]"
+
+
+def _hash_text(value: Hash) -> str:
+    return value if isinstance(value, str) else value()
 
 
 @attrs.frozen
@@ -15,16 +25,24 @@ class Origin:
     Attributes:
         format: "onnx", "pytorch", "tensorflow", "tflite" or "uair".
         file: name of the source file without its folder.
-        sha256: hash of the source file in hex.
+        sha256: hash of the source file in hex, or a function that computes it when somebody asks: hashing a large file
+            takes longer than reading its graph.
         producer: the tool that wrote the source, with its version.
         versions: versions that the meaning depends on: operator sets by domain, the framework's version.
     """
 
     format: str = ""
     file: str = ""
-    sha256: str = ""
+    _sha256: Hash = attrs.field(default="", eq=_hash_text, repr=False)
     producer: str = ""
     versions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the source file in hex; computed once."""
+        text = _hash_text(self._sha256)
+        object.__setattr__(self, "_sha256", text)
+        return text
 
 
 @attrs.frozen
