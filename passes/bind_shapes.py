@@ -109,6 +109,10 @@ def _require_static(graph: Graph) -> None:
             shape = "?" if tensor.type.shape is None else ",".join(str(d) for d in tensor.type.shape)
             raise ShapeBindingError(
                 f"input {name!r} has the open shape [{shape}], the target needs numbers",
-                hint=f"give it a shape: --shape {name}=" + ("1,..." if tensor.type.shape is None else ",".join(
-                    str(d) if isinstance(d, int) else "1" for d in tensor.type.shape)),
+                hint=f"give it a shape: --shape {name}="
+                + (
+                    "1,..."
+                    if tensor.type.shape is None
+                    else ",".join(str(d) if isinstance(d, int) else "1" for d in tensor.type.shape)
+                ),
             )

@@ -144,9 +144,7 @@ class RecognizeTanhGelu(Rule):
             roots += [Mul()(Mul()(x, half), bracket), Mul()(Mul()(x, bracket), half), Mul()(x, Mul()(bracket, half))]
         return roots
 
-    def check(
-        self, c: Tensor, k: Tensor, one: Tensor, half: Tensor, three: Tensor | None
-    ) -> bool | NoMatch:
+    def check(self, c: Tensor, k: Tensor, one: Tensor, half: Tensor, three: Tensor | None) -> bool | NoMatch:
         """The constants are those of the approximation."""
         if three is not None and not is_number(three, 3.0):
             return no("the power is not 3", three)

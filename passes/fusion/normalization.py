@@ -22,9 +22,7 @@ class RecognizeLayerNorm(Rule):
             roots += [Div()(centred, Sqrt()(variance)), Mul()(centred, Rsqrt()(variance))]
         return roots
 
-    def check(
-        self, x: Tensor, mean: Node, variance: Node, two: Tensor | None, eps: Tensor
-    ) -> bool | NoMatch:
+    def check(self, x: Tensor, mean: Node, variance: Node, two: Tensor | None, eps: Tensor) -> bool | NoMatch:
         """Both means are over the same last axes and keep them; eps is one number."""
         if x.type.shape is None:
             return no("the rank is not known", x)
@@ -96,7 +94,9 @@ def is_parameter(norm: Node, tensor: Tensor) -> bool | NoMatch:
     wanted = norm.output.type.dims[op.axis % rank :]
     if not tensor.is_constant:
         return no(f"{tensor!r} is not a constant", tensor)
-    return tensor.type.shape == wanted or no(f"{tensor!r} has not the shape of the normalized axes {list(wanted)}", tensor)
+    return tensor.type.shape == wanted or no(
+        f"{tensor!r} has not the shape of the normalized axes {list(wanted)}", tensor
+    )
 
 
 RULES = (RecognizeLayerNorm, FoldLayerNormScale, FoldLayerNormBias)

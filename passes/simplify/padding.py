@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
+from uair.ir.dims import is_static, static
 from uair.ir.graph import Node, Tensor
 from uair.ops import AvgPool1D, AvgPool2D, AvgPool3D, Conv1D, Conv2D, Conv3D, MaxPool1D, MaxPool2D, MaxPool3D
-from uair.ops.convolution import same_padding
+from uair.ops._windows import WindowOperator
 from uair.rewrite import NoMatch, Rule, no, of
 
 CONVOLUTIONS = (Conv1D, Conv2D, Conv3D)
@@ -27,23 +26,21 @@ class ResolveAutoPad(Rule):
         if node.attributes["auto_pad"] == "notset":
             return no("its padding is given in numbers", node)
         x = node.inputs[0]
-        known = x is not None and x.type.shape is not None and all(isinstance(d, int) for d in x.type.shape[2:])
+        known = x is not None and x.type.shape is not None and is_static(x.type.shape[2:])
         return known or no("the input's spatial extents are not numbers yet", node)
 
     def rewrite(self, node: Node) -> Tensor:
         """The same operator with explicit pads."""
-        op: Any = node.op
+        op = node.op
         x = node.inputs[0]
-        assert x is not None
+        assert x is not None and isinstance(op, WindowOperator)
         if isinstance(op, CONVOLUTIONS):
             w = node.inputs[1]
             assert w is not None
-            kernel = w.type.dims[2:]
+            kernel = static(w.type.dims[2:])
         else:
-            kernel = op.kernel
-        pads = same_padding(x.type.dims[2:], kernel, op.strides, op.dilations, op.auto_pad)
-        resolved: Tensor = attrs.evolve(op, pads=pads, auto_pad="notset")(*node.inputs)
-        return resolved
+            kernel = node.attributes["kernel"]
+        return op.with_explicit_pads(x.type.dims[2:], kernel)(*node.inputs)
 
 
 RULES = (ResolveAutoPad,)

@@ -19,7 +19,9 @@ class MergeReshapes(Rule):
 
     def check(self, outer: Node) -> bool | NoMatch:
         """The final shape does not depend on data."""
-        return _final_shape(outer) is not None or no("the final shape is not known in terms of the inputs' sizes", outer)
+        return _final_shape(outer) is not None or no(
+            "the final shape is not known in terms of the inputs' sizes", outer
+        )
 
     def rewrite(self, x: Tensor, outer: Node) -> Tensor:
         """Reshape at once."""
@@ -103,13 +105,19 @@ class FlattenConcat(Rule):
 
     def check(self, outer: Node) -> bool | NoMatch:
         """An operand is a private Concat along the same axis."""
-        return any(_is_inner(t, outer) for t in outer.inputs) or no("no operand is a private Concat on that axis", outer)
+        return any(_is_inner(t, outer) for t in outer.inputs) or no(
+            "no operand is a private Concat on that axis", outer
+        )
 
     def rewrite(self, outer: Node) -> Tensor:
         """All pieces side by side."""
         pieces: list[Tensor | None] = []
         for tensor in outer.inputs:
-            pieces += tensor.producer.inputs if tensor is not None and _is_inner(tensor, outer) and tensor.producer else [tensor]
+            pieces += (
+                tensor.producer.inputs
+                if tensor is not None and _is_inner(tensor, outer) and tensor.producer
+                else [tensor]
+            )
         return outer.op(*pieces)
 
 

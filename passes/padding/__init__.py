@@ -1,0 +1,1 @@
+"""Padding channels to whole blocks."""

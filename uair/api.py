@@ -1,0 +1,396 @@
+"""The Python API: load, optimise, check, compile, run.
+
+This is the composition root: here, and in uair.cli, the IR, the frontends, the passes and the codegens meet.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import attrs
+import numpy as np
+
+from uair.artifact import Artifact, ArtifactBuilder, build_artifact
+from uair.context import Context
+from uair.errors import UairError
+from uair.ir.dims import static
+from uair.ir.dtype import Array
+from uair.ir.graph import Graph
+from uair.ir.module import Module, Origin
+from uair.pipeline import Instrument, Measure, Pass, PassContext, PassManager, Verify
+from uair.preprocess import Preprocess
+from uair.request import CompileRequest, Int8
+
+if TYPE_CHECKING:
+    from uair.targets.check import CheckReport
+
+Model: TypeAlias = "Module | str | os.PathLike[str]"
+GOLDEN_SEED = 0
+
+
+class UnknownFormatError(UairError):
+    """A model is of no format that a frontend reads."""
+
+    code = "UAIR-E0101"
+    title = "Unknown model format"
+
+
+SUFFIXES = {".onnx": "onnx", ".uair": "uair"}
+"""Formats by file name."""
+
+
+def load(source: Model, *, format: str | None = None, **options: Any) -> Module:
+    """Read a model.
+
+    Args:
+        source: path of an .onnx or .uair file; a Module is returned as it is.
+        format: name of the frontend, when the file name does not tell.
+        options: passed to the frontend (`external_data_root` for ONNX).
+
+    Raises:
+        UairError: the file cannot be read; names the place in it and the next step.
+    """
+    if isinstance(source, Module):
+        return source
+    path = Path(source)
+    name = format or SUFFIXES.get(path.suffix.lower())
+    if name is None:
+        raise UnknownFormatError(
+            f"{path} is of no known format", hint=f"files end in {', '.join(SUFFIXES)}, or give the format"
+        )
+    loader = Context.default().frontend(name)
+    module: Module = loader(path, **options)
+    return module
+
+
+def optimize(module: Module, *, instruments: Sequence[Instrument] | None = None) -> Module:
+    """Canonicalise and fuse a module, in place, and return it.
+
+    Args:
+        module: the module.
+        instruments: watchers; verification after every pass when not given.
+    """
+    manager = PassManager(standard_passes(), [Verify()] if instruments is None else instruments)
+    return manager.run(module)
+
+
+def standard_passes() -> list[Pass]:
+    """The target-independent part of every pipeline."""
+    from uair.passes.canonicalise import Canonicalise
+    from uair.passes.fuse import Fuse
+
+    return [Canonicalise(), Fuse()]
+
+
+def export_onnx(module: Module, path: str | os.PathLike[str], *, opset: int | None = None) -> None:
+    """Write a module as an ONNX file.
+
+    Args:
+        module: the module; it is not changed.
+        path: the file.
+        opset: operator set of the default domain; the newest that the writer knows when not given.
+
+    Raises:
+        UairError: an operator cannot be expressed at that opset, or the file cannot be written.
+    """
+    from uair.codegen.onnx import NEWEST_OPSET, export
+    from uair.passes.legalise_onnx import LegaliseOnnx
+
+    chosen = NEWEST_OPSET if opset is None else opset
+    legal = module.clone()
+    PassManager([LegaliseOnnx(opset=chosen)], []).run(legal)
+    export(legal, path, opset=chosen)
+
+
+def check(
+    model: Model, targets: Sequence[str] | str = "all", *, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> list[CheckReport]:
+    """Which nodes of a model each target takes, and why not; no vendor tool is needed.
+
+    Args:
+        model: a module or a path.
+        targets: names of targets, or "all".
+        shapes: fixed shapes by input name; open shapes leave some answers unknown.
+    """
+    from uair.targets.check import check_module
+
+    context = Context.default()
+    if isinstance(targets, str):
+        names = sorted(context.targets) if targets == "all" else [targets]
+    else:
+        names = list(targets)
+    module = load(model).clone()
+    from uair.passes.bind_shapes import BindShapes
+
+    PassManager([BindShapes(shapes=dict(shapes or {})), *standard_passes()], []).run(module)
+    return [check_module(module, context.target(name)) for name in names]
+
+
+@attrs.define(eq=False)
+class _Compilation:
+    """State of one compilation."""
+
+    request: CompileRequest
+    target: Any
+    reference: Module
+    module: Module
+    context: PassContext
+    measure: Measure
+
+
+def compile(
+    model: Model,
+    target: str,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    quantize: Int8 | None = None,
+    preprocess: Mapping[str, Preprocess] | None = None,
+    overwrite: bool = False,
+    golden: bool = True,
+    instruments: Sequence[Instrument] = (),
+) -> Artifact:
+    """Compile a model for a target.
+
+    Args:
+        model: a module (which is not changed) or a path.
+        target: name of the target, see `uair targets`.
+        output: the folder to make, or a file name with a suffix for one zip file; a temporary folder that lives as long
+            as the result when not given.
+        shapes: fixed shapes by input name, for inputs with symbolic sizes.
+        quantize: INT8 quantization with its calibration data.
+        preprocess: how images become inputs, by input name; recorded and handed to the vendor's tool.
+        overwrite: replace an existing output.
+        golden: compute and store a reference input and output.
+        instruments: further watchers of the passes.
+
+    Returns:
+        the artifact.
+
+    Raises:
+        UairError: nothing is left behind.
+    """
+    request = CompileRequest(target, dict(shapes or {}), quantize, dict(preprocess or {}))
+    state = _transform(load(model), request, instruments)
+    temporary: tempfile.TemporaryDirectory[str] | None = None
+    if output is None:
+        temporary = tempfile.TemporaryDirectory(prefix="uair-")
+        path = Path(temporary.name) / f"{state.module.name}-{target}"
+    else:
+        path = Path(output)
+    with build_artifact(path, overwrite=overwrite) as builder:
+        _emit(state, builder, golden=golden)
+    artifact = Artifact.open(path, verify=False)
+    if temporary is not None:
+        weakref.finalize(artifact, temporary.cleanup)
+    return artifact
+
+
+def _transform(source: Module, request: CompileRequest, instruments: Sequence[Instrument]) -> _Compilation:
+    """Run the pipeline of the request's target on a copy of the module."""
+    from uair.passes.bind_shapes import BindShapes
+
+    target = Context.default().target(request.target)
+    module = source.clone()
+    measure = Measure()
+    context = PassContext()
+    watchers: list[Instrument] = [Verify(), measure, *instruments]
+    bind = BindShapes(shapes=dict(request.shapes), static=target.requires_static)
+    PassManager([bind], [Verify()], context).run(module)
+    reference = module.clone()
+    passes = [*standard_passes(), *_quantization(request, target, module.main), *target.legalise(request)]
+    PassManager(passes, watchers, context).run(module)
+    return _Compilation(request, target, reference, module, context, measure)
+
+
+def _quantization(request: CompileRequest, target: Any, graph: Graph) -> list[Pass]:
+    """The quantization pass, when asked for."""
+    if request.quantization is None:
+        return []
+    from uair.codegen.reference import Interpreter
+    from uair.passes.quantize_int8 import QuantizeInt8
+    from uair.quant.calibration import open_calibration
+
+    settings = request.quantization
+    samples = open_calibration(
+        settings.calibration,
+        {n: t.type for n, t in zip(graph.input_names, graph.inputs, strict=True)},
+        preprocess=request.preprocess,
+        limit=settings.samples,
+    )
+    return [
+        QuantizeInt8(
+            per_channel=settings.per_channel,
+            skip=settings.skip,
+            scheme=target.quantization,
+            samples=samples,
+            interpreter=Interpreter,
+        )
+    ]
+
+
+def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool) -> None:
+    """Fill an artifact."""
+    from uair.targets.check import check_module
+    from uair.text import save
+
+    module, request = state.module, state.request
+    report = check_module(module, state.target)
+    builder.manifest |= {
+        "target": request.target,
+        "name": module.name,
+        "inputs": _interface(module.main.input_names, module.main.inputs, request.preprocess),
+        "outputs": _interface(module.main.output_names, module.main.outputs, {}),
+        "source": _origin(module.origin),
+        "pipeline": [step.spec for step in module.applied],
+        "quantization": state.context.reports.get("quantization", {}).get("summary"),
+        "toolchain": state.target.toolchain(),
+        "verdicts": report.summary(),
+    }
+    builder.report |= {
+        "check": report.to_json(),
+        "rules": dict(sorted(state.context.statistics.applied.items())),
+        "nodes": {r.name: r.nodes for r in state.measure.records},
+        **state.context.reports,
+    }
+    save(module, builder.path_for("model.uair"))
+    if golden:
+        _write_golden(state, builder)
+    state.target.emit(module, builder, request)
+
+
+def _interface(
+    names: Sequence[str], tensors: Sequence[Any], preprocess: Mapping[str, Preprocess]
+) -> list[dict[str, Any]]:
+    """Inputs or outputs for the manifest."""
+    entries: list[dict[str, Any]] = []
+    for name, tensor in zip(names, tensors, strict=True):
+        shape = None if tensor.type.shape is None else [d if isinstance(d, int) else str(d) for d in tensor.type.shape]
+        entry: dict[str, Any] = {"name": name, "dtype": str(tensor.type.dtype), "shape": shape}
+        if name in preprocess:
+            entry["preprocess"] = preprocess[name].to_json()
+        entries.append(entry)
+    return entries
+
+
+def _write_golden(state: _Compilation, builder: ArtifactBuilder) -> None:
+    """One input, the original model's output for it, and how far the compiled module's is from that."""
+    from uair.codegen.reference import run as interpret
+
+    graph = state.reference.main
+    if not all(t.type.is_static for t in graph.inputs):
+        return
+    feeds = golden_feeds(state)
+    expected = interpret(state.reference, feeds)
+    actual = interpret(state.module, feeds)
+    builder.add_arrays("golden/inputs.npz", feeds)
+    builder.add_arrays("golden/outputs.npz", expected)
+    builder.manifest["golden"] = {
+        "inputs": "golden/inputs.npz",
+        "outputs": "golden/outputs.npz",
+        "compiled_against_reference": {name: compare(expected[name], actual[name]) for name in expected},
+    }
+
+
+def golden_feeds(state: _Compilation) -> dict[str, Array]:
+    """The first calibration sample, or numbers drawn with a fixed seed."""
+    graph = state.reference.main
+    if state.request.quantization is not None:
+        from uair.quant.calibration import open_calibration
+
+        types = {n: t.type for n, t in zip(graph.input_names, graph.inputs, strict=True)}
+        samples = open_calibration(
+            state.request.quantization.calibration, types, preprocess=state.request.preprocess, limit=1
+        )
+        return dict(next(iter(samples)))
+    return random_feeds(graph)
+
+
+def random_feeds(graph: Graph, seed: int = GOLDEN_SEED) -> dict[str, Array]:
+    """Inputs for a static graph: normal floats, integers 0 and 1 (valid as indices of any table), random booleans."""
+    rng = np.random.default_rng(seed)
+    feeds: dict[str, Array] = {}
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        shape = static(tensor.type.dims)
+        dtype = tensor.type.dtype
+        drawn = rng.standard_normal(shape) if dtype.is_float else rng.integers(0, 2, shape)
+        feeds[name] = np.asarray(drawn).astype(dtype.numpy)
+    return feeds
+
+
+def compare(expected: Array, actual: Array) -> dict[str, float | None]:
+    """How far two arrays are apart: greatest difference, that relative to the greatest magnitude, cosine similarity."""
+    if not np.issubdtype(expected.dtype, np.number) and expected.dtype.kind not in "fV":
+        same = bool(np.array_equal(expected, actual))
+        return {"max_abs": 0.0 if same else None, "relative": 0.0 if same else None, "cosine": 1.0 if same else None}
+    a, b = expected.astype(np.float64).reshape(-1), actual.astype(np.float64).reshape(-1)
+    if a.size == 0:
+        return {"max_abs": 0.0, "relative": 0.0, "cosine": 1.0}
+    both = np.isfinite(a) & np.isfinite(b)
+    if not np.array_equal(a[~both], b[~both], equal_nan=True):
+        return {"max_abs": None, "relative": None, "cosine": None}
+    a, b = a[both], b[both]
+    largest = float(np.max(np.abs(a - b), initial=0.0))
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return {
+        "max_abs": largest,
+        "relative": largest / max(float(np.max(np.abs(a), initial=0.0)), 1e-30),
+        "cosine": float(a @ b) / norm if norm else float(not a.any() and not b.any()),
+    }
+
+
+def run(model: Model | Artifact, inputs: Mapping[str, Any] | Any = None) -> dict[str, Array]:
+    """Run a model or an artifact.
+
+    A `cpu` artifact runs in onnxruntime; every other artifact, and a module, in the reference interpreter.
+
+    Args:
+        model: a module, a path of a model or of an artifact, or an Artifact.
+        inputs: arrays by input name, or one array for a model with one input.
+
+    Returns:
+        outputs by name.
+    """
+    if isinstance(model, Artifact):
+        return _run_artifact(model, inputs)
+    if not isinstance(model, Module) and is_artifact(Path(model)):
+        return _run_artifact(Artifact.open(model), inputs)
+    from uair.codegen.reference import run as interpret
+
+    module = load(model)
+    return interpret(module, _named(inputs, module.main.input_names))
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether a path looks like an artifact rather than a model file."""
+    if path.is_dir():
+        return True
+    import zipfile
+
+    return path.suffix.lower() not in SUFFIXES and zipfile.is_zipfile(path)
+
+
+def _run_artifact(artifact: Artifact, inputs: Any) -> dict[str, Array]:
+    target = Context.default().target(artifact.target)
+    feeds = _named(inputs, [entry["name"] for entry in artifact.manifest["inputs"]])
+    outputs: dict[str, Array] = target.run(artifact, feeds)
+    return outputs
+
+
+def _named(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
+    """Inputs by name."""
+    if isinstance(inputs, Mapping):
+        return {str(k): np.asarray(v) for k, v in cast("Mapping[Any, Any]", inputs).items()}
+    if inputs is None:
+        return {}
+    if len(names) != 1:
+        from uair.errors import ShapeBindingError
+
+        raise ShapeBindingError(f"the model has {len(names)} inputs ({', '.join(names)}): give arrays by name")
+    return {names[0]: np.asarray(inputs)}

@@ -1,0 +1,309 @@
+"""Artifacts: what a compilation leaves, as a folder or as one zip file.
+
+    manifest.json          what it is, every file with its hash, and where it came from
+    model.uair (+ .safetensors)   the final IR
+    report.json            verdicts per node, passes with time, sizes
+    golden/                inputs.npz and the reference's outputs.npz
+    ...                    the vendor's files, build.sh
+
+The same input gives the same bytes: nothing in an artifact depends on time, machine or path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import attrs
+import numpy as np
+
+from uair._version import __version__
+from uair.atomic import atomic_file, atomic_folder
+from uair.errors import UairError
+from uair.ir.dtype import Array
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 64 << 20
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class ArtifactError(UairError):
+    """An artifact is missing, incomplete, altered, or written by another version's schema."""
+
+    code = "UAIR-E0602"
+    title = "Artifact is not usable"
+
+
+class ArtifactBuilder:
+    """Collects the files of an artifact in a folder that becomes visible when everything is written.
+
+    Attributes:
+        manifest: fields of manifest.json beside `files`; codegens add their own under the key "target_files" or others.
+        report: content of report.json.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest: dict[str, Any] = {}
+        self.report: dict[str, Any] = {}
+
+    def path_for(self, name: str) -> Path:
+        """Where to write a file of the artifact; folders on the way are made.
+
+        Raises:
+            ArtifactError: the name leaves the artifact.
+        """
+        path = self.root / _checked(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def add_text(self, name: str, text: str, *, executable: bool = False) -> Path:
+        """Write a text file (UTF-8, Unix line ends)."""
+        path = self.path_for(name)
+        path.write_bytes(text.encode())
+        path.chmod(0o755 if executable else 0o644)
+        return path
+
+    def add_json(self, name: str, value: Any) -> Path:
+        """Write plain data as JSON: sorted keys, indented."""
+        return self.add_text(name, to_json(value))
+
+    def add_arrays(self, name: str, arrays: Mapping[str, Array]) -> Path:
+        """Write an .npz file (uncompressed; its bytes depend on the arrays only)."""
+        path = self.path_for(name)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for key, array in arrays.items():
+                entry = zipfile.ZipInfo(f"{key}.npy", EPOCH)
+                with archive.open(entry, "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+        return path
+
+    def finish(self) -> None:
+        """Write report.json and manifest.json with the hashes of all files."""
+        self.add_json("report.json", self.report)
+        files = {
+            path.relative_to(self.root).as_posix(): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file()
+        }
+        self.add_json(MANIFEST, {"schema": SCHEMA_VERSION, "uair": __version__, **self.manifest, "files": files})
+
+
+@contextmanager
+def build_artifact(output: Path, *, overwrite: bool = False) -> Iterator[ArtifactBuilder]:
+    """An artifact that appears at `output` when the block ends without an exception, and leaves nothing otherwise.
+
+    A name with a suffix (`model.bin`, `model.zip`) is one zip file, any other a folder.
+
+    Raises:
+        OutputError: `output` exists (and is not to be overwritten) or cannot be written.
+    """
+    if output.suffix and not output.is_dir():
+        if output.exists() and not overwrite:
+            from uair.atomic import OutputError
+
+            raise OutputError(f"{output} exists", hint="choose another name or pass --overwrite")
+        with (
+            atomic_file(output) as file,
+            tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temp,
+        ):
+            builder = ArtifactBuilder(Path(temp))
+            yield builder
+            builder.finish()
+            _write_zip(builder.root, cast(Any, file))
+        return
+    with atomic_folder(output, overwrite=overwrite) as root:
+        builder = ArtifactBuilder(root)
+        yield builder
+        builder.finish()
+
+
+def _write_zip(root: Path, file: Any) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for path in sorted(root.rglob("*")):
+            if path.is_file():
+                entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), EPOCH)
+                entry.external_attr = (path.stat().st_mode & 0o777) << 16
+                with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as sink:
+                    shutil.copyfileobj(source, sink, 1 << 20)
+
+
+@attrs.define(eq=False)
+class Artifact:
+    """A compiled model on disk.
+
+    Attributes:
+        root: the folder (a temporary one for an artifact that is a zip file, removed with the object).
+        manifest: content of manifest.json.
+        path: the folder or file the user named.
+    """
+
+    root: Path
+    manifest: Mapping[str, Any]
+    path: Path
+    _temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    @staticmethod
+    def open(path: str | os.PathLike[str], *, verify: bool = True) -> Artifact:
+        """Read an artifact.
+
+        Args:
+            path: folder or zip file.
+            verify: compare every file with its recorded hash.
+
+        Raises:
+            ArtifactError: it is none, incomplete, altered, or of an unknown schema.
+        """
+        given = Path(path)
+        temporary: tempfile.TemporaryDirectory[str] | None = None
+        root = given
+        if given.is_file():
+            temporary = tempfile.TemporaryDirectory(prefix="uair-artifact-")
+            root = Path(temporary.name)
+            _extract(given, root)
+        elif not given.is_dir():
+            raise ArtifactError(f"there is no artifact {given}")
+        artifact = Artifact(root, _read_manifest(root, given), given, temporary)
+        if verify:
+            artifact.verify_files()
+        return artifact
+
+    @property
+    def target(self) -> str:
+        """Name of the target it is for."""
+        return str(self.manifest["target"])
+
+    def file(self, name: str) -> Path:
+        """Path of one of its files.
+
+        Raises:
+            ArtifactError: the manifest lists no such file.
+        """
+        if name not in self.manifest["files"]:
+            raise ArtifactError(f"{self.path} has no file {name!r}", hint=f"it has {', '.join(self.manifest['files'])}")
+        return self.root / _checked(name)
+
+    def arrays(self, name: str) -> dict[str, Array]:
+        """Content of one of its .npz files.
+
+        Raises:
+            ArtifactError: the file cannot be read.
+        """
+        try:
+            with np.load(self.file(name), allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ArtifactError(f"{self.path}: {name} cannot be read: {error}") from error
+
+    def verify_files(self) -> None:
+        """Compare every file with its recorded size and hash.
+
+        Raises:
+            ArtifactError: naming the first file that is missing or differs.
+        """
+        for name, recorded in self.manifest["files"].items():
+            path = self.root / _checked(name)
+            if not path.is_file() or path.is_symlink():
+                raise ArtifactError(f"{self.path}: {name} is missing", hint="compile the model again")
+            if path.stat().st_size != recorded["bytes"] or file_sha256(path) != recorded["sha256"]:
+                raise ArtifactError(f"{self.path}: {name} is not what was compiled", hint="compile the model again")
+
+
+def _extract(source: Path, root: Path) -> None:
+    """Unpack a zip file; entries that leave the folder, links and lying sizes are refused."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+            if total > 4 * source.stat().st_size + (1 << 20):
+                raise ArtifactError(f"{source} would unpack to {total} bytes: artifacts are not compressed")
+            for entry in archive.infolist():
+                path = root / _checked(entry.filename)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(entry) as packed, path.open("wb") as file:
+                    shutil.copyfileobj(packed, file, 1 << 20)
+                path.chmod(0o755 if (entry.external_attr >> 16) & 0o100 else 0o644)
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
+        raise ArtifactError(f"{source} is not an artifact: {error}") from error
+
+
+def _read_manifest(root: Path, shown: Path) -> Mapping[str, Any]:
+    path = root / MANIFEST
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ArtifactError(f"{shown}: {MANIFEST} is too large to be one")
+        manifest = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{shown} has no {MANIFEST}", hint="`uair compile` writes artifacts") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{shown}: {MANIFEST} cannot be read: {error}") from error
+    problem = _manifest_problem(manifest)
+    if problem:
+        raise ArtifactError(f"{shown}: {MANIFEST} {problem}")
+    return cast("Mapping[str, Any]", manifest)
+
+
+def _manifest_problem(manifest: Any) -> str:
+    """What is wrong with a manifest's content; empty when it can be used."""
+    if not isinstance(manifest, dict):
+        return "is not a JSON object"
+    known = cast("dict[str, Any]", manifest)
+    if known.get("schema") != SCHEMA_VERSION:
+        return f"has schema {known.get('schema')!r}, this UAIR reads {SCHEMA_VERSION}"
+    if not isinstance(known.get("target"), str):
+        return "names no target"
+    files = known.get("files")
+    if not isinstance(files, dict):
+        return "lists no files"
+    for name, entry in cast("dict[str, Any]", files).items():
+        record = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+        if not isinstance(record.get("sha256"), str) or not isinstance(record.get("bytes"), int):
+            return f"has no size and hash for {name!r}"
+        _checked(name)
+    return ""
+
+
+def _checked(name: str) -> str:
+    """A file name inside an artifact.
+
+    Raises:
+        ArtifactError: it is absolute or leaves the folder.
+    """
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or ":" in name:
+        raise ArtifactError(f"{name!r} is not a file inside an artifact")
+    return name
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def to_json(value: Any) -> str:
+    """Plain data as text: sorted keys, two blanks of indent, a final line end; NaN and infinities as strings."""
+    return json.dumps(_plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value

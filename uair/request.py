@@ -1,0 +1,45 @@
+"""What a compilation was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from uair.preprocess import Preprocess
+
+
+@attrs.frozen
+class Int8:
+    """INT8 post-training quantization.
+
+    Attributes:
+        calibration: a folder of images, .npy or .npz files, one .npz file, or an iterable of inputs (a mapping by input
+            name, or one array for a model with one input).
+        samples: how many samples are used at most.
+        per_channel: whether weights have one scale per output channel.
+        skip: names of source nodes, with `*` and `?`, that stay in float.
+    """
+
+    calibration: Any
+    samples: int = 64
+    per_channel: bool = True
+    skip: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class CompileRequest:
+    """Everything that decides an artifact beside the model.
+
+    Attributes:
+        target: name of the target.
+        shapes: fixed shapes by input name.
+        quantization: None for float.
+        preprocess: by input name.
+    """
+
+    target: str
+    shapes: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict[str, tuple[int, ...]])
+    quantization: Int8 | None = None
+    preprocess: Mapping[str, Preprocess] = attrs.field(factory=dict[str, Preprocess])
