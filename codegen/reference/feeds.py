@@ -1,0 +1,111 @@
+"""Checking the arrays given for a graph's inputs, and finding out what sizes they bind."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from uair.codegen.reference.errors import FeedShapeError, FeedTypeError, MissingFeedError, UnknownFeedError
+from uair.ir.dims import Dim, Shape, plain_symbol, substitute, symbols_of
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Graph
+from uair.ir.layout import Layout
+from uair.ir.types import TensorType
+
+
+def is_stored(layout: Layout) -> bool:
+    """Whether values of tensors of this layout are storage arrays, not logical ones."""
+    return bool(layout.blocks or layout.order) or layout.row_alignment > 1
+
+
+def value_shape(t: TensorType) -> Shape:
+    """Shape of the array that holds a value of this type: the storage shape of a layout, else the logical one."""
+    return t.layout.storage_shape(t.dims, t.dtype.numpy.itemsize) if is_stored(t.layout) else t.dims
+
+
+def check_feeds(graph: Graph, feeds: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, int]]:
+    """The arrays by input name, and the symbolic sizes that they bind.
+
+    Args:
+        graph: its inputs are what is asked for.
+        feeds: for every input name an array (or what `np.asarray` makes one of) of exactly the input's element type.
+
+    Raises:
+        MissingFeedError, UnknownFeedError, FeedTypeError, FeedShapeError: an array is missing, is for no input, or has
+            another element type or shape than its input.
+    """
+    _require_names(graph, feeds)
+    arrays: dict[str, Array] = {}
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        arrays[name] = np.asarray(feeds[name])
+        _require_dtype(name, arrays[name], tensor.type)
+    return arrays, _bind(graph, arrays)
+
+
+def _require_names(graph: Graph, feeds: Mapping[str, Any]) -> None:
+    unknown = [name for name in feeds if name not in graph.input_names]
+    missing = [name for name in graph.input_names if name not in feeds]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], missing or graph.input_names, n=1, cutoff=0.4)
+        listed = ", ".join(graph.input_names) or "none"
+        hint = f"did you mean {near[0]!r}?" if near else f"its inputs are {listed}"
+        raise UnknownFeedError(f"the model has no input {unknown[0]!r}", hint=hint)
+    if missing:
+        tensor = graph.input(missing[0])
+        raise MissingFeedError(
+            f"input {missing[0]!r} of type {tensor.type} has no value",
+            hint=f"give arrays for {', '.join(missing)}",
+        )
+
+
+def _require_dtype(name: str, array: Array, t: TensorType) -> None:
+    if array.dtype == t.dtype.numpy or (t.dtype is DType.STRING and array.dtype.kind in "OUST"):
+        return
+    known = f"uair.DType.{t.dtype.name}.numpy" if t.dtype.numpy.isbuiltin != 1 else f"np.{t.dtype.numpy.name}"
+    raise FeedTypeError(
+        f"input {name!r} expects {t.dtype} elements, given are {array.dtype}",
+        hint=f"convert it: {name}.astype({known})" if name.isidentifier() else f"convert it with .astype({known})",
+    )
+
+
+def _bind(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, int]:
+    """Sizes from the extents that are nothing but a symbol; then every extent is checked."""
+    values: dict[str, int] = {}
+    source: dict[str, str] = {}
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        shape = arrays[name].shape
+        if tensor.type.shape is None:
+            continue
+        wanted = value_shape(tensor.type)
+        if len(shape) != len(wanted):
+            raise _shape_error(name, shape, wanted, f"it has {len(shape)} axes instead of {len(wanted)}")
+        for axis, (got, want) in enumerate(zip(shape, wanted, strict=True)):
+            size = plain_symbol(want)
+            if size is not None and values.setdefault(size, got) == got:
+                source.setdefault(size, f"axis {axis} of {name!r}")
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        if tensor.type.shape is not None:
+            _require_extents(name, arrays[name].shape, value_shape(tensor.type), values, source)
+    return values
+
+
+def _require_extents(
+    name: str, shape: Sequence[int], wanted: Shape, values: Mapping[str, int], source: Mapping[str, str]
+) -> None:
+    for axis, (got, want) in enumerate(zip(shape, wanted, strict=True)):
+        expected = want if isinstance(want, int) else substitute(want, values)
+        if isinstance(expected, int) and expected != got:
+            because = [f"{s} is {values[s]} by {source[s]}" for s in symbols_of((want,)) if s in source]
+            detail = f"axis {axis} is {got} instead of {expected}"
+            raise _shape_error(name, shape, wanted, f"{detail} ({', '.join(because)})" if because else detail)
+
+
+def _shape_error(name: str, shape: Sequence[int], wanted: Sequence[Dim], detail: str) -> FeedShapeError:
+    expected = "[" + ", ".join(str(d) for d in wanted) + "]"
+    return FeedShapeError(
+        f"input {name!r} expects shape {expected}, given is {list(shape)}: {detail}",
+        hint="reshape or resize the array, or import the model with other shapes (--shape name=1,3,224,224)",
+    )

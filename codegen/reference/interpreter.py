@@ -1,0 +1,236 @@
+"""The interpreter: `evaluate` of one node after the other, with freeing of what is no longer needed.
+
+A value is an array of the tensor's logical shape, or of its layout's storage shape when the tensor has a layout that
+permutes, blocks or pitches. Pack and Unpack convert. Any other operator computes on logical arrays: the interpreter
+unpacks its operands and packs its results, so that a layout-aligned module runs like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
+
+from uair.codegen.reference.errors import ResultTypeError
+from uair.codegen.reference.feeds import check_feeds, is_stored, value_shape
+from uair.errors import EvaluationError, UairError
+from uair.ir.data import ArrayData, SplatData
+from uair.ir.dims import Dim, plain_symbol, static, substitute_shape
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.module import Module
+from uair.ops.base import Operator
+from uair.ops.layout import Pack
+
+Observer: TypeAlias = Callable[[Tensor, Array], None]
+
+
+@attrs.define(eq=False)
+class _Step:
+    """A node with what is decided before the first run.
+
+    Attributes:
+        node: the node.
+        symbols: sizes that occur in the operator's attributes.
+        dead: tensors whose last use this is, results that nobody uses included.
+        packed: whether an operand or result has a layout that the values follow.
+        bound: the sizes of the last run and the operator with them put in.
+    """
+
+    node: Node
+    symbols: tuple[str, ...]
+    dead: tuple[Tensor, ...]
+    packed: bool
+    bound: tuple[tuple[int, ...], Operator] | None = None
+
+    def operator(self, sizes: Mapping[str, int]) -> Operator:
+        """The operator with its symbolic sizes replaced."""
+        if not self.symbols:
+            return self.node.op
+        key = tuple(sizes[s] for s in self.symbols if s in sizes)
+        if self.bound is None or self.bound[0] != key:
+            values: dict[str, Dim] = {s: sizes[s] for s in self.symbols if s in sizes}
+            self.bound = (key, self.node.op.substitute(values))
+        return self.bound[1]
+
+
+class Interpreter:
+    """Runs a module's main graph; prepared once, run many times. The graph must not change meanwhile.
+
+    Args:
+        module: what to run.
+        keep_constants: keep the values of constants that are computed or lie in a mapped file from run to run. Without
+            it they are had anew in every run and given back after their last use: memory holds few at a time.
+    """
+
+    def __init__(self, module: Module, *, keep_constants: bool = False) -> None:
+        self.graph = module.main
+        self.keep_constants = keep_constants
+        self._constants: dict[Tensor, Array] = {}
+        self._steps = _plan(self.graph)
+
+    def run(self, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Array]:
+        """The outputs by name.
+
+        Args:
+            feeds: arrays by input name, of exactly the inputs' element types; their shapes bind the symbolic sizes.
+            observe: called with every input and every result of a node as soon as it is there, in the graph's order;
+                the array must not be written to.
+
+        Raises:
+            MissingFeedError, UnknownFeedError, FeedTypeError, FeedShapeError: the feeds do not fit the inputs.
+            OpaqueError: the graph has a custom operator that UAIR does not know.
+            EvaluationError: an operator cannot be evaluated on the values it gets.
+            ResultTypeError: a result is not of its recorded type.
+        """
+        arrays, sizes = check_feeds(self.graph, feeds)
+        values: dict[Tensor, Array] = {}
+        for name, tensor in zip(self.graph.input_names, self.graph.inputs, strict=True):
+            values[tensor] = arrays[name]
+            if observe is not None:
+                observe(tensor, arrays[name])
+        with np.errstate(all="ignore"):
+            for step in self._steps:
+                self._run_step(step, values, sizes, observe)
+        return self._collect(values, list(arrays.values()))
+
+    # ------------------------------------------------------------------- one node
+    def _run_step(
+        self, step: _Step, values: dict[Tensor, Array], sizes: dict[str, int], observe: Observer | None
+    ) -> None:
+        node = step.node
+        operands = [None if t is None else self._value(t, values) for t in node.inputs]
+        results = _evaluate(step, operands, sizes)
+        for tensor, array in zip(node.outputs, results, strict=True):
+            _check_result(node, tensor, array, sizes)
+            values[tensor] = array
+            if observe is not None:
+                observe(tensor, array)
+        for tensor in step.dead:
+            values.pop(tensor, None)
+            if tensor.data is not None and not self.keep_constants:
+                tensor.data.release()
+
+    def _value(self, tensor: Tensor, values: dict[Tensor, Array]) -> Array:
+        found = values.get(tensor)
+        if found is not None:
+            return found
+        data = tensor.data
+        assert data is not None  # the verifier's rule: an operand is an input, a constant or an earlier result
+        if isinstance(data, (ArrayData, SplatData)):
+            return data.array()
+        if self.keep_constants:
+            if tensor not in self._constants:
+                self._constants[tensor] = data.array()
+            return self._constants[tensor]
+        values[tensor] = data.array()
+        return values[tensor]
+
+    def _collect(self, values: dict[Tensor, Array], feeds: list[Array]) -> dict[str, Array]:
+        """The outputs; copied where they would be views of a feed, of a constant, or of each other."""
+        outputs: dict[str, Array] = {}
+        for name, tensor in zip(self.graph.output_names, self.graph.outputs, strict=True):
+            array = self._value(tensor, values)
+            others = [*feeds, *outputs.values()]
+            if not array.flags.writeable or any(np.may_share_memory(array, other) for other in others):
+                array = array.copy()
+            outputs[name] = array
+        return outputs
+
+
+def run(module: Module, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Array]:
+    """The outputs of a module's main graph by name; see `Interpreter.run`."""
+    return Interpreter(module).run(feeds, observe=observe)
+
+
+def _plan(graph: Graph) -> list[_Step]:
+    """The steps in order, each with the tensors that it uses last."""
+    last: dict[Tensor, Node] = {}
+    for node in graph:
+        last.update((t, node) for t in (*node.outputs, *node.inputs) if t is not None)
+    kept = set(graph.outputs)
+    dead: dict[Node, list[Tensor]] = {}
+    for tensor, node in last.items():
+        if tensor not in kept:
+            dead.setdefault(node, []).append(tensor)
+    return [
+        _Step(
+            node,
+            tuple(dict.fromkeys(node.op.symbols())),
+            tuple(dead.get(node, ())),
+            any(t is not None and is_stored(t.type.layout) for t in (*node.inputs, *node.outputs)),
+        )
+        for node in graph
+    ]
+
+
+def _evaluate(step: _Step, operands: list[Array | None], sizes: Mapping[str, int]) -> tuple[Array, ...]:
+    node = step.node
+    if step.packed:
+        operands = [
+            None if t is None or a is None else _logical(t, a, sizes)
+            for t, a in zip(node.inputs, operands, strict=True)
+        ]
+    op = step.operator(sizes)
+    try:
+        results = op.evaluate_all(operands)
+    except UairError as error:
+        error.place = error.place or _place(node)
+        raise
+    except Exception as error:
+        given = ", ".join("-" if a is None else f"{a.dtype}{list(a.shape)}" for a in operands)
+        raise EvaluationError(
+            f"{node.op_type} failed on ({given}): {type(error).__name__}: {error}",
+            place=_place(node),
+            hint="check the values that reach this node (observe its operands); if they are as expected, report it",
+        ) from error
+    if step.packed and not isinstance(op, Pack):
+        results = tuple(
+            t.type.layout.pack(a) if is_stored(t.type.layout) else a for t, a in zip(node.outputs, results, strict=True)
+        )
+    return results
+
+
+def _logical(tensor: Tensor, array: Array, sizes: Mapping[str, int]) -> Array:
+    """The logical array of an operand. Constants are held as logical arrays whatever their layout."""
+    if tensor.data is not None or not is_stored(tensor.type.layout):
+        return array
+    values: dict[str, Dim] = dict(sizes)
+    return tensor.type.layout.unpack(array, static(substitute_shape(tensor.type.dims, values)))
+
+
+def _check_result(node: Node, tensor: Tensor, array: Array, sizes: dict[str, int]) -> None:
+    """Compare a result with its recorded type, and bind the sizes that only the data decides."""
+    t = tensor.type
+    if array.dtype != t.dtype.numpy and not (t.dtype is DType.STRING and array.dtype.kind in "OUST"):
+        raise _result_error(node, tensor, array)
+    if t.shape is None:
+        return
+    expected = value_shape(t) if is_stored(t.layout) else t.shape
+    if array.shape == expected:
+        return
+    if len(array.shape) != len(expected):
+        raise _result_error(node, tensor, array)
+    for got, want in zip(array.shape, expected, strict=True):
+        if isinstance(want, int):
+            fits = got == want
+        else:
+            size = plain_symbol(want)
+            fits = size is None or sizes.setdefault(size, got) == got
+        if not fits:
+            raise _result_error(node, tensor, array)
+
+
+def _result_error(node: Node, tensor: Tensor, array: Array) -> ResultTypeError:
+    return ResultTypeError(
+        f"{node.op_type} gave {array.dtype}{list(array.shape)} for {tensor!r}",
+        place=_place(node),
+        hint="the model's own shape annotations contradict its computation: drop them, or bind other input shapes",
+    )
+
+
+def _place(node: Node) -> str:
+    """The node in the words of the source model."""
+    return f"node {node.name or (node.outputs[0].name if node.outputs else '') or node.op_type!r}, {node.loc}"

@@ -1,0 +1,119 @@
+"""Resampling along one axis: which input elements a result element takes, with which weights.
+
+Coordinates are computed in f32, as every runtime does: where a coordinate falls on a tie between two elements, f64
+would choose differently. Source of the formulas: ONNX Resize, onnxruntime, Pillow (antialias).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+import numpy as np
+
+from uair.ir.dtype import Array
+
+Mode: TypeAlias = Literal["nearest", "linear", "cubic"]
+CoordinateMode: TypeAlias = Literal[
+    "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric", "tf_half_pixel_for_nn"
+]
+NearestMode: TypeAlias = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
+
+_F32 = np.float32
+
+
+@attrs.frozen
+class Sampling:
+    """How coordinates map and how neighbours are weighted; the attributes of Resize."""
+
+    mode: Mode
+    coordinate_mode: CoordinateMode
+    nearest_mode: NearestMode
+    cubic_a: float
+    exclude_outside: bool
+    antialias: bool
+
+
+def source_coordinates(extent: int, result: int, scale: float, mode: CoordinateMode) -> Array:
+    """Coordinate in the input (f32) of every result element along an axis."""
+    place: Array = np.arange(result, dtype=_F32)
+    ratio, half = _F32(scale), _F32(0.5)
+    if mode == "align_corners":
+        place *= _F32(extent - 1) / _F32(result - 1) if result > 1 else _F32(0)
+        return place
+    if mode == "pytorch_half_pixel" and result <= 1:
+        return np.zeros(result, _F32)
+    if mode != "asymmetric":
+        place += half
+    place /= ratio
+    if mode == "half_pixel_symmetric":
+        # The result is centred on the input when extent * scale is not whole.
+        adjustment = _F32(result) / (ratio * _F32(extent))
+        place += _F32(extent) / _F32(2) * (_F32(1) - adjustment)
+    if mode not in ("asymmetric", "tf_half_pixel_for_nn"):
+        place -= half
+    return place
+
+
+def nearest_indices(x: Array, extent: int, mode: NearestMode) -> Array:
+    """Index of the element nearest to every coordinate, within the axis."""
+    below = np.floor(x)
+    if mode == "floor":
+        chosen = below
+    elif mode == "ceil":
+        chosen = np.ceil(x)
+    else:
+        beyond = x - below
+        up = beyond > _F32(0.5) if mode == "round_prefer_floor" else beyond >= _F32(0.5)
+        chosen = below + up
+    return np.clip(chosen.astype(np.int64), 0, extent - 1)
+
+
+def taps(extent: int, result: int, scale: float, sampling: Sampling) -> tuple[Array, Array]:
+    """Indices (i64) and weights (f32), both [taps, result], of the elements that every result element sums."""
+    x = source_coordinates(extent, result, scale, sampling.coordinate_mode)
+    if sampling.antialias and scale < 1:
+        return _antialiased(x, extent, scale, sampling)
+    if sampling.mode == "linear":
+        x = np.clip(x, _F32(0), _F32(extent - 1))
+        below = np.floor(x)
+        beyond = x - below
+        first = below.astype(np.int64)
+        return np.stack([first, np.minimum(first + 1, extent - 1)]), np.stack([_F32(1) - beyond, beyond])
+    below = np.floor(x)
+    indices = below.astype(np.int64) + np.arange(-1, 3)[:, None]
+    weights = _cubic(x - below + np.arange(1, -3, -1, dtype=_F32)[:, None], sampling.cubic_a)
+    return _bounded(indices, weights, extent, sampling.exclude_outside)
+
+
+def _cubic(distance: Array, a: float) -> Array:
+    """Keys' cubic convolution kernel: 1 at 0, 0 at the other whole numbers and beyond 2."""
+    d = np.abs(distance)
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0)).astype(_F32)
+
+
+def _bounded(indices: Array, weights: Array, extent: int, exclude: bool) -> tuple[Array, Array]:
+    """Elements outside of the axis are the border's, or excluded: weight 0, the others scaled to sum 1."""
+    if exclude:
+        weights = np.where((indices >= 0) & (indices < extent), weights, _F32(0))
+        weights = weights / weights.sum(axis=0)
+    return np.clip(indices, 0, extent - 1), weights
+
+
+def _antialiased(x: Array, extent: int, scale: float, sampling: Sampling) -> tuple[Array, Array]:
+    """The kernel stretched by 1/scale, over the elements within the axis."""
+    support = (1.0 if sampling.mode == "linear" else 2.0) / scale
+    below = np.floor(x)
+    reach = int(np.ceil(support)) + 1
+    indices = below.astype(np.int64) + np.arange(-reach, reach + 1)[:, None]
+    distance = (indices - x.astype(np.float64)) * scale
+    if sampling.mode == "linear":
+        weights = np.maximum(1 - np.abs(distance), 0)
+    else:
+        weights = _cubic(distance, sampling.cubic_a).astype(np.float64)
+    used = weights.any(axis=1)
+    indices, weights = indices[used], weights[used]
+    weights = np.where((indices >= 0) & (indices < extent), weights, 0)
+    return np.clip(indices, 0, extent - 1), (weights / weights.sum(axis=0)).astype(_F32)

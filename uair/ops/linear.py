@@ -1,0 +1,285 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from uair.ir.dims import Dim, InferredShape
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor
+from uair.ir.types import TensorType, inferred
+from uair.ops._precision import matmul, rounded, widened
+from uair.ops.base import (
+    Operator,
+    Sample,
+    bad,
+    broadcast_shapes,
+    case,
+    operator,
+    ranked,
+    require,
+    same_dtype,
+    unify_extents,
+)
+
+
+def _require_numeric(dtype: DType) -> None:
+    require(dtype.is_float or dtype.is_integer, f"element type {dtype} has no products", "insert a Cast")
+
+
+@operator(inputs="a b", family="linear")
+class MatMul(Operator):
+    """Matrix product over the last two axes. a: [..., m, k]; b: [..., k, n]; result: [..., m, n].
+
+    Leading axes broadcast as in NumPy. trans_a and trans_b exchange the last two axes of an operand first. A 1-D
+    operand is a row (a) or a column (b) whose axis the result lacks; then neither may be transposed. Integer sums are
+    exact and wrap around. Source: numpy.matmul, ONNX MatMul.
+    """
+
+    trans_a: bool = False
+    trans_b: bool = False
+
+    def infer(self, a: TensorType, b: TensorType) -> TensorType:
+        dtype = same_dtype(a=a, b=b)
+        _require_numeric(dtype)
+        left, right = ranked(a, "a"), ranked(b, "b")
+        require(left and right, "a scalar has no matrix product", "use Mul")
+        require(
+            min(len(left), len(right)) > 1 or not (self.trans_a or self.trans_b),
+            f"shapes {list(left)} and {list(right)}: a 1-D operand cannot be transposed",
+        )
+        row: InferredShape = ()
+        column: InferredShape = ()
+        if len(left) > 1:
+            row = (left[-1] if self.trans_a else left[-2],)
+        if len(right) > 1:
+            column = (right[-2] if self.trans_b else right[-1],)
+        inner_a = left[-2] if self.trans_a else left[-1]
+        inner_b = right[-1] if self.trans_b or len(right) == 1 else right[-2]
+        require(
+            unify_extents(inner_a, inner_b),
+            f"a of shape {list(left)} has rows of {inner_a}, b of shape {list(right)} has columns of {inner_b}",
+        )
+        return inferred(dtype, (*broadcast_shapes(left[:-2], right[:-2]), *row, *column))
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        if self.trans_a:
+            a = a.swapaxes(-1, -2)
+        if self.trans_b:
+            b = b.swapaxes(-1, -2)
+        if b.ndim == 2 and a.ndim > 2:
+            return matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+        return matmul(a, b)
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        a = operands[0]
+        assert a is not None
+        depth = a.dims[-2] if self.trans_a else a.dims[-1]
+        assert isinstance(depth, int)
+        return 2 * depth * results[0].size
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[3,4]", "f32[4,5]")
+        yield case(cls(), "f32[2,1,3,4]", "f32[5,4,2]")
+        yield case(cls(trans_a=True, trans_b=True), "f32[2,4,3]", "f32[2,5,4]")
+        yield case(cls(), "f32[2,3,4]", "f32[4]")
+        yield case(cls(), "f32[4]", "f32[4]")
+        yield case(cls(), "bf16[2,3,4]", "bf16[4,5]")
+        yield case(cls(), "i32[3,4]", "i32[4,5]")
+        yield case(cls(), "f32[3,0]", "f32[0,5]")
+        yield bad(cls(), "f32[3,4]", "f32[3,5]", because="rows of 4")
+        yield bad(cls(), "f32[3,4]", "f16[4,5]", because="element types must agree")
+        yield bad(cls(trans_b=True), "f32[3,4]", "f32[4]", because="cannot be transposed")
+        yield bad(cls(), "f32[]", "f32[4]", because="scalar")
+        yield bad(cls(), "f32[2,3,4]", "f32[3,4,5]", because="do not broadcast")
+
+
+@operator(inputs="x w bias?", family="linear")
+class Linear(Operator):
+    """Affine map of the last axis: y = x @ w^T + bias. x: [..., in]; bias: [out]; result: [..., out].
+
+    w: [out, in] with transpose_w (torch.nn.Linear, TFLite FULLY_CONNECTED), else [in, out] (Keras Dense).
+    """
+
+    transpose_w: bool = True
+
+    def infer(self, x: TensorType, w: TensorType, bias: TensorType | None = None) -> TensorType:
+        dtype = same_dtype(x=x, w=w, bias=bias)
+        _require_numeric(dtype)
+        shape, weight = ranked(x), ranked(w, "w", 2)
+        require(shape, "x must have at least one axis")
+        out, depth = weight if self.transpose_w else weight[::-1]
+        require(
+            unify_extents(depth, shape[-1]),
+            f"weight expects {depth} input features, x has {shape[-1]}",
+            f"w is {'[out, in]' if self.transpose_w else '[in, out]'} of shape {list(weight)}",
+        )
+        if bias is not None:
+            (extent,) = ranked(bias, "bias", 1)
+            require(unify_extents(extent, out), f"bias has {extent} elements, w gives {out} output features")
+        return inferred(dtype, (*shape[:-1], out))
+
+    def evaluate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
+        matrix = w.T if self.transpose_w else w
+        rows = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x
+        result = matmul(widened(rows), widened(matrix))
+        if bias is not None:
+            result += widened(bias)
+        return rounded(result, x.dtype).reshape(*x.shape[:-1], matrix.shape[1])
+
+    def decompose(self, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor | None:
+        from uair.ops.elementwise import Add
+
+        if self.transpose_w and x.type.rank < 2:
+            return None
+        product = MatMul(trans_b=self.transpose_w)(x, w)
+        return product if bias is None else Add()(product, bias)
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        x = operands[0]
+        assert x is not None and isinstance(x.dims[-1], int)
+        return results[0].size * (2 * x.dims[-1] + (len(operands) > 2))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[3,4]", "f32[5,4]", "f32[5]")
+        yield case(cls(transpose_w=False), "f32[2,3,4]", "f32[4,5]")
+        yield case(cls(), "f32[4]", "f32[5,4]", "f32[5]")
+        yield case(cls(), "f16[3,4]", "f16[5,4]", "f16[5]")
+        yield case(cls(), "i32[3,4]", "i32[5,4]", "i32[5]")
+        yield bad(cls(), "f32[3,4]", "f32[4,5]", because="weight expects 5 input features, x has 4")
+        yield bad(cls(), "f32[3,4]", "f32[5,4]", "f32[4]", because="bias has 4 elements")
+        yield bad(cls(), "f32[3,4]", "f32[2,5,4]", because="w must have rank 2")
+
+
+@operator(inputs="inputs*", family="linear")
+class Einsum(Operator):
+    """Sum of products named by an equation in Einstein's notation, e.g. "bij,bjk->bik".
+
+    Every letter is an axis; "..." stands for leading axes that broadcast. Without "->" the result has the letters that
+    occur once, in alphabetic order, behind the "..." axes. Source: numpy.einsum, ONNX Einsum.
+    """
+
+    equation: str = ""
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        dtype = same_dtype(**{f"inputs[{i}]": t for i, t in enumerate(inputs)}) if inputs else None
+        require(dtype is not None, "there are no operands")
+        assert dtype is not None
+        _require_numeric(dtype)
+        terms, result = self._terms()
+        require(
+            len(terms) == len(inputs), f"equation {self.equation!r} has {len(terms)} terms for {len(inputs)} operands"
+        )
+        extents: dict[str, Dim | None] = {}
+        ellipses: list[InferredShape] = []
+        for i, (term, t) in enumerate(zip(terms, inputs, strict=True)):
+            ellipses.append(self._bind(term, ranked(t, f"inputs[{i}]"), extents, i))
+        shape: list[Dim | None] = []
+        for label in result:
+            require(label == "." or label in extents, f"result letter {label!r} of {self.equation!r} is in no operand")
+            shape += broadcast_shapes(*ellipses) if label == "." else (extents[label],)
+        return inferred(dtype, tuple(shape))
+
+    def _terms(self) -> tuple[list[str], str]:
+        """The operand terms and the result term, with "." for an ellipsis."""
+        text = self.equation.replace(" ", "").replace("...", ".")
+        left, arrow, right = text.partition("->")
+        terms = left.split(",")
+        for term in (*terms, right):
+            letters = term.replace(".", "")
+            require(
+                (not letters or (letters.isalpha() and letters.isascii())) and term.count(".") <= 1,
+                f"equation {self.equation!r} is malformed near {term!r}",
+                'terms hold letters and at most one "..."',
+            )
+        if not arrow:
+            once = sorted(c for c in set(left) - {",", "."} if left.count(c) == 1)
+            right = ("." if "." in left else "") + "".join(once)
+        require(len(set(right)) == len(right), f"a letter occurs twice in the result of {self.equation!r}")
+        return terms, right
+
+    def _bind(self, term: str, shape: InferredShape, extents: dict[str, Dim | None], i: int) -> InferredShape:
+        """Note the extents of the letters of an operand; gives the extents of its ellipsis."""
+        letters = term.replace(".", "")
+        hidden = len(shape) - len(letters)
+        require(
+            hidden == 0 or (hidden > 0 and "." in term),
+            f"term {term.replace('.', '...')!r} of {self.equation!r} names {len(letters)} axes, "
+            f"operand {i} has shape {list(shape)}",
+        )
+        at = term.find(".") if "." in term else len(letters)
+        for letter, extent in zip(letters, shape[:at] + shape[at + hidden :], strict=True):
+            known = extents.setdefault(letter, extent)
+            if known == 1 or not isinstance(known, int):
+                extents[letter] = extent if extent != 1 and extent is not None else known
+            require(
+                unify_extents(known, extent) or 1 in (known, extent),
+                f"letter {letter!r} of {self.equation!r} is {known} in one place and {extent} in operand {i}",
+            )
+        return shape[at : at + hidden]
+
+    def evaluate(self, *inputs: Array) -> Array:
+        wide: list[Any] = [widened(x) for x in inputs]
+        if inputs[0].dtype.kind in "iu":
+            wide = [x.astype(np.int64) for x in inputs]
+        result = np.einsum(self.equation, *wide, optimize=len(inputs) > 1)
+        return rounded(np.asarray(result), inputs[0].dtype)
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        terms, result = self._terms()
+        extents: dict[str, Dim | None] = {}
+        for i, (term, t) in enumerate(zip(terms, operands, strict=True)):
+            if t is not None:
+                self._bind(term, t.dims, extents, i)
+        summed = [d for letter, d in extents.items() if letter not in result and isinstance(d, int)]
+        return len(operands) * results[0].size * math.prod(summed)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(equation="bij,bjk->bik"), "f32[2,3,4]", "f32[2,4,5]")
+        yield case(cls(equation="bhqd, bhkd -> bhqk"), "f16[1,2,3,4]", "f16[1,2,5,4]")
+        yield case(cls(equation="...ij,jk"), "f32[2,3,4]", "f32[4,5]")
+        yield case(cls(equation="ii->i"), "f32[3,3]")
+        yield case(cls(equation="i,i,i->"), "f32[3]", "f32[3]", "f32[3]")
+        yield case(cls(equation="ij->ji"), "i32[3,4]")
+        yield bad(cls(equation="ij,jk->ik"), "f32[3,4]", "f32[5,6]", because="letter 'j'")
+        yield bad(cls(equation="ij->ik"), "f32[3,4]", because="is in no operand")
+        yield bad(cls(equation="ij"), "f32[3,4,5]", because="names 2 axes")
+        yield bad(cls(equation="i1->i"), "f32[3,4]", because="malformed")
+        yield bad(cls(equation="ij,jk"), "f32[3,4]", because="2 terms for 1 operands")
+
+
+@operator(inputs="x", family="linear")
+class Trilu(Operator):
+    """The upper (or lower) triangle of every matrix; zero elsewhere. x: [..., m, n]; any element type.
+
+    Kept are the elements with column - row >= k (upper) or <= k (lower). Source: ONNX Trilu, numpy.triu.
+    """
+
+    k: int = 0
+    upper: bool = True
+
+    def infer(self, x: TensorType) -> TensorType:
+        shape = ranked(x)
+        require(len(shape) >= 2, f"x must have at least two axes, has shape {list(shape)}")
+        require(x.dtype is not DType.STRING, "strings have no zero")
+        return inferred(x.dtype, shape)
+
+    def evaluate(self, x: Array) -> Array:
+        rows, columns = x.shape[-2:]
+        distance = np.arange(columns) - np.arange(rows)[:, None]
+        kept = distance >= self.k if self.upper else distance <= self.k
+        return np.where(kept, x, np.zeros((), x.dtype))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[3,4]")
+        yield case(cls(upper=False, k=-1), "i64[2,4,3]")
+        yield case(cls(k=5), "bool[3,4]")
+        yield bad(cls(), "f32[3]", because="at least two axes")

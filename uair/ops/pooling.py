@@ -1,0 +1,296 @@
+"""Pooling over one, two and three spatial axes, channels first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from uair.ir.dims import static
+from uair.ir.dtype import Array, DType
+from uair.ir.types import TensorType, inferred
+from uair.ops._precision import rounded, widened
+from uair.ops._windows import AutoPad, WindowOperator, inner_axes, output_extent, padded
+from uair.ops.base import Ints, Operator, Sample, bad, case, operator, ranked, require
+
+
+class _Pool(WindowOperator):
+    """What the poolings of all ranks share."""
+
+    kernel: Ints
+    ceil_mode: bool
+
+    def infer(self, x: TensorType) -> TensorType:
+        n = self.spatial_rank
+        shape = ranked(x, "x", n + 2)
+        self.require_dtype(x.dtype)
+        require(len(self.kernel) == n, f"kernel has {len(self.kernel)} numbers, {self.op_type} needs {n}")
+        require(min(self.kernel) >= 1, f"kernel must be at least 1, got {list(self.kernel)}")
+        self.require_window()
+        for i, (k, d) in enumerate(zip(self.kernel, self.dilations, strict=True)):
+            span = d * (k - 1) + 1
+            require(
+                max(self.pads[i], self.pads[n + i]) < span,
+                f"padding {self.pads[i]}, {self.pads[n + i]} of spatial axis {i} holds a whole window of {span}",
+                "padding must be less than the window, or a window would see nothing of x",
+            )
+        extents = self.window_extents(shape[2:], self.kernel, ceil_mode=self.ceil_mode)
+        return inferred(x.dtype, (*shape[:2], *extents))
+
+    def require_dtype(self, dtype: DType) -> None:
+        """Refuse element types that cannot be pooled."""
+        require(dtype.is_float or dtype.is_integer, f"element type {dtype} cannot be pooled", "insert a Cast")
+
+    def extents_and_pads(self, spatial: Sequence[int]) -> tuple[Ints, Ints]:
+        """Extents of the result, and the padding that the windows of `x` with these extents meet."""
+        n = self.spatial_rank
+        pads = self.explicit_pads(spatial, self.kernel)
+        ceil_mode = self.ceil_mode and self.auto_pad == "notset"
+        extents = static(
+            output_extent(
+                d, self.kernel[i], self.strides[i], self.dilations[i], (pads[i], pads[n + i]), ceil_mode=ceil_mode
+            )
+            for i, d in enumerate(spatial)
+        )
+        return tuple(max(extent, 0) for extent in extents), pads
+
+    def reduce_windows(self, x: Array, reduce: Callable[..., Array], neutral: Any) -> Array:
+        """`reduce` every window, with `neutral` in the padding: axis by axis, tap by tap, for all places at once."""
+        n = self.spatial_rank
+        extents, pads = self.extents_and_pads(x.shape[2:])
+        reach = [
+            (extent - 1) * s + d * (k - 1) + 1
+            for extent, s, d, k in zip(extents, self.strides, self.dilations, self.kernel, strict=True)
+        ]
+        after = [max(r - pads[i] - x.shape[2 + i], 0) for i, r in enumerate(reach)]
+        result = padded(x, pads[:n], after, neutral)
+        for i, extent in enumerate(extents):
+            result = self._reduce_axis(result, i, extent, reduce)
+        return result
+
+    def _reduce_axis(self, x: Array, i: int, extent: int, reduce: Callable[..., Array]) -> Array:
+        stride, dilation = self.strides[i], self.dilations[i]
+        if self.kernel[i] == 1 and stride == 1 and x.shape[2 + i] == extent:
+            return x
+        lead = [slice(None)] * i
+        steps = (
+            slice(tap, tap + (extent - 1) * stride + 1, stride) for tap in range(0, self.kernel[i] * dilation, dilation)
+        )
+        views = [x[inner_axes((*lead, step))] for step in steps]
+        if len(views) == 1:
+            return np.ascontiguousarray(views[0])
+        result = reduce(views[0], views[1])
+        for view in views[2:]:
+            reduce(result, view, out=result)
+        return result
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        return results[0].size * int(np.prod(self.kernel))
+
+
+class _MaxPool(_Pool):
+    """Maximum of every window; padding never wins, NaN does."""
+
+    def evaluate(self, x: Array) -> Array:
+        dtype = DType.from_numpy(x.dtype)
+        if dtype.is_integer:
+            return self.reduce_windows(x, np.maximum, dtype.range[0])
+        return rounded(self.reduce_windows(widened(x), np.maximum, -np.inf), x.dtype)
+
+
+class _AvgPool(_Pool):
+    """Mean of every window."""
+
+    count_include_pad: bool
+
+    def require_dtype(self, dtype: DType) -> None:
+        require(dtype.is_float, f"element type {dtype} has no mean", "insert a Cast to a floating-point type")
+
+    def evaluate(self, x: Array) -> Array:
+        total = self.reduce_windows(widened(x), np.add, 0)
+        extents, pads = self.extents_and_pads(x.shape[2:])
+        divisor: Array = np.ones((), np.int64)
+        for i, count in enumerate(extents):
+            before, after = (pads[i], pads[self.spatial_rank + i]) if self.count_include_pad else (0, 0)
+            starts = np.arange(count) * self.strides[i] - pads[i]
+            places = starts[:, None] + np.arange(self.kernel[i]) * self.dilations[i]
+            counts = ((places >= -before) & (places < x.shape[2 + i] + after)).sum(axis=1)
+            divisor = divisor[..., None] * counts
+        total = total / divisor.astype(total.dtype)
+        return rounded(total, x.dtype)
+
+
+@operator(inputs="x", family="pooling")
+class MaxPool1D(_MaxPool):
+    """1-D maximum pooling. x: [N, C, L]; attributes as for MaxPool2D; pads are (begin, end)."""
+
+    spatial_rank: ClassVar[int] = 1
+    kernel: Ints = (1,)
+    strides: Ints = (1,)
+    pads: Ints = (0, 0)
+    dilations: Ints = (1,)
+    ceil_mode: bool = False
+    auto_pad: AutoPad = "notset"
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(kernel=(3,), strides=(2,), pads=(1, 0)), "f32[2,3,8]")
+        yield bad(cls(kernel=(3,)), "f32[2,3,8,8]", because="x must have rank 3")
+
+
+@operator(inputs="x", family="pooling")
+class MaxPool2D(_MaxPool):
+    """2-D maximum pooling. x: [N, C, H, W]; result: [N, C, H', W'].
+
+    The padding never wins; a NaN in the window does. H' = floor((H + top + bottom - d_h*(kH-1) - 1) / s_h) + 1, W'
+    likewise; ceil_mode rounds up, but drops a window that would start in the bottom or right padding. pads are (top,
+    left, bottom, right) and less than the window. Source: ONNX MaxPool, torch.nn.MaxPool2d.
+    """
+
+    spatial_rank: ClassVar[int] = 2
+    kernel: Ints = (1, 1)
+    strides: Ints = (1, 1)
+    pads: Ints = (0, 0, 0, 0)
+    dilations: Ints = (1, 1)
+    ceil_mode: bool = False
+    auto_pad: AutoPad = "notset"
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(kernel=(2, 2), strides=(2, 2)), "f32[1,3,8,8]")
+        yield case(cls(kernel=(3, 2), strides=(2, 2), pads=(1, 0, 0, 1), ceil_mode=True), "f32[2,3,8,7]")
+        yield case(cls(kernel=(3, 3), dilations=(2, 1)), "f16[1,2,7,5]")
+        yield case(cls(kernel=(2, 2), pads=(1, 1, 1, 1)), "i8[1,2,4,4]")
+        yield case(cls(kernel=(3, 3), strides=(2, 2), auto_pad="same_upper"), "f32[1,2,5,6]")
+        yield bad(cls(kernel=(2,)), "f32[1,3,8,8]", because="kernel has 1 numbers")
+        yield bad(cls(kernel=(2, 2), pads=(2, 0, 0, 0)), "f32[1,3,8,8]", because="holds a whole window")
+        yield bad(cls(kernel=(9, 2)), "f32[1,3,8,8]", because="does not fit")
+        yield bad(cls(kernel=(2, 2)), "bool[1,3,8,8]", because="cannot be pooled")
+
+
+@operator(inputs="x", family="pooling")
+class MaxPool3D(_MaxPool):
+    """3-D maximum pooling. x: [N, C, D, H, W]; attributes as for MaxPool2D."""
+
+    spatial_rank: ClassVar[int] = 3
+    kernel: Ints = (1, 1, 1)
+    strides: Ints = (1, 1, 1)
+    pads: Ints = (0, 0, 0, 0, 0, 0)
+    dilations: Ints = (1, 1, 1)
+    ceil_mode: bool = False
+    auto_pad: AutoPad = "notset"
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(kernel=(2, 3, 2), strides=(2, 1, 2)), "f32[1,2,4,5,6]")
+        yield bad(cls(kernel=(2, 2, 2)), "f32[1,2,4,5]", because="x must have rank 5")
+
+
+@operator(inputs="x", family="pooling")
+class AvgPool1D(_AvgPool):
+    """1-D mean pooling. x: [N, C, L]; attributes as for AvgPool2D; pads are (begin, end)."""
+
+    spatial_rank: ClassVar[int] = 1
+    kernel: Ints = (1,)
+    strides: Ints = (1,)
+    pads: Ints = (0, 0)
+    dilations: Ints = (1,)
+    ceil_mode: bool = False
+    count_include_pad: bool = False
+    auto_pad: AutoPad = "notset"
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(kernel=(3,), strides=(2,), pads=(1, 1)), "f32[2,3,8]")
+        yield bad(cls(kernel=(3,)), "f32[2,3]", because="x must have rank 3")
+
+
+@operator(inputs="x", family="pooling")
+class AvgPool2D(_AvgPool):
+    """2-D mean pooling. x: [N, C, H, W]; result: [N, C, H', W'] with the extents of MaxPool2D.
+
+    The sum of the window's elements is divided by the number of those inside x, with count_include_pad also of those in
+    the padding; what ceil_mode adds beyond the padding never counts. Source: ONNX AveragePool, torch.nn.AvgPool2d.
+    """
+
+    spatial_rank: ClassVar[int] = 2
+    kernel: Ints = (1, 1)
+    strides: Ints = (1, 1)
+    pads: Ints = (0, 0, 0, 0)
+    dilations: Ints = (1, 1)
+    ceil_mode: bool = False
+    count_include_pad: bool = False
+    auto_pad: AutoPad = "notset"
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(kernel=(2, 2), strides=(2, 2)), "f32[1,3,8,8]")
+        yield case(cls(kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1), ceil_mode=True), "f32[1,2,6,7]")
+        yield case(cls(kernel=(3, 2), pads=(1, 0, 1, 1), count_include_pad=True), "bf16[1,2,5,5]")
+        yield case(cls(kernel=(3, 3), strides=(2, 2), auto_pad="same_lower"), "f32[1,2,5,6]")
+        yield bad(cls(kernel=(2, 2)), "i8[1,3,8,8]", because="has no mean")
+
+
+@operator(inputs="x", family="pooling")
+class AvgPool3D(_AvgPool):
+    """3-D mean pooling. x: [N, C, D, H, W]; attributes as for AvgPool2D."""
+
+    spatial_rank: ClassVar[int] = 3
+    kernel: Ints = (1, 1, 1)
+    strides: Ints = (1, 1, 1)
+    pads: Ints = (0, 0, 0, 0, 0, 0)
+    dilations: Ints = (1, 1, 1)
+    ceil_mode: bool = False
+    count_include_pad: bool = False
+    auto_pad: AutoPad = "notset"
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(kernel=(2, 3, 2), strides=(2, 1, 2), pads=(1, 1, 0, 0, 1, 1)), "f32[1,2,4,5,6]")
+        yield bad(cls(kernel=(2, 2, 2)), "f32[1,2,4,5]", because="x must have rank 5")
+
+
+class _GlobalPool(Operator):
+    """What the global poolings share."""
+
+    def infer(self, x: TensorType) -> TensorType:
+        shape = ranked(x)
+        require(len(shape) >= 3, f"x must have spatial axes behind N and C, has shape {list(shape)}")
+        require(x.dtype.is_float, f"element type {x.dtype} cannot be pooled", "insert a Cast to a floating-point type")
+        require(0 not in shape[2:], f"x has no elements to pool, its shape is {list(shape)}")
+        return inferred(x.dtype, (*shape[:2], *(1 for _ in shape[2:])))
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        x = operands[0]
+        assert x is not None
+        return x.size
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[2,3,4,5]")
+        yield case(cls(), "f16[1,3,7]")
+        yield bad(cls(), "f32[2,3]", because="spatial axes")
+        yield bad(cls(), "i32[2,3,4]", because="cannot be pooled")
+
+
+@operator(inputs="x", family="pooling")
+class GlobalAvgPool(_GlobalPool):
+    """Mean over all spatial axes. x: [N, C, spatial...]; result: [N, C, 1...]. Source: ONNX GlobalAveragePool."""
+
+    def evaluate(self, x: Array) -> Array:
+        wide = widened(x)
+        mean = wide.reshape(*x.shape[:2], -1).mean(axis=2).reshape(*x.shape[:2], *(1 for _ in x.shape[2:]))
+        return rounded(mean, x.dtype)
+
+
+@operator(inputs="x", family="pooling")
+class GlobalMaxPool(_GlobalPool):
+    """Maximum over all spatial axes, NaN when one is NaN. x: [N, C, spatial...]; result: [N, C, 1...].
+
+    Source: ONNX GlobalMaxPool.
+    """
+
+    def evaluate(self, x: Array) -> Array:
+        result: Array = widened(x).max(axis=tuple(range(2, x.ndim)), keepdims=True)
+        return rounded(result, x.dtype)
