@@ -63,7 +63,7 @@ class TensorType:
 
     def __str__(self) -> str:
         shape = "*" if self.shape is None else ",".join(str(d).replace(" ", "") for d in self.shape)
-        layout = "" if self.layout == Layout.ANY else f", {self.layout}"
+        layout = "" if self.layout == Layout.ANY else f"; {self.layout}"
         return f"{self.dtype}[{shape}{layout}]"
 
 

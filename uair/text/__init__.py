@@ -1,0 +1,46 @@
+"""The text form: writing modules as text and reading them back, exactly.
+
+    text = print_module(module)
+    same = parse_module(text, weights=weights_of(module))
+    save(module, "model.uair")              # and model.uair.safetensors with the large constants
+    module = load("model.uair")
+"""
+
+from uair.text.errors import (
+    TextError,
+    TextFileError,
+    TextLimitError,
+    TextNameError,
+    TextSyntaxError,
+    TextValueError,
+    WeightsError,
+)
+from uair.text.files import load, save
+from uair.text.parser import parse_module, parse_type
+from uair.text.printer import print_graph, print_module, print_node
+from uair.text.spelling import type_text
+from uair.text.weights import Weights, open_weights, weights_of, write_weights
+from uair.text.window import print_window
+
+__all__ = [
+    "TextError",
+    "TextFileError",
+    "TextLimitError",
+    "TextNameError",
+    "TextSyntaxError",
+    "TextValueError",
+    "Weights",
+    "WeightsError",
+    "load",
+    "open_weights",
+    "parse_module",
+    "parse_type",
+    "print_graph",
+    "print_module",
+    "print_node",
+    "print_window",
+    "save",
+    "type_text",
+    "weights_of",
+    "write_weights",
+]
