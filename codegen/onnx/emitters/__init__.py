@@ -1,0 +1,38 @@
+"""The emitters of all canonical operators, one file per family."""
+
+from uair.codegen.onnx.emitters import (
+    activation,
+    comparison,
+    convolution,
+    custom,
+    elementwise,
+    indexing,
+    integer,
+    linear,
+    normalization,
+    pooling,
+    quantization,
+    reduction,
+    resize,
+    shape,
+)
+from uair.codegen.onnx.table import Emitters
+
+EMITTERS = Emitters(
+    activation.EMITTERS,
+    comparison.EMITTERS,
+    convolution.EMITTERS,
+    custom.EMITTERS,
+    elementwise.EMITTERS,
+    indexing.EMITTERS,
+    integer.EMITTERS,
+    linear.EMITTERS,
+    normalization.EMITTERS,
+    pooling.EMITTERS,
+    quantization.EMITTERS,
+    reduction.EMITTERS,
+    resize.EMITTERS,
+    shape.EMITTERS,
+)
+
+__all__ = ["EMITTERS"]

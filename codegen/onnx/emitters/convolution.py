@@ -1,0 +1,52 @@
+"""Convolutions; every attribute is written."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from uair.codegen.onnx.table import Emitters
+from uair.codegen.onnx.writer import Emission
+from uair.ops.convolution import Conv1D, Conv2D, Conv3D, ConvTranspose1D, ConvTranspose2D, ConvTranspose3D
+
+EMITTERS = Emitters()
+Convolution: TypeAlias = Conv1D | Conv2D | Conv3D
+Transposed: TypeAlias = ConvTranspose1D | ConvTranspose2D | ConvTranspose3D
+
+
+def padding(pads: tuple[int, ...], auto_pad: str) -> dict[str, object]:
+    """Either explicit padding, or the rule that gives it once the extents are known."""
+    return {"pads": pads} if auto_pad == "notset" else {"auto_pad": auto_pad.upper()}
+
+
+def kernel_shape(e: Emission) -> tuple[int, ...]:
+    """Spatial extents of the weight."""
+    return tuple(d for d in e.shape(1)[2:] if isinstance(d, int))
+
+
+@EMITTERS.of(Conv1D, Conv2D, Conv3D)
+def conv(e: Emission, op: Convolution) -> None:
+    """Conv."""
+    e.result(
+        "Conv",
+        *e.operands,
+        kernel_shape=kernel_shape(e),
+        strides=op.strides,
+        dilations=op.dilations,
+        group=op.groups,
+        **padding(op.pads, op.auto_pad),
+    )
+
+
+@EMITTERS.of(ConvTranspose1D, ConvTranspose2D, ConvTranspose3D)
+def conv_transpose(e: Emission, op: Transposed) -> None:
+    """ConvTranspose."""
+    e.result(
+        "ConvTranspose",
+        *e.operands,
+        kernel_shape=kernel_shape(e),
+        strides=op.strides,
+        dilations=op.dilations,
+        group=op.groups,
+        pads=op.pads,
+        output_padding=op.output_padding,
+    )

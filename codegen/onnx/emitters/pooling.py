@@ -1,0 +1,57 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from uair.codegen.onnx.emitters.convolution import padding
+from uair.codegen.onnx.schema import NotExpressible
+from uair.codegen.onnx.table import Emitters
+from uair.codegen.onnx.writer import Emission
+from uair.ops.pooling import (
+    AvgPool1D,
+    AvgPool2D,
+    AvgPool3D,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1D,
+    MaxPool2D,
+    MaxPool3D,
+)
+
+EMITTERS = Emitters()
+EMITTERS.direct({GlobalAvgPool: "GlobalAveragePool", GlobalMaxPool: "GlobalMaxPool"})
+MaxPool: TypeAlias = MaxPool1D | MaxPool2D | MaxPool3D
+AvgPool: TypeAlias = AvgPool1D | AvgPool2D | AvgPool3D
+
+
+@EMITTERS.of(MaxPool1D, MaxPool2D, MaxPool3D)
+def max_pool(e: Emission, op: MaxPool) -> None:
+    """MaxPool."""
+    e.result(
+        "MaxPool",
+        e.x(),
+        kernel_shape=op.kernel,
+        strides=op.strides,
+        dilations=op.dilations,
+        ceil_mode=int(op.ceil_mode),
+        **padding(op.pads, op.auto_pad),
+    )
+
+
+@EMITTERS.of(AvgPool1D, AvgPool2D, AvgPool3D)
+def avg_pool(e: Emission, op: AvgPool) -> None:
+    """AveragePool; dilations exist from opset 19 on."""
+    dilated = any(d != 1 for d in op.dilations)
+    if dilated and e.opset < 19:
+        raise NotExpressible("ONNX AveragePool has dilations from opset 19 on")
+    e.result(
+        "AveragePool",
+        e.x(),
+        kernel_shape=op.kernel,
+        strides=op.strides,
+        dilations=op.dilations if e.opset >= 19 else None,
+        ceil_mode=int(op.ceil_mode),
+        count_include_pad=int(op.count_include_pad),
+        **padding(op.pads, op.auto_pad),
+    )

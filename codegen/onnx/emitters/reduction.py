@@ -1,0 +1,93 @@
+"""Reductions and scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from uair.codegen.onnx.table import Emitters
+from uair.codegen.onnx.writer import Emission
+from uair.ir.dims import Dim
+from uair.ir.dtype import DType
+from uair.ir.types import TensorType
+from uair.ops.reduction import (
+    ArgMax,
+    ArgMin,
+    CumSum,
+    ReduceAll,
+    ReduceAny,
+    ReduceL1,
+    ReduceL2,
+    ReduceLogSumExp,
+    ReduceMax,
+    ReduceMean,
+    ReduceMin,
+    ReduceProd,
+    ReduceSum,
+    ReduceSumSquare,
+)
+
+EMITTERS = Emitters()
+LOWEST = -(2**63) + 1  # the end of a slice that runs backwards through the first element
+
+
+def since_operand(op_type: str) -> int:
+    """The opset from which on the axes are an operand."""
+    return 13 if op_type == "ReduceSum" else 18
+
+
+def reduce(e: Emission, op_type: str, x: str, axes: Sequence[int] | None, keepdims: bool, out: TensorType | None) -> str:
+    """A reduction of `x`; the node's result when `out` is None, an intermediate value of type `out` otherwise."""
+    if axes is not None and not axes:  # ONNX takes no axes for all axes
+        old = e.graph.types[x]
+        x, axes, keepdims = e.unsqueeze(x, (0,)), (0,), False
+        out = None if out is None else old.with_dtype(out.dtype)
+    inputs, attributes = e.axes(axes, since=since_operand(op_type))
+    if out is None:
+        e.result(op_type, x, *inputs, keepdims=int(keepdims), **attributes)
+        return ""
+    return e.op(op_type, x, *inputs, type=out, keepdims=int(keepdims), **attributes)
+
+
+@EMITTERS.of(
+    ReduceL1, ReduceL2, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum, ReduceSumSquare
+)
+def reduction(e: Emission, op: ReduceSum) -> None:
+    """The reductions that ONNX has."""
+    reduce(e, op.op_type, e.x(), op.axes, op.keepdims, None)
+
+
+@EMITTERS.of(ReduceAny, ReduceAll)
+def reduce_bool(e: Emission, op: ReduceAny | ReduceAll) -> None:
+    """Greatest or least as integers; over nothing the sum (false) or the product (true)."""
+    shape: Sequence[Dim] = e.type().shape or ()
+    empty = any(d == 0 for d in (shape if op.axes is None else [shape[a] for a in op.axes]))
+    if isinstance(op, ReduceAny):
+        op_type = "ReduceSum" if empty else "ReduceMax"
+    else:
+        op_type = "ReduceProd" if empty else "ReduceMin"
+    reduced = reduce(e, op_type, e.cast(e.x(), DType.I32), op.axes, op.keepdims, e.y.with_dtype(DType.I32))
+    e.result("Cast", reduced, to=DType.BOOL)
+
+
+@EMITTERS.of(ArgMax, ArgMin)
+def arg_extreme(e: Emission, op: ArgMax | ArgMin) -> None:
+    """`select_last_index` exists from opset 12 on; before, the last one is the first one of the reversed axis."""
+    attributes = {"axis": e.axis(op.axis), "keepdims": int(op.keepdims)}
+    if e.opset >= 12:
+        e.result(op.op_type, e.x(), **attributes, select_last_index=int(op.select_last))
+    elif not op.select_last:
+        e.result(op.op_type, e.x(), **attributes)
+    else:
+        axis = e.axis(op.axis)
+        reverse = e.op("Slice", e.x(), e.ints([-1]), e.ints([LOWEST]), e.ints([axis]), e.ints([-1]))
+        first = e.op(op.op_type, reverse, type=e.y, **attributes)
+        last = e.op("Sub", e.vector((e.shape()[axis],)), e.ints([1]))
+        shaped = e.op("Reshape", last, e.ints([]), type=TensorType(DType.I64, ()))
+        e.result("Sub", shaped, first)
+
+
+@EMITTERS.of(CumSum)
+def cum_sum(e: Emission, op: CumSum) -> None:
+    """The axis is an operand."""
+    axis = e.literal(e.axis(op.axis), DType.I64)
+    e.result("CumSum", e.x(), axis, exclusive=int(op.exclusive), reverse=int(op.reverse))

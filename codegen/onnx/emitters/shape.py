@@ -1,0 +1,217 @@
+"""Shapes: reshaping, slicing, joining, padding. Sizes are operands or attributes of ONNX depending on the opset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import helper
+
+from uair.codegen.onnx.schema import ONNX_TYPE, NotExpressible
+from uair.codegen.onnx.table import Emitters
+from uair.codegen.onnx.writer import Emission
+from uair.ir.dims import Dim, Shape, is_static
+from uair.ir.dtype import DType
+from uair.ir.types import TensorType
+from uair.ops.shape import (
+    Concat,
+    DepthToSpace,
+    Expand,
+    Flip,
+    Pad,
+    Range,
+    Reshape,
+    ShapeOf,
+    SizeOf,
+    Slice,
+    SpaceToDepth,
+    Split,
+    Squeeze,
+    Tile,
+    Transpose,
+    Unsqueeze,
+)
+
+EMITTERS = Emitters()
+EMITTERS.direct({Range: "Range", SizeOf: "Size"})
+BACKWARDS = -(2**63) + 1  # the end of a slice that runs backwards through the first element
+
+
+@EMITTERS.of(Reshape)
+def reshape(e: Emission, op: Reshape) -> None:
+    """A zero in ONNX's target copies the extent of the operand, unless `allowzero` (opset 14) says that it means zero."""
+    if op.shape is None:
+        e.result("Reshape", e.x(0), e.x(1), allowzero=1 if e.opset >= 14 else None)
+        return
+    if 0 in op.shape and e.opset < 14 and not zeros_copied(op.shape, e.type().shape):
+        value = helper.make_tensor("value", ONNX_TYPE[e.type().dtype], [1], bytes(e.type().dtype.numpy.itemsize), raw=True)
+        e.result("ConstantOfShape", e.vector(op.shape), value=helper.make_attribute("value", value))
+        return
+    zero_means_zero = 0 in op.shape and e.opset >= 14
+    target = e.vector(op.shape) if zero_means_zero else copying_target(e, op.shape)
+    e.result("Reshape", e.x(), target, allowzero=int(zero_means_zero) if e.opset >= 14 else None)
+
+
+def zeros_copied(target: Sequence[Dim], old: Sequence[Dim] | None) -> bool:
+    """Whether every zero of the target stands where the operand has a zero too."""
+    return old is not None and all(d != 0 or (i < len(old) and old[i] == 0) for i, d in enumerate(target))
+
+
+def copying_target(e: Emission, target: Shape) -> str:
+    """The target with as few computed extents as can be: copied (0) where the operand has the same one, one inferred (-1)."""
+    old = e.type().shape or ()
+    simple = [
+        0 if not isinstance(d, int) and i < len(old) and old[i] == d else d
+        for i, d in enumerate(target)
+    ]  # fmt: skip
+    unknown = [i for i, d in enumerate(simple) if not isinstance(d, int)]
+    if len(unknown) == 1 and -1 not in simple and 0 not in target:
+        simple[unknown[0]] = -1
+    return e.vector(simple)
+
+
+@EMITTERS.of(Expand)
+def expand(e: Emission, op: Expand) -> None:
+    """An extent that the operand has already is a 1 in ONNX's target: both broadcast."""
+    if op.shape is None:
+        e.result("Expand", e.x(0), e.x(1))
+        return
+    old = e.type().shape or ()
+    lead = len(op.shape) - len(old)
+    target = [
+        1 if not isinstance(d, int) and i >= lead and old[i - lead] == d else d for i, d in enumerate(op.shape)
+    ]
+    e.result("Expand", e.x(), e.vector(target))
+
+
+@EMITTERS.of(Transpose)
+def transpose(e: Emission, op: Transpose) -> None:
+    """Transpose."""
+    e.result("Transpose", e.x(), perm=op.perm)
+
+
+@EMITTERS.of(Squeeze, Unsqueeze)
+def change_rank(e: Emission, op: Squeeze | Unsqueeze) -> None:
+    """The axes are an operand from opset 13 on."""
+    if not op.axes:
+        e.result("Identity", e.x())
+        return
+    axes = tuple(e.axis(a) for a in op.axes) if isinstance(op, Squeeze) else op.axes
+    inputs, attributes = e.axes(axes, since=13)
+    e.result(op.op_type, e.x(), *inputs, **attributes)
+
+
+@EMITTERS.of(Concat)
+def concat(e: Emission, op: Concat) -> None:
+    """Concat."""
+    e.result("Concat", *e.operands, axis=e.axis(op.axis))
+
+
+@EMITTERS.of(Split)
+def split(e: Emission, op: Split) -> None:
+    """The sizes are an operand from opset 13 on; before, symbolic ones make it a row of slices."""
+    axis = e.axis(op.axis)
+    if e.opset >= 13:
+        e.result("Split", e.x(), e.vector(op.sizes), axis=axis)
+    elif is_static(op.sizes):
+        e.result("Split", e.x(), split=op.sizes, axis=axis)
+    else:
+        slices(e, op.sizes, axis)
+
+
+def slices(e: Emission, sizes: Shape, axis: int) -> None:
+    """One Slice per part."""
+    start: Dim = 0
+    for size, tensor in zip(sizes, e.node.outputs, strict=True):
+        end = start + size
+        inputs = [e.x(), e.vector((start,)), e.vector((end,)), e.ints([axis])]
+        e.graph.add("Slice", inputs, [e.graph.name(tensor)], {}, f"{e.graph.name(tensor)}/Slice")
+        start = end
+
+
+@EMITTERS.of(Slice)
+def slice_(e: Emission, op: Slice) -> None:
+    """Slice; ends beyond the axis are clamped by ONNX too."""
+    starts = e.vector(op.starts) if op.starts is not None else e.x(1)
+    ends = e.vector(op.ends) if op.ends is not None else e.x(2)
+    axes = [e.axis(a) for a in op.axes]
+    e.result("Slice", e.x(), starts, ends, e.ints(axes), e.ints(op.steps or [1] * len(axes)))
+
+
+@EMITTERS.of(Flip)
+def flip(e: Emission, op: Flip) -> None:
+    """A slice that runs backwards."""
+    axes = [e.axis(a) for a in op.axes]
+    shape = e.type().shape
+    ends = [BACKWARDS] * len(axes)
+    if shape is not None:
+        ends = [-d - 1 if isinstance(d := shape[a], int) else BACKWARDS for a in axes]
+    e.result("Slice", e.x(), e.ints([-1] * len(axes)), e.ints(ends), e.ints(axes), e.ints([-1] * len(axes)))
+
+
+@EMITTERS.of(Pad)
+def pad(e: Emission, op: Pad) -> None:
+    """ONNX has no symmetric padding, and wraps from opset 19 on: there the padded axes are gathered."""
+    if op.mode == "symmetric" or (op.mode == "wrap" and e.opset < 19):
+        gathered_pad(e, op)
+        return
+    pads = e.vector(op.pads) if op.pads is not None else e.x(1)
+    dtype = e.type().dtype
+    value = e.graph.literal(np.asarray(op.value).astype(dtype.numpy)) if op.mode == "constant" else None
+    e.result("Pad", e.x(), pads, value, mode=op.mode)
+
+
+def gathered_pad(e: Emission, op: Pad) -> None:
+    """Padding by constant indices, axis by axis.
+
+    Raises:
+        NotExpressible: shape or padding are known only at run time.
+    """
+    if op.pads is None or not is_static(op.pads):
+        raise NotExpressible(f"Pad in mode {op.mode} needs constant padding at opset {e.opset}")
+    shape, name, rank = list(e.static_shape()), e.x(), len(e.static_shape())
+    amounts = [d for d in op.pads if isinstance(d, int)]
+    for axis in range(rank):
+        before, after = amounts[axis], amounts[rank + axis]
+        if before == after == 0:
+            continue
+        places = np.arange(shape[axis])[max(-before, 0) : shape[axis] - max(-after, 0)]
+        places = np.pad(places, (max(before, 0), max(after, 0)), mode="symmetric" if op.mode == "symmetric" else "wrap")
+        shape[axis] = len(places)
+        type = e.type().with_shape(tuple(shape))
+        name = e.op("Gather", name, e.ints(int(i) for i in places), type=type, axis=axis)
+    e.result("Identity", name)
+
+
+@EMITTERS.of(Tile)
+def tile(e: Emission, op: Tile) -> None:
+    """Tile."""
+    e.result("Tile", e.x(), e.vector(op.repeats) if op.repeats is not None else e.x(1))
+
+
+@EMITTERS.of(DepthToSpace)
+def depth_to_space(e: Emission, op: DepthToSpace) -> None:
+    """DepthToSpace with its mode."""
+    e.result("DepthToSpace", e.x(), blocksize=op.block, mode=op.mode)
+
+
+@EMITTERS.of(SpaceToDepth)
+def space_to_depth(e: Emission, op: SpaceToDepth) -> None:
+    """SpaceToDepth."""
+    e.result("SpaceToDepth", e.x(), blocksize=op.block)
+
+
+@EMITTERS.of(ShapeOf)
+def shape_of(e: Emission, op: ShapeOf) -> None:
+    """`start` and `end` are attributes from opset 15 on; before, the whole shape is sliced."""
+    if op.start == 0 and op.end is None:
+        e.result("Shape", e.x())
+    elif e.opset >= 15:
+        e.result("Shape", e.x(), start=op.start, end=op.end)
+    else:
+        shape = e.type().shape
+        whole = e.op("Shape", e.x(), type=TensorType(DType.I64, (len(shape),) if shape is not None else None))
+        end = np.iinfo(np.int64).max if op.end is None else op.end
+        e.result("Slice", whole, e.ints([op.start]), e.ints([int(end)]), e.ints([0]))
+
+

@@ -1,0 +1,155 @@
+"""What ONNX says about its operators at an opset: operands, element types, attribute types and defaults.
+
+The facts come from the schemas of the installed onnx; this module asks each of them once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from onnx import AttributeProto, TensorProto, defs, helper
+
+from uair.errors import UairError
+from uair.ir.dtype import DType
+
+OLDEST_OPSET = 11
+NEWEST_OPSET: int = defs.onnx_opset_version()
+
+ONNX_TYPE: Mapping[DType, int] = {
+    DType.BOOL: TensorProto.BOOL,
+    DType.I2: TensorProto.INT2,
+    DType.U2: TensorProto.UINT2,
+    DType.I4: TensorProto.INT4,
+    DType.U4: TensorProto.UINT4,
+    DType.I8: TensorProto.INT8,
+    DType.U8: TensorProto.UINT8,
+    DType.I16: TensorProto.INT16,
+    DType.U16: TensorProto.UINT16,
+    DType.I32: TensorProto.INT32,
+    DType.U32: TensorProto.UINT32,
+    DType.I64: TensorProto.INT64,
+    DType.U64: TensorProto.UINT64,
+    DType.F4E2M1: TensorProto.FLOAT4E2M1,
+    DType.F8E4M3: TensorProto.FLOAT8E4M3FN,
+    DType.F8E5M2: TensorProto.FLOAT8E5M2,
+    DType.F8E4M3FNUZ: TensorProto.FLOAT8E4M3FNUZ,
+    DType.F8E5M2FNUZ: TensorProto.FLOAT8E5M2FNUZ,
+    DType.F8E8M0: TensorProto.FLOAT8E8M0,
+    DType.F16: TensorProto.FLOAT16,
+    DType.BF16: TensorProto.BFLOAT16,
+    DType.F32: TensorProto.FLOAT,
+    DType.F64: TensorProto.DOUBLE,
+    DType.C64: TensorProto.COMPLEX64,
+    DType.C128: TensorProto.COMPLEX128,
+    DType.STRING: TensorProto.STRING,
+}
+_BY_TYPE_STRING = {f"tensor({TensorProto.DataType.Name(code).lower()})": dtype for dtype, code in ONNX_TYPE.items()}
+
+CARRIERS: Mapping[DType, tuple[DType, ...]] = {
+    DType.BOOL: (DType.U8, DType.I32, DType.I64, DType.F32),
+    **{d: (DType.I32, DType.I64, DType.F32) for d in (DType.I2, DType.U2, DType.I4, DType.U4)},
+    DType.I8: (DType.I32, DType.I64, DType.F32),
+    DType.U8: (DType.I32, DType.I64, DType.F32),
+    DType.I16: (DType.I32, DType.I64, DType.F32),
+    DType.U16: (DType.I32, DType.I64, DType.F32),
+    DType.I32: (DType.I64, DType.F64),
+    DType.U32: (DType.I64, DType.F64),
+    DType.F16: (DType.F32,),
+    DType.BF16: (DType.F32,),
+    DType.F32: (DType.F64,),
+    **{d: (DType.F32,) for d in DType if d.is_float and d.bits <= 8},
+}
+"""Types that hold every value of a type; an operator that lacks the type computes in the first of them that it has."""
+
+
+class NotExpressible(UairError):
+    """An operator, an attribute or an element type has no ONNX form at the opset asked for."""
+
+    code = "UAIR-E0510"
+    title = "No ONNX form at this opset"
+
+
+@attrs.frozen
+class Formal:
+    """One operand or result of an ONNX operator.
+
+    Attributes:
+        variable: name of the type variable; operands of the same variable have the same type.
+        allowed: the element types it may have (sequences, optionals and maps left out).
+        variadic: whether it stands for any number of operands.
+    """
+
+    variable: str
+    allowed: frozenset[DType]
+    variadic: bool
+
+
+@attrs.frozen
+class Signature:
+    """The schema of one ONNX operator at one opset.
+
+    Attributes:
+        inputs: the operands.
+        outputs: the results.
+        attribute_types: `AttributeProto.AttributeType` by attribute name.
+        defaults: default values, where there are some.
+    """
+
+    inputs: tuple[Formal, ...]
+    outputs: tuple[Formal, ...]
+    attribute_types: Mapping[str, int]
+    defaults: Mapping[str, AttributeProto]
+
+    def input(self, i: int) -> Formal:
+        """Operand `i`; a variadic one stands for all that follow."""
+        return self.inputs[min(i, len(self.inputs) - 1)]
+
+
+@functools.cache
+def signature(op_type: str, opset: int) -> Signature:
+    """The schema of an operator of the default domain.
+
+    Raises:
+        NotExpressible: ONNX has no such operator at that opset, or has deprecated it.
+    """
+    try:
+        schema = defs.get_schema(op_type, opset)
+    except defs.SchemaError:
+        raise NotExpressible(f"ONNX has no {op_type} at opset {opset}") from None
+    if schema.deprecated:
+        raise NotExpressible(f"ONNX {op_type} is deprecated at opset {opset}")
+    constraints = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
+
+    def formal(parameter: Any) -> Formal:
+        names = constraints.get(parameter.type_str, [parameter.type_str])
+        allowed = frozenset(_BY_TYPE_STRING[n] for n in names if n in _BY_TYPE_STRING)
+        return Formal(parameter.type_str, allowed, parameter.option == defs.OpSchema.FormalParameterOption.Variadic)
+
+    return Signature(
+        tuple(formal(p) for p in schema.inputs),
+        tuple(formal(p) for p in schema.outputs),
+        {name: int(a.type.value) for name, a in schema.attributes.items()},
+        {name: a.default_value for name, a in sorted(schema.attributes.items()) if a.default_value.type},
+    )
+
+
+def attribute(name: str, value: Any, kind: int | None = None) -> AttributeProto:
+    """An attribute; `kind` is the type that the schema gives it, by which 1 becomes 1.0 where a number is wanted.
+
+    Raises:
+        TypeError: the value is not of that type.
+    """
+    if isinstance(value, AttributeProto):
+        return value
+    if isinstance(value, DType):
+        value = ONNX_TYPE[value]
+    elif isinstance(value, bool):
+        value = int(value)
+    if kind == AttributeProto.FLOAT:
+        value = float(value)
+    elif kind == AttributeProto.FLOATS:
+        value = [float(v) for v in value]
+    return helper.make_attribute(name, value, attr_type=kind)

@@ -1,0 +1,450 @@
+"""Building the ONNX graph of a UAIR graph: names, nodes, initializers and types, without any bytes of weights.
+
+An emitter (codegen/onnx/emitters) is called with an `Emission`, through which it adds the ONNX nodes that stand for one
+UAIR node. The last of them is added by `result`, which names its results after the node's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+from onnx import NodeProto
+
+from uair.codegen.onnx.extents import Extents
+from uair.codegen.onnx.schema import CARRIERS, NotExpressible, Signature, attribute, signature
+from uair.errors import InternalError
+from uair.ir.data import ArrayData, Data
+from uair.ir.dims import Dim, Shape, is_static
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.location import Location
+from uair.ir.types import TensorType
+from uair.names import Namer
+
+LOCATION_KEY = "uair.location"
+METADATA_IR_VERSION = 10  # the first in which a node has metadata_props
+
+
+@attrs.frozen
+class Options:
+    """How a graph is written.
+
+    Attributes:
+        opset: version of the default operator set.
+        ir_version: version of the file format.
+        explicit: write attributes that have their default value too (some vendor tools know no defaults).
+        locations: keep the source nodes of every node in it.
+        domains: versions of the other operator sets.
+    """
+
+    opset: int
+    ir_version: int
+    explicit: bool = True
+    locations: bool = True
+    domains: Mapping[str, int] = attrs.Factory(dict[str, int])
+
+
+class GraphWriter:
+    """The ONNX graph under construction.
+
+    Attributes:
+        options: how it is written.
+        nodes: the nodes so far.
+        initializers: constants by name, by reference.
+        types: type of every value by name.
+        domains: versions of the operator sets that occur, by domain.
+        extents: makes values out of symbolic sizes.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.opset = options.opset
+        self.nodes: list[NodeProto] = []
+        self.initializers: dict[str, Data] = {}
+        self.types: dict[str, TensorType] = {}
+        self.domains: dict[str, int] = {"": options.opset}
+        self.extents = Extents(self)
+        self._value_names = Namer()
+        self._node_names = Namer(default="node")
+        self._named: dict[Tensor, str] = {}
+        self._by_data: dict[Data, str] = {}
+        self._literals: dict[tuple[DType, tuple[int, ...], bytes], str] = {}
+        self._location: Location | None = None
+        self._final: set[Tensor] = set()
+
+    # ------------------------------------------------------------------- names
+    def add_input(self, name: str, tensor: Tensor) -> None:
+        """Give a graph input its interface name."""
+        self._value_names.reserve(name)
+        self._name(tensor, name)
+        self.extents.offer(tensor.type, name)
+
+    def take_names(self, graph: Graph) -> None:
+        """Name the results of a graph: its outputs as the interface says, the others by their hints."""
+        for name in graph.output_names:
+            if name not in self._value_names:
+                self._value_names.reserve(name)
+        for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
+            if tensor.producer is not None and tensor not in self._named:
+                self._name(tensor, name)
+                self._final.add(tensor)
+        for node in graph:
+            for i, tensor in enumerate(node.outputs):
+                if tensor not in self._named:
+                    default = node.name if node.name and i == 0 else f"{node.name or node.op_type}_{i}"
+                    self._name(tensor, self._value_names.unique(tensor.name, default))
+
+    def _name(self, tensor: Tensor, name: str) -> str:
+        self._named[tensor] = name
+        self.types[name] = tensor.type
+        return name
+
+    def name(self, tensor: Tensor) -> str:
+        """The ONNX name of a tensor; a constant becomes an initializer when it is first asked for."""
+        known = self._named.get(tensor)
+        if known is not None:
+            return known
+        if tensor.data is None:
+            return self._name(tensor, self._value_names.unique(tensor.name, "t"))
+        shared = self._by_data.get(tensor.data)
+        if shared is not None:
+            self._named[tensor] = shared
+            return shared
+        name = self._name(tensor, self._value_names.unique(tensor.name, "constant"))
+        self._by_data[tensor.data] = name
+        self.initializers[name] = tensor.data
+        return name
+
+    def alias(self, tensor: Tensor, name: str) -> bool:
+        """Let `tensor` be the value `name`; False when it is an output, which must have a name of its own."""
+        if tensor in self._final:
+            return False
+        self.types.pop(self._named.pop(tensor), None)
+        self._named[tensor] = name
+        return True
+
+    def finish(self, graph: Graph) -> None:
+        """Connect the outputs that no node gives under their own name.
+
+        Raises:
+            NotExpressible: an input and an output share a name but not the value.
+        """
+        inputs = dict(zip(graph.input_names, graph.inputs, strict=True))
+        for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
+            if self.name(tensor) == name and tensor not in graph.inputs and not tensor.is_constant:
+                continue
+            if name in inputs:
+                if inputs[name] is tensor:
+                    continue
+                raise NotExpressible(
+                    f"the model has an input and an output called {name!r}: an ONNX value has one name",
+                    hint="rename one of them",
+                )
+            self.types[name] = tensor.type
+            self.add("Identity", [self.name(tensor)], [name], {}, name)
+
+    # ------------------------------------------------------------------- nodes
+    def emit(self, node: Node, emitter: Any) -> None:
+        """Let an emitter write one node."""
+        self._location = node.loc
+        emitter(Emission(self, node), node.op)
+        for tensor in node.outputs:
+            self.extents.offer(tensor.type, self.name(tensor))
+
+    def fresh(self, hint: str, type: TensorType) -> str:
+        """A new value name of the given type."""
+        name = self._value_names.unique(hint, "t")
+        self.types[name] = type
+        return name
+
+    def literal(self, array: Array, hint: str = "") -> str:
+        """The initializer that holds `array`; equal ones are one."""
+        data = ArrayData(np.ascontiguousarray(array).reshape(array.shape))
+        key = (data.dtype, data.shape, bytes(data.tobytes()))
+        name = self._literals.get(key)
+        if name is None:
+            name = self.fresh(hint or f"const_{len(self._literals)}", TensorType(data.dtype, data.shape))
+            self._literals[key] = name
+            self.initializers[name] = data
+        return name
+
+    def add(
+        self,
+        op_type: str,
+        inputs: Sequence[str | None],
+        outputs: Sequence[str],
+        attributes: Mapping[str, Any],
+        hint: str,
+    ) -> None:
+        """Add a node of the default domain; operand types that it lacks are carried by wider ones.
+
+        Raises:
+            NotExpressible: ONNX has no such operator at this opset, or not for these types.
+        """
+        schema = signature(op_type, self.opset)
+        given = list(inputs)
+        while given and given[-1] is None:
+            given.pop()
+        carriers = self._carriers(op_type, schema, given)
+        self._check_results(op_type, schema, outputs, carriers)
+        operands = [self._carried(n, carriers.get(schema.input(i).variable)) for i, n in enumerate(given)]
+        results = [
+            self._uncarried(n, carriers.get(schema.outputs[min(i, len(schema.outputs) - 1)].variable))
+            for i, n in enumerate(outputs)
+        ]
+        self.append(self._node(op_type, operands, results, self._attributes(schema, attributes)), hint)
+        for name, result in zip(outputs, results, strict=True):
+            if name != result:
+                self.add("Cast", [result], [name], {"to": self.types[name].dtype}, f"{hint}/Cast")
+
+    def append(self, node: NodeProto, hint: str) -> None:
+        """Add a finished node under a unique name, with the location of the node being written."""
+        node.name = self._node_names.unique(hint, node.op_type)
+        if self.options.locations and self._location is not None:
+            text = location_text(self._location, node.name)
+            if text and self.options.ir_version >= METADATA_IR_VERSION:
+                node.metadata_props.add(key=LOCATION_KEY, value=text)
+            elif text:
+                node.doc_string = text
+        self.nodes.append(node)
+
+    def _node(
+        self, op_type: str, inputs: Iterable[str | None], outputs: Iterable[str], attributes: Mapping[str, Any]
+    ) -> NodeProto:
+        node = NodeProto(op_type=op_type)
+        node.input.extend(n or "" for n in inputs)
+        node.output.extend(outputs)
+        node.attribute.extend(attributes[name] for name in sorted(attributes))
+        return node
+
+    def _attributes(self, schema: Signature, given: Mapping[str, Any]) -> dict[str, Any]:
+        made = {
+            name: attribute(name, value, schema.attribute_types[name])
+            for name, value in given.items()
+            if value is not None
+        }
+        if self.options.explicit:
+            for name, default in schema.defaults.items():
+                made.setdefault(name, default)
+            return made
+        return {name: value for name, value in made.items() if value != schema.defaults.get(name)}
+
+    # ---------------------------------------------------------- types ONNX lacks
+    def _carriers(self, op_type: str, schema: Signature, inputs: Sequence[str | None]) -> dict[str, DType]:
+        """For each type variable whose type the operator lacks, the type to compute in instead."""
+        found: dict[str, DType] = {}
+        for i, name in enumerate(inputs):
+            formal = schema.input(i)
+            if name is None or self.types[name].dtype in formal.allowed:
+                continue
+            dtype = self.types[name].dtype
+            carrier = next((c for c in CARRIERS.get(dtype, ()) if c in formal.allowed), None)
+            castable = signature("Cast", self.opset).input(0).allowed
+            if carrier is None or dtype not in castable or op_type == "Cast":
+                raise NotExpressible(f"ONNX {op_type} of opset {self.opset} does not take {dtype}")
+            found[formal.variable] = carrier
+        return found
+
+    def _check_results(
+        self, op_type: str, schema: Signature, outputs: Sequence[str], carriers: Mapping[str, DType]
+    ) -> None:
+        for i, name in enumerate(outputs):
+            formal = schema.outputs[min(i, len(schema.outputs) - 1)]
+            dtype = self.types[name].dtype
+            if formal.variable not in carriers and dtype not in formal.allowed:
+                raise NotExpressible(f"ONNX {op_type} of opset {self.opset} does not give {dtype}")
+
+    def _carried(self, name: str | None, carrier: DType | None) -> str | None:
+        if name is None or carrier is None:
+            return name
+        wide = self.fresh(f"{name}_{carrier}", self.types[name].with_dtype(carrier))
+        self.add("Cast", [name], [wide], {"to": carrier}, f"{wide}/Cast")
+        return wide
+
+    def _uncarried(self, name: str, carrier: DType | None) -> str:
+        if carrier is None:
+            return name
+        return self.fresh(f"{name}_{carrier}", self.types[name].with_dtype(carrier))
+
+
+class Emission:
+    """The writing of one node: its operands and results by ONNX name, and ways to add ONNX nodes.
+
+    Attributes:
+        graph: where the nodes go.
+        node: the UAIR node.
+        opset: version of the default operator set.
+    """
+
+    __slots__ = ("graph", "node", "opset")
+
+    def __init__(self, graph: GraphWriter, node: Node) -> None:
+        self.graph = graph
+        self.node = node
+        self.opset = graph.opset
+
+    # ---------------------------------------------------------------- operands
+    def given(self, i: int) -> bool:
+        """Whether operand `i` is there."""
+        return i < len(self.node.inputs) and self.node.inputs[i] is not None
+
+    def tensor(self, i: int) -> Tensor:
+        """Operand `i`, which must be there."""
+        tensor = self.node.inputs[i]
+        if tensor is None:
+            raise InternalError(f"{self.node!r} has no operand {i}")
+        return tensor
+
+    def x(self, i: int = 0) -> str:
+        """ONNX name of operand `i`, which must be there."""
+        return self.graph.name(self.tensor(i))
+
+    def optional(self, i: int) -> str | None:
+        """ONNX name of operand `i`, None when it is omitted."""
+        return self.x(i) if self.given(i) else None
+
+    @property
+    def operands(self) -> list[str | None]:
+        """ONNX names of all operands."""
+        return [self.optional(i) for i in range(len(self.node.inputs))]
+
+    def type(self, i: int = 0) -> TensorType:
+        """Type of operand `i`."""
+        return self.tensor(i).type
+
+    def shape(self, i: int = 0) -> Shape:
+        """Shape of operand `i`.
+
+        Raises:
+            NotExpressible: the rank is not known.
+        """
+        shape = self.type(i).shape
+        if shape is None:
+            raise NotExpressible(f"the rank of operand {i} must be known")
+        return shape
+
+    def static_shape(self, i: int = 0) -> tuple[int, ...]:
+        """Shape of operand `i` in numbers.
+
+        Raises:
+            NotExpressible: an extent is symbolic.
+        """
+        shape = self.shape(i)
+        if not is_static(shape):
+            raise NotExpressible(
+                f"the shape of operand {i}, {list(shape)}, must be static at opset {self.opset}",
+                hint="bind the model's input shapes (--shape)",
+            )
+        return tuple(d for d in shape if isinstance(d, int))
+
+    def constant(self, i: int) -> Array | None:
+        """Values of operand `i` when it is a constant."""
+        tensor = self.tensor(i)
+        return tensor.numpy() if tensor.is_constant else None
+
+    @property
+    def y(self) -> TensorType:
+        """Type of the first result."""
+        return self.node.outputs[0].type
+
+    def axis(self, axis: int, i: int = 0) -> int:
+        """A non-negative axis of operand `i`, where its rank is known."""
+        shape = self.type(i).shape
+        return axis + len(shape) if axis < 0 and shape is not None else axis
+
+    # ------------------------------------------------------------------- nodes
+    def result(self, op_type: str, *inputs: str | None, **attributes: Any) -> None:
+        """Add the ONNX node that gives the node's results."""
+        names = [self.graph.name(t) for t in self.node.outputs]
+        self.graph.add(op_type, inputs, names, attributes, self._hint)
+
+    def op(self, op_type: str, *inputs: str | None, type: TensorType | None = None, **attributes: Any) -> str:
+        """Add an ONNX node with one intermediate result, of the type of the first operand unless said otherwise."""
+        if type is None:
+            assert inputs[0] is not None
+            type = self.graph.types[inputs[0]]
+        name = self.graph.fresh(f"{self.graph.name(self.node.outputs[0])}_{op_type}", type)
+        self.graph.add(op_type, inputs, [name], attributes, f"{self._hint}/{op_type}")
+        return name
+
+    def ops(self, op_type: str, *inputs: str | None, types: Sequence[TensorType], **attributes: Any) -> list[str]:
+        """Add an ONNX node with several intermediate results."""
+        base = self.graph.name(self.node.outputs[0])
+        names = [self.graph.fresh(f"{base}_{op_type}_{i}", t) for i, t in enumerate(types)]
+        self.graph.add(op_type, inputs, names, attributes, f"{self._hint}/{op_type}")
+        return names
+
+    def alias(self) -> None:
+        """Let the result be the operand itself."""
+        (output,) = self.node.outputs
+        if not self.graph.alias(output, self.x()):
+            self.result("Identity", self.x())
+
+    def cast(self, name: str, dtype: DType) -> str:
+        """`name` in another element type."""
+        old = self.graph.types[name]
+        return name if old.dtype is dtype else self.op("Cast", name, type=old.with_dtype(dtype), to=dtype)
+
+    def literal(self, value: Any, dtype: DType) -> str:
+        """A constant of the given element type from a number, list or array."""
+        return self.graph.literal(np.asarray(value, dtype=dtype.numpy))
+
+    def ints(self, values: Iterable[int]) -> str:
+        """A constant vector of int64."""
+        return self.graph.literal(np.asarray(list(values), np.int64))
+
+    def vector(self, shape: Iterable[Dim]) -> str:
+        """An int64 vector of extents, computed from a tensor of the graph where they are symbolic."""
+        return self.graph.extents.vector(tuple(shape))
+
+    def transpose(self, name: str, perm: Sequence[int]) -> str:
+        """`name` with axes permuted."""
+        old = self.graph.types[name]
+        return self.op("Transpose", name, type=old.with_shape(tuple(old.dims[p] for p in perm)), perm=perm)
+
+    def reshape(self, name: str, shape: Sequence[Dim]) -> str:
+        """`name` in another static shape (or with extents that can be computed)."""
+        return self.op("Reshape", name, self.vector(shape), type=self.graph.types[name].with_shape(tuple(shape)))
+
+    def unsqueeze(self, name: str, axes: Sequence[int]) -> str:
+        """`name` with axes of extent 1 inserted; `axes` are those of the result, ascending."""
+        old = self.graph.types[name]
+        shape = list(old.dims)
+        for axis in axes:
+            shape.insert(axis, 1)
+        inputs, attributes = self.axes(axes, since=13)
+        return self.op("Unsqueeze", name, *inputs, type=old.with_shape(tuple(shape)), **attributes)
+
+    def axes(self, axes: Sequence[int] | None, *, since: int) -> tuple[list[str | None], dict[str, Any]]:
+        """Axes as the operand that they are from opset `since` on, or as the attribute that they were before."""
+        if axes is None:
+            return [], {}
+        return ([self.ints(axes)], {}) if self.opset >= since else ([], {"axes": tuple(axes)})
+
+    @property
+    def _hint(self) -> str:
+        return self.node.name or self.graph.name(self.node.outputs[0])
+
+
+def location_text(location: Location, name: str) -> str:
+    """A location in compact JSON; empty when it says no more than the ONNX node's own name does.
+
+    `{"from": [["conv1", "Conv"], ["bn1", "BatchNormalization"]], "by": ["fuse-batch-norm"]}`
+    """
+    if not location.by and all(source.name == name and not source.file for source in location.sources):
+        return ""
+    content: dict[str, Any] = {"from": [_source_text(s.name, s.kind, s.file) for s in location.sources]}
+    if location.by:
+        content["by"] = list(location.by)
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+
+
+def _source_text(*parts: str) -> list[str]:
+    kept = list(parts)
+    while kept and not kept[-1]:
+        kept.pop()
+    return kept

@@ -1,0 +1,136 @@
+"""Helpers: values for samples, one-node modules, and running ONNX bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from uair.ir import Array, DType, Graph, Module, Node, Tensor, TensorType, constant
+from uair.ops.base import Operator, Sample
+from uair.ops.elementwise import Cast
+
+PLAIN = frozenset(
+    {DType.BOOL, DType.I8, DType.U8, DType.I16, DType.U16, DType.I32, DType.U32, DType.I64, DType.U64, DType.F16, DType.F32,
+     DType.F64, DType.STRING}
+)  # fmt: skip
+"""Types that onnxruntime's Python interface passes as NumPy arrays; others come and go by way of a Cast in the model."""
+
+
+def parse_type(text: str) -> TensorType:
+    """A static type in text form."""
+    match = re.fullmatch(r"(\w+)\[([\d,]*)\]", text)
+    assert match is not None, text
+    shape = tuple(int(d) for d in match[2].split(",") if d)
+    return TensorType(DType(match[1]), shape)
+
+
+def draw(type: TensorType, rng: np.random.Generator) -> Array:
+    """Values of a type that exercise both signs and are exact in every float type."""
+    shape = tuple(d for d in type.dims if isinstance(d, int))
+    dtype = type.dtype
+    if dtype is DType.BOOL:
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if dtype is DType.STRING:
+        return np.array([f"s{i}" for i in rng.integers(0, 9, int(np.prod(shape)))], object).reshape(shape)
+    if dtype.is_integer:
+        low, high = dtype.range
+        return rng.integers(max(low, -20), min(high, 20) + 1, shape).astype(dtype.numpy)
+    values = rng.standard_normal(shape).astype(np.float32)
+    return values.astype(dtype.numpy)
+
+
+def operands_of(sample: Sample, seed: int = 0) -> list[Array | None]:
+    """Values of a sample's operands."""
+    rng = np.random.default_rng(seed)
+    return [
+        None if o is None else draw(parse_type(o), rng) if isinstance(o, str) else np.asarray(o) for o in sample.operands
+    ]
+
+
+def carrier(dtype: DType) -> DType:
+    """The type in which values of `dtype` are fed and fetched."""
+    if dtype in PLAIN:
+        return dtype
+    return DType.I32 if dtype.is_integer else DType.F32
+
+
+def one_node(op: Operator, operands: Sequence[Array | None], constants: Sequence[bool]) -> tuple[Module, dict[str, Array]]:
+    """A module of one node (and Casts at its borders), and what to feed it."""
+    graph = Graph()
+    feeds: dict[str, Array] = {}
+    inputs: list[Tensor | None] = []
+    for i, (value, fixed) in enumerate(zip(operands, constants, strict=True)):
+        if value is None:
+            inputs.append(None)
+        elif fixed:
+            inputs.append(constant(value, f"c{i}"))
+        else:
+            inputs.append(_fed(graph, feeds, f"x{i}", value))
+    node = graph.append(Node(op, inputs, name="node"))
+    for i, tensor in enumerate(node.outputs):
+        through = carrier(tensor.type.dtype)
+        if through is not tensor.type.dtype:
+            tensor = graph.append(Node(Cast(to=through), [tensor])).output
+        graph.add_output(f"y{i}", tensor)
+    return Module("sample", {"main": graph}), feeds
+
+
+def _fed(graph: Graph, feeds: dict[str, Array], name: str, value: Array) -> Tensor:
+    dtype = DType.from_numpy(value.dtype)
+    through = carrier(dtype)
+    tensor = graph.add_input(name, TensorType(through, value.shape))
+    if through is dtype:
+        feeds[name] = value
+        return tensor
+    feeds[name] = value.astype(through.numpy)
+    return graph.append(Node(Cast(to=dtype), [tensor])).output
+
+
+def session(model: bytes | str) -> onnxruntime.InferenceSession:
+    """A session without graph optimisations, silent, on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def run(model: bytes | str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Outputs by name."""
+    ready = session(model)
+    names = [o.name for o in ready.get_outputs()]
+    taken = {i.name for i in ready.get_inputs()}
+    values: list[Any] = ready.run(names, {n: v for n, v in feeds.items() if n in taken})
+    return dict(zip(names, values, strict=True))
+
+
+def check(model: bytes) -> onnx.ModelProto:
+    """The model, after onnx's full check with strict shape inference."""
+    proto = onnx.load_from_string(model)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def tolerance(dtype: DType) -> float:
+    """Relative tolerance: two units in the last place for narrow types, 1e-5 for the others."""
+    return {DType.F16: 2e-3, DType.BF16: 1.6e-2}.get(dtype, 1e-5)
+
+
+def difference(got: Array, want: Array) -> str:
+    """How two results differ, empty when they agree: exactly for integers, within the tolerance for floats."""
+    dtype = DType.from_numpy(want.dtype)
+    if got.shape != want.shape:
+        return f"shape {got.shape} instead of {want.shape}"
+    if not dtype.is_float:
+        return "" if np.array_equal(got.astype(want.dtype), want) else f"{got.tolist()} instead of {want.tolist()}"
+    a, b = got.astype(np.float64), want.astype(np.float64)
+    if dtype.bits <= 8:
+        return "" if np.array_equal(a, b, equal_nan=True) else f"{a.tolist()} instead of {b.tolist()}"
+    bound = tolerance(dtype)
+    close = np.isclose(a, b, rtol=bound, atol=bound * 0.1, equal_nan=True)
+    return "" if close.all() else f"{a[~close].tolist()[:6]} instead of {b[~close].tolist()[:6]}"
