@@ -88,6 +88,27 @@ def standard_passes() -> list[Pass]:
     return [Canonicalise(), Fuse()]
 
 
+def run_pipeline(
+    module: Module,
+    pipeline: str,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    instruments: Sequence[Instrument] | None = None,
+) -> Module:
+    """Bind shapes, then run a pipeline given as text, in place; returns the module.
+
+    Raises:
+        PipelineSyntaxError: the text cannot be understood.
+    """
+    from uair.passes.bind_shapes import BindShapes
+    from uair.pipeline_syntax import parse_pipeline
+
+    passes = parse_pipeline(pipeline, Context.default())
+    if shapes:
+        passes = [BindShapes(shapes=dict(shapes)), *passes]
+    return PassManager(passes, [Verify()] if instruments is None else instruments).run(module)
+
+
 def export_onnx(module: Module, path: str | os.PathLike[str], *, opset: int | None = None) -> None:
     """Write a module as an ONNX file.
 
