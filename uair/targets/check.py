@@ -1,0 +1,251 @@
+"""The report of a target over a module: what stays on the device, what does not, and why."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from uair.ir.dims import ceil_div
+from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.module import Module
+from uair.ir.types import TensorType
+from uair.targets.description import DeviceDescription
+from uair.targets.target import Target
+from uair.targets.verdict import NodeVerdict, Support
+
+FOLDED = NodeVerdict(Support.SUPPORTED, through=("fold constants",))
+
+
+@attrs.frozen
+class NodeRow:
+    """One node of the report.
+
+    Attributes:
+        graph: name of its graph.
+        index: position in the graph.
+        operator: its type.
+        name: of its first result.
+        sources: names of the source model's nodes that it stands for.
+        result: type of its first result as text.
+        verdict: the target's answer.
+        flops: floating-point operations of one run; None while an extent is symbolic.
+    """
+
+    graph: str
+    index: int
+    operator: str
+    name: str
+    sources: tuple[str, ...]
+    result: str
+    verdict: NodeVerdict
+    flops: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "graph": self.graph,
+            "index": self.index,
+            "operator": self.operator,
+            "name": self.name,
+            "sources": list(self.sources),
+            "result": self.result,
+            "flops": self.flops,
+            **self.verdict.to_json(),
+        }
+
+
+@attrs.frozen
+class CheckReport:
+    """What a target says about a module.
+
+    Attributes:
+        target: its name.
+        title: the target for people.
+        rows: one per node, in order.
+        unbound: inputs with symbolic extents, as text, of a target that takes static shapes only.
+        peak_bytes: estimate of the most activation memory in use at one time, in the device's element type and layout,
+            every tensor in a buffer of its own; None while an extent is symbolic.
+        parameter_bytes: bytes of the constants as they stand in the module.
+        experimental: whether no vendor tool has ever accepted an artifact of the target.
+    """
+
+    target: str
+    title: str
+    rows: tuple[NodeRow, ...]
+    unbound: Mapping[str, str]
+    peak_bytes: int | None
+    parameter_bytes: int
+    experimental: bool = False
+
+    @functools.cached_property
+    def counts(self) -> Mapping[Support, int]:
+        """Number of nodes by verdict; every verdict has an entry."""
+        return {s: sum(row.verdict.support is s for row in self.rows) for s in Support}
+
+    @functools.cached_property
+    def flops(self) -> int:
+        """Floating-point operations of one run, of the nodes for which they are known."""
+        return sum(row.flops or 0 for row in self.rows)
+
+    @functools.cached_property
+    def device_flops(self) -> int:
+        """Those of them that stay on the device."""
+        return sum(row.flops or 0 for row in self.rows if row.verdict.on_device)
+
+    @property
+    def device_share(self) -> float | None:
+        """Share of the operations that stays on the device, from 0 to 1; None when no operation is known."""
+        return self.device_flops / self.flops if self.flops else None
+
+    @property
+    def verdict(self) -> Support:
+        """The worst answer about any node."""
+        return max((row.verdict.support for row in self.rows), key=lambda s: s.rank, default=Support.SUPPORTED)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the whole module runs on the device as it is given (its shapes bound, where that is needed)."""
+        return self.verdict is Support.SUPPORTED and not self.unbound
+
+    def problems(self) -> list[NodeRow]:
+        """The rows that are not supported, worst first."""
+        return sorted((r for r in self.rows if not r.verdict.on_device), key=lambda r: -r.verdict.support.rank)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `--json`, the report file and the manifest."""
+        return {
+            "target": self.target,
+            "title": self.title,
+            "experimental": self.experimental,
+            "verdict": self.verdict.value,
+            "fits": self.fits,
+            "counts": {support.value: n for support, n in self.counts.items()},
+            "flops": self.flops,
+            "device_flops": self.device_flops,
+            "device_share": self.device_share,
+            "peak_activation_bytes": self.peak_bytes,
+            "parameter_bytes": self.parameter_bytes,
+            "unbound": dict(self.unbound),
+            "nodes": [row.to_json() for row in self.rows],
+        }
+
+
+def check(module: Module, target: Target) -> CheckReport:
+    """Ask `target` about every node of a module; no vendor tool is needed.
+
+    What every target does before anything else is presumed: computations on constants and on static shapes are folded.
+
+    Raises:
+        UairError: the target's description is wrong.
+    """
+    description = target.description
+    graphs = list(module.graphs.values())
+    rows = [row for graph in graphs for row in _rows(graph, target)]
+    peaks = [peak_activation_bytes(graph, description) for graph in graphs]
+    constants = {id(t.data): t.data.nbytes for graph in graphs for t in graph.constants() if t.data is not None}
+    return CheckReport(
+        target=target.name,
+        title=description.title,
+        rows=tuple(rows),
+        unbound=_unbound(graphs) if description.static_shapes else {},
+        peak_bytes=max((p for p in peaks if p is not None), default=0) if None not in peaks else None,
+        parameter_bytes=sum(constants.values()),
+        experimental=description.experimental,
+    )
+
+
+def _rows(graph: Graph, target: Target) -> Iterable[NodeRow]:
+    known: set[Tensor] = set()
+    for index, node in enumerate(graph):
+        folded = _is_folded(node, known)
+        if folded:
+            known.update(node.outputs)
+        verdict = FOLDED if folded else target.verdict(node)
+        yield NodeRow(
+            graph=graph.name,
+            index=index,
+            operator=node.op_type,
+            name=node.outputs[0].name if node.outputs else node.name,
+            sources=tuple(source.name for source in node.loc.sources),
+            result=str(node.outputs[0].type) if node.outputs else "",
+            verdict=verdict,
+            flops=0 if folded else node_flops(node),
+        )
+
+
+def _is_folded(node: Node, known: set[Tensor]) -> bool:
+    """Whether the results are known before the model runs."""
+    given = [t for t in node.inputs if t is not None]
+    if node.op_type in ("ShapeOf", "SizeOf") and all(t.type.is_static for t in given):
+        return True
+    return node.op.deterministic and node.op_type != "Opaque" and all(t.is_constant or t in known for t in given)
+
+
+def node_flops(node: Node) -> int | None:
+    """Floating-point operations of a node; None while an extent is symbolic."""
+    operands = [None if t is None else t.type for t in node.inputs]
+    results = [t.type for t in node.outputs]
+    if not all(t.is_static for t in (*(o for o in operands if o is not None), *results)):
+        return None
+    return node.op.flops(operands, results)
+
+
+def _unbound(graphs: Iterable[Graph]) -> dict[str, str]:
+    return {
+        name: str(tensor.type)
+        for graph in graphs
+        for name, tensor in zip(graph.input_names, graph.inputs, strict=True)
+        if not tensor.type.is_static
+    }
+
+
+# ------------------------------------------------------------------------------------------- memory
+def storage_bytes(type_: TensorType, description: DeviceDescription) -> int:
+    """Bytes that a static tensor takes on the device.
+
+    Floats are held in the type that the device computes in when that is narrower, the channels of [N, C, ...] are
+    padded to the layout's block, the whole to the alignment.
+    """
+    dtype = type_.dtype
+    computed = description.dtypes.float
+    if dtype.is_float and computed.bits < dtype.bits:
+        dtype = computed
+    extents: list[Any] = list(type_.dims)
+    if len(extents) >= 4:
+        block = description.channel_block(dtype)
+        extents[1] = ceil_div(extents[1], block) * block
+    dense = (TensorType(dtype, tuple(extents)).size * dtype.bits + 7) // 8
+    return ceil_div(dense, description.alignment.bytes) * description.alignment.bytes  # type: ignore[return-value]
+
+
+def peak_activation_bytes(graph: Graph, description: DeviceDescription) -> int | None:
+    """The most bytes of inputs and results alive at one time, in the order of the nodes; None with symbolic sizes.
+
+    A result is alive from its node to its last use, graph outputs to the end. Views count as buffers of their own, so
+    this is an upper bound of a planner's result without fragmentation.
+    """
+    last: dict[Tensor, int] = {}
+    for index, node in enumerate(graph):
+        last.update((t, index) for t in node.inputs if t is not None and not t.is_constant)
+    for tensor in graph.outputs:
+        last[tensor] = len(graph)
+    if not all(t.type.is_static for t in (*graph.inputs, *(t for node in graph for t in node.outputs))):
+        return None
+    sizes: dict[Tensor, int] = {}
+    for tensor in graph.inputs:
+        sizes[tensor] = storage_bytes(tensor.type, description)
+    alive = peak = sum(sizes.values())
+    ends: dict[int, list[Tensor]] = {}
+    for tensor, index in last.items():
+        ends.setdefault(index, []).append(tensor)
+    for index, node in enumerate(graph):
+        for tensor in node.outputs:
+            sizes[tensor] = storage_bytes(tensor.type, description)
+            alive += sizes[tensor]
+        peak = max(peak, alive)
+        alive -= sum(sizes[t] for t in ends.get(index, ()) if t in sizes)
+        alive -= sum(sizes[t] for t in node.outputs if t not in last)
+    return peak

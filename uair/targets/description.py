@@ -1,0 +1,583 @@
+"""The device description: everything UAIR knows about a target, as data.
+
+One TOML file per target lies beside this module (`ascend310.toml`); a plug-in brings its own. The classes below are the
+schema: a key of the file is a field here, and docs/add-a-target.md explains them by example. A fact is as sure as its
+source (`[sources]`) unless it carries a `confidence` of its own; what no vendor document or measurement settles is
+`confidence = "uncertain"` and stays marked in every verdict and manifest.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import attrs
+
+from uair.context import Context, lookup
+from uair.errors import UairError
+from uair.ir.dtype import DType
+from uair.ops.base import Operator
+from uair.targets.constraint import Constraint, parse_constraint
+from uair.targets.errors import DescriptionError, DescriptionFileError
+from uair.targets.schema import Document, structure
+from uair.targets.verdict import Confidence, Source, Support
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SCHEMA = 1
+"""Version of the schema; a file states the one that it follows."""
+
+MAX_BYTES = 4 * 1024 * 1024
+"""No description comes near this size; a larger file is refused before it is parsed."""
+
+Names = tuple[str, ...]
+
+
+@attrs.frozen
+class Toolchain:
+    """The vendor's tool that turns an artifact into what the device loads.
+
+    Attributes:
+        name: e.g. "CANN ATC".
+        checked: versions that the description was checked with, oldest first.
+        command: the program that UAIR's build script runs.
+        driver: least version of the driver or firmware that runs the result; empty when not known.
+        soc_version: what the tool calls the chip.
+        python: versions of Python that the tool runs on, e.g. "3.11"; empty for a tool that is not in Python.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    name: str
+    checked: Names = ()
+    command: str = ""
+    driver: str = ""
+    soc_version: str = ""
+    python: str = ""
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
+class Onnx:
+    """The ONNX that the vendor's importer takes.
+
+    Attributes:
+        opset: operator set to emit.
+        ir_version: file format version to emit.
+        oldest: oldest operator set that it reads.
+        newest: newest operator set that it reads.
+        operators: the vendor's list of ONNX operator types, when there is one: what is not in it is refused.
+        source: key in `sources`, for the list and the versions.
+    """
+
+    opset: int
+    ir_version: int
+    oldest: int = 0
+    newest: int = 0
+    operators: Names | None = None
+    source: str = ""
+
+
+@attrs.frozen
+class DTypes:
+    """Element types.
+
+    Attributes:
+        accepted: those a model may hold; a node with any other is unsupported.
+        computed: those the device computes in; the toolchain converts to them.
+        float: the one it computes floats in unless told otherwise.
+    """
+
+    accepted: tuple[DType, ...]
+    computed: tuple[DType, ...]
+    float: DType
+
+
+@attrs.frozen
+class QuantizedTensors:
+    """How one kind of tensor is quantized.
+
+    Attributes:
+        dtype: the integer type.
+        symmetric: whether the zero point must be 0.
+        per: granularity.
+        narrow: whether the least value is left out (-127..127).
+        power_of_two: whether scales must be powers of two.
+    """
+
+    dtype: DType
+    symmetric: bool
+    per: Literal["tensor", "channel"] = "tensor"
+    narrow: bool = False
+    power_of_two: bool = False
+
+
+@attrs.frozen
+class QuantizationScheme:
+    """What INT8 is on the target.
+
+    Attributes:
+        activation: intermediate tensors.
+        weight: constant weights.
+        bias: element type of biases (scale is that of activation times weight); None when they stay float.
+        rounding: of x / scale.
+        weight_axis: per operator the axis of its weight along which scales may differ; operators that are not named
+            take one scale for the whole weight.
+        operators: those computed in integers; the others run in `DTypes.float`.
+        pass_through: operators that keep integers as they are: operand and result share scale and zero point.
+        requantization: how accumulators become the next tensor: a float multiplier, an f16 multiplier, an integer
+            multiplier with a shift, or a shift.
+        scale_min: least scale allowed.
+        scale_max: greatest scale allowed.
+        bias_limit: greatest absolute value of a quantized bias; None: the range of its type.
+        form: how the artifact states it: Quantize/Dequantize pairs ("qdq"), the vendor's own operators ("ascend"), or a
+            file of ranges beside a float model ("ranges").
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    activation: QuantizedTensors
+    weight: QuantizedTensors
+    bias: DType | None
+    rounding: Literal["half_even", "half_away"]
+    operators: Names
+    weight_axis: Mapping[str, int] = attrs.field(factory=dict)
+    pass_through: Names = ()
+    requantization: Literal["float", "f16", "fixed_point", "shift"] = "float"
+    scale_min: float = 0.0
+    scale_max: float = float("inf")
+    bias_limit: int | None = None
+    form: Literal["qdq", "ascend", "ranges"] = "qdq"
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
+class Memory:
+    """One memory level.
+
+    Attributes:
+        name: the vendor's word: "UB", "L1", "DRAM".
+        bytes: size; None when it depends on the board.
+        per: whether every core has one.
+        bandwidth: bytes per second; None when not known.
+        bytes_per_cycle: transfer rate per core and clock cycle; None when not known.
+        alignment: addresses are multiples of this many bytes.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    name: str
+    bytes: int | None = None
+    per: Literal["core", "chip", "board"] = "chip"
+    bandwidth: float | None = None
+    bytes_per_cycle: float | None = None
+    alignment: int = 1
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
+class Compute:
+    """Arithmetic units.
+
+    Attributes:
+        cores: units that work in parallel on one model.
+        clock: in Hz.
+        peak: tera-operations per second of the whole chip by element type; a multiply-add counts as two.
+        vector_cores: separate vector units.
+        watts: typical power.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    cores: int
+    clock: float = 0.0
+    peak: Mapping[DType, float] = attrs.field(factory=dict)
+    vector_cores: int = 0
+    watts: float | None = None
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
+class Alignment:
+    """What sizes and addresses should be multiples of.
+
+    Attributes:
+        bytes: transfers and rows.
+        channels: by element type the number of channels that the arithmetic units take at a time; padding a tensor's
+            channels up to it costs no time.
+        source: key in `sources`.
+    """
+
+    bytes: int
+    channels: Mapping[DType, int] = attrs.field(factory=dict)
+    source: str = ""
+
+
+@attrs.frozen
+class BlockedLayout:
+    """A storage format of the device (see uair.ir.layout).
+
+    Attributes:
+        name: e.g. "NC1HWC0".
+        holds: which tensors lie so.
+        c0: block of the channel axis by element type; empty for a format without blocks.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    name: str
+    holds: Literal["activations", "weights", "matrices", "interface"]
+    c0: Mapping[DType, int] = attrs.field(factory=dict)
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
+class Detection:
+    """How the device is recognised on a running system.
+
+    Attributes:
+        pci: "vendor:device" ids in hex.
+        device_tree: strings of /proc/device-tree/compatible.
+        device_files: paths that exist when the driver is loaded.
+        tools: programs that list devices.
+        machine: `platform.machine()` values that the target runs on by itself (CPU targets).
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    pci: Names = ()
+    device_tree: Names = ()
+    device_files: Names = ()
+    tools: Names = ()
+    machine: Names = ()
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
+class Kubernetes:
+    """How a cluster offers the device.
+
+    Attributes:
+        resource: name in `resources.limits`.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    resource: str = ""
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
+class ConstraintEntry:
+    """A condition on a node.
+
+    Attributes:
+        require: an expression (docs/constraint-language.md).
+        otherwise: the verdict when it is false.
+        suggestion: what to do then.
+        source: key in `sources`; the operator entry's when empty.
+        confidence: when it differs from the source's.
+        reason: why, when the expression does not speak for itself.
+    """
+
+    require: str
+    otherwise: Support = Support.UNSUPPORTED
+    suggestion: str = ""
+    source: str = ""
+    confidence: Confidence | None = None
+    reason: str = ""
+
+
+@attrs.frozen
+class OperatorEntry:
+    """What the target does with some operators.
+
+    Attributes:
+        names: canonical operators.
+        support: the verdict when every constraint holds; None: what the vendor's ONNX list says.
+        constraints: conditions; the one with the worst outcome decides.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+        reason: why it is not supported.
+        suggestion: what would help.
+        prefer: "whole": take the operator as it is; "decomposed": only its decomposition is taken, even though the list
+            names it.
+    """
+
+    names: Names
+    support: Support | None = None
+    constraints: tuple[ConstraintEntry, ...] = ()
+    source: str = ""
+    confidence: Confidence | None = None
+    reason: str = ""
+    suggestion: str = ""
+    prefer: Literal["whole", "decomposed"] = "whole"
+
+
+@attrs.frozen
+class OperatorConstraint:
+    """A constraint bound to one operator: parsed, type-checked, its source looked up.
+
+    Attributes:
+        entry: as written.
+        constraint: the checked expression.
+        source: where it comes from.
+        confidence: how sure it is.
+    """
+
+    entry: ConstraintEntry
+    constraint: Constraint
+    source: Source | None
+    confidence: Confidence
+
+
+@attrs.frozen
+class OperatorSupport:
+    """What the target does with one operator.
+
+    Attributes:
+        entry: as written, shared by the operators of the entry.
+        constraints: its constraints, checked for this operator.
+        source: where it comes from.
+        confidence: how sure it is.
+    """
+
+    entry: OperatorEntry
+    constraints: tuple[OperatorConstraint, ...]
+    source: Source | None
+    confidence: Confidence
+
+
+@attrs.frozen
+class DeviceDescription:
+    """A device description file.
+
+    Attributes:
+        schema: version of the schema.
+        name: the target's name.
+        title: for people.
+        vendor: who makes it.
+        soc: the chip.
+        unlisted: the verdict about operators that no entry and no list names.
+        static_shapes: whether every extent must be a number.
+        max_rank: greatest rank of a tensor; 0: no limit known.
+        experimental: whether no vendor tool has ever accepted an artifact.
+        notes: what else a user must know.
+        sources: documents and measurements by key.
+        toolchain, dtypes, compute, alignment, onnx, quantization, memory, layouts, detection, kubernetes: see the
+            classes.
+        operator: the entries of the operator table.
+        operators: the operator table by canonical name (derived from `operator`).
+        file: where it was read from (derived).
+    """
+
+    schema: int
+    name: str
+    title: str
+    vendor: str
+    soc: str
+    unlisted: Support
+    static_shapes: bool
+    sources: Mapping[str, Source]
+    toolchain: Toolchain
+    dtypes: DTypes
+    compute: Compute
+    alignment: Alignment
+    max_rank: int = 0
+    experimental: bool = False
+    notes: Names = ()
+    onnx: Onnx | None = None
+    quantization: QuantizationScheme | None = None
+    memory: tuple[Memory, ...] = ()
+    layouts: tuple[BlockedLayout, ...] = ()
+    detection: Detection = Detection()
+    kubernetes: Kubernetes = Kubernetes()
+    operator: tuple[OperatorEntry, ...] = ()
+    operators: Mapping[str, OperatorSupport] = attrs.field(factory=dict, metadata={"derived": True})
+    file: str = attrs.field(default="", metadata={"derived": True})
+
+    def source(self, key: str) -> Source | None:
+        """The source of a key; None for the empty one."""
+        return self.sources[key] if key else None
+
+    def memory_level(self, name: str) -> Memory:
+        """The memory level of that name.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        found: Memory = lookup({m.name: m for m in self.memory}, name, f"memory level of {self.name}")
+        return found
+
+    def channel_block(self, dtype: DType) -> int:
+        """C0 of activations of an element type; 1 when they are not blocked."""
+        return next((x.c0[dtype] for x in self.layouts if x.holds == "activations" and dtype in x.c0), 1)
+
+    @functools.cached_property
+    def onnx_operators(self) -> frozenset[str] | None:
+        """The vendor's list as a set; None when there is no list."""
+        return None if self.onnx is None or self.onnx.operators is None else frozenset(self.onnx.operators)
+
+
+def description_names() -> list[str]:
+    """Names of the descriptions that come with UAIR."""
+    return sorted(p.name[: -len(".toml")] for p in resources.files("uair.targets").iterdir() if p.name.endswith(".toml"))
+
+
+def load_description(
+    target: str | os.PathLike[str], *, operators: Mapping[str, type[Operator]] | None = None
+) -> DeviceDescription:
+    """Read, check and return a device description.
+
+    Args:
+        target: the name of a target whose file comes with UAIR, or the path of a `.toml` file.
+        operators: the operator classes that constraints are checked against; by default UAIR's and those of plug-ins.
+
+    Raises:
+        UnknownNameError: no target has that name; the hint lists near matches.
+        DescriptionFileError: the file cannot be read or is not TOML.
+        DescriptionError: it does not follow the schema.
+        ConstraintSyntaxError, ConstraintTypeError: a constraint is wrong.
+    """
+    path = _path_of(target)
+    document, table = _read(path)
+    description = structure(DeviceDescription, table, document)
+    known = Context.default().operators if operators is None else operators
+    checked = _Checker(description, document, known)
+    checked.check_document()
+    return attrs.evolve(description, operators=checked.operators(), file=path.name)
+
+
+def _path_of(target: str | os.PathLike[str]) -> Path:
+    if not isinstance(target, str) or target.endswith(".toml") or os.sep in target:
+        return Path(target)
+    folder = Path(str(resources.files("uair.targets")))
+    lookup(dict.fromkeys(description_names()), target, "device description")
+    return folder / f"{target}.toml"
+
+
+def _read(path: Path) -> tuple[Document, dict[str, Any]]:
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DescriptionFileError(
+            f"device description {path} cannot be read: {error.strerror}", hint="check the path and its permissions"
+        ) from None
+    if len(raw) > MAX_BYTES:
+        raise DescriptionFileError(
+            f"device description {path} has more than {MAX_BYTES} bytes", hint="is it a device description?"
+        )
+    try:
+        text = raw.decode()
+        return Document(str(path), text), tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise DescriptionFileError(
+            f"device description {path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8"
+        ) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise DescriptionFileError(
+            f"device description is not TOML: {error}", place=str(path), hint="correct the line (https://toml.io)"
+        ) from None
+
+
+ErrorT = TypeVar("ErrorT", bound=UairError)
+
+
+@attrs.define
+class _Checker:
+    """The checks that go beyond the types of single values."""
+
+    description: DeviceDescription
+    document: Document
+    known: Mapping[str, type[Operator]]
+
+    def check_document(self) -> None:
+        """Version, keys of sources, operator names outside the operator table."""
+        description = self.description
+        if description.schema != SCHEMA:
+            message = f"schema is {description.schema}, this UAIR reads {SCHEMA}"
+            raise self._fault(message, ("schema",), "update the file, or UAIR")
+        for key in ("toolchain", "onnx", "quantization", "compute", "alignment", "detection", "kubernetes"):
+            part = getattr(description, key)
+            if part is not None:
+                self._check_source(part.source, (key, "source"))
+        for key in ("memory", "layouts"):
+            for i, part in enumerate(getattr(description, key)):
+                self._check_source(part.source, (key, i, "source"))
+        scheme = description.quantization
+        if scheme is not None:
+            for key in ("operators", "pass_through", "weight_axis"):
+                for name in getattr(scheme, key):
+                    self._operator(name, ("quantization", key))
+
+    def operators(self) -> dict[str, OperatorSupport]:
+        """The operator table by name."""
+        table: dict[str, OperatorSupport] = {}
+        for i, entry in enumerate(self.description.operator):
+            path = ("operator", i)
+            self._check_source(entry.source, (*path, "source"))
+            if entry.support is None and self.description.onnx_operators is None:
+                raise self._fault(
+                    "support is not given, and there is no list of ONNX operators that would say", path,
+                    'add support = "supported" (or partial, unknown, unsupported)',
+                )
+            for name in entry.names:
+                if name in table:
+                    raise self._fault(f"operator {name} has a second entry", (*path, "names"), "keep one of them")
+                table[name] = self._support(entry, self._operator(name, (*path, "names")), path)
+        return table
+
+    def _support(self, entry: OperatorEntry, cls: type[Operator], path: tuple[str | int, ...]) -> OperatorSupport:
+        source = self.description.source(entry.source)
+        own = _confidence(entry.confidence, source)
+        constraints: list[OperatorConstraint] = []
+        for j, each in enumerate(entry.constraints):
+            place = (*path, "constraints", j)
+            self._check_source(each.source, (*place, "source"))
+            from_ = self.description.source(each.source) or source
+            confidence = _confidence(each.confidence or (None if each.source else entry.confidence), from_)
+            try:
+                constraint = parse_constraint(each.require).check(cls)
+            except UairError as error:
+                raise self._placed(error, (*place, "require")) from None
+            constraints.append(OperatorConstraint(each, constraint, from_, confidence))
+        return OperatorSupport(entry, tuple(constraints), source, own)
+
+    def _operator(self, name: str, path: tuple[str | int, ...]) -> type[Operator]:
+        try:
+            return cast("type[Operator]", lookup(self.known, name, "operator"))
+        except UairError as error:
+            raise self._fault(error.message, path, error.hint) from None
+
+    def _check_source(self, key: str, path: tuple[str | int, ...]) -> None:
+        if key and key not in self.description.sources:
+            known = ", ".join(self.description.sources) or "none"
+            raise self._fault(f"source {key!r} is not in [sources]", path, f"sources are: {known}")
+
+    def _fault(self, message: str, path: tuple[str | int, ...], hint: str) -> DescriptionError:
+        return DescriptionError(message, place=self.document.place(path), hint=hint)
+
+    def _placed(self, error: ErrorT, path: tuple[str | int, ...]) -> ErrorT:
+        error.place = self.document.place(path)
+        return error
+
+
+def _confidence(stated: Confidence | None, source: Source | None) -> Confidence:
+    """A fact's own confidence, or its source's; a fact without a source is uncertain."""
+    return stated or (source.confidence if source is not None else Confidence.UNCERTAIN)

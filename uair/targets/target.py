@@ -1,0 +1,318 @@
+"""The base class of targets.
+
+A target is a device description file and a small class. `Target("name")` alone, made from the file, answers verdicts; a
+subclass in codegen/<vendor>/ adds what only code can say:
+
+    class AscendTarget(Target):
+        def emitted_ops(self, node):          # which ONNX operators would the writer emit for this node?
+            return onnx_ops(node, self.onnx_opset)
+        def legalise(self): ...               # passes that make a fused module fit
+        def emit(self, module, artifact, request): ...
+
+    TARGET = AscendTarget("ascend310")        # named in uair/builtin.py, or by an entry point `uair.targets`
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from uair.errors import UairError
+from uair.ir.dtype import DType
+from uair.ir.graph import Node, Tensor
+from uair.ops.base import Operator
+from uair.targets.description import (
+    DeviceDescription,
+    OperatorConstraint,
+    OperatorSupport,
+    QuantizationScheme,
+    load_description,
+)
+from uair.targets.errors import NoEmitter
+from uair.targets.verdict import Confidence, NodeVerdict, Source, Support, worst
+
+if TYPE_CHECKING:
+    from uair.artifact import ArtifactBuilder
+    from uair.ir.module import Module
+    from uair.pipeline import Pass
+    from uair.request import CompileRequest
+
+MAX_DECOMPOSITIONS = 4
+"""Decompositions within decompositions are followed this deep; no operator of UAIR needs more."""
+
+
+class Target:
+    """A device that modules are compiled for.
+
+    Args:
+        name: of the target; its description is `uair/targets/<name>.toml` unless `file` is given.
+        file: path of the description file of a plug-in (`Path(__file__).with_name("mychip.toml")`).
+    """
+
+    def __init__(self, name: str, *, file: str | os.PathLike[str] | None = None) -> None:
+        self.name = name
+        self._file = file
+
+    # ----------------------------------------------------------------------------------- to override
+    def emitted_ops(self, node: Node) -> Sequence[str] | None:
+        """The ONNX operator types that the artifact's model would hold for `node`, at `onnx_opset`.
+
+        A description that lists the vendor's operators by ONNX name needs this to answer; None says that the target
+        does not know (or does not emit ONNX). Operators that the writer adds on the way (Cast, Constant, Unsqueeze)
+        belong to the answer. It must not write anything: `uair check` asks for every node.
+
+        Raises:
+            UairError: the exchange format has no form of the node; the message becomes the verdict's reason.
+        """
+        return None
+
+    def legalise(self) -> tuple[Pass, ...]:
+        """Passes, in order, that make a canonical, fused (and, when asked for, quantized) module fit the target.
+
+        After them every node that `verdict` calls supported must be taken by `emit` as it is: whatever `verdict`
+        presumes in `NodeVerdict.through` (decompositions) is done here.
+        """
+        return ()
+
+    def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
+        """Write the vendor's files of a legalised module into `artifact`; the same input gives the same bytes.
+
+        The driver has written `model.uair`, `golden/` and `report.json`, and writes the manifest afterwards.
+
+        Raises:
+            NoEmitter: the target is known by its description only.
+            UairError: the module cannot be expressed.
+        """
+        raise NoEmitter(
+            f"target {self.name!r} can be checked against, but UAIR writes no files for it",
+            hint=f"`uair check --target {self.name}` works; docs/add-a-target.md tells how to add an emitter",
+        )
+
+    # ---------------------------------------------------------------------------------------- facts
+    @functools.cached_property
+    def description(self) -> DeviceDescription:
+        """The device description, read when first asked for.
+
+        Raises:
+            UairError: the file is wrong.
+        """
+        return load_description(self.name if self._file is None else self._file)
+
+    @property
+    def onnx_opset(self) -> int | None:
+        """The ONNX operator set to emit; None for a target that does not read ONNX."""
+        return None if self.description.onnx is None else self.description.onnx.opset
+
+    @property
+    def requires_static(self) -> bool:
+        """Whether every extent must be a number."""
+        return self.description.static_shapes
+
+    @property
+    def quantization(self) -> QuantizationScheme | None:
+        """What INT8 looks like on the target; None when it has none."""
+        return self.description.quantization
+
+    # -------------------------------------------------------------------------------------- verdicts
+    def verdict(self, node: Node) -> NodeVerdict:
+        """Whether the target takes `node`, as it is or through a rewrite that UAIR applies, with reason and source.
+
+        The answer is about the node's operator, attributes and operand types, not about where it stands in a graph.
+        """
+        return self._verdict(node, 0)
+
+    def _verdict(self, node: Node, depth: int) -> NodeVerdict:
+        if node.op_type == "Identity":
+            return NodeVerdict(Support.SUPPORTED, through=("eliminate Identity",))
+        barrier = self._barrier(node)
+        if barrier is not None:
+            return barrier
+        direct = self._direct(node)
+        if direct.support is Support.SUPPORTED or depth >= MAX_DECOMPOSITIONS:
+            return direct
+        parts = decomposition(node)
+        if not parts:
+            return direct
+        through = worst(self._verdict(part, depth + 1) for part in parts)
+        if through.support.rank >= direct.support.rank:
+            return direct
+        return _decomposed(node.op, direct, through)
+
+    def _barrier(self, node: Node) -> NodeVerdict | None:
+        """What no operator may have on this target: an element type it refuses, a size that only the data decides."""
+        description = self.description
+        accepted = description.dtypes.accepted
+        for tensor in (*node.inputs, *node.outputs):
+            if tensor is not None and tensor.type.dtype not in accepted:
+                return _no(f"element type {tensor.type.dtype} is not accepted", suggestion=_narrower(tensor, accepted))
+            if tensor is not None and description.max_rank and tensor.type.shape is not None:
+                if tensor.type.rank > description.max_rank:
+                    return _no(
+                        f"rank {tensor.type.rank} is more than the {description.max_rank} axes the target takes",
+                        suggestion="merge axes with Reshape",
+                    )
+        if description.static_shapes and data_dependent(node):
+            return _no(
+                "the size of its result depends on the data, and the target takes static shapes only",
+                suggestion="run it on the CPU behind the model",
+            )
+        return None
+
+    def _direct(self, node: Node) -> NodeVerdict:
+        """The verdict on the operator as it is."""
+        listed = self._listed(node)
+        if listed is not None and listed.support is Support.UNSUPPORTED:
+            return listed
+        entry = self.description.operators.get(node.op_type)
+        if entry is None:
+            return listed or self._unlisted(node)
+        return _by_entry(node, entry, listed)
+
+    def _listed(self, node: Node) -> NodeVerdict | None:
+        """What the vendor's list of ONNX operators says; None when there is no list."""
+        onnx = self.description.onnx
+        names = self.description.onnx_operators
+        try:
+            emitted = self.emitted_ops(node)
+        except UairError as error:
+            return _no(error.message, suggestion=error.hint)
+        if onnx is None or names is None:
+            return None
+        source = self.description.source(onnx.source)
+        if emitted is None:
+            return NodeVerdict(
+                Support.UNKNOWN, "the target's list is by ONNX name, and the ONNX form of the node is not known",
+                source=source, confidence=Confidence.UNCERTAIN,
+            )
+        missing = [name for name in dict.fromkeys(emitted) if name not in names]
+        if missing:
+            return NodeVerdict(
+                Support.UNSUPPORTED, f"ONNX {', '.join(missing)} (opset {onnx.opset}) is not in the vendor's list",
+                source=source, confidence=_confidence(source),
+            )
+        return NodeVerdict(Support.SUPPORTED, source=source, confidence=_confidence(source))
+
+    def _unlisted(self, node: Node) -> NodeVerdict:
+        support = self.description.unlisted
+        if support is Support.SUPPORTED:
+            return NodeVerdict(support)
+        reason = f"no source says whether {node.op_type} is taken"
+        if support is Support.UNSUPPORTED:
+            reason = f"{node.op_type} is not among the operators of {self.description.title}"
+        return NodeVerdict(support, reason, confidence=Confidence.UNCERTAIN)
+
+    def __repr__(self) -> str:
+        return f"<target {self.name}>"
+
+
+# ----------------------------------------------------------------------------------------- verdicts
+def _by_entry(node: Node, table: OperatorSupport, listed: NodeVerdict | None) -> NodeVerdict:
+    """The verdict of an operator entry and its constraints."""
+    entry = table.entry
+    if entry.support is not None:
+        base = NodeVerdict(
+            entry.support, entry.reason, source=table.source, confidence=table.confidence, suggestion=entry.suggestion
+        )
+        if entry.support in (Support.PARTIAL, Support.UNSUPPORTED) and not entry.reason:
+            words = "does not run on the accelerator" if entry.support is Support.PARTIAL else "is not taken"
+            base = NodeVerdict(
+                entry.support, f"{node.op_type} {words}", source=table.source, confidence=table.confidence,
+                suggestion=entry.suggestion,
+            )
+    else:
+        base = listed or NodeVerdict(Support.UNKNOWN, "the vendor's list was not consulted")
+    if entry.prefer == "decomposed" and base.support is Support.SUPPORTED:
+        base = NodeVerdict(
+            Support.UNSUPPORTED, entry.reason or f"{node.op_type} is taken in its decomposed form only",
+            source=table.source, confidence=table.confidence, suggestion=entry.suggestion,
+        )
+    answers = (_by_constraint(node, each) for each in table.constraints)
+    return worst([base, *(a for a in answers if a is not None)])
+
+
+def _by_constraint(node: Node, each: OperatorConstraint) -> NodeVerdict | None:
+    """The verdict of a constraint that does not hold; None when it does."""
+    outcome = each.constraint.evaluate(node)
+    if outcome.truth is True:
+        return None
+    clauses = outcome.failing or outcome.undecided
+    text = "; ".join(c.text for c in clauses)
+    values = ", ".join(dict.fromkeys(c.values for c in clauses if c.values))
+    if outcome.truth is None:
+        return NodeVerdict(
+            Support.UNKNOWN, f"whether {text} depends on a size that is not known: {values}", text, values, each.source,
+            each.confidence, suggestion="bind the sizes, e.g. --shape x=1,3,224,224",
+        )
+    reason = f"needs {text}, but {values}" if values else f"needs {text}"
+    if each.entry.reason:
+        reason += f": {each.entry.reason}"
+    return NodeVerdict(
+        each.entry.otherwise, reason, text, values, each.source, each.confidence, suggestion=each.entry.suggestion
+    )
+
+
+def _decomposed(op: Operator, direct: NodeVerdict, through: NodeVerdict) -> NodeVerdict:
+    """The verdict of an operator that the target takes through its decomposition."""
+    rewrites = (f"decompose {op.op_type}", *through.through)
+    reason = "" if through.support is Support.SUPPORTED else f"in its decomposition: {through.reason}"
+    return NodeVerdict(
+        through.support, reason, through.clause, through.values, through.source or direct.source, through.confidence,
+        tuple(dict.fromkeys(rewrites)), through.suggestion,
+    )
+
+
+def _no(reason: str, suggestion: str = "") -> NodeVerdict:
+    return NodeVerdict(Support.UNSUPPORTED, reason, suggestion=suggestion)
+
+
+def _confidence(source: Source | None) -> Confidence:
+    return Confidence.UNCERTAIN if source is None else source.confidence
+
+
+def _narrower(tensor: Tensor, accepted: Sequence[DType]) -> str:
+    """What to do about an element type that is not accepted."""
+    if tensor.type.dtype.is_float and DType.F32 in accepted:
+        return "convert the model to f32"
+    if tensor.type.dtype.is_integer and DType.I32 in accepted:
+        return "convert the values to i32"
+    return ""
+
+
+# -------------------------------------------------------------------------------------------- graphs
+def decomposition(node: Node) -> list[Node]:
+    """The nodes that `node` stands for, operands first; empty when its operator has no decomposition for it."""
+    made = node.op.decompose(*node.inputs)
+    if made is None:
+        return []
+    results = made if isinstance(made, tuple) else (made,)
+    known = {t for t in node.inputs if t is not None}
+    found: dict[Node, None] = {}
+
+    def visit(tensor: Tensor) -> Iterator[Node]:
+        producer = tensor.producer
+        if tensor in known or producer is None or producer in found:
+            return
+        for operand in producer.inputs:
+            if operand is not None:
+                yield from visit(operand)
+        found[producer] = None
+        yield producer
+
+    return [part for tensor in results for part in visit(tensor)]
+
+
+def data_dependent(node: Node) -> bool:
+    """Whether a result has a symbolic size that neither the operands' types nor the attributes have."""
+    sizes: set[str] = set()
+    for tensor in node.outputs:
+        if tensor.type.shape is None:
+            return True
+        sizes.update(s.name for d in tensor.type.shape if not isinstance(d, int) for s in d.free_symbols)
+    if not sizes:
+        return False
+    for operand in node.inputs:
+        if operand is not None and operand.type.shape is not None:
+            sizes -= {s.name for d in operand.type.shape if not isinstance(d, int) for s in d.free_symbols}
+    return bool(sizes - set(node.op.symbols()))
