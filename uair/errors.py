@@ -19,6 +19,10 @@ class UairError(Exception):
         hint: the next step the user can take.
         place: where in the user's model or file the fault lies.
         window: lines of printed IR around the fault.
+
+    Attributes:
+        pass_name: the pass that was running.
+        node: the node that it is about (a `uair.ir.Node`); the pass manager prints the lines around it.
     """
 
     code: ClassVar[str] = "UAIR-E0001"
@@ -31,6 +35,7 @@ class UairError(Exception):
         self.place = place
         self.window = window
         self.pass_name = ""
+        self.node: object | None = None
 
     def __str__(self) -> str:
         head = f"{self.code} {self.message}"
@@ -107,3 +112,24 @@ class ShapeBindingError(UairError):
 
     code = "UAIR-E0320"
     title = "Shape cannot be bound"
+
+
+class EvaluationError(UairError):
+    """An operator cannot be evaluated on these values: an index out of range, a shape that does not fit the data."""
+
+    code = "UAIR-E0330"
+    title = "Values do not fit the operator"
+
+
+class OpaqueError(EvaluationError):
+    """A custom operator that UAIR keeps but does not know was to be evaluated."""
+
+    code = "UAIR-E0331"
+    title = "Unknown custom operator"
+
+
+class SymbolicValueError(EvaluationError):
+    """A value depends on a size that is not known yet."""
+
+    code = "UAIR-E0332"
+    title = "Value depends on a symbolic size"

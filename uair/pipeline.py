@@ -54,15 +54,17 @@ class Spec:
         for graph in module.graphs.values():
             if self.forbids_tensor is not None:
                 for tensor in graph.tensors():
-                    reason = self.forbids_tensor(tensor)
-                    if reason:
-                        place = str(tensor.producer.loc) if tensor.producer else ""
-                        raise SpecViolation(f"{self.name} does not hold: {tensor!r}: {reason}", place=place)
+                    self._refuse(tensor, tensor.producer, self.forbids_tensor(tensor))
             if self.forbids_node is not None:
                 for node in graph:
-                    reason = self.forbids_node(node)
-                    if reason:
-                        raise SpecViolation(f"{self.name} does not hold: {node!r}: {reason}", place=str(node.loc))
+                    self._refuse(node, node, self.forbids_node(node))
+
+    def _refuse(self, what: Tensor | Node, node: Node | None, reason: str) -> None:
+        if reason:
+            place = str(node.loc) if node is not None else ""
+            error = SpecViolation(f"{self.name} does not hold: {what!r}: {reason}", place=place)
+            error.node = node
+            raise error
 
 
 class SpecViolation(VerificationError):
@@ -276,8 +278,12 @@ class PassManager:
         Raises:
             UairError: from a pass or an instrument; `pass_name` tells which pass it was.
         """
-        for instrument in self.instruments:
-            instrument.begin(module)
+        try:
+            for instrument in self.instruments:
+                instrument.begin(module)
+        except UairError as error:
+            add_window(error)
+            raise
         for pass_ in self.passes:
             self._run_one(pass_, module)
         for instrument in self.instruments:
@@ -296,9 +302,19 @@ class PassManager:
             check_all(pass_.ensures, module)
         except UairError as error:
             error.pass_name = error.pass_name or pass_.spec
+            add_window(error)
             for instrument in self.instruments:
                 instrument.failed(pass_, error)
             raise
+
+
+def add_window(error: UairError) -> None:
+    """Let an error that is about a node show the printed lines around it."""
+    node = error.node
+    if isinstance(node, Node) and node.graph is not None and not error.window:
+        from uair.text.window import print_window
+
+        error.window = print_window(node.graph, node)
 
 
 def check_all(specs: Iterable[Spec], module: Module) -> None:

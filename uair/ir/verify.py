@@ -30,14 +30,24 @@ def verify_graph(graph: Graph, outer: frozenset[Tensor] = frozenset()) -> None:
     defined: set[Tensor] = set(outer)
     _verify_interface(graph)
     defined.update(graph.inputs)
-    for node in graph:
-        _verify_operands(graph, node, defined)
-        _verify_results(node)
-        for value in node.attributes.values():
-            if isinstance(value, Graph):
-                verify_graph(value, frozenset(defined))
+    for node in (*graph, graph.end):
+        try:
+            _verify_node(graph, node, defined)
+        except UairError as error:
+            if error.node is None:
+                error.node = node
+            raise
         defined.update(node.outputs)
-    _verify_operands(graph, graph.end, defined)
+
+
+def _verify_node(graph: Graph, node: Node, defined: set[Tensor]) -> None:
+    _verify_operands(graph, node, defined)
+    if node.is_return:
+        return
+    _verify_results(node)
+    for value in node.attributes.values():
+        if isinstance(value, Graph):
+            verify_graph(value, frozenset(defined))
 
 
 def _verify_interface(graph: Graph) -> None:
@@ -57,7 +67,9 @@ def _verify_operands(graph: Graph, node: Node, defined: set[Tensor]) -> None:
         if tensor is None:
             continue
         if (node, i) not in tensor.use_set:
-            raise VerificationError(f"{tensor!r} does not know that operand {i} of {node!r} uses it", place=str(node.loc))
+            raise VerificationError(
+                f"{tensor!r} does not know that operand {i} of {node!r} uses it", place=str(node.loc)
+            )
         if tensor.is_constant:
             data = tensor.data
             if data is not None and (data.dtype is not tensor.type.dtype or data.shape != tensor.type.shape):
@@ -82,10 +94,14 @@ def _verify_results(node: Node) -> None:
         error.place = f"{error.place}; {node.loc}" if error.place else str(node.loc)
         raise
     if len(inferred) != len(node.outputs):
-        raise TypeMismatch(f"{node!r} has {len(node.outputs)} results, its operator gives {len(inferred)}", place=str(node.loc))
+        raise TypeMismatch(
+            f"{node!r} has {len(node.outputs)} results, its operator gives {len(inferred)}", place=str(node.loc)
+        )
     for tensor, want in zip(node.outputs, inferred, strict=True):
         if not agrees(tensor.type, want):
-            raise TypeMismatch(f"result of {node!r} is recorded as {tensor.type}, inferred is {want}", place=str(node.loc))
+            raise TypeMismatch(
+                f"result of {node!r} is recorded as {tensor.type}, inferred is {want}", place=str(node.loc)
+            )
 
 
 def agrees(recorded: TensorType, inferred: TensorType) -> bool:

@@ -1,9 +1,7 @@
 """The text form: writing modules as text and reading them back, exactly.
 
-    text = print_module(module)
-    same = parse_module(text, weights=weights_of(module))
-    save(module, "model.uair")              # and model.uair.safetensors with the large constants
-    module = load("model.uair")
+`parse_module(print_module(m), weights=weights_of(m))` equals `m`. `save(m, "model.uair")` writes the text, and large
+constants to model.uair.safetensors; `load` reads both. docs/text-form.md explains every construct.
 """
 
 from uair.text.errors import (

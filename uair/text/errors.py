@@ -67,9 +67,7 @@ class ValueFault(Exception):
         hint: the next step.
     """
 
-    def __init__(
-        self, message: str, offset: int = 0, kind: type[TextError] = TextValueError, hint: str = ""
-    ) -> None:
+    def __init__(self, message: str, offset: int = 0, kind: type[TextError] = TextValueError, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.offset = offset

@@ -1,7 +1,7 @@
-"""Expressions over numbers and sizes: how they are held while a text is read, and what they come to.
+"""Expressions over numbers and sizes: how they are held while a text is read, and their values.
 
-The reader never evaluates text as Python. An expression is a small tree whose depth is limited while it is built, so that
-whoever walks it may recurse; only the arithmetic named here can be done with it.
+The reader never evaluates text as Python. An expression is a small tree whose depth is limited while it is built, so
+that whoever walks it may recurse; only the arithmetic named here can be done with it.
 """
 
 from __future__ import annotations
@@ -55,8 +55,12 @@ class Expression:
         self.depth = max(self.depth, part.depth + 1)
         self.calls += part.calls
         if self.depth > MAX_DEPTH or self.calls > MAX_CALLS:
-            raise ValueFault("the expression is too large", self.offset, TextLimitError,
-                             f"at most {MAX_DEPTH} levels and {MAX_CALLS} functions; name the size by a symbol instead")
+            raise ValueFault(
+                "the expression is too large",
+                self.offset,
+                TextLimitError,
+                f"at most {MAX_DEPTH} levels and {MAX_CALLS} functions; name the size by a symbol instead",
+            )
         return self
 
     @property

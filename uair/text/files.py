@@ -20,8 +20,8 @@ MAX_TEXT_BYTES = 1 << 30
 def save(module: Module, path: str | os.PathLike[str]) -> None:
     """Write a module's text to `path` and its large constants to the sidecar `path` + ".safetensors".
 
-    Both are written beside what is there and put in its place when complete; a module that was loaded from `path` may be
-    saved to it. There is no sidecar when no constant is large.
+    Each is written beside what is there and put in its place when complete, so a module that was loaded from `path` may
+    be saved to it. There is no sidecar when no constant is large.
 
     Raises:
         OutputError: a file cannot be written.
@@ -52,13 +52,17 @@ def load(path: str | os.PathLike[str], *, context: Context | None = None, check_
         if not stat.S_ISREG(status.st_mode):
             raise TextFileError(f"{shown} is not a regular file")
         if status.st_size > MAX_TEXT_BYTES:
-            raise TextFileError(f"{shown} has {status.st_size:,} bytes, a text has at most {MAX_TEXT_BYTES:,}",
-                                hint="large constants belong in the sidecar")
+            raise TextFileError(
+                f"{shown} has {status.st_size:,} bytes, a text has at most {MAX_TEXT_BYTES:,}",
+                hint="large constants belong in the sidecar",
+            )
         text = Path(path).read_bytes().decode()
     except OSError as error:
         raise TextFileError(f"{shown} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise TextFileError(f"{shown} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from error
+        raise TextFileError(
+            f"{shown} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
+        ) from error
     sidecar = os.fspath(path) + SUFFIX
     weights: Weights | None = None
     if os.path.lexists(sidecar):

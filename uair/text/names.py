@@ -1,6 +1,6 @@
 """Names in the text form.
 
-Hints may be empty, repeat, and hold any character; the names in a text are unique, and the hint can be told from the name:
+Hints may be empty, repeat, and hold any character. Names in a text are unique, and the hint can be told from the name:
 
     %conv1          hint "conv1"
     %conv1#1        another value with the hint "conv1"

@@ -1,7 +1,7 @@
 """Reading modules from text.
 
-The grammar gives records of tokens; the builder makes tensors and nodes of them, without inferring anything where the text
-states a type: what the text says is taken as given, and the verifier judges it afterwards.
+The grammar gives records of tokens; the builder makes tensors and nodes of them. Where the text states a type, nothing
+is inferred: what the text says is taken as given, and the verifier judges it afterwards.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from uair.text.errors import (
 )
 from uair.text.names import canonical, hint_of
 from uair.text.printer import VERSION
-from uair.text.values import make_constant, make_operator, near, parse_value, string, syntax_fault
+from uair.text.values import TOO_EARLY, make_constant, make_operator, near, parse_value, string, syntax_fault
 from uair.text.weights import Weights, open_weights
 
 MAX_NESTING = 32
@@ -126,9 +126,10 @@ class _Records(lark.Transformer[lark.Token, Any]):
 
     def start(self, children: list[Any]) -> ModuleRecord:
         version, module = children
-        return module._replace(version=version)
+        made: ModuleRecord = module._replace(version=version)
+        return made
 
-    def version(self, children: list[Any]) -> lark.Token:
+    def version(self, children: list[lark.Token]) -> lark.Token:
         return children[0]
 
     def module(self, children: list[Any]) -> ModuleRecord:
@@ -165,10 +166,16 @@ class _Records(lark.Transformer[lark.Token, Any]):
         return Outside(*children)
 
     def node(self, children: list[Any]) -> NodeRecord:
-        return NodeRecord(*children)
+        return NodeRecord(*children[:-1], *(children[-1] or (None, None)))
 
-    def label(self, children: list[Any]) -> lark.Token:
+    def label(self, children: list[lark.Token]) -> lark.Token:
         return children[0]
+
+    def located(self, children: list[Any]) -> tuple[Any, Any]:
+        return children[0], children[1] if len(children) > 1 else None
+
+    def labelled(self, children: list[Any]) -> tuple[Any, Any]:
+        return None, children[0]
 
     def source(self, children: list[Any]) -> list[Any]:
         return children
@@ -183,15 +190,17 @@ class _Records(lark.Transformer[lark.Token, Any]):
 
 
 _WORDS = {
-    "NAME": "an operator", "STRING": "a string", "VALUE": "a value (%name)", "CONSTANT": "a name (@name)", "TYPE": "a type",
-    "ATTRIBUTES": "attributes ({name = value})", "LITERAL": "a constant's value", "NUMBER": "a number", "WORD": "a name",
-    "LPAR": "'('", "RPAR": "')'", "LBRACE": "'{'", "RBRACE": "'}'", "COMMA": "','", "COLON": "':'", "EQUAL": "'='",
-    "__ANON_0": "'->'", "UAIR": "'uair 1'", "$END": "the end", **{
-        name: f"'{name.lower()}'"
-        for name in ("MODULE", "METADATA", "VERSION", "APPLIED", "CHANGED", "UNCHANGED", "CONSTANT_", "GRAPH", "RETURN",
-                     "NONE", "OUTSIDE", "LOC", "IN", "BY", "NAME_")
-    },
-}  # fmt: skip
+    "NAME": "an operator",
+    "STRING": "a string",
+    "VALUE": "a value (%name)",
+    "CONSTANT": "a name (@name)",
+    "TYPE": "a type",
+    "ATTRIBUTES": "attributes ({name = value})",
+    "LITERAL": "a constant's value",
+    "NUMBER": "a number",
+    "WORD": "a name",
+    "$END": "the end",
+}
 
 
 @functools.cache
@@ -224,9 +233,9 @@ def parse_module(
     try:
         record: Any = _grammar().parse(text)
     except lark.UnexpectedInput as error:
-        fault = syntax_fault(error, _WORDS)
+        fault = syntax_fault(error, _grammar(), _WORDS)
         made = TextSyntaxError(fault.message)
-        place_error(made, file, text, len(text.rstrip()) if "too early" in fault.message else fault.offset)
+        place_error(made, file, text, len(text.rstrip()) if fault.message.startswith(TOO_EARLY) else fault.offset)
         raise made from None
     opened = open_weights(weights) if isinstance(weights, (str, Path)) else weights
     return _Builder(text, file, context or Context.default(), opened).module(record)
@@ -332,8 +341,13 @@ class _Builder:
     def module(self, record: ModuleRecord) -> Module:
         """The module."""
         if record.version is not None and record.version != str(VERSION):
-            self.fail(TextFileError(f"version {record.version[:20]} of the text form is not known",
-                                    hint=f"this UAIR reads version {VERSION}"), record.version)
+            self.fail(
+                TextFileError(
+                    f"version {record.version[:20]} of the text form is not known",
+                    hint=f"this UAIR reads version {VERSION}",
+                ),
+                record.version,
+            )
         for line in record.lines:
             if isinstance(line, ConstantRecord):
                 self.constant(line)
@@ -359,7 +373,9 @@ class _Builder:
             known = ["format", "file", "sha256", "producer"]
             assert record.header is not None
             if name not in known or name in fields or getattr(value, "kind", "") != "string":
-                error = TextSyntaxError(f"the header takes each of {', '.join(known)} once, as a string", hint=near(name, known))
+                error = TextSyntaxError(
+                    f"the header takes each of {', '.join(known)} once, as a string", hint=near(name, known)
+                )
                 self.fail(error, record.header, name.start_pos or 0)
             fields[str(name)] = value.text
         versions = tuple(
@@ -387,8 +403,9 @@ class _Builder:
     def find_weights(self, sha256: str, dtype: DType, shape: tuple[int, ...]) -> Data:
         """Data of that hash from the sidecar."""
         if self.weights is None:
-            raise WeightsError("the constant is in a sidecar, and none was given",
-                               hint="read the file with `load`, or pass `weights=`")
+            raise WeightsError(
+                "the constant is in a sidecar, and none was given", hint="read the file with `load`, or pass `weights=`"
+            )
         weights = self.weights if isinstance(self.weights, Weights) else Weights(self.weights)
         return weights.get(sha256, dtype, shape)
 
@@ -405,12 +422,12 @@ class _Builder:
     def graph(self, record: GraphRecord, name: str, scope: _Scope) -> Graph:
         """A graph; its values go into `scope`."""
         graph = Graph(name)
-        for item in record.inputs:
-            self.input(graph, item, scope)
+        for given in record.inputs:
+            self.input(graph, given, scope)
         for node in record.nodes:
             self.node(graph, node, scope)
-        for item in record.outputs:
-            self.output(graph, item, scope)
+        for returned in record.outputs:
+            self.output(graph, returned, scope)
         return graph
 
     def sketch(self, lines: list[Any]) -> Graph:
@@ -435,7 +452,9 @@ class _Builder:
     def input(self, graph: Graph, record: InputRecord, scope: _Scope) -> None:
         """An input."""
         hint = self.hint(record.value)
-        tensor = graph.add_input(self.string(record.interface) if record.interface is not None else hint, self.type(record.type))
+        tensor = graph.add_input(
+            self.string(record.interface) if record.interface is not None else hint, self.type(record.type)
+        )
         tensor.name = hint
         self.define(record.value, tensor, scope)
 
@@ -464,12 +483,17 @@ class _Builder:
         for node, index, token in scope.missing:
             tensor = scope.values.get(self.key(token))
             if tensor is None:
-                self.fail(TextNameError(f"{token} is not defined", hint=near(token, sorted(scope.values)[:1000])), token)
+                self.fail(
+                    TextNameError(f"{token} is not defined", hint=near(token, sorted(scope.values)[:1000])), token
+                )
             node.set_input(index, tensor)
         for graph, index, token in scope.returned:
             tensor = graph.outputs[index]
             if tensor.type != self.type(token):
-                self.fail(TextError(f"output {graph.output_names[index]!r} is stated as {token}, the value is {tensor.type}"), token)
+                self.fail(
+                    TextError(f"output {graph.output_names[index]!r} is stated as {token}, the value is {tensor.type}"),
+                    token,
+                )
 
     def operand(self, written: Any, scope: _Scope) -> Tensor | None:
         """The tensor of an operand as written; a placeholder for one that is not defined yet."""
@@ -483,7 +507,9 @@ class _Builder:
         if written.type == "CONSTANT":
             found = self.constants.get(key)
             if found is None:
-                error = TextNameError(f"constant {written} is not defined", hint=near(key, sorted(self.constants)[:1000]))
+                error = TextNameError(
+                    f"constant {written} is not defined", hint=near(key, sorted(self.constants)[:1000])
+                )
                 self.fail(error, written)
             return found
         return scope.values.get(key) or Tensor(_PLACEHOLDER)
@@ -517,7 +543,10 @@ class _Builder:
                     node.set_input(i, None)  # generic form
             elif tensor.type is _PLACEHOLDER:
                 if types is None:
-                    self.fail(TextNameError(f"{written} is not defined above, so the types of the results must be written"), written)
+                    self.fail(
+                        TextNameError(f"{written} is not defined above, so the types of the results must be written"),
+                        written,
+                    )
                 scope.missing.append((node, i, written))
         for token, tensor in zip(results, node.outputs, strict=True):
             self.define(token, tensor, scope)
@@ -531,8 +560,12 @@ class _Builder:
         if types is not None and len(types) != given:
             self.fail(TextSyntaxError(f"{given} results, but {len(types)} types"), record.op)
         if not generic and given != op.result_count():
-            self.fail(TextSyntaxError(f"{op.op_type} has {op.result_count()} results, {given} are named",
-                                      hint="name every result"), record.op)
+            self.fail(
+                TextSyntaxError(
+                    f"{op.op_type} has {op.result_count()} results, {given} are named", hint="name every result"
+                ),
+                record.op,
+            )
 
     def operator(self, record: NodeRecord, scope: _Scope) -> Operator:
         """The operator of a node."""

@@ -188,7 +188,10 @@ def _location_text(loc: Location) -> str:
     if not loc.sources and not loc.by:
         return ""
     shown = ", ".join(map(_source_text, loc.sources))
-    by = ", ".join(m if IDENTIFIER.fullmatch(m.translate(_WORD_EXTRA)) and m[0] != "-" and "$" not in m else quote(m) for m in loc.by)
+    by = ", ".join(
+        m if IDENTIFIER.fullmatch(m.translate(_WORD_EXTRA)) and m[0] != "-" and "$" not in m else quote(m)
+        for m in loc.by
+    )
     return f" loc({shown}{' ' if shown and by else ''}{'by ' if by else ''}{by})"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -19,7 +18,7 @@ from uair.ops.base import AttributeKind, Operator, attribute_kinds
 from uair.text.names import quote
 
 LITERAL_ELEMENTS = 32
-"""Constants up to this size are written out; larger ones are references to the sidecar (strings are always written out)."""
+"""Constants up to this size, and strings of any, are written out; larger ones are references to the sidecar."""
 SPLAT_ELEMENTS = 5
 """From this size on, a constant whose elements are all the same is written as a splat."""
 _CHUNK = 1 << 16
@@ -48,7 +47,7 @@ def float_text(value: Any, dtype: DType) -> str:
     """The shortest spelling that reads back with exactly the same bits."""
     scalar = np.asarray(value, dtype.numpy).reshape(())
     wide = float(scalar)
-    if wide != wide:
+    if np.isnan(wide):
         return "nan" if _reads_back("nan", scalar, dtype) else f"0x{int.from_bytes(scalar.tobytes(), 'little'):x}"
     if wide in (np.inf, -np.inf):
         return "inf" if wide > 0 else "-inf"
@@ -84,7 +83,7 @@ def element_text(value: Any, dtype: DType) -> str:
     if dtype.is_integer:
         return str(int(value))
     part = DType.F32 if dtype is DType.C64 else DType.F64
-    number = np.asarray(value, dtype.numpy)
+    number: Any = np.asarray(value, dtype.numpy)
     return f"({float_text(number.real, part)},{float_text(number.imag, part)})"
 
 
@@ -112,7 +111,7 @@ def standard_layout(name: str) -> Layout | None:
 
 
 def layout_text(layout: Layout) -> str:
-    """A layout: `NHWC`, `NC1HWC0<16>`, `plain(align=32)`, or everything about it: `layout("x",blocks=(1:16),order=(0,2,1))`."""
+    """A layout: `NHWC`, `NC1HWC0<16>`, `plain(align=32)`, or in full: `layout("x",blocks=(1:16),order=(0,2,1))`."""
     standard = standard_layout(layout.name)
     if standard == layout:
         return layout.name
@@ -154,18 +153,26 @@ def _item_text(value: Any, base: str) -> str:
     return extent_text(value)
 
 
-@functools.lru_cache(maxsize=4096)
 def _defaults(cls: type[Operator]) -> Mapping[str, tuple[AttributeKind, str]]:
     """Kind of each attribute and the text of its default; compared as text, because 0.0 == -0.0 and nan != nan."""
+    found: Mapping[str, tuple[AttributeKind, str]] | None = cls.__dict__.get("_default_texts")
+    if found is None:
+        found = _default_texts(cls)
+        setattr(cls, "_default_texts", found)  # noqa: B010  kept with the class, as its attribute names are
+    return found
+
+
+def _default_texts(cls: type[Operator]) -> Mapping[str, tuple[AttributeKind, str]]:
     result: dict[str, tuple[AttributeKind, str]] = {}
-    fields = {f.name: f for f in attrs.fields(cast(Any, cls))} if attrs.has(cls) else {}
+    fields = {f.name: f for f in attrs.fields(cast(Any, cls))} if attrs.has(cast(Any, cls)) else {}
     for name, kind in attribute_kinds(cls).items():
         default: Any = fields[name].default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
             default = default.factory()
         graph = kind.base == "graph"
-        result[name] = kind, "none" if graph and default is None else "" if graph else attribute_text(
-            kind.convert(default), kind
+        result[name] = (
+            kind,
+            "none" if graph and default is None else "" if graph else attribute_text(kind.convert(default), kind),
         )
     return result
 
@@ -198,7 +205,9 @@ def constant_text(data: Data, t: TensorType) -> str:
 
     When the data are of another type than the tensor (invalid IR), theirs is written too: `splat<0.5, f32[3]>`.
     """
-    own = "" if data.dtype is t.dtype and data.shape == t.shape else f", {type_text(TensorType(data.dtype, data.shape))}"
+    own = (
+        "" if data.dtype is t.dtype and data.shape == t.shape else f", {type_text(TensorType(data.dtype, data.shape))}"
+    )
     dtype = data.dtype
     repeated = _repeated(data)
     if repeated is not None:
@@ -214,7 +223,7 @@ def constant_text(data: Data, t: TensorType) -> str:
 
 
 def _repeated(data: Data) -> Any:
-    """The element that a constant of some size repeats; None when it holds several, or is too costly to look through."""
+    """The element that a constant of some size repeats; None when it holds several, or is is too costly to look at."""
     if data.size < SPLAT_ELEMENTS:
         return None
     if isinstance(data, SplatData):
@@ -227,7 +236,5 @@ def _repeated(data: Data) -> Any:
     first = flat[:1].tobytes()
     if flat[-1:].tobytes() != first or flat[len(flat) // 2 :][:1].tobytes() != first:
         return None
-    same = all(
-        flat[i : i + _CHUNK].tobytes() == first * len(flat[i : i + _CHUNK]) for i in range(0, len(flat), _CHUNK)
-    )
+    same = all(flat[i : i + _CHUNK].tobytes() == first * len(flat[i : i + _CHUNK]) for i in range(0, len(flat), _CHUNK))
     return flat[0] if same else None

@@ -61,29 +61,33 @@ class Literal:
     type: TensorType | None = None
 
 
-def syntax_fault(error: lark.UnexpectedInput, words: Mapping[str, str]) -> ValueFault:
-    """What was found and what could have stood there, in words."""
+def syntax_fault(error: lark.UnexpectedInput, grammar: lark.Lark, words: Mapping[str, str]) -> ValueFault:
+    """What was found and what could have stood there: fixed terminals as they are, the others in words."""
     if isinstance(error, lark.UnexpectedCharacters):
         found, expected = f"unexpected {error.char!r}", error.allowed or set()
     elif isinstance(error, lark.UnexpectedToken):
-        token: str = error.token
+        token = str(error.token)
         shown = token if len(token) <= 40 else token[:40] + "..."
-        found = "the text ends too early" if error.token.type == "$END" else f"unexpected {shown!r}"
+        found = TOO_EARLY if error.token.type == "$END" else f"unexpected {shown!r}"
         expected = error.expected or set()
     else:
-        found, expected = "the text ends too early", set[str]()
-    choices = sorted({words.get(name, name.lower()) for name in expected})
+        found, expected = TOO_EARLY, set[str]()
+    spelled = {t.name: repr(t.pattern.value) for t in grammar.terminals if t.pattern.type == "str"}
+    choices = sorted({words.get(name) or spelled.get(name, name) for name in expected})
     message = found + (f"; expected {' or '.join(choices)}" if 0 < len(choices) <= 8 else "")
-    return ValueFault(message, error.pos_in_stream if error.pos_in_stream is not None else 0, TextSyntaxError)
+    position: int | None = getattr(error, "pos_in_stream", None)
+    return ValueFault(message, position or 0, TextSyntaxError)
 
 
+TOO_EARLY = "the text ends too early"
 _WORDS = {
-    "NAME": "a name", "NUMBER": "a number", "STRING": "a string", "BLOCKED": "a layout", "HASH": "64 hexadecimal digits",
-    "LSQB": "'['", "RSQB": "']'", "LPAR": "'('", "RPAR": "')'", "LBRACE": "'{'", "RBRACE": "'}'", "COMMA": "','",
-    "COLON": "':'", "SEMICOLON": "';'", "EQUAL": "'='", "PLUS": "'+'", "MINUS": "'-'", "_STAR": "'*'", "SLASH": "'/'",
-    "QMARK": "'?'", "LESSTHAN": "'<'", "MORETHAN": "'>'", "SPLAT": "'splat'", "DENSE": "'dense'", "SHA256": "'sha256'",
-    "__ANON_0": "'//'", "__ANON_1": "'**'", "$END": "the end",
-}  # fmt: skip
+    "NAME": "a name",
+    "NUMBER": "a number",
+    "STRING": "a string",
+    "BLOCKED": "a layout",
+    "HASH": "64 hexadecimal digits",
+    "$END": "the end",
+}
 
 
 @lark.v_args(inline=True)
@@ -144,8 +148,11 @@ class _Build(lark.Transformer[lark.Token, Any]):
         try:
             dtype = DType(str(name))
         except ValueError:
-            raise ValueFault(f"there is no element type {str(name)!r}", name.start_pos or 0,
-                             hint=near(name, [d.value for d in DType])) from None
+            raise ValueFault(
+                f"there is no element type {str(name)!r}",
+                name.start_pos or 0,
+                hint=near(name, [d.value for d in DType]),
+            ) from None
         layout = rest[-1] if rest and isinstance(rest[-1], Layout) else Layout.ANY
         shape = rest[0] if rest and not isinstance(rest[0], Layout) else ()
         return attrs.evolve(inferred(dtype, shape), layout=layout)
@@ -153,8 +160,11 @@ class _Build(lark.Transformer[lark.Token, Any]):
     def layout_name(self, name: lark.Token, align: int | None = None) -> Layout:
         found = standard_layout(str(name))
         if found is None:
-            raise ValueFault(f"there is no layout {str(name)!r}", name.start_pos or 0,
-                             hint='write it in full: layout("name", blocks = (axis:block), order = (...), align = bytes)')
+            raise ValueFault(
+                f"there is no layout {str(name)!r}",
+                name.start_pos or 0,
+                hint='write it in full: layout("name", blocks = (axis:block), order = (...), align = bytes)',
+            )
         return found if align is None else attrs.evolve(found, row_alignment=align)
 
     def align(self, keyword: lark.Token, number: lark.Token) -> int:
@@ -181,12 +191,16 @@ class _Build(lark.Transformer[lark.Token, Any]):
         for part, value in parts:
             field = {"blocks": "blocks", "order": "order", "align": "row_alignment"}.get(part)
             fits = field is not None and (
-                isinstance(value, int) if field == "row_alignment" else isinstance(value, tuple)
-                and all(isinstance(v, tuple) == (field == "blocks") for v in cast("tuple[Any, ...]", value))
+                isinstance(value, int)
+                if field == "row_alignment"
+                else isinstance(value, tuple) and all(isinstance(v, tuple) == (field == "blocks") for v in value)
             )
             if field is None or not fits:
-                raise ValueFault(f"a layout has no part {part} like this", part.start_pos or 0,
-                                 hint="blocks = (axis:block,...), order = (axis,...), align = bytes")
+                raise ValueFault(
+                    f"a layout has no part {part} like this",
+                    part.start_pos or 0,
+                    hint="blocks = (axis:block,...), order = (axis,...), align = bytes",
+                )
             made = attrs.evolve(made, **{field: value})
         return made
 
@@ -284,11 +298,13 @@ def parse_value(text: str, start: str) -> Any:
     try:
         return _grammar().parse(text, start=start)
     except lark.UnexpectedInput as error:
-        raise syntax_fault(error, _WORDS) from None
+        raise syntax_fault(error, _grammar(), _WORDS) from None
 
 
 # ------------------------------------------------------------------- attributes
-def make_operator(cls: type[Operator], pairs: tuple[tuple[lark.Token, Any], ...], graphs: Mapping[str, Any]) -> Operator:
+def make_operator(
+    cls: type[Operator], pairs: tuple[tuple[lark.Token, Any], ...], graphs: Mapping[str, Any]
+) -> Operator:
     """An operator from its attributes as written and its graphs.
 
     Raises:
@@ -306,7 +322,9 @@ def make_operator(cls: type[Operator], pairs: tuple[tuple[lark.Token, Any], ...]
         try:
             given[name] = attribute_value(value, kinds[name])
         except ValueFault as fault:
-            raise ValueFault(f"{cls.__name__}.{name}: {fault.message}", fault.offset or offset, fault.kind, fault.hint) from None
+            raise ValueFault(
+                f"{cls.__name__}.{name}: {fault.message}", fault.offset or offset, fault.kind, fault.hint
+            ) from None
     try:
         return cls(**given)
     except AttributeTypeError as error:
@@ -407,8 +425,10 @@ def make_constant(literal: Literal, t: TensorType, find_weights: FindWeights) ->
     if literal.form == "splat":
         return SplatData(element_value(literal.elements[0], own.dtype), own.dtype, shape)
     if (literal.form == "scalar") != (not shape) or len(literal.elements) != size:
-        raise ValueFault(f"{own} has {size} elements{'' if shape else ', written without brackets'}; "
-                         f"{len(literal.elements)} {'is' if len(literal.elements) == 1 else 'are'} written")
+        raise ValueFault(
+            f"{own} has {size} elements{'' if shape else ', written without brackets'}; "
+            f"{len(literal.elements)} {'is' if len(literal.elements) == 1 else 'are'} written"
+        )
     array = np.empty(size, own.dtype.numpy)
     for i, element in enumerate(literal.elements):
         array[i] = element_value(element, own.dtype)
@@ -439,7 +459,11 @@ def element_value(element: Element, dtype: DType) -> Any:
             return float_from_text(text, dtype)
         return _complex(text, dtype)
     except (KeyError, ValueError) as error:
-        reason = error.args[0] if isinstance(error, ValueError) and "outside" in str(error) else f"{text[:40]!r} is no {dtype}"
+        reason = (
+            error.args[0]
+            if isinstance(error, ValueError) and "outside" in str(error)
+            else f"{text[:40]!r} is no {dtype}"
+        )
         raise ValueFault(str(reason), element.offset) from None
 
 

@@ -1,8 +1,8 @@
 """The sidecar: large constants in a .safetensors file, each under the sha256 of its bytes.
 
-The file is written tensor by tensor, so that one constant at a time is in memory, and read by memory mapping. Equal constants
-are written once. The text states element type and shape; the sidecar's own header describes the same bytes for other tools
-(types that safetensors lacks, and those packed below a byte, as plain bytes).
+The file is written tensor by tensor, so that one constant at a time is in memory, and read by memory mapping. Equal
+constants are written once. The text states element type and shape; the sidecar's own header describes the same bytes
+for other tools (types that safetensors lacks, and those packed below a byte, as plain bytes).
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ class Weights:
         """
         found = self.data.get(sha256)
         if found is None:
-            raise WeightsError(f"{self.file or 'the weights'} has no constant with sha256 {sha256}",
-                               hint="text and sidecar must come from the same `save`")
+            raise WeightsError(
+                f"{self.file or 'the weights'} has no constant with sha256 {sha256}",
+                hint="text and sidecar must come from the same `save`",
+            )
         if found.dtype is dtype and found.shape == shape:
             return found
         size = 1
@@ -63,7 +65,9 @@ class Weights:
             size *= extent
         nbytes = (size * dtype.bits + 7) // 8
         if nbytes != found.nbytes:
-            raise WeightsError(f"the constant has {found.nbytes} bytes in {self.file or 'the weights'}, {nbytes} in the text")
+            raise WeightsError(
+                f"the constant has {found.nbytes} bytes in {self.file or 'the weights'}, {nbytes} in the text"
+            )
         if isinstance(found, MappedData):
             return MappedData(found.file, found.offset, dtype, shape)
         return ArrayData(unpack_bytes(found.tobytes(), dtype, shape), dtype)
@@ -120,20 +124,21 @@ def open_weights(path: str | os.PathLike[str], *, check: bool = True) -> Weights
 
     Args:
         path: the .safetensors file.
-        check: compute every hash and compare it with the name; costs one pass over the file, whose pages are dropped again.
+        check: compute every hash and compare it with the name: one pass over the file, whose pages are dropped again.
 
     Raises:
-        WeightsError: the file is missing, is no safetensors file, or (with `check`) holds other bytes than its names say.
+        WeightsError: the file is missing, is not in the format, or (with `check`) holds other bytes than its names say.
     """
     shown = Path(path).name
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise WeightsError(f"{shown} is not a regular file")
         entries = _header(path, shown)
-        mapped = MappedFile(path)
+        mapped = MappedFile(os.fspath(path))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"the sidecar {shown} cannot be read: {error}",
-                           hint="keep it beside the text, under the text's name") from error
+        raise WeightsError(
+            f"the sidecar {shown} cannot be read: {error}", hint="keep it beside the text, under the text's name"
+        ) from error
     data: dict[str, Data] = {}
     for name, begin, end in entries:
         try:
@@ -152,12 +157,14 @@ def _check_hash(mapped: MappedFile, name: str, begin: int, end: int, shown: str)
         digest.update(mapped.view(at, length))
         mapped.release(at, length)
     if digest.hexdigest() != name:
-        raise WeightsError(f"the sidecar {shown} is damaged: the bytes called {name} have sha256 {digest.hexdigest()}",
-                           hint="copy or save it again")
+        raise WeightsError(
+            f"the sidecar {shown} is damaged: the bytes called {name} have sha256 {digest.hexdigest()}",
+            hint="copy or save it again",
+        )
 
 
 def _header(path: str | os.PathLike[str], shown: str) -> Iterator[tuple[str, int, int]]:
-    """Name and place of each tensor. The library checks that sizes agree with offsets, offsets with the file, without gaps."""
+    """Name and place of each tensor. The library checks that sizes, offsets and the file agree, without gaps."""
     try:
         with safetensors.safe_open(os.fspath(path), framework="numpy"):
             pass

@@ -11,7 +11,7 @@ WIDTH = 110
 
 
 def print_window(graph: Graph, node: Node, around: int = 2) -> str:
-    """The printed lines around `node`, with numbers (as `print_graph` has them, from 1), a mark, and what the node is from.
+    """The printed lines around `node`, numbered as in `print_graph`, with a mark, and where the node comes from.
 
         41 | %bn3 = BatchNorm(%c3, @s, @b, @m, @v) : f32[1,64,56,56]
     >   42 | %c4 = Conv2D(%bn3, @w4) : f32[1,64,28,28]
