@@ -17,7 +17,7 @@ DEV := $(VENV)/.installed-dev
 INPUTS := pyproject.toml setup.py uair/_version.py
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-unit test-vendor lint format types package check clean
+.PHONY: help docs demo test test-unit test-vendor lint format types package check clean
 
 help:
 	@sed -n '2,3s/^#//p' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tools.check_tree rules
+	$(BIN)/python -m tools.generate_docs --check
+
+# The pages of docs/ that are made from the code
+docs: $(DEV)
+	$(BIN)/python -m tools.generate_docs
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .

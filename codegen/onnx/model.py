@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 from uair._version import __version__
 from uair.atomic import atomic_file
 from uair.codegen.onnx.emitters import EMITTERS
-from uair.codegen.onnx.schema import NEWEST_OPSET, OLDEST_OPSET, ONNX_TYPE, NotExpressible
+from uair.codegen.onnx.schema import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET, ONNX_TYPE, NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.wire import ModelPlan, Placement, align, plan, write_external
 from uair.codegen.onnx.writer import GraphWriter, Options
@@ -44,7 +44,7 @@ def export(
     module: Module,
     path: str | os.PathLike[str],
     *,
-    opset: int = NEWEST_OPSET,
+    opset: int = DEFAULT_OPSET,
     ir_version: int | None = None,
     external_data: bool | None = None,
     attributes_explicit: bool = True,
@@ -97,7 +97,7 @@ def export(
 def model_bytes(
     module: Module,
     *,
-    opset: int = NEWEST_OPSET,
+    opset: int = DEFAULT_OPSET,
     ir_version: int | None = None,
     attributes_explicit: bool = True,
     value_info: bool = True,
@@ -129,13 +129,23 @@ def unsupported_reason(node: Node, opset: int, emitters: Emitters | None = None)
 
     The answer is that of the emitter itself, which is run without keeping what it writes.
     """
-    writer = GraphWriter(Options(opset, 0, explicit=False, locations=False))
-    writer.extents.assume = True
     try:
-        writer.emit(node, _table(emitters).emitter(node.op, opset))
+        emitted_ops(node, opset, emitters)
     except NotExpressible as error:
         return error.message
     return ""
+
+
+def emitted_ops(node: Node, opset: int, emitters: Emitters | None = None) -> list[str]:
+    """The ONNX operator types that a node is written as at an opset, in order.
+
+    Raises:
+        NotExpressible: it cannot be written.
+    """
+    writer = GraphWriter(Options(opset, 0, explicit=False, locations=False))
+    writer.extents.assume = True
+    writer.emit(node, _table(emitters).emitter(node.op, opset))
+    return [each.op_type for each in writer.nodes]
 
 
 def write_graph(module: Module, options: Options, emitters: Emitters | None = None) -> GraphWriter:

@@ -16,6 +16,7 @@ from uair.errors import UairError
 from uair.ir.dtype import DType
 
 OLDEST_OPSET = 11
+DEFAULT_OPSET = 17  # every runtime and vendor tool in use reads it; newer operators are often without kernels
 NEWEST_OPSET: int = defs.onnx_opset_version()
 
 ONNX_TYPE: Mapping[DType, int] = {

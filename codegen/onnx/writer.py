@@ -123,7 +123,7 @@ class GraphWriter:
         """Let `tensor` be the value `name`; False when it is an output, which must have a name of its own."""
         if tensor in self._final:
             return False
-        self.types.pop(self._named.pop(tensor), None)
+        self.types.pop(self._named.pop(tensor, ""), None)
         self._named[tensor] = name
         return True
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from uair.errors import UairError
@@ -34,7 +34,8 @@ from uair.targets.errors import NoEmitter
 from uair.targets.verdict import Confidence, NodeVerdict, Source, Support, worst
 
 if TYPE_CHECKING:
-    from uair.artifact import ArtifactBuilder
+    from uair.artifact import Artifact, ArtifactBuilder
+    from uair.ir.dtype import Array
     from uair.ir.module import Module
     from uair.pipeline import Pass
     from uair.request import CompileRequest
@@ -89,6 +90,13 @@ class Target:
             f"target {self.name!r} can be checked against, but UAIR writes no files for it",
             hint=f"`uair check --target {self.name}` works; docs/add-a-target.md tells how to add an emitter",
         )
+
+    def run(self, artifact: Artifact, feeds: Mapping[str, Array]) -> dict[str, Array] | None:
+        """Outputs of an artifact run on the device; None when this machine has none, or no runtime for it is known.
+
+        `uair run` then runs the artifact's model.uair in the reference interpreter.
+        """
+        return None
 
     # ---------------------------------------------------------------------------------------- facts
     @functools.cached_property

@@ -8,6 +8,7 @@ from uair.codegen.onnx.schema import NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
 from uair.ir.dtype import DType
+from uair.ir.types import TensorType
 from uair.ops._compute import finite_range
 from uair.ops.elementwise import (
     Abs,
@@ -55,9 +56,19 @@ from uair.ops.elementwise import (
 EMITTERS = Emitters()
 EMITTERS.direct({cls: cls.__name__ for cls in (
     Abs, Acos, Acosh, Add, Asin, Asinh, Atan, Atanh, Ceil, Cos, Cosh, Div, Erf, Exp, Floor, Identity, Log, Mul,
-    Reciprocal, Round, Sign, Sin, Sinh, Sqrt, Sub, Tan, Where,
+    Reciprocal, Round, Sign, Sin, Sinh, Sqrt, Sub, Tan,
 )})  # fmt: skip
-EMITTERS.direct({cls: cls.__name__ for cls in (BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor)}, since=18)
+
+
+@EMITTERS.of(Where)
+def where(e: Emission, op: Where) -> None:
+    """A choice of bool is written as logic: onnxruntime's Where has no kernel for it."""
+    if e.type(1).dtype is not DType.BOOL:
+        e.result("Where", *e.operands)
+        return
+    chosen = e.op("And", e.x(0), e.x(1), type=e.y)
+    other = e.op("And", e.op("Not", e.x(0)), e.x(2), type=e.y)
+    e.result("Or", chosen, other)
 
 
 @EMITTERS.of(Neg)
@@ -175,13 +186,92 @@ def cast(e: Emission, op: Cast) -> None:
 def bit_shift(e: Emission, op: BitShift) -> None:
     """ONNX shifts unsigned integers, and leaves open what a shift by the width or more gives."""
     dtype = e.type().dtype
-    if dtype.is_signed:
-        raise NotExpressible("ONNX shifts unsigned integers only")
-    shift = e.constant(1)
-    if shift is not None and np.all(shift.astype(np.uint64) < dtype.bits):
-        e.result("BitShift", e.x(0), e.x(1), direction=op.direction.upper())
+    limit = dtype.bits - 1 if dtype.is_signed else dtype.bits
+    shift, constant = e.x(1), e.constant(1)
+    if constant is not None and np.all(constant.astype(np.int64) < limit):
+        shifted(e, op, shift, None)
         return
-    far = e.op("Less", e.x(1), e.literal(dtype.bits, dtype), type=e.type(1).with_dtype(DType.BOOL))
-    near = e.op("Where", far, e.x(1), e.literal(0, dtype), type=e.type(1))
-    shifted = e.op("BitShift", e.x(0), near, type=e.y, direction=op.direction.upper())
-    e.result("Where", far, shifted, e.literal(0, dtype))
+    near = e.op("Less", shift, e.literal(limit, dtype), type=e.type(1).with_dtype(DType.BOOL))
+    safe = e.op("Where", near, shift, e.literal(0, dtype), type=e.type(1))
+    shifted(e, op, safe, near)
+
+
+def shifted(e: Emission, op: BitShift, shift: str, near: str | None) -> None:
+    """The shift where `near` (everywhere when None); what a far shift gives elsewhere."""
+    dtype = e.type().dtype
+    if not dtype.is_signed:
+        if near is None:
+            e.result("BitShift", e.x(0), shift, direction=op.direction.upper())
+        else:
+            value = e.op("BitShift", e.x(0), shift, type=e.y, direction=op.direction.upper())
+            e.result("Where", near, value, e.literal(0, dtype))
+        return
+    wide = e.y.with_dtype(DType.I64)
+    factor = e.cast(
+        e.op("BitShift", e.literal(1, DType.U64), e.cast(shift, DType.U64),
+             type=e.type(1).with_dtype(DType.U64), direction="LEFT"),
+        DType.I64,
+    )  # fmt: skip
+    value = e.cast(e.x(0), DType.I64)
+    if op.direction == "left":
+        result, far = e.op("Mul", value, factor, type=wide), last_bit(e, op, wide)
+    else:
+        whole = e.op("Sub", value, e.op("Mod", value, factor, type=wide, fmod=0), type=wide)
+        result, far = e.op("Div", whole, factor, type=wide), last_bit(e, op, wide)
+    e.result("Cast", result if near is None else e.op("Where", near, result, far, type=wide), to=dtype)
+
+
+def last_bit(e: Emission, op: BitShift, wide: TensorType) -> str:
+    """A signed number shifted by its width - 1 or more: left the lowest bit at the top or 0, right 0 or -1."""
+    dtype, value = e.type().dtype, e.cast(e.x(0), DType.I64)
+    zero = e.literal(0, DType.I64)
+    if op.direction == "right":
+        negative = e.op("Less", value, zero, type=e.type().with_dtype(DType.BOOL))
+        return e.op("Where", negative, e.literal(-1, DType.I64), zero, type=wide)
+    top = e.op("Mul", value, e.literal(dtype.range[0], DType.I64), type=wide)
+    edge = e.op("Equal", e.x(1), e.literal(dtype.bits - 1, dtype), type=e.type(1).with_dtype(DType.BOOL))
+    return e.op("Where", edge, top, zero, type=wide)
+
+
+@EMITTERS.of(BitwiseNot)
+def bitwise_not(e: Emission, op: BitwiseNot) -> None:
+    """Before opset 18: -1 - x for signed integers, the greatest number - x for unsigned ones."""
+    dtype = e.type().dtype
+    if e.opset >= 18:
+        e.result("BitwiseNot", e.x())
+    else:
+        e.result("Sub", e.literal(-1 if dtype.is_signed else dtype.range[1], dtype), e.x())
+
+
+@EMITTERS.of(BitwiseAnd, BitwiseOr, BitwiseXor)
+def bitwise(e: Emission, op: BitwiseAnd | BitwiseOr | BitwiseXor) -> None:
+    """Before opset 18 bit by bit, along an axis added for the bits."""
+    if e.opset >= 18:
+        e.result(op.op_type, *e.operands)
+        return
+    a, b = bits(e, 0), bits(e, 1)
+    planes = TensorType(DType.I64, (*e.y.dims, 64))
+    if isinstance(op, BitwiseAnd):
+        joined = e.op("Mul", a, b, type=planes)
+    else:
+        joined = e.op("Add", a, b, type=planes)
+        if isinstance(op, BitwiseXor):
+            joined = e.op("Mod", joined, e.literal(2, DType.I64), fmod=0)
+        else:
+            joined = e.op("Sub", joined, e.op("Mul", a, b, type=planes))
+    weights = e.graph.literal((np.uint64(1) << np.arange(64, dtype=np.uint64)).view(np.int64))
+    total = e.op("MatMul", joined, weights, type=e.y.with_dtype(DType.I64))  # ReduceSum may add up i64 as f64
+    e.result("Cast", total, to=e.type().dtype)
+
+
+def bits(e: Emission, i: int) -> str:
+    """The 64 bits of operand `i` as an i64, lowest first: floor(x / 2^k) mod 2, where 2^63 = 2^62 * 2."""
+    powers = np.int64(1) << np.minimum(np.arange(64), 62)
+    rest = np.where(np.arange(64) == 63, 2, 1)
+    x = e.cast(e.x(i), DType.I64)
+    type = TensorType(DType.I64, (*e.shape(i), 64))
+    x = e.unsqueeze(x, (len(e.shape(i)),))
+    for divisor in (powers, rest):
+        literal = e.graph.literal(divisor)
+        x = e.op("Div", e.op("Sub", x, e.op("Mod", x, literal, type=type, fmod=0), type=type), literal, type=type)
+    return e.op("Mod", x, e.literal(2, DType.I64), fmod=0)

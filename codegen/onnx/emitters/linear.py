@@ -76,7 +76,10 @@ def trilu(e: Emission, op: Trilu) -> None:
         kept = e.graph.literal(np.triu(mask, op.k) if op.upper else np.tril(mask, op.k))
     else:
         kept = symbolic_mask(e, op)
-    e.result("Where", kept, e.x(), e.literal(np.zeros((), dtype.numpy), dtype))
+    if dtype is DType.BOOL:
+        e.result("And", kept, e.x())
+    else:
+        e.result("Where", kept, e.x(), e.literal(np.zeros((), dtype.numpy), dtype))
 
 
 def symbolic_mask(e: Emission, op: Trilu) -> str:

@@ -72,7 +72,9 @@ def group_norm(e: Emission, op: GroupNorm) -> None:
 
 @EMITTERS.of(LRN)
 def lrn(e: Emission, op: LRN) -> None:
-    """LRN."""
+    """LRN; with an even size the window is not centred, which runtimes refuse."""
+    if op.size % 2 == 0:
+        raise NotExpressible("ONNX LRN has odd sizes")
     e.result("LRN", e.x(), size=op.size, alpha=op.alpha, beta=op.beta, bias=op.bias)
 
 

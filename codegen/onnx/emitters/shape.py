@@ -151,8 +151,8 @@ def flip(e: Emission, op: Flip) -> None:
 
 @EMITTERS.of(Pad)
 def pad(e: Emission, op: Pad) -> None:
-    """ONNX has no symmetric padding, and wraps from opset 19 on: there the padded axes are gathered."""
-    if op.mode == "symmetric" or (op.mode == "wrap" and e.opset < 19):
+    """ONNX has no symmetric padding, wraps from opset 19 on, and reflects once: otherwise the padded axes are gathered."""
+    if op.mode == "symmetric" or (op.mode == "wrap" and e.opset < 19) or (op.mode == "reflect" and not reflects_once(e, op)):
         gathered_pad(e, op)
         return
     pads = e.vector(op.pads) if op.pads is not None else e.x(1)
@@ -161,13 +161,24 @@ def pad(e: Emission, op: Pad) -> None:
     e.result("Pad", e.x(), pads, value, mode=op.mode)
 
 
+def reflects_once(e: Emission, op: Pad) -> bool:
+    """Whether reflection never leaves the tensor, as far as is known, and nothing is cropped."""
+    shape = e.shape()
+    if op.pads is None:
+        return True
+    return all(
+        not isinstance(amount, int) or (amount >= 0 and (not isinstance(extent, int) or amount < max(extent, 1)))
+        for amount, extent in zip(op.pads, (*shape, *shape), strict=True)
+    )
+
+
 def gathered_pad(e: Emission, op: Pad) -> None:
     """Padding by constant indices, axis by axis.
 
     Raises:
         NotExpressible: shape or padding are known only at run time.
     """
-    if op.pads is None or not is_static(op.pads):
+    if op.pads is None or not is_static(op.pads) or op.mode == "constant":
         raise NotExpressible(f"Pad in mode {op.mode} needs constant padding at opset {e.opset}")
     shape, name, rank = list(e.static_shape()), e.x(), len(e.static_shape())
     amounts = [d for d in op.pads if isinstance(d, int)]
@@ -176,7 +187,7 @@ def gathered_pad(e: Emission, op: Pad) -> None:
         if before == after == 0:
             continue
         places = np.arange(shape[axis])[max(-before, 0) : shape[axis] - max(-after, 0)]
-        places = np.pad(places, (max(before, 0), max(after, 0)), mode="symmetric" if op.mode == "symmetric" else "wrap")
+        places = np.pad(places, (max(before, 0), max(after, 0)), mode=op.mode)
         shape[axis] = len(places)
         type = e.type().with_shape(tuple(shape))
         name = e.op("Gather", name, e.ints(int(i) for i in places), type=type, axis=axis)

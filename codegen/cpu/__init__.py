@@ -1,0 +1,7 @@
+"""CPUs by onnxruntime: the default executor, and the fallback of every other target."""
+
+from uair.codegen.cpu.target import CpuTarget
+
+TARGET = CpuTarget("cpu")
+
+__all__ = ["TARGET", "CpuTarget"]

@@ -1,0 +1,57 @@
+"""What the targets share whose vendors read ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from uair.codegen.onnx.model import emitted_ops, export, unsupported_reason
+from uair.codegen.onnx.table import Emitters
+from uair.ir.graph import Node
+from uair.ir.module import Module
+from uair.passes.canonicalise import Canonicalise
+from uair.passes.legalise_onnx import LegaliseOnnx
+from uair.pipeline import Pass
+from uair.targets.target import Target
+
+
+class OnnxTarget(Target):
+    """A target whose artifact holds an ONNX model at the opset of its description.
+
+    Class attributes:
+        emitters: how the vendor's own operators are written; None when there are none.
+    """
+
+    emitters: ClassVar[Emitters | None] = None
+
+    def emitted_ops(self, node: Node) -> Sequence[str] | None:
+        """The ONNX operators that the writer makes of a node."""
+        return emitted_ops(node, self.opset, self.emitters)
+
+    def legalise(self) -> tuple[Pass, ...]:
+        """Decompose what the opset lacks, then clean up."""
+        return (LegaliseOnnx(opset=self.opset, unsupported=self.unsupported), Canonicalise())
+
+    def unsupported(self, node: Node, opset: int) -> str:
+        """Why a node must be decomposed before it is written; empty when it need not."""
+        reason = unsupported_reason(node, opset, self.emitters)
+        if reason:
+            return reason
+        entry = self.description.operators.get(node.op_type)
+        if entry is not None and entry.entry.prefer == "decomposed":
+            return entry.entry.reason or f"the vendor takes {node.op_type} in its decomposed form"
+        return ""
+
+    @property
+    def opset(self) -> int:
+        """The opset to write."""
+        opset = self.onnx_opset
+        assert opset is not None, f"the description of {self.name} names no ONNX opset"
+        return opset
+
+    def write_onnx(self, module: Module, path: Path) -> None:
+        """Write a legalised module."""
+        onnx = self.description.onnx
+        assert onnx is not None
+        export(module, path, opset=onnx.opset, ir_version=onnx.ir_version, emitters=self.emitters)

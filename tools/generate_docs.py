@@ -1,0 +1,135 @@
+"""Writes the pages of docs/ that are made from the code, or with --check says whether they are up to date.
+
+docs/operators.md from the operator classes, docs/errors.md from the error classes, docs/passes.md from passes and rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+NOTE = "<!-- Made by `make docs` from the code; changes here are overwritten. -->\n"
+
+
+def modules() -> Iterator[Any]:
+    """Every module of UAIR that needs no framework to be imported."""
+    import uair
+
+    yield uair
+    for info in pkgutil.walk_packages(uair.__path__, "uair."):
+        if not info.name.endswith("__main__"):
+            yield importlib.import_module(info.name)
+
+
+def operators() -> str:
+    """One section per family, one entry per operator."""
+    import uair.ops
+    from uair.ops.base import Operator, attribute_kinds
+
+    families: dict[str, list[type[Operator]]] = {}
+    for name in uair.ops.OPERATORS:
+        cls: type[Operator] = getattr(uair.ops, name)
+        families.setdefault(cls.family, []).append(cls)
+    lines = [
+        "# Operators",
+        NOTE,
+        "The canonical operators: one meaning each, whatever the framework calls it. `?` marks an operand that may be "
+        "omitted, `*` any number of operands. Tensors are in the framework-neutral order (images are [N, C, H, W]).\n",
+    ]
+    for family, classes in sorted(families.items()):
+        lines.append(f"## {family}\n")
+        for cls in sorted(classes, key=lambda c: c.__name__):
+            lines.append(f"### {cls.signature()}\n")
+            lines.append((inspect.getdoc(cls) or "").strip() + "\n")
+            kinds = attribute_kinds(cls)
+            if kinds:
+                lines += ["| attribute | type | default |", "|---|---|---|"]
+                defaults = {a.name: a.default for a in attrs.fields(cls)}
+                lines += [f"| {k} | {_cell(str(v))} | {_cell(repr(defaults[k]))} |" for k, v in kinds.items()]
+                lines.append("")
+    return "\n".join(lines)
+
+
+def errors() -> str:
+    """One section per error code."""
+    from uair.errors import UairError
+
+    for _ in modules():
+        pass
+    found: dict[str, type[UairError]] = {}
+    pending = [UairError]
+    while pending:
+        cls = pending.pop()
+        pending += cls.__subclasses__()
+        if cls.__module__.startswith("uair"):
+            known = found.setdefault(cls.code, cls)
+            if issubclass(known, cls):
+                found[cls.code] = cls
+    lines = [
+        "# Errors",
+        NOTE,
+        "Every error that UAIR reports has a code that stays. The message names the object in your own model, the reason "
+        "and the next step.\n",
+    ]
+    for code, cls in sorted(found.items()):
+        lines += [f"## {code}: {cls.title}\n", _description(cls) + "\n"]
+    return "\n".join(lines)
+
+
+def passes() -> str:
+    """Passes with their options, and the rules of simplification and fusion."""
+    from uair.context import Context
+    from uair.passes import fuse, simplify
+
+    context = Context.default()
+    lines = ["# Passes and rules", NOTE, "## Passes\n"]
+    for name in sorted(context.passes):
+        cls: Any = context.pass_class(name)
+        lines += [f"### {name}\n", (inspect.getdoc(cls) or "") + "\n"]
+    for title, ruleset in (("simplify", simplify.ruleset()), ("fuse", fuse.ruleset())):
+        lines += [f"## Rules of `{title}`\n", "| rule | what it does |", "|---|---|"]
+        lines += [f"| {rule.name} | {_cell(rule.description)} |" for rule in ruleset.rules]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _description(cls: type[Any]) -> str:
+    return (inspect.getdoc(cls) or "").split("\n\nArgs:")[0]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+PAGES: dict[str, Callable[[], str]] = {"operators.md": operators, "errors.md": errors, "passes.md": passes}
+
+
+def main() -> int:
+    """Write the pages, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not up to date")
+    check = parser.parse_args().check
+    stale: list[str] = []
+    for name, make in PAGES.items():
+        path = DOCS / name
+        text = "\n".join(line.rstrip() for line in make().rstrip().split("\n")) + "\n"
+        if check and (not path.exists() or path.read_text() != text):
+            stale.append(name)
+        elif not check:
+            path.write_text(text)
+    if stale:
+        sys.stderr.write(f"not up to date: {', '.join(stale)}; run `make docs`\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
