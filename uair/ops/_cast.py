@@ -1,0 +1,124 @@
+"""Conversion between element types; what it means is said by the operator Cast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from uair.errors import EvaluationError
+from uair.ir.dtype import Array, DType
+from uair.ops import _symbolic
+
+
+def cast(x: Array, to: DType, saturate: bool = True) -> Array:
+    """`x` in element type `to`.
+
+    Raises:
+        EvaluationError: a string does not spell a number.
+    """
+    if x.dtype == object:
+        return _from_objects(x, to, saturate)
+    if x.dtype == to.numpy:
+        return x
+    if to is DType.STRING:
+        return _to_strings(x)
+    source = DType.from_numpy(x.dtype)
+    with np.errstate(all="ignore"):
+        if to is DType.BOOL:
+            return x.astype(np.float32) != 0 if source.is_float and source.bits < 32 else x != 0
+        if source.is_float and to.is_integer:
+            return _to_integer(x, to)
+        if to.is_float and to.bits <= 8:
+            return _to_small_float(x, source, to, saturate)
+        return x.astype(to.numpy)
+
+
+def _to_integer(x: Array, to: DType) -> Array:
+    """Truncate; wrap what does not fit as x86 does: through i32 up to 32 bits signed and 16 unsigned, through i64 above."""
+    whole = np.trunc(x.astype(np.float64))
+    if to is DType.U64:
+        upper = (whole >= 2.0**63) & (whole < 2.0**64)
+        low = _within(np.where(upper, whole - 2.0**63, whole), 63).view(np.uint64)
+        return np.where(upper, low + np.uint64(1 << 63), low)
+    through = 63 if to.bits > 32 or to is DType.U32 else 31
+    return _within(whole, through).astype(to.numpy)
+
+
+def _within(whole: Array, exponent: int) -> Array:
+    """As i64; NaN and what lies outside of [-2^exponent, 2^exponent) is -2^exponent."""
+    limit = 2.0**exponent
+    return np.where((whole >= -limit) & (whole < limit), whole, -limit).astype(np.int64)
+
+
+def _to_small_float(x: Array, source: DType, to: DType, saturate: bool) -> Array:
+    real = x if source.is_float else x.astype(np.float32)
+    if saturate:
+        wide = real.astype(np.float64 if real.dtype == np.float64 else np.float32, copy=False)
+        info = ml_dtypes.finfo(to.numpy)
+        least = -float(info.max) if float(info.min) < 0 else float(info.min)
+        real = np.clip(wide, wide.dtype.type(least), wide.dtype.type(float(info.max)))
+    return real.astype(to.numpy)
+
+
+def _to_strings(x: Array) -> Array:
+    dtype = DType.from_numpy(x.dtype)
+    write: Callable[[Any], str] = str
+    if dtype is DType.BOOL:
+        write = _write_bool
+    elif dtype.is_float:
+        write = _write_float
+    result = np.empty(x.shape, object)
+    result.reshape(-1)[:] = [write(v) for v in x.reshape(-1)]
+    return result
+
+
+def _write_bool(value: Any) -> str:
+    return "1" if value else "0"
+
+
+def _write_float(value: Any) -> str:
+    number = float(value)
+    if number != number:
+        return "NaN"
+    if number in (float("inf"), float("-inf")):
+        return "INF" if number > 0 else "-INF"
+    return str(value)
+
+
+def _from_objects(x: Array, to: DType, saturate: bool) -> Array:
+    """From strings; sizes of shape computations (ints and symbolic expressions) stay what they are."""
+    if to is DType.STRING:
+        return x
+    values = x.reshape(-1).tolist()
+    if not any(isinstance(v, (str, bytes)) for v in values):
+        return _from_sizes(x, to)
+    if to.is_integer:
+        least = to.range[0]
+        wrapped = [(_parse_integer(v) - least) % (1 << to.bits) + least for v in values]
+        return np.array(wrapped, np.uint64 if to is DType.U64 else np.int64).astype(to.numpy).reshape(x.shape)
+    return cast(np.array([_parse_float(v) for v in values]).reshape(x.shape), to, saturate)
+
+
+def _from_sizes(x: Array, to: DType) -> Array:
+    if to is DType.BOOL:
+        return _symbolic.truth(lambda v: _symbolic.sign(v) != 0, x)
+    if to.is_integer:
+        return _symbolic.elementwise(lambda v: int(v) if isinstance(v, bool) else v, x)
+    return _symbolic.integers(x).astype(to.numpy)
+
+
+def _parse_float(text: Any) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise EvaluationError(f"Cast: {text!r} does not spell a number") from None
+
+
+def _parse_integer(text: Any) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise EvaluationError(f"Cast: {text!r} does not spell a whole number") from None

@@ -1,0 +1,97 @@
+"""What the elementwise families share: classes of element types, and computing in a wider type with one rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from uair.ir.dims import Dim, InferredShape
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor, constant
+from uair.ir.types import TensorType, inferred
+from uair.ops._precision import compute_type
+from uair.ops.base import broadcast_shapes, require
+
+FLOATS = frozenset(d for d in DType if d.is_float)
+INTEGERS = frozenset(d for d in DType if d.is_integer)
+REALS = FLOATS | INTEGERS
+COMPLEX = frozenset({DType.C64, DType.C128})
+NUMBERS = REALS | COMPLEX
+BOOLS = frozenset({DType.BOOL})
+ANY = frozenset(DType)
+
+_NAMES: tuple[tuple[frozenset[DType], str], ...] = (
+    (FLOATS, "floating-point"),
+    (INTEGERS, "integer"),
+    (REALS, "integer or floating-point"),
+    (NUMBERS, "numeric"),
+    (BOOLS, "bool"),
+    (FLOATS | COMPLEX, "floating-point or complex"),
+)
+
+
+def require_dtype(t: TensorType, allowed: frozenset[DType], name: str) -> None:
+    """Refuse an operand whose element type is not one of `allowed`."""
+    if t.dtype not in allowed:
+        words = next((text for kinds, text in _NAMES if kinds == allowed), " or ".join(sorted(map(str, allowed))))
+        require(False, f"{name} must be {words}, is {t.dtype}", hint="insert a Cast")
+
+
+def broadcast(dtype: DType, *operands: TensorType) -> TensorType:
+    """The type of an elementwise result of NumPy broadcasting; of unknown rank when an operand is."""
+    shape: InferredShape = ()
+    shapes: list[InferredShape] = []
+    for t in operands:
+        if t.shape is None:
+            return TensorType(dtype, None)
+        shapes.append(t.shape)
+    shape = shapes[0]
+    if any(s != shape for s in shapes):
+        shape = broadcast_shapes(*shapes)
+    return inferred(dtype, shape)
+
+
+def working_type(array: Array) -> np.dtype[Any]:
+    """The type in which elements are computed: f32 for narrow floats, a byte for integers narrower than one."""
+    if array.dtype.isbuiltin == 1:
+        return np.dtype(np.float32) if array.dtype == np.float16 else array.dtype
+    dtype = DType.from_numpy(array.dtype)
+    if dtype.is_integer and dtype.bits < 8:
+        return np.dtype(np.int8 if dtype.is_signed else np.uint8)
+    return compute_type(array)
+
+
+def compute(function: Callable[..., Array], *operands: Array, dtype: np.dtype[Any] | None = None) -> Array:
+    """`function` of the operands in their working type, rounded (integers: wrapped) once to the first one's type.
+
+    Floating-point exceptions are silent: NaN and infinities are results like others.
+
+    Args:
+        function: takes and gives arrays.
+        operands: the arrays.
+        dtype: type of the result when it is not that of the first operand.
+    """
+    with np.errstate(all="ignore"):
+        result = np.asarray(function(*(a.astype(working_type(a), copy=False) for a in operands)))
+        return result.astype(operands[0].dtype if dtype is None else dtype, copy=False)
+
+
+def scalar(value: float, like: Tensor) -> Tensor:
+    """A scalar constant of another tensor's element type, for decompositions."""
+    return constant(np.asarray(value).astype(like.type.dtype.numpy))
+
+
+def finite_range(dtype: DType) -> tuple[Any, Any]:
+    """Least and greatest value for padding and reductions: infinities where the type has them."""
+    if dtype is DType.BOOL:
+        return False, True
+    if dtype.is_integer:
+        return dtype.range
+    return -np.inf, np.inf
+
+
+def resolve_extent(d: Dim | None) -> int | None:
+    """The extent when it is a number."""
+    return d if isinstance(d, int) else None

@@ -1,0 +1,402 @@
+"""Picking elements by index, writing them, and finding where they are.
+
+Indices are integers; negative ones count from the end (ONNX; TensorFlow refuses them). An index out of range is an error at
+evaluation: devices differ in what they do then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from uair.errors import EvaluationError
+from uair.ir import dims
+from uair.ir.dims import Dim
+from uair.ir.dtype import Array, DType
+from uair.ir.types import TensorType, inferred
+from uair.ops import _symbolic
+from uair.ops._compute import INTEGERS, REALS, require_dtype, working_type
+from uair.ops.base import Operator, Sample, bad, case, normalize_axis, operator, require, same_dtype, unify_extents
+
+FAMILY = "indexing"
+_UFUNCS: dict[str, Any] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def _places(indices: Array, extent: int, owner: str) -> Array:
+    """Indices counted from the beginning, i64.
+
+    Raises:
+        EvaluationError: one is out of range.
+    """
+    places = _symbolic.integers(indices)
+    if places.size and (int(places.min()) < -extent or int(places.max()) >= extent):
+        raise EvaluationError(f"{owner}: index {_worst(places, extent)} is out of range for extent {extent}")
+    return np.where(places < 0, places + extent, places)
+
+
+def _worst(places: Array, extent: int) -> int:
+    least = int(places.min())
+    return least if least < -extent else int(places.max())
+
+
+@operator(inputs="x indices", family=FAMILY)
+class Gather(Operator):
+    """Whole slices of x along `axis`: result[.., i.., ..] = x[.., indices[i..], ..]; embedding look-up for axis 0.
+
+    Result shape: x.shape[:axis] + indices.shape + x.shape[axis + 1:].
+    """
+
+    shape_arithmetic = True
+    axis: int = 0
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        require_dtype(indices, INTEGERS, "indices")
+        if x.shape is None or indices.shape is None:
+            return TensorType(x.dtype, None)
+        require(x.shape, "x has no axis: its rank is 0")
+        axis = normalize_axis(self.axis, len(x.shape))
+        return inferred(x.dtype, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+
+    def evaluate(self, x: Array, indices: Array) -> Array:
+        return np.take(x, _places(indices, x.shape[self.axis], "Gather"), axis=self.axis)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[5,3]", np.array([[0, -1], [4, 2]]))
+        yield case(cls(axis=-1), "bf16[5,3]", np.array(1, np.int32))
+        yield case(cls(), "i64[4]", np.array([2]))
+        yield case(cls(axis=1), "f32[2,3]", np.zeros((0,), np.int64))
+        yield bad(cls(axis=2), "f32[5,3]", "i64[1]", because="axis 2 is out of range")
+        yield bad(cls(), "f32[5]", "f32[1]", because="indices must be integer")
+        yield bad(cls(), "f32[]", "i64[1]", because="x has no axis")
+
+
+@operator(inputs="x indices", family=FAMILY)
+class GatherElements(Operator):
+    """result[i, j, ..] = x[.., indices[i, j, ..], ..] with the index in place of coordinate `axis` (torch.gather).
+
+    The result has the shape of indices, whose other extents are at most x's.
+    """
+
+    axis: int = 0
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        require_dtype(indices, INTEGERS, "indices")
+        _elements_fit(x, indices, self.axis, "indices")
+        return TensorType(x.dtype, indices.shape)
+
+    def evaluate(self, x: Array, indices: Array) -> Array:
+        places = _places(indices, x.shape[self.axis], "GatherElements")
+        return x[_coordinates(places, self.axis)]
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(axis=1), "f32[2,3]", np.array([[0, -1], [2, 2]]))
+        yield case(cls(), "i8[4]", np.array([3, 3, 0, 1, 2], np.int32))
+        yield case(cls(), "f32[3,4]", np.array([[2, 0, 1]]))
+        yield bad(cls(), "f32[3,4]", "i64[3]", because="indices has shape")
+        yield bad(cls(), "f32[3,4]", "i64[3,5]", because="along axis 1")
+        yield bad(cls(), "f32[3]", "f32[3]", because="indices must be integer")
+
+
+def _elements_fit(x: TensorType, indices: TensorType, axis: int, name: str) -> None:
+    if x.shape is None or indices.shape is None:
+        return
+    require(len(x.shape) == len(indices.shape), f"{name} has shape {list(indices.shape)}, x has shape {list(x.shape)}: "
+            "the ranks must agree")
+    require(x.shape, "x has no axis: its rank is 0")
+    picked = normalize_axis(axis, len(x.shape))
+    for a, (have, want) in enumerate(zip(x.shape, indices.shape, strict=True)):
+        if a != picked and isinstance(have, int) and isinstance(want, int):
+            require(want <= have, f"{name} has extent {want} along axis {a}, x has {have}")
+
+
+def _coordinates(places: Array, axis: int) -> tuple[Array, ...]:
+    """Index arrays of all axes: `places` along `axis`, the own place along the others."""
+    grid = list(np.ogrid[tuple(slice(d) for d in places.shape)])
+    grid[axis] = places
+    return tuple(grid)
+
+
+@operator(inputs="x indices", family=FAMILY)
+class GatherND(Operator):
+    """Slices of x at the coordinates in the last axis of indices; the first `batch_dims` axes are common to both.
+
+    x: [B.., d1, d2, ..]; indices: [B.., I.., k]; result: [B.., I.., d(k+1), ..].
+    """
+
+    batch_dims: int = 0
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        require_dtype(indices, INTEGERS, "indices")
+        require(self.batch_dims >= 0, f"batch_dims must not be negative, is {self.batch_dims}")
+        if x.shape is None or indices.shape is None:
+            return TensorType(x.dtype, None)
+        b = self.batch_dims
+        require(len(indices.shape) > b, f"indices of rank {len(indices.shape)} need more than {b} batch axes")
+        require(len(x.shape) > b or not b, f"x of rank {len(x.shape)} needs more than {b} batch axes")
+        for a in range(b):
+            require(unify_extents(x.shape[a], indices.shape[a]),
+                    f"indices has extent {indices.shape[a]} along batch axis {a}, x has {x.shape[a]}")
+        k = indices.shape[-1]
+        if not isinstance(k, int):
+            return TensorType(x.dtype, None)
+        require(b + k <= len(x.shape), f"indices has {k} coordinates, x has {len(x.shape) - b} axes to index")
+        return inferred(x.dtype, (*indices.shape[:-1], *x.shape[b + k :]))
+
+    def evaluate(self, x: Array, indices: Array) -> Array:
+        b, k = self.batch_dims, indices.shape[-1]
+        batch = np.ogrid[tuple(slice(d) for d in indices.shape[:-1])][:b] if b else []
+        coordinates = [_places(indices[..., j], x.shape[b + j], "GatherND") for j in range(k)]
+        if not coordinates and not b:
+            return np.broadcast_to(x, indices.shape[:-1] + x.shape).copy()
+        return x[(*batch, *coordinates)]
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[2,3]", np.array([[0, 1], [-1, 2]]))
+        yield case(cls(), "f32[2,3]", np.array([[1], [0], [1]]))
+        yield case(cls(batch_dims=1), "f32[2,3,4]", np.array([[1], [-1]]))
+        yield case(cls(batch_dims=1), "i64[2,3]", np.array([[[1], [0]], [[2], [2]]]))
+        yield bad(cls(), "f32[2,3]", "i64[1,3]", because="indices has 3 coordinates")
+        yield bad(cls(batch_dims=1), "f32[2,3]", "i64[3,1]", because="batch axis 0")
+        yield bad(cls(), "f32[2,3]", "f32[1,1]", because="indices must be integer")
+
+
+# ------------------------------------------------------------------------- writing
+def _scatter(target: Array, coordinates: tuple[Array, ...], updates: Array, reduction: str) -> Array:
+    """`target` (own memory) with `updates` written or combined at coordinates that may repeat."""
+    if reduction == "none":
+        target[coordinates] = updates
+        return target
+    wide = target.astype(working_type(target), copy=False)
+    with np.errstate(all="ignore"):
+        _UFUNCS[reduction].at(wide, coordinates, updates.astype(wide.dtype, copy=False))
+        return wide.astype(target.dtype, copy=False)
+
+
+@operator(inputs="x indices updates", family=FAMILY)
+class ScatterElements(Operator):
+    """x with updates[i, j, ..] written at x[.., indices[i, j, ..], ..], the index in place of coordinate `axis`.
+
+    reduction "none": the last of several writes to one place stays (elsewhere any may); "add", "mul", "max", "min": combined
+    with what is there (torch's scatter_reduce with include_self).
+    """
+
+    axis: int = 0
+    reduction: Literal["none", "add", "mul", "max", "min"] = "none"
+
+    def infer(self, x: TensorType, indices: TensorType, updates: TensorType) -> TensorType:
+        require_dtype(indices, INTEGERS, "indices")
+        same_dtype(x=x, updates=updates)
+        if self.reduction != "none":
+            require_dtype(x, REALS, "x")
+        _elements_fit(x, indices, self.axis, "indices")
+        if indices.shape is not None and updates.shape is not None:
+            fits = len(indices.shape) == len(updates.shape) and all(map(unify_extents, indices.shape, updates.shape))
+            require(fits, f"updates has shape {list(updates.shape)}, indices {list(indices.shape)}: they must agree")
+        return TensorType(x.dtype, x.shape)
+
+    def evaluate(self, x: Array, indices: Array, updates: Array) -> Array:
+        places = _places(indices, x.shape[self.axis], "ScatterElements")
+        return _scatter(np.array(x), _coordinates(places, self.axis), updates, self.reduction)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        indices = np.array([[0, 2], [1, -1]])
+        yield case(cls(axis=1), "f32[2,3]", indices, "f32[2,2]")
+        for reduction in ("add", "mul", "max", "min"):
+            repeated = np.array([[1, 1, 0]])
+            yield case(cls(axis=1, reduction=reduction), "f32[2,3]", repeated, "f32[1,3]")
+            yield case(cls(axis=1, reduction=reduction), "f16[2,3]", repeated, "f16[1,3]")
+            yield case(cls(axis=1, reduction=reduction), "i32[2,3]", repeated, "i32[1,3]")
+        yield case(cls(), "bool[3]", np.array([1]), "bool[1]")
+        yield bad(cls(), "f32[3]", "i64[2]", "f32[3]", because="updates has shape")
+        yield bad(cls(), "f32[3]", "i64[2]", "i32[2]", because="updates is i32")
+        yield bad(cls(reduction="add"), "bool[3]", "i64[1]", "bool[1]", because="x must be")
+
+
+@operator(inputs="x indices updates", family=FAMILY)
+class ScatterND(Operator):
+    """x with slices written at the coordinates in the last axis of indices.
+
+    indices: [I.., k]; updates: [I.., x.shape[k:]]. reduction as in ScatterElements.
+    """
+
+    shape_arithmetic = True
+    reduction: Literal["none", "add", "mul", "max", "min"] = "none"
+
+    def infer(self, x: TensorType, indices: TensorType, updates: TensorType) -> TensorType:
+        require_dtype(indices, INTEGERS, "indices")
+        same_dtype(x=x, updates=updates)
+        if self.reduction != "none":
+            require_dtype(x, REALS, "x")
+        if x.shape is not None and indices.shape is not None and updates.shape is not None:
+            require(indices.shape, "indices must have an axis for the coordinates, is a scalar")
+            k = indices.shape[-1]
+            if isinstance(k, int):
+                require(k <= len(x.shape), f"indices has {k} coordinates, x has {len(x.shape)} axes")
+                want = (*indices.shape[:-1], *x.shape[k:])
+                fits = len(want) == len(updates.shape) and all(map(unify_extents, want, updates.shape))
+                require(fits, f"updates must have shape {list(want)}, has {list(updates.shape)}")
+        return TensorType(x.dtype, x.shape)
+
+    def evaluate(self, x: Array, indices: Array, updates: Array) -> Array:
+        places = _symbolic.integers(indices)
+        coordinates = tuple(_places(places[..., j], x.shape[j], "ScatterND") for j in range(places.shape[-1]))
+        target = np.array(x, dtype=object if _symbolic.is_symbolic(x, updates) else x.dtype)
+        return _scatter(target, coordinates, updates, self.reduction)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[4,3]", np.array([[1], [-1]]), "f32[2,3]")
+        yield case(cls(), "i64[4]", np.array([[2]]), "i64[1]")
+        yield case(cls(), "f32[4,3]", np.array([[[0, 1]], [[3, 2]]]), "f32[2,1]")
+        for reduction in ("add", "mul", "max", "min"):
+            yield case(cls(reduction=reduction), "f32[4]", np.array([[1], [1], [0]]), "f32[3]")
+            yield case(cls(reduction=reduction), "i8[4]", np.array([[1], [1], [0]]), "i8[3]")
+        yield bad(cls(), "f32[4,3]", "i64[2,1]", "f32[2]", because="updates must have shape [2, 3]")
+        yield bad(cls(), "f32[4]", "i64[2,2]", "f32[2]", because="indices has 2 coordinates")
+        yield bad(cls(), "f32[4]", "i64[1,1]", "f16[1]", because="updates is f16")
+
+
+# ------------------------------------------------------------------------- searching
+@operator(inputs="x k?", outputs="values indices", family=FAMILY)
+class TopK(Operator):
+    """The k greatest (`largest`) or least elements along `axis`, in order, and their places (i64).
+
+    Equal elements: the lowest index first, as in onnxruntime and TensorFlow (PyTorch leaves it open). NaN counts as the
+    greatest. The results are ordered whatever `sorted` says; False says that nobody relies on it.
+    """
+
+    k: int | None = None
+    axis: int = -1
+    largest: bool = True
+    sorted: bool = True
+
+    def infer(self, x: TensorType, k: TensorType | None = None) -> tuple[TensorType, TensorType]:
+        require_dtype(x, REALS, "x")
+        require(self.k is not None or k is not None, "k is neither an attribute nor an operand")
+        require(self.k is None or k is None, "k is both an attribute and an operand")
+        if k is not None:
+            require_dtype(k, INTEGERS, "k")
+            require(k.shape is None or dims.product(k.shape) == 1 or not k.is_static, f"k must hold one number, is {k}")
+        if x.shape is None:
+            return TensorType(x.dtype, None), TensorType(DType.I64, None)
+        require(x.shape, "x has no axis: its rank is 0")
+        axis = normalize_axis(self.axis, len(x.shape))
+        extent = x.shape[axis]
+        if self.k is not None:
+            require(self.k >= 0, f"k must not be negative, is {self.k}")
+            require(not isinstance(extent, int) or self.k <= extent, f"k is {self.k}, x has {extent} elements along axis {axis}")
+        shape = (*x.shape[:axis], self.k, *x.shape[axis + 1 :])
+        return inferred(x.dtype, shape), inferred(DType.I64, shape)
+
+    def evaluate(self, x: Array, k: Array | None = None) -> tuple[Array, Array]:
+        count = self.k if self.k is not None else int(_symbolic.integers(np.asarray(k)).reshape(-1)[0])
+        extent = x.shape[self.axis]
+        if not 0 <= count <= extent:
+            raise EvaluationError(f"TopK: k is {count}, x has {extent} elements along axis {self.axis}")
+        wide = x.astype(working_type(x), copy=False)
+        if self.largest:  # ascending order of the reversed vector, read backwards, keeps the lowest index first
+            order = np.argsort(np.flip(wide, self.axis), axis=self.axis, kind="stable")
+            order = extent - 1 - np.flip(order, self.axis)
+        else:
+            order = np.argsort(wide, axis=self.axis, kind="stable")
+        places = order.take(np.arange(count), axis=self.axis).astype(np.int64, copy=False)
+        return np.take_along_axis(x, places, axis=self.axis), places
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        ties = np.array([1, 3, 3, 3, 2, 3], np.float32)
+        yield case(cls(k=3), ties)
+        yield case(cls(k=2, largest=False), ties)
+        yield case(cls(k=2), np.array([1, np.nan, np.inf], np.float32))
+        yield case(cls(k=2, axis=0), "f16[3,4]")
+        yield case(cls(k=4, axis=1, sorted=False), "u8[2,4]")
+        yield case(cls(k=0), "bf16[3]")
+        yield case(cls(), "f32[2,5]", np.array([3]))
+        yield bad(cls(k=4), "f32[3]", because="k is 4, x has 3")
+        yield bad(cls(k=-1), "f32[3]", because="k must not be negative")
+        yield bad(cls(k=1, axis=1), "f32[3]", because="axis 1 is out of range")
+        yield bad(cls(), "f32[3]", because="k is neither")
+
+
+@operator(inputs="indices depth values", family=FAMILY)
+class OneHot(Operator):
+    """values[1] where the coordinate along the new axis `axis` is the index, values[0] elsewhere.
+
+    indices: any shape; depth: a scalar or [1], the extent of the new axis; values: [2]. Negative indices count from the end
+    (TensorFlow gives a row of values[0] for them); an index out of range marks nothing.
+    """
+
+    axis: int = -1
+
+    def infer(self, indices: TensorType, depth: TensorType, values: TensorType) -> TensorType:
+        require_dtype(indices, REALS, "indices")
+        require_dtype(depth, REALS, "depth")
+        if values.shape is not None:
+            fits = len(values.shape) == 1 and unify_extents(values.shape[0], 2)
+            require(fits, f"values must have shape [2], has {list(values.shape)}")
+        if depth.shape is not None:
+            require(not depth.is_static or depth.size == 1, f"depth must hold one number, is {depth}")
+        if indices.shape is None:
+            return TensorType(values.dtype, None)
+        axis = normalize_axis(self.axis, len(indices.shape) + 1)
+        shape: tuple[Dim | None, ...] = (*indices.shape[:axis], None, *indices.shape[axis:])
+        return inferred(values.dtype, shape)
+
+    def evaluate(self, indices: Array, depth: Array, values: Array) -> Array:
+        extent = int(depth.reshape(-1)[0])
+        places = np.expand_dims(indices.astype(np.int64), self.axis)
+        steps = np.arange(extent).reshape([-1 if a == self.axis % places.ndim else 1 for a in range(places.ndim)])
+        marked = np.where(places < 0, places + extent, places) == steps
+        return np.where(marked, values[1], values[0]).astype(values.dtype, copy=False)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        off_on = np.array([0, 1], np.float32)
+        yield case(cls(), np.array([[0, 2], [-1, 7]]), np.array(3), off_on)
+        yield case(cls(axis=0), np.array([1, 0], np.int32), np.array([2]), np.array([5, -5], np.int8))
+        yield case(cls(axis=1), np.array([1.0], np.float32), np.array(3.0, np.float32), np.array([False, True]))
+        yield bad(cls(axis=2), "i64[3]", "i64[]", "f32[2]", because="axis 2 is out of range")
+        yield bad(cls(), "i64[3]", "i64[]", "f32[3]", because="values must have shape [2]")
+        yield bad(cls(), "i64[3]", "i64[2]", "f32[2]", because="depth must hold one number")
+
+
+@operator(inputs="x", family=FAMILY)
+class NonZero(Operator):
+    """Coordinates of the elements that are not 0, in row-major order: i64 [rank, count].
+
+    That is ONNX's orientation; TensorFlow's and PyTorch's [count, rank] is its Transpose. A scalar counts as a vector of one
+    element without coordinates: [0, count].
+    """
+
+    shape_arithmetic = True
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.shape is None:
+            return inferred(DType.I64, (None, None))
+        return inferred(DType.I64, (len(x.shape), None))
+
+    def evaluate(self, x: Array) -> Array:
+        if _symbolic.is_symbolic(x) and not any(isinstance(v, str) for v in x.reshape(-1).tolist()):
+            x = _symbolic.truth(lambda v: _symbolic.sign(v) != 0, x)
+        if x.ndim == 0:
+            return np.zeros((0, int(bool(x))), np.int64)
+        return _found(np.nonzero(x), x.ndim)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), np.array([[1, 0, 2], [0, 0, 3]], np.float32))
+        yield case(cls(), np.array([True, False, True]))
+        yield case(cls(), "i8[2,2,2]")
+        yield case(cls(), "f32[0]")
+        yield case(cls(), np.array(5))
+        yield bad(cls(), because="needs operand 'x'")
+
+
+def _found(coordinates: Sequence[Array], rank: int) -> Array:
+    return np.array(coordinates, np.int64).reshape(rank, -1)

@@ -1,0 +1,404 @@
+"""Reductions over axes, positions of extremes, running sums.
+
+Types narrower than f32 are accumulated in f32 and rounded once; integer sums and products wrap around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from uair.ir import dims
+from uair.ir.dims import InferredShape
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor
+from uair.ir.types import TensorType, inferred
+from uair.ops import _symbolic
+from uair.ops._compute import BOOLS, FLOATS, NUMBERS, REALS, compute, finite_range, require_dtype, scalar
+from uair.ops.base import Ints, Operator, Sample, bad, case, normalize_axis, operator, require
+from uair.ops.elementwise import Abs, Cast, Exp, Log, Mul, Sqrt
+
+FAMILY = "reduction"
+Axes = tuple[int, ...]
+
+
+def reduced_shape(shape: InferredShape, axes: Ints | None, keepdims: bool) -> InferredShape:
+    """The shape after reducing `axes` (None: all)."""
+    if axes is None:
+        return (1,) * len(shape) if keepdims else ()
+    gone = {normalize_axis(a, len(shape)) for a in axes}
+    require(len(gone) == len(axes), f"axes {list(axes)} name an axis twice")
+    require(shape or not gone, "axes: x has rank 0")
+    if keepdims:
+        return tuple(1 if i in gone else d for i, d in enumerate(shape))
+    return tuple(d for i, d in enumerate(shape) if i not in gone)
+
+
+class Reduction(Operator):
+    """Base of the reductions: `axes` (None: all; an empty list: none), `keepdims` (reduced axes stay with extent 1)."""
+
+    allowed: ClassVar[frozenset[DType]] = REALS
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        """The result in the working type, reduced axes kept."""
+        raise NotImplementedError
+
+    def infer(self, x: TensorType) -> TensorType:
+        require_dtype(x, self.allowed, "x")
+        if x.shape is None:
+            return TensorType(x.dtype, () if self.axes is None and not self.keepdims else None)
+        return inferred(x.dtype, reduced_shape(x.shape, self.axes, self.keepdims))
+
+    def evaluate(self, x: Array) -> Array:
+        axes = tuple(range(x.ndim)) if self.axes is None else tuple(a % x.ndim for a in self.axes)
+        result = compute(lambda v: self.reduce(v, axes), x)
+        return result if self.keepdims else result.squeeze(axes)
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        x = operands[0]
+        return 0 if x is None else x.size
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        if DType.F32 not in cls.allowed:
+            kinds: tuple[str, ...] = ("bool",)
+        else:
+            kinds = ("f32", "f16", "bf16", "i32", "i8") if DType.I32 in cls.allowed else ("f32", "f16", "bf16", "f64")
+        first = kinds[0]
+        for keepdims in (True, False):
+            for axes in (None, (1,), (-1, 0), ()):
+                yield case(cls(axes=axes, keepdims=keepdims), f"{first}[2,3,4]")
+        yield case(cls(), f"{first}[]")
+        yield case(cls(axes=(1,)), f"{first}[2,0,3]")
+        yield from (case(cls(axes=(1,)), f"{k}[2,5]") for k in kinds[1:])
+        yield bad(cls(axes=(3,)), f"{first}[2,3]", because="axis 3 is out of range")
+        yield bad(cls(axes=(0, -2)), f"{first}[2,3]", because="name an axis twice")
+        yield bad(cls(), "string[2]", because="x must be")
+
+
+class SizeReduction(Reduction):
+    """A reduction that shape computations use."""
+
+    shape_arithmetic = True
+
+    def size(self, a: Any, b: Any) -> Any:
+        """The result for two sizes."""
+        raise NotImplementedError
+
+    def evaluate(self, x: Array) -> Array:
+        if not _symbolic.is_symbolic(x):
+            return super().evaluate(x)
+        axes = tuple(range(x.ndim)) if self.axes is None else tuple(a % x.ndim for a in self.axes)
+        function = np.frompyfunc(self.size, 2, 1)
+        result: Any = x
+        for axis in sorted(axes, reverse=True):
+            initial = self.reduce(np.ones((0,), np.int64), (0,)).item() if x.shape[axis] == 0 else np._NoValue
+            result = function.reduce(result, axis=axis, keepdims=self.keepdims, initial=initial)
+        return np.asarray(result, dtype=object)
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceSum(SizeReduction):
+    """The sum; 0 of nothing. torch's sum of i32 and bool gives i64: a Cast in front says so."""
+
+    allowed = NUMBERS
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        return np.sum(x, axis=axes, keepdims=True, dtype=x.dtype)
+
+    def size(self, a: Any, b: Any) -> Any:
+        return _symbolic.add(a, b)
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceMean(Reduction):
+    """The arithmetic mean; NaN of nothing. Integers: the sum divided, rounded towards 0."""
+
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        if np.issubdtype(x.dtype, np.integer):
+            return np.trunc(np.sum(x, axis=axes, keepdims=True, dtype=np.int64) / max(_count(x, axes), 1))
+        return np.sum(x, axis=axes, keepdims=True, dtype=x.dtype) / x.dtype.type(_count(x, axes))
+
+
+def _count(x: Array, axes: Axes) -> int:
+    count = 1
+    for a in axes:
+        count *= x.shape[a]
+    return count
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceMax(SizeReduction):
+    """The greatest element; the least value of the type (-inf) of nothing.
+
+    NaN when one is NaN, as in PyTorch, TensorFlow and NumPy; onnxruntime's ReduceMax may pass over NaN.
+    """
+
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        return np.max(x, axis=axes, keepdims=True, initial=finite_range(DType.from_numpy(x.dtype))[0])
+
+    def size(self, a: Any, b: Any) -> Any:
+        return dims.maximum(a, b)
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceMin(SizeReduction):
+    """The least element; the greatest value of the type (inf) of nothing. NaN when one is NaN."""
+
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        return np.min(x, axis=axes, keepdims=True, initial=finite_range(DType.from_numpy(x.dtype))[1])
+
+    def size(self, a: Any, b: Any) -> Any:
+        return dims.minimum(a, b)
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceProd(SizeReduction):
+    """The product; 1 of nothing."""
+
+    allowed = NUMBERS
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        return np.prod(x, axis=axes, keepdims=True, dtype=x.dtype)
+
+    def size(self, a: Any, b: Any) -> Any:
+        return _symbolic.multiply(a, b)
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceL1(Reduction):
+    """The sum of |x|."""
+
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        return np.sum(np.abs(x), axis=axes, keepdims=True, dtype=x.dtype)
+
+    def decompose(self, x: Tensor) -> Tensor:
+        return ReduceSum(axes=self.axes, keepdims=self.keepdims)(Abs()(x))
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceL2(Reduction):
+    """The square root of the sum of x^2. Integers: computed in f64 and rounded towards 0."""
+
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        wide = x.astype(np.float64) if np.issubdtype(x.dtype, np.integer) else x
+        return np.sqrt(np.sum(wide * wide, axis=axes, keepdims=True))
+
+    def decompose(self, x: Tensor) -> Tensor | None:
+        if not x.type.dtype.is_float:
+            return None
+        return Sqrt()(ReduceSum(axes=self.axes, keepdims=self.keepdims)(Mul()(x, x)))
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceLogSumExp(Reduction):
+    """log(sum(exp(x))), computed with the greatest element taken out; -inf of nothing. Floating point only."""
+
+    allowed = FLOATS
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        greatest = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
+        shift = np.where(np.isfinite(greatest), greatest, x.dtype.type(0))
+        return np.log(np.sum(np.exp(x - shift), axis=axes, keepdims=True)) + shift
+
+    def decompose(self, x: Tensor) -> Tensor:
+        from uair.ops.elementwise import Add, Sub
+        from uair.ops.shape import Squeeze
+
+        greatest = ReduceMax(axes=self.axes)(x)
+        total = ReduceSum(axes=self.axes)(Exp()(Sub()(x, greatest)))
+        result = Add()(Log()(total), greatest)
+        if self.keepdims:
+            return result
+        rank = x.type.rank
+        axes = tuple(range(rank)) if self.axes is None else tuple(a % rank for a in self.axes)
+        return Squeeze(axes=axes)(result)
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceSumSquare(Reduction):
+    """The sum of x^2."""
+
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        return np.sum(x * x, axis=axes, keepdims=True, dtype=x.dtype)
+
+    def decompose(self, x: Tensor) -> Tensor:
+        return ReduceSum(axes=self.axes, keepdims=self.keepdims)(Mul()(x, x))
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceAny(Reduction):
+    """Whether some element is true; false of nothing."""
+
+    allowed = BOOLS
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        return np.any(x, axis=axes, keepdims=True)
+
+    def decompose(self, x: Tensor) -> Tensor:
+        return _as_integers(ReduceMax(axes=self.axes, keepdims=self.keepdims), x)
+
+
+@operator(inputs="x", family=FAMILY)
+class ReduceAll(Reduction):
+    """Whether every element is true; true of nothing."""
+
+    allowed = BOOLS
+    axes: Ints | None = None
+    keepdims: bool = True
+
+    def reduce(self, x: Array, axes: Axes) -> Array:
+        return np.all(x, axis=axes, keepdims=True)
+
+    def decompose(self, x: Tensor) -> Tensor:
+        return _as_integers(ReduceMin(axes=self.axes, keepdims=self.keepdims), x)
+
+
+def _as_integers(reduction: Operator, x: Tensor) -> Tensor:
+    """A reduction of bool by way of i32: the extremes of nothing, the ends of the type's range, are cut to false and true."""
+    from uair.ops.comparison import Greater
+
+    number = Cast(to=DType.I32)(x)
+    return Greater()(reduction(number), scalar(0, number))
+
+
+# ----------------------------------------------------------------------- position
+class Position(Operator):
+    """Base of ArgMax and ArgMin."""
+
+    greatest: ClassVar[bool] = True
+    axis: int = 0
+    keepdims: bool = True
+    select_last: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        require_dtype(x, REALS, "x")
+        if x.shape is None:
+            return TensorType(DType.I64, None)
+        require(x.shape, "x has no axis: its rank is 0")
+        axis = normalize_axis(self.axis, len(x.shape))
+        require(x.shape[axis] != 0, f"x has no elements along axis {axis}")
+        return inferred(DType.I64, reduced_shape(x.shape, (self.axis,), self.keepdims))
+
+    def evaluate(self, x: Array) -> Array:
+        return compute(self.position, x, dtype=DType.I64.numpy)
+
+    def position(self, x: Array) -> Array:
+        """The positions, as NumPy's integers."""
+        find = np.argmax if self.greatest else np.argmin
+        if not self.select_last:
+            return find(x, axis=self.axis, keepdims=self.keepdims)
+        return x.shape[self.axis] - 1 - find(np.flip(x, self.axis), axis=self.axis, keepdims=self.keepdims)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[2,3,4]")
+        yield case(cls(axis=-1, keepdims=False), "f32[2,3,4]")
+        ties = np.array([[1, 3, 3, 1, 2], [2, 2, 2, 2, 2]], np.float32)
+        yield case(cls(axis=1), ties)
+        yield case(cls(axis=1, select_last=True), ties)
+        yield from (case(cls(axis=1), f"{k}[2,3]") for k in ("f16", "bf16", "i32", "u8", "i4"))
+        yield case(cls(axis=1), "f32[0,3]")
+        yield bad(cls(axis=2), "f32[2,3]", because="axis 2 is out of range")
+        yield bad(cls(axis=1), "f32[2,0]", because="no elements along axis 1")
+        yield bad(cls(), "bool[2]", because="x must be")
+
+
+@operator(inputs="x", family=FAMILY)
+class ArgMax(Position):
+    """The position of the greatest element along `axis`, i64; the first of equals, or the last with select_last.
+
+    NaN counts as greatest (PyTorch, NumPy); onnxruntime and TensorFlow pass over it.
+    """
+
+    axis: int = 0
+    keepdims: bool = True
+    select_last: bool = False
+
+
+@operator(inputs="x", family=FAMILY)
+class ArgMin(Position):
+    """The position of the least element along `axis`, i64; the first of equals, or the last with select_last.
+
+    NaN counts as least (PyTorch, NumPy).
+    """
+
+    greatest = False
+    axis: int = 0
+    keepdims: bool = True
+    select_last: bool = False
+
+
+@operator(inputs="x", family=FAMILY)
+class CumSum(Operator):
+    """Running sums along `axis`.
+
+    exclusive: the element itself is not counted (the first sum is 0); reverse: from the end. torch.cumsum has neither.
+    """
+
+    axis: int = 0
+    exclusive: bool = False
+    reverse: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        require_dtype(x, NUMBERS, "x")
+        if x.shape is not None:
+            require(x.shape, "x has no axis: its rank is 0")
+            normalize_axis(self.axis, len(x.shape))
+        return TensorType(x.dtype, x.shape)
+
+    def evaluate(self, x: Array) -> Array:
+        return compute(self.running, x)
+
+    def running(self, x: Array) -> Array:
+        """The sums in the working type."""
+        x = np.moveaxis(x, self.axis, 0)
+        if self.reverse:
+            x = x[::-1]
+        sums = np.cumsum(x, axis=0, dtype=x.dtype)
+        if self.exclusive:
+            sums = np.concatenate([np.zeros_like(sums[:1]), sums[:-1]])
+        if self.reverse:
+            sums = sums[::-1]
+        return np.ascontiguousarray(np.moveaxis(sums, 0, self.axis))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        for exclusive in (False, True):
+            for reverse in (False, True):
+                yield case(cls(axis=1, exclusive=exclusive, reverse=reverse), "f32[2,4]")
+        yield case(cls(axis=-2), "i32[2,4,3]")
+        yield from (case(cls(), f"{k}[6]") for k in ("f16", "bf16", "i8"))
+        yield case(cls(exclusive=True), "f32[0]")
+        yield bad(cls(axis=1), "f32[3]", because="axis 1 is out of range")
+        yield bad(cls(), "bool[3]", because="x must be")

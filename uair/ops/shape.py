@@ -1,0 +1,757 @@
+"""Shape, order and extent: operators that move elements and compute nothing.
+
+Target shapes are attributes that may hold symbolic sizes. Where the value is known only at run time, the attribute is None
+and an integer vector is given as operand instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from uair.errors import EvaluationError
+from uair.ir import dims
+from uair.ir.dims import Dim, InferredShape, Shape, is_static, product
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor
+from uair.ir.types import TensorType, inferred
+from uair.ops import _symbolic
+from uair.ops._compute import INTEGERS, REALS, require_dtype
+from uair.ops._pad import PadMode, pad
+from uair.ops.base import (
+    Ints,
+    Operator,
+    Results,
+    Sample,
+    bad,
+    broadcast_shapes,
+    case,
+    normalize_axis,
+    operator,
+    ranked,
+    require,
+    same_dtype,
+)
+
+FAMILY = "shape"
+UNBOUNDED = 2**31 - 1
+"""Slice bounds of at least this magnitude mean "to the end" whatever the extent (frameworks write INT32_MAX or INT64_MAX)."""
+
+
+# ----------------------------------------------------------------------- both forms
+def one_form(attribute: object, operand: TensorType | None, name: str) -> None:
+    """Refuse an operator that has a value both as attribute and as operand, or in neither form."""
+    require(attribute is not None or operand is not None, f"{name} is neither an attribute nor an operand")
+    require(attribute is None or operand is None, f"{name} is both an attribute and an operand")
+    if operand is not None:
+        require_dtype(operand, INTEGERS, name)
+        require(operand.shape is None or len(operand.shape) == 1, f"{name} must be a vector, is {operand}")
+
+
+def vector_length(operand: TensorType | None) -> int | None:
+    """The length of an operand in vector form when it is a number."""
+    if operand is None or operand.shape is None or not isinstance(operand.shape[0], int):
+        return None
+    return operand.shape[0]
+
+
+def numbers(op: Operator, attribute: Shape | None, operand: Array | None) -> Ints:
+    """The value of an operand-or-attribute at evaluation.
+
+    Raises:
+        EvaluationError: the attribute still holds a symbolic size.
+    """
+    if attribute is None:
+        return () if operand is None else tuple(_symbolic.integers(operand).reshape(-1).tolist())
+    if not is_static(attribute):
+        raise EvaluationError(f"{op!r} cannot be evaluated: a size in it is symbolic", hint="bind the model's shapes")
+    return dims.static(attribute)
+
+
+def unique_axes(axes: Ints, rank: int, name: str = "axes") -> Ints:
+    """Non-negative axes, each named once."""
+    result = tuple(normalize_axis(a, rank) for a in axes)
+    require(len(set(result)) == len(result), f"{name} {list(axes)} name an axis twice")
+    return result
+
+
+# -------------------------------------------------------------------------- reshape
+@operator(inputs="x shape?", family=FAMILY)
+class Reshape(Operator):
+    """x's elements in row-major order under another shape.
+
+    One extent may be -1: what remains. 0 is an extent of zero, never "copy" (frontends resolve ONNX's allowzero=0).
+    """
+
+    shape_arithmetic = True
+    shape: Shape | None = None
+
+    def infer(self, x: TensorType, shape: TensorType | None = None) -> TensorType:
+        one_form(self.shape, shape, "shape")
+        if self.shape is None:
+            rank = vector_length(shape)
+            return inferred(x.dtype, None if rank is None else (None,) * rank)
+        return inferred(x.dtype, self._resolve(self.shape, x))
+
+    def _resolve(self, target: Shape, x: TensorType) -> InferredShape:
+        open_axes = [i for i, d in enumerate(target) if isinstance(d, int) and d < 0]
+        require(all(target[i] == -1 for i in open_axes), f"shape {list(target)} holds a negative extent other than -1")
+        require(len(open_axes) <= 1, f"shape {list(target)} holds more than one -1")
+        if x.shape is None:
+            return tuple(None if i in open_axes else d for i, d in enumerate(target))
+        total = product(x.shape)
+        rest = product(d for i, d in enumerate(target) if i not in open_axes)
+        misfit = f"x of shape {list(x.shape)} has {total} elements, shape {list(target)}"
+        if not open_axes:
+            difference = dims.normal(total - rest)
+            require(not isinstance(difference, int) or difference == 0, f"{misfit} has {rest}")
+            return target
+        require(rest != 0, f"shape {list(target)} has no elements besides its -1")
+        if isinstance(total, int) and isinstance(rest, int):
+            require(total % rest == 0, f"{misfit} asks for a multiple of {rest}")
+        remaining = dims.floor_div(total, rest)
+        return tuple(remaining if i in open_axes else d for i, d in enumerate(target))
+
+    def evaluate(self, x: Array, shape: Array | None = None) -> Array:
+        target = numbers(self, self.shape, shape)
+        try:
+            return x.reshape(target)
+        except ValueError:
+            raise EvaluationError(f"Reshape: x of shape {list(x.shape)} does not fit shape {list(target)}") from None
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(shape=(3, 2)), "f32[2,3]")
+        yield case(cls(shape=(2, -1, 2)), "f32[2,3,4]")
+        yield case(cls(shape=()), "i64[1]")
+        yield case(cls(shape=(0, 5)), "f32[3,0]")
+        yield case(cls(shape=(-1,)), "bf16[0,3]")
+        yield case(cls(), "f32[2,3]", np.array([3, 2]))
+        yield bad(cls(shape=(4,)), "f32[2,3]", because="has 6 elements")
+        yield bad(cls(shape=(4, -1)), "f32[2,3]", because="multiple of 4")
+        yield bad(cls(shape=(-1, -1)), "f32[2,3]", because="more than one -1")
+        yield bad(cls(), "f32[2,3]", because="shape is neither")
+        yield bad(cls(shape=(6,)), "f32[2,3]", "i64[1]", because="shape is both")
+        yield bad(cls(), "f32[2,3]", "f32[1]", because="shape must be integer")
+
+
+@operator(inputs="x shape?", family=FAMILY)
+class Expand(Operator):
+    """x broadcast with `shape`: the result has NumPy's broadcast of both, so 1 in `shape` keeps x's extent.
+
+    Expand of a scalar fills a tensor (ONNX ConstantOfShape, tf.fill). Evaluation gives a view without copies.
+    """
+
+    shape_arithmetic = True
+    shape: Shape | None = None
+
+    def infer(self, x: TensorType, shape: TensorType | None = None) -> TensorType:
+        one_form(self.shape, shape, "shape")
+        if self.shape is not None:
+            require(all(not isinstance(d, int) or d >= 0 for d in self.shape), f"shape {list(self.shape)} is negative")
+            return inferred(x.dtype, None if x.shape is None else broadcast_shapes(x.shape, self.shape))
+        rank = vector_length(shape)
+        if rank is None or x.shape is None:
+            return TensorType(x.dtype, None)
+        known = tuple(d if isinstance(d, int) and d > 1 else None for d in x.shape)
+        return inferred(x.dtype, (None,) * (rank - len(known)) + known)
+
+    def evaluate(self, x: Array, shape: Array | None = None) -> Array:
+        target = numbers(self, self.shape, shape)
+        try:
+            return np.broadcast_to(x, np.broadcast_shapes(x.shape, target))
+        except ValueError:
+            raise EvaluationError(f"Expand: x of shape {list(x.shape)} does not broadcast to {list(target)}") from None
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(shape=(2, 3)), "f32[]")
+        yield case(cls(shape=(4, 1, 3)), "f32[2,1]")
+        yield case(cls(shape=(1,)), "i64[2,3]")
+        yield case(cls(shape=(0, 3)), "f32[3]")
+        yield case(cls(), "f32[3,1]", np.array([2, 1, 4]))
+        yield bad(cls(shape=(2, 3)), "f32[4]", because="do not broadcast")
+        yield bad(cls(), "f32[4]", because="shape is neither")
+
+
+@operator(inputs="x", family=FAMILY)
+class Transpose(Operator):
+    """Axis i of the result is axis perm[i] of x. NCHW to NHWC is perm [0, 2, 3, 1]."""
+
+    shape_arithmetic = True
+    perm: Ints = ()
+
+    def infer(self, x: TensorType) -> TensorType:
+        shape = ranked(x, "x", len(self.perm)) if x.shape is not None else None
+        require(sorted(self.perm) == list(range(len(self.perm))), f"perm {list(self.perm)} is not a permutation")
+        return inferred(x.dtype, (None,) * len(self.perm) if shape is None else tuple(shape[p] for p in self.perm))
+
+    def evaluate(self, x: Array) -> Array:
+        return np.transpose(x, self.perm)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(perm=(1, 0)), "f32[2,3]")
+        yield case(cls(perm=(0, 2, 3, 1)), "i8[1,3,2,4]")
+        yield case(cls(), "f32[]")
+        yield bad(cls(perm=(0, 0)), "f32[2,3]", because="not a permutation")
+        yield bad(cls(perm=(0, 1)), "f32[2,3,4]", because="x must have rank 2")
+
+
+@operator(inputs="x", family=FAMILY)
+class Squeeze(Operator):
+    """x without the axes `axes`, which must have extent 1."""
+
+    shape_arithmetic = True
+    axes: Ints = ()
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.shape is None:
+            return TensorType(x.dtype, None)
+        gone = unique_axes(self.axes, len(x.shape))
+        for a in gone:
+            d = x.shape[a]
+            require(not isinstance(d, int) or d == 1, f"axis {a} of x has extent {d}, not 1")
+        return inferred(x.dtype, tuple(d for i, d in enumerate(x.shape) if i not in gone))
+
+    def evaluate(self, x: Array) -> Array:
+        return np.squeeze(x, tuple(self.axes))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(axes=(0, -1)), "f32[1,3,1]")
+        yield case(cls(axes=(0,)), "i64[1]")
+        yield case(cls(), "f32[1,2]")
+        yield bad(cls(axes=(1,)), "f32[1,3]", because="axis 1 of x has extent 3")
+        yield bad(cls(axes=(2,)), "f32[1,3]", because="axis 2 is out of range")
+
+
+@operator(inputs="x", family=FAMILY)
+class Unsqueeze(Operator):
+    """x with axes of extent 1 put in; `axes` are places in the result, >= 0."""
+
+    shape_arithmetic = True
+    axes: Ints = ()
+
+    def infer(self, x: TensorType) -> TensorType:
+        require(all(a >= 0 for a in self.axes), f"axes {list(self.axes)} must not be negative")
+        if x.shape is None:
+            return TensorType(x.dtype, None)
+        rank = len(x.shape) + len(self.axes)
+        places = unique_axes(self.axes, rank)
+        rest = iter(x.shape)
+        return inferred(x.dtype, tuple(1 if i in places else next(rest) for i in range(rank)))
+
+    def evaluate(self, x: Array) -> Array:
+        return np.expand_dims(x, tuple(self.axes))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(axes=(0, 3)), "f32[2,3]")
+        yield case(cls(axes=(0,)), "i64[]")
+        yield bad(cls(axes=(3,)), "f32[2,3]", because="")
+        yield bad(cls(axes=(-1,)), "f32[2,3]", because="must not be negative")
+        yield bad(cls(axes=(0, 0)), "f32[2,3]", because="name an axis twice")
+
+
+# ---------------------------------------------------------------- joining and parting
+@operator(inputs="inputs*", family=FAMILY)
+class Concat(Operator):
+    """The operands one behind the other along `axis`; all other extents agree."""
+
+    shape_arithmetic = True
+    axis: int = 0
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        require(inputs, "inputs: at least one operand is needed")
+        first = inputs[0]
+        for i, t in enumerate(inputs):
+            require(t.dtype is first.dtype, f"inputs[{i}] is {t.dtype}, inputs[0] is {first.dtype}", "insert a Cast")
+        shapes = [t.shape for t in inputs if t.shape is not None]
+        if not shapes:
+            return TensorType(first.dtype, None)
+        rank = len(shapes[0])
+        require(rank > 0, "inputs: scalars cannot be joined", hint="insert an Unsqueeze")
+        axis = normalize_axis(self.axis, rank)
+        result: list[Dim | None] = list(shapes[0])
+        for i, s in enumerate(shapes[1:], 1):
+            require(len(s) == rank, f"inputs[{i}] has shape {list(s)}, inputs[0] has shape {list(shapes[0])}")
+            for a, d in enumerate(s):
+                if a == axis:
+                    continue
+                have = result[a]
+                fits = d == have or not (isinstance(d, int) and isinstance(have, int))
+                require(fits, f"inputs[{i}] has extent {d} along axis {a}, inputs[0] has {have}")
+                if isinstance(d, int):
+                    result[a] = d
+        if len(shapes) < len(inputs):
+            result[axis] = None
+        else:
+            total: Dim = 0
+            for s in shapes:
+                total = total + s[axis]
+            result[axis] = dims.normal(total)
+        return inferred(first.dtype, tuple(result))
+
+    def evaluate(self, *inputs: Array) -> Array:
+        if _symbolic.is_symbolic(*inputs):
+            return np.concatenate([x.astype(object) for x in inputs], axis=self.axis)
+        return np.concatenate(inputs, axis=self.axis)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(axis=1), "f32[2,3]", "f32[2,1]", "f32[2,0]")
+        yield case(cls(axis=-2), "i64[2,3]", "i64[1,3]")
+        yield case(cls(), "bool[3]")
+        yield case(cls(), "bf16[3]", "bf16[2]")
+        yield bad(cls(), "f32[2,3]", "f32[2,4]", because="inputs[1] has extent 4")
+        yield bad(cls(), "f32[2]", "i32[2]", because="inputs[1] is i32")
+        yield bad(cls(), "f32[2]", "f32[2,1]", because="inputs[1] has shape")
+        yield bad(cls(axis=2), "f32[2,3]", because="axis 2 is out of range")
+        yield bad(cls(), "f32[]", because="scalars")
+        yield bad(cls(), because="at least one")
+
+
+@operator(inputs="x", family=FAMILY)
+class Split(Operator):
+    """x cut along `axis` into parts of the extents `sizes`, which add up to x's extent. As many results as sizes."""
+
+    shape_arithmetic = True
+    axis: int = 0
+    sizes: Shape = ()
+
+    def result_count(self) -> int:
+        return len(self.sizes)
+
+    def infer(self, x: TensorType) -> Results:
+        require(self.sizes, "sizes: at least one part is needed")
+        require(all(not isinstance(s, int) or s >= 0 for s in self.sizes), f"sizes {list(self.sizes)} are negative")
+        if x.shape is None:
+            return tuple(TensorType(x.dtype, None) for _ in self.sizes)
+        axis = normalize_axis(self.axis, len(x.shape))
+        require(x.shape, "x has no axis: its rank is 0")
+        total: Dim = 0
+        for s in self.sizes:
+            total = total + s
+        rest = dims.normal(x.shape[axis] - total)
+        require(not isinstance(rest, int) or rest == 0,
+                f"sizes {list(self.sizes)} add up to {total}, x has extent {x.shape[axis]} along axis {axis}")
+        return tuple(inferred(x.dtype, (*x.shape[:axis], s, *x.shape[axis + 1 :])) for s in self.sizes)
+
+    def evaluate(self, x: Array) -> tuple[Array, ...]:
+        sizes = numbers(self, self.sizes, None)
+        places = np.cumsum(sizes)
+        if places[-1] != x.shape[self.axis]:
+            raise EvaluationError(f"Split: sizes {list(sizes)} do not add up to {x.shape[self.axis]}")
+        return tuple(np.split(x, places[:-1], axis=self.axis))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(axis=1, sizes=(1, 2, 0)), "f32[2,3]")
+        yield case(cls(axis=-1, sizes=(3,)), "i64[2,3]")
+        yield bad(cls(axis=1, sizes=(1, 1)), "f32[2,3]", because="add up to 2")
+        yield bad(cls(axis=2, sizes=(1, 1)), "f32[2,3]", because="axis 2 is out of range")
+        yield bad(cls(), "f32[2]", because="at least one part")
+
+
+@operator(inputs="x starts? ends?", family=FAMILY)
+class Slice(Operator):
+    """x[starts[i] : ends[i] : steps[i]] along each axes[i].
+
+    Bounds below 0 count from the end; then they are clamped, so that no bound is out of range (ONNX, Python). With a
+    negative step an element before the first is reached by an end below minus the extent. The same bounds may be given as
+    operands. Bounds of magnitude 2^31 - 1 and more mean the very end.
+    """
+
+    shape_arithmetic = True
+    axes: Ints = ()
+    starts: Shape | None = None
+    ends: Shape | None = None
+    steps: Ints = ()
+
+    def infer(self, x: TensorType, starts: TensorType | None = None, ends: TensorType | None = None) -> TensorType:
+        one_form(self.starts, starts, "starts")
+        one_form(self.ends, ends, "ends")
+        require(len(self.steps) == len(self.axes), f"steps {list(self.steps)}: one for each of axes {list(self.axes)}")
+        require(0 not in self.steps, f"steps {list(self.steps)}: a step cannot be 0")
+        for name, attribute, operand in (("starts", self.starts, starts), ("ends", self.ends, ends)):
+            length = len(attribute) if attribute is not None else vector_length(operand)
+            require(length is None or length == len(self.axes), f"{name} has {length} values for {len(self.axes)} axes")
+        if x.shape is None:
+            return TensorType(x.dtype, None)
+        result: list[Dim | None] = list(x.shape)
+        for i, a in enumerate(unique_axes(self.axes, len(x.shape))):
+            if self.starts is None or self.ends is None:
+                result[a] = None
+            else:
+                result[a] = slice_extent(x.shape[a], self.starts[i], self.ends[i], self.steps[i])
+        return inferred(x.dtype, tuple(result))
+
+    def evaluate(self, x: Array, starts: Array | None = None, ends: Array | None = None) -> Array:
+        first, last = numbers(self, self.starts, starts), numbers(self, self.ends, ends)
+        index: list[Any] = [slice(None)] * x.ndim
+        for a, start, end, step in zip(self.axes, first, last, self.steps, strict=True):
+            index[a] = _python_slice(x.shape[a], start, end, step)
+        return x[tuple(index)]
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        far = 2**63 - 1
+
+        def cut(*bounds: tuple[int, int, int, int]) -> Slice:
+            axes, starts, ends, steps = zip(*bounds, strict=True)
+            return Slice(axes=axes, starts=starts, ends=ends, steps=steps)
+
+        yield case(cut((0, 1, 3, 1)), "f32[5,4]")
+        yield case(cut((0, -3, far, 2), (1, 0, -1, 1)), "f32[5,4]")
+        yield case(cut((-1, far, -far, -1)), "i64[5]")
+        yield case(cut((0, -1, -far, -2)), "i64[6]")
+        yield case(cut((0, 3, 0, -1)), "i64[6]")
+        yield case(cut((0, 4, 2, 1)), "f32[5]")
+        yield case(cut((0, -100, 100, 3)), "f32[5]")
+        yield case(cut((0, 0, far, 1)), "f32[0]")
+        yield case(cut((0, -2, -100, -3)), "f32[5]")
+        yield case(cls(axes=(1,), steps=(1,)), "f32[5,4]", np.array([1]), np.array([3]))
+        yield case(cls(axes=(1,), steps=(-1,), starts=(far,)), "f32[5,4]", None, np.array([0]))
+        yield bad(cut((2, 0, 1, 1)), "f32[5,4]", because="axis 2 is out of range")
+        yield bad(cut((0, 0, 1, 0)), "f32[5,4]", because="cannot be 0")
+        yield bad(cls(axes=(0,), starts=(0, 1), ends=(1,), steps=(1,)), "f32[5]", because="starts has 2 values")
+        yield bad(cls(axes=(0,), starts=(0,), steps=(1,)), "f32[5]", because="ends is neither")
+
+
+def _python_slice(extent: int, start: int, end: int, step: int) -> slice:
+    """ONNX bounds as a Python slice."""
+    if step > 0:
+        return slice(start, end, step)
+    first = min(start + extent if start < 0 else start, extent - 1)
+    last = max(end + extent if end < 0 else end, -1)
+    if first <= last:
+        return slice(0, 0, 1)
+    return slice(first, None if last < 0 else last, step)
+
+
+def slice_extent(extent: Dim | None, start: Dim, end: Dim, step: int) -> Dim | None:
+    """Number of elements that Slice takes from an axis; None when that cannot be told."""
+    if isinstance(extent, int) and isinstance(start, int) and isinstance(end, int):
+        taken = _python_slice(extent, start, end, step)
+        return len(range(*taken.indices(extent)))
+    if extent is None:
+        return None
+    low, high = (0, extent) if step > 0 else (-1, dims.normal(extent - 1))
+    first, last = _clamped(start, extent, low, high), _clamped(end, extent, low, high)
+    if first is None or last is None:
+        return None
+    if step > 0:
+        return dims.maximum(0, dims.ceil_div(dims.normal(last - first), step))
+    return dims.maximum(0, dims.ceil_div(dims.normal(first - last), -step))
+
+
+def _clamped(bound: Dim, extent: Dim, low: Dim, high: Dim) -> Dim | None:
+    """A bound counted from the beginning and clamped to [low, high]; None when its sign is not known."""
+    if isinstance(bound, int):
+        if abs(bound) >= UNBOUNDED:
+            return high if bound > 0 else low
+        negative: bool | None = bound < 0
+    else:
+        sign: Any = bound
+        negative = sign.is_negative
+    if negative is None:
+        return None
+    counted = dims.normal(extent + bound) if negative else bound
+    if negative:
+        return dims.maximum(counted, low)
+    return dims.minimum(counted, high)
+
+
+# --------------------------------------------------------------------------- padding
+@operator(inputs="x pads?", family=FAMILY)
+class Pad(Operator):
+    """x with elements put in front of and behind each axis.
+
+    pads: the numbers in front for all axes, then the numbers behind (ONNX's order; PyTorch's begins at the last axis).
+    Negative numbers crop, before anything is put in. mode "constant": `value`, converted to x's element type; "edge": the
+    outermost element; "reflect": mirrored without it; "symmetric": mirrored with it (TensorFlow only); "wrap": periodic.
+    """
+
+    shape_arithmetic = True
+    pads: Shape | None = None
+    mode: Literal["constant", "reflect", "edge", "wrap", "symmetric"] = "constant"
+    value: float = 0.0
+
+    def infer(self, x: TensorType, pads: TensorType | None = None) -> TensorType:
+        one_form(self.pads, pads, "pads")
+        require(self.mode != "constant" or x.dtype is not DType.STRING, "x is string: it has no padding value")
+        length = len(self.pads) if self.pads is not None else vector_length(pads)
+        if x.shape is None:
+            return inferred(x.dtype, None if length is None else (None,) * (length // 2))
+        rank = len(x.shape)
+        require(length is None or length == 2 * rank, f"pads has {length} values, x of rank {rank} needs {2 * rank}")
+        if self.pads is None:
+            return inferred(x.dtype, (None,) * rank)
+        result: list[Dim | None] = []
+        for a, d in enumerate(x.shape):
+            begin, end = self.pads[a], self.pads[a + rank]
+            total = dims.normal(d + begin + end)
+            require(not isinstance(total, int) or total >= 0, f"pads {begin}, {end} crop more than axis {a} has ({d})")
+            if self.mode != "constant" and isinstance(d, int) and isinstance(total, int):
+                left = d + sum(p for p in (begin, end) if isinstance(p, int) and p < 0)
+                require(left > 0 or total == max(left, 0), f"mode {self.mode}: axis {a} of x has nothing to repeat")
+            result.append(total)
+        return inferred(x.dtype, tuple(result))
+
+    def evaluate(self, x: Array, pads: Array | None = None) -> Array:
+        return pad(x, numbers(self, self.pads, pads), self.mode, self.value)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        modes: tuple[PadMode, ...] = ("constant", "reflect", "edge", "wrap", "symmetric")
+        for mode in modes:
+            yield case(cls(pads=(1, 2, 0, 1), mode=mode), "f32[3,4]")
+            yield case(cls(pads=(-1, 2, 0, -2), mode=mode), "f32[3,4]")
+            yield case(cls(pads=(0, 5, 0, 7), mode=mode), "i32[2,3]")
+        yield case(cls(pads=(1, 1), value=-3.5), "f16[2]")
+        yield case(cls(pads=(1, 1), value=1.0), "bool[2]")
+        yield case(cls(pads=(1, 1), value=float("-inf")), "f32[0]")
+        yield case(cls(pads=(1, 0), value=2.0), "i4[2]")
+        yield case(cls(), "f32[2,3]", np.array([0, 1, 0, 1]))
+        yield bad(cls(pads=(1, 1)), "f32[2,3]", because="pads has 2 values")
+        yield bad(cls(pads=(-2, -2)), "f32[3]", because="crop more than axis 0")
+        yield bad(cls(pads=(1, 1), mode="edge"), "f32[0]", because="nothing to repeat")
+        yield bad(cls(), "f32[2]", because="pads is neither")
+
+
+@operator(inputs="x repeats?", family=FAMILY)
+class Tile(Operator):
+    """x repeated repeats[i] times along each axis i."""
+
+    shape_arithmetic = True
+    repeats: Shape | None = None
+
+    def infer(self, x: TensorType, repeats: TensorType | None = None) -> TensorType:
+        one_form(self.repeats, repeats, "repeats")
+        length = len(self.repeats) if self.repeats is not None else vector_length(repeats)
+        if x.shape is None:
+            return inferred(x.dtype, None if length is None else (None,) * length)
+        rank = len(x.shape)
+        require(length is None or length == rank, f"repeats has {length} values, x has rank {rank}")
+        if self.repeats is None:
+            return inferred(x.dtype, (None,) * rank)
+        require(all(not isinstance(r, int) or r >= 0 for r in self.repeats), f"repeats {list(self.repeats)} are negative")
+        return inferred(x.dtype, tuple(dims.normal(d * r) for d, r in zip(x.shape, self.repeats, strict=True)))
+
+    def evaluate(self, x: Array, repeats: Array | None = None) -> Array:
+        return np.tile(x, numbers(self, self.repeats, repeats))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(repeats=(2, 3)), "f32[2,1]")
+        yield case(cls(repeats=(0, 1)), "i64[2,2]")
+        yield case(cls(repeats=()), "f32[]")
+        yield case(cls(), "f32[2]", np.array([3]))
+        yield bad(cls(repeats=(2,)), "f32[2,1]", because="repeats has 1 values")
+        yield bad(cls(repeats=(-1,)), "f32[2]", because="are negative")
+        yield bad(cls(), "f32[2]", because="repeats is neither")
+
+
+@operator(inputs="x", family=FAMILY)
+class Flip(Operator):
+    """x in the opposite order along `axes`."""
+
+    axes: Ints = ()
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.shape is not None:
+            unique_axes(self.axes, len(x.shape))
+        return TensorType(x.dtype, x.shape)
+
+    def evaluate(self, x: Array) -> Array:
+        return np.flip(x, tuple(self.axes))
+
+    def decompose(self, x: Tensor) -> Tensor:
+        n = len(self.axes)
+        return Slice(axes=self.axes, starts=(2**63 - 1,) * n, ends=(-(2**63) + 1,) * n, steps=(-1,) * n)(x)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(axes=(0, -1)), "f32[2,3,4]")
+        yield case(cls(), "f32[2]")
+        yield case(cls(axes=(0,)), "bool[0]")
+        yield bad(cls(axes=(1,)), "f32[2]", because="axis 1 is out of range")
+        yield bad(cls(axes=(0, -1)), "f32[2]", because="name an axis twice")
+
+
+# -------------------------------------------------------------------- blocks of space
+@operator(inputs="x", family=FAMILY)
+class DepthToSpace(Operator):
+    """[N, C, H, W] to [N, C / b^2, H b, W b], b = `block`.
+
+    mode "DCR": a channel's index is (row in block, column in block, channel) (TensorFlow, ONNX's default); "CRD": (channel,
+    row, column) (torch's pixel_shuffle).
+    """
+
+    block: int = 1
+    mode: Literal["DCR", "CRD"] = "DCR"
+
+    def infer(self, x: TensorType) -> TensorType:
+        require(self.block >= 1, f"block must be at least 1, is {self.block}")
+        if x.shape is None:
+            return inferred(x.dtype, (None,) * 4)
+        n, c, h, w = ranked(x, "x", 4)
+        area = self.block**2
+        require(not isinstance(c, int) or c % area == 0, f"x has {c} channels, not a multiple of {area}")
+        channels = None if c is None else dims.floor_div(c, area)
+        return inferred(x.dtype, (n, channels, _scaled(h, self.block), _scaled(w, self.block)))
+
+    def _plan(self, shape: Sequence[Dim]) -> tuple[Shape, Ints, Shape]:
+        n, c, h, w = shape
+        b = self.block
+        depth = dims.floor_div(c, b * b)
+        result = (n, depth, dims.normal(h * b), dims.normal(w * b))
+        if self.mode == "DCR":
+            return (n, b, b, depth, h, w), (0, 3, 4, 1, 5, 2), result
+        return (n, depth, b, b, h, w), (0, 1, 4, 2, 5, 3), result
+
+    def evaluate(self, x: Array) -> Array:
+        apart, perm, result = self._plan(x.shape)
+        return x.reshape(dims.static(apart)).transpose(perm).reshape(dims.static(result))
+
+    def decompose(self, x: Tensor) -> Tensor:
+        apart, perm, result = self._plan(x.type.dims)
+        return Reshape(shape=result)(Transpose(perm=perm)(Reshape(shape=apart)(x)))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(block=2), "f32[1,8,2,3]")
+        yield case(cls(block=2, mode="CRD"), "f32[2,8,2,3]")
+        yield case(cls(), "i8[1,3,2,2]")
+        yield bad(cls(block=2), "f32[1,6,2,3]", because="not a multiple of 4")
+        yield bad(cls(block=2), "f32[4,2,3]", because="x must have rank 4")
+        yield bad(cls(block=0), "f32[1,4,2,3]", because="at least 1")
+
+
+@operator(inputs="x", family=FAMILY)
+class SpaceToDepth(Operator):
+    """[N, C, H, W] to [N, C b^2, H / b, W / b], b = `block`; the inverse of DepthToSpace{mode=DCR}."""
+
+    block: int = 1
+
+    def infer(self, x: TensorType) -> TensorType:
+        require(self.block >= 1, f"block must be at least 1, is {self.block}")
+        if x.shape is None:
+            return inferred(x.dtype, (None,) * 4)
+        n, c, h, w = ranked(x, "x", 4)
+        for name, d in (("height", h), ("width", w)):
+            require(not isinstance(d, int) or d % self.block == 0, f"x has {name} {d}, not a multiple of {self.block}")
+        rows, columns = (None if d is None else dims.floor_div(d, self.block) for d in (h, w))
+        return inferred(x.dtype, (n, _scaled(c, self.block**2), rows, columns))
+
+    def _plan(self, shape: Sequence[Dim]) -> tuple[Shape, Ints, Shape]:
+        n, c, h, w = shape
+        b = self.block
+        rows, columns = dims.floor_div(h, b), dims.floor_div(w, b)
+        return (n, c, rows, b, columns, b), (0, 3, 5, 1, 2, 4), (n, dims.normal(c * b * b), rows, columns)
+
+    def evaluate(self, x: Array) -> Array:
+        apart, perm, result = self._plan(x.shape)
+        return x.reshape(dims.static(apart)).transpose(perm).reshape(dims.static(result))
+
+    def decompose(self, x: Tensor) -> Tensor:
+        apart, perm, result = self._plan(x.type.dims)
+        return Reshape(shape=result)(Transpose(perm=perm)(Reshape(shape=apart)(x)))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(block=2), "f32[1,3,4,6]")
+        yield case(cls(), "i8[1,3,2,2]")
+        yield bad(cls(block=2), "f32[1,3,4,5]", because="width 5")
+        yield bad(cls(block=2), "f32[3,4,4]", because="x must have rank 4")
+
+
+def _scaled(d: Dim | None, factor: int) -> Dim | None:
+    return None if d is None else dims.normal(d * factor)
+
+
+# ---------------------------------------------------------------------------- sizes
+@operator(inputs="x", family=FAMILY)
+class ShapeOf(Operator):
+    """x's extents from axis `start` to (not including) `end`, i64 [n]; both may count from the end and are clamped."""
+
+    shape_arithmetic = True
+    start: int = 0
+    end: int | None = None
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.shape is None:
+            return inferred(DType.I64, (None,))
+        return TensorType(DType.I64, (len(x.shape[self.start : self.end]),))
+
+    def evaluate(self, x: Array) -> Array:
+        return np.array(x.shape[self.start : self.end], np.int64)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[2,3,4]")
+        yield case(cls(start=1), "f32[2,3,4]")
+        yield case(cls(start=-2, end=-1), "bool[2,3,4]")
+        yield case(cls(start=5), "f32[2]")
+        yield case(cls(), "f32[]")
+        yield bad(cls(), because="needs operand 'x'")
+
+
+@operator(inputs="x", family=FAMILY)
+class SizeOf(Operator):
+    """Number of x's elements, a scalar i64."""
+
+    shape_arithmetic = True
+
+    def infer(self, x: TensorType) -> TensorType:
+        return TensorType(DType.I64, ())
+
+    def evaluate(self, x: Array) -> Array:
+        return np.array(x.size, np.int64)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield from (case(cls(), t) for t in ("f32[2,3]", "i8[]", "f32[0]"))
+        yield bad(cls(), because="needs operand 'x'")
+
+
+@operator(inputs="start limit delta", family=FAMILY)
+class Range(Operator):
+    """start, start + delta, ... as long as it has not reached limit; empty when it never gets nearer. Scalars of one type."""
+
+    shape_arithmetic = True
+
+    def infer(self, start: TensorType, limit: TensorType, delta: TensorType) -> TensorType:
+        require_dtype(start, REALS, "start")
+        dtype = same_dtype(start=start, limit=limit, delta=delta)
+        for name, t in (("start", start), ("limit", limit), ("delta", delta)):
+            require(t.shape is None or t.shape == (), f"{name} must be a scalar, is {t}")
+        return inferred(dtype, (None,))
+
+    def evaluate(self, start: Array, limit: Array, delta: Array) -> Array:
+        if _symbolic.is_symbolic(start, limit, delta):
+            start, limit, delta = (_symbolic.integers(v) for v in (start, limit, delta))
+        step = delta.item()
+        if step == 0:
+            raise EvaluationError("Range: delta is 0")
+        count = max(int(np.ceil((limit.item() - start.item()) / step)), 0)
+        if np.issubdtype(start.dtype, np.integer):
+            return (start.astype(np.int64) + np.arange(count, dtype=np.int64) * step).astype(start.dtype)
+        wide = np.float32 if start.dtype.itemsize < 4 else start.dtype
+        return (start.astype(wide) + np.arange(count).astype(wide) * delta.astype(wide)).astype(start.dtype)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        def scalars(dtype: Any, *values: float) -> list[Array]:
+            return [np.array(v, dtype) for v in values]
+
+        yield case(cls(), *scalars(np.int64, 2, 11, 3))
+        yield case(cls(), *scalars(np.int32, 10, 0, -4))
+        yield case(cls(), *scalars(np.float32, 0, 1, 0.25))
+        yield case(cls(), *scalars(np.int64, 3, 3, 1))
+        yield case(cls(), *scalars(np.int64, 3, 9, -1))
+        yield bad(cls(), "i64[1]", "i64[]", "i64[]", because="start must be a scalar")
+        yield bad(cls(), "i64[]", "i32[]", "i64[]", because="limit is i32")
