@@ -6,6 +6,7 @@ would choose differently. Source of the formulas: ONNX Resize, onnxruntime, Pill
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 import attrs
@@ -20,6 +21,9 @@ CoordinateMode: TypeAlias = Literal[
 NearestMode: TypeAlias = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
 
 _F32 = np.float32
+
+# A coordinate this near to the middle between two elements is a tie, which rounding errors of the scale must not decide.
+TIE = _F32(1e-6)
 
 
 @attrs.frozen
@@ -39,19 +43,20 @@ def source_coordinates(extent: int, result: int, scale: float, mode: CoordinateM
     place: Array = np.arange(result, dtype=_F32)
     ratio, half = _F32(scale), _F32(0.5)
     if mode == "align_corners":
-        place *= _F32(extent - 1) / _F32(result - 1) if result > 1 else _F32(0)
+        place *= _F32(extent - 1)
+        place /= _F32(max(result - 1, 1))
         return place
     if mode == "pytorch_half_pixel" and result <= 1:
         return np.zeros(result, _F32)
     if mode != "asymmetric":
         place += half
     place /= ratio
+    if mode not in ("asymmetric", "tf_half_pixel_for_nn"):
+        place -= half
     if mode == "half_pixel_symmetric":
         # The result is centred on the input when extent * scale is not whole.
         adjustment = _F32(result) / (ratio * _F32(extent))
         place += _F32(extent) / _F32(2) * (_F32(1) - adjustment)
-    if mode not in ("asymmetric", "tf_half_pixel_for_nn"):
-        place -= half
     return place
 
 
@@ -63,8 +68,8 @@ def nearest_indices(x: Array, extent: int, mode: NearestMode) -> Array:
     elif mode == "ceil":
         chosen = np.ceil(x)
     else:
-        beyond = x - below
-        up = beyond > _F32(0.5) if mode == "round_prefer_floor" else beyond >= _F32(0.5)
+        beyond = x - below - _F32(0.5)
+        up = beyond > TIE if mode == "round_prefer_floor" else beyond >= -TIE
         chosen = below + up
     return np.clip(chosen.astype(np.int64), 0, extent - 1)
 
@@ -103,17 +108,14 @@ def _bounded(indices: Array, weights: Array, extent: int, exclude: bool) -> tupl
 
 
 def _antialiased(x: Array, extent: int, scale: float, sampling: Sampling) -> tuple[Array, Array]:
-    """The kernel stretched by 1/scale, over the elements within the axis."""
-    support = (1.0 if sampling.mode == "linear" else 2.0) / scale
-    below = np.floor(x)
-    reach = int(np.ceil(support)) + 1
-    indices = below.astype(np.int64) + np.arange(-reach, reach + 1)[:, None]
+    """The kernel stretched by 1/scale, its weights scaled to sum 1."""
+    reach = math.ceil((1 if sampling.mode == "linear" else 2) / scale) + 1
+    indices = np.floor(x).astype(np.int64) + np.arange(-reach, reach + 1)[:, None]
     distance = (indices - x.astype(np.float64)) * scale
     if sampling.mode == "linear":
         weights = np.maximum(1 - np.abs(distance), 0)
     else:
-        weights = _cubic(distance, sampling.cubic_a).astype(np.float64)
+        weights = _cubic(distance, sampling.cubic_a)
     used = weights.any(axis=1)
-    indices, weights = indices[used], weights[used]
-    weights = np.where((indices >= 0) & (indices < extent), weights, 0)
-    return np.clip(indices, 0, extent - 1), (weights / weights.sum(axis=0)).astype(_F32)
+    total = weights.sum(axis=0)
+    return _bounded(indices[used], (weights[used] / total).astype(_F32), extent, sampling.exclude_outside)

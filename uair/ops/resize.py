@@ -37,7 +37,7 @@ class Resize(Operator):
     also beside `sizes`; otherwise scale is Y / X. nearest takes one element, chosen by nearest_mode; linear and cubic
     (kernel parameter cubic_a) weight 2 and 4 elements per axis. Outside of x its border continues, or with
     exclude_outside those elements are left out and the other weights scaled to sum 1. antialias stretches the kernel
-    when an axis shrinks, and leaves out elements outside of x. In linear and cubic mode integers are truncated
+    when an axis shrinks (Pillow and torch: with exclude_outside). In linear and cubic mode integers are truncated
     towards zero after saturation. Axes of scale 1 are left alone. Operands serve values that are known only at run
     time; they take the attribute's place.
 
