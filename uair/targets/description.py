@@ -293,6 +293,7 @@ class ConstraintEntry:
         source: key in `sources`; the operator entry's when empty.
         confidence: when it differs from the source's.
         reason: why, when the expression does not speak for itself.
+        stays: whether the node stays on the accelerator when `otherwise` is "partial".
     """
 
     require: str
@@ -301,6 +302,7 @@ class ConstraintEntry:
     source: str = ""
     confidence: Confidence | None = None
     reason: str = ""
+    stays: bool = False
 
 
 @attrs.frozen
@@ -317,6 +319,7 @@ class OperatorEntry:
         suggestion: what would help.
         prefer: "whole": take the operator as it is; "decomposed": only its decomposition is taken, even though the list
             names it.
+        stays: whether the node stays on the accelerator when `support` is "partial".
     """
 
     names: Names
@@ -327,6 +330,7 @@ class OperatorEntry:
     reason: str = ""
     suggestion: str = ""
     prefer: Literal["whole", "decomposed"] = "whole"
+    stays: bool = False
 
 
 @attrs.frozen
@@ -436,7 +440,8 @@ class DeviceDescription:
 
 def description_names() -> list[str]:
     """Names of the descriptions that come with UAIR."""
-    return sorted(p.name[: -len(".toml")] for p in resources.files("uair.targets").iterdir() if p.name.endswith(".toml"))
+    files = (entry.name for entry in resources.files("uair.targets").iterdir())
+    return sorted(name[: -len(".toml")] for name in files if name.endswith(".toml"))
 
 
 def load_description(

@@ -130,6 +130,10 @@ def _value(annotation: Any, value: Any, document: Document, path: Path) -> Any:
     if origin in (typing.Union, types.UnionType):
         (inner,) = (a for a in arguments if a is not type(None))
         return _value(inner, value, document, path)
+    if origin is typing.Literal:
+        if not isinstance(value, str) or value not in arguments:
+            raise _wrong(document, path, _type_text(annotation), value)
+        return value
     if origin is tuple:
         if not isinstance(value, list):
             raise _wrong(document, path, _type_text(annotation), value)
@@ -142,10 +146,6 @@ def _value(annotation: Any, value: Any, document: Document, path: Path) -> Any:
             _value(arguments[0], k, document, (*path, k)): _value(arguments[1], v, document, (*path, k))
             for k, v in table.items()
         }
-    if origin is typing.Literal:
-        if value not in arguments:
-            raise _wrong(document, path, _type_text(annotation), value)
-        return value
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return _member(annotation, value, document, path)
     if isinstance(annotation, type) and attrs.has(annotation):

@@ -220,15 +220,12 @@ def _by_entry(node: Node, table: OperatorSupport, listed: NodeVerdict | None) ->
     """The verdict of an operator entry and its constraints."""
     entry = table.entry
     if entry.support is not None:
+        words = {Support.PARTIAL: " does not run on the accelerator", Support.UNSUPPORTED: " is not taken"}
+        reason = entry.reason or (f"{node.op_type}{words[entry.support]}" if entry.support in words else "")
         base = NodeVerdict(
-            entry.support, entry.reason, source=table.source, confidence=table.confidence, suggestion=entry.suggestion
+            entry.support, reason, source=table.source, confidence=table.confidence, suggestion=entry.suggestion,
+            stays=entry.stays,
         )
-        if entry.support in (Support.PARTIAL, Support.UNSUPPORTED) and not entry.reason:
-            words = "does not run on the accelerator" if entry.support is Support.PARTIAL else "is not taken"
-            base = NodeVerdict(
-                entry.support, f"{node.op_type} {words}", source=table.source, confidence=table.confidence,
-                suggestion=entry.suggestion,
-            )
     else:
         base = listed or NodeVerdict(Support.UNKNOWN, "the vendor's list was not consulted")
     if entry.prefer == "decomposed" and base.support is Support.SUPPORTED:
@@ -257,7 +254,8 @@ def _by_constraint(node: Node, each: OperatorConstraint) -> NodeVerdict | None:
     if each.entry.reason:
         reason += f": {each.entry.reason}"
     return NodeVerdict(
-        each.entry.otherwise, reason, text, values, each.source, each.confidence, suggestion=each.entry.suggestion
+        each.entry.otherwise, reason, text, values, each.source, each.confidence,
+        suggestion=each.entry.suggestion, stays=each.entry.stays,
     )
 
 

@@ -15,7 +15,7 @@ class Support(enum.Enum):
     SUPPORTED = "supported"
     """It runs on the device, as it is or through a rewrite that UAIR applies."""
     PARTIAL = "partial"
-    """The vendor's toolchain takes it, but not (wholly) on the accelerator: a slower unit or the CPU does it."""
+    """The vendor's toolchain takes it at a price: the CPU or a slower unit does it, or it is split into many steps."""
     UNKNOWN = "unknown"
     """No source says, or it depends on a size that is not known yet."""
     UNSUPPORTED = "unsupported"
@@ -78,6 +78,7 @@ class NodeVerdict:
         confidence: how sure it is.
         through: rewrites that the answer presumes, e.g. "decompose HardSwish"; the target's legalisation applies them.
         suggestion: what would make the node fit, or fit better.
+        stays: whether a partial answer stays on the accelerator (split into steps, but not handed to the CPU).
     """
 
     support: Support
@@ -88,15 +89,20 @@ class NodeVerdict:
     confidence: Confidence = Confidence.DOCUMENTED
     through: tuple[str, ...] = ()
     suggestion: str = ""
+    stays: bool = False
 
     @property
     def on_device(self) -> bool:
         """Whether the node stays on the accelerator."""
-        return self.support is Support.SUPPORTED
+        return self.support is Support.SUPPORTED or (self.support is Support.PARTIAL and self.stays)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; empty fields are left out."""
-        result: dict[str, Any] = {"support": self.support.value, "confidence": self.confidence.value}
+        result: dict[str, Any] = {
+            "support": self.support.value,
+            "on_device": self.on_device,
+            "confidence": self.confidence.value,
+        }
         for key in ("reason", "clause", "values", "suggestion"):
             if getattr(self, key):
                 result[key] = getattr(self, key)
