@@ -1,7 +1,7 @@
 """Writing files and folders whole or not at all.
 
-What is written grows under a temporary name in the same folder and takes its final name in one step. A failure, whatever
-it is, leaves nothing behind and leaves what was there before untouched.
+What is written grows under a temporary name in the same folder and takes its final name in one step. A failure,
+whatever it is, leaves nothing behind and leaves what was there before untouched.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +27,7 @@ class OutputError(UairError):
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO, None, None]:
     """A file opened for writing that takes the place of `path` when the block ends without an exception.
 
     An existing file is replaced.
@@ -51,7 +51,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Generator[Path, None, None]:
     """An empty folder that takes the place of `path` when the block ends without an exception.
 
     Args:
@@ -98,7 +98,7 @@ def _move_folder(temporary: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _reported(path: str | os.PathLike[str], temporary: Path | None = None) -> Iterator[None]:
+def _reported(path: str | os.PathLike[str], temporary: Path | None = None) -> Generator[None, None, None]:
     """Failures to write as `OutputError`; those that name a file outside of `temporary` are somebody else's."""
     try:
         yield
@@ -106,7 +106,8 @@ def _reported(path: str | os.PathLike[str], temporary: Path | None = None) -> It
         if temporary is not None and error.filename and not str(error.filename).startswith(str(temporary)):
             raise
         raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}", hint="does the folder exist, is it writable, is the disk full?"
+            f"{path} cannot be written: {error.strerror or error}",
+            hint="does the folder exist, is it writable, is the disk full?",
         ) from error
 
 
@@ -119,7 +120,7 @@ def _new_file(target: Path) -> tuple[Path, BinaryIO]:
     for _ in range(ATTEMPTS):
         temporary = _temporary_name(target)
         try:
-            return temporary, open(temporary, "xb")  # noqa: SIM115  the caller closes it
+            return temporary, open(temporary, "xb")
         except FileExistsError:
             continue
     raise OutputError(f"no temporary file can be made beside {target}")

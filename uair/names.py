@@ -1,7 +1,8 @@
 """Unique and legal names for what is written to files.
 
-Nothing in the IR is looked up by name: names there are hints, may repeat, and may hold any character. Whoever writes a file
-gives every object a name of its own through one `Namer` per name space. The same hints in the same order give the same names.
+Nothing in the IR is looked up by name: names there are hints, may repeat, and may hold any character. Whoever writes a
+file gives every object a name of its own through one `Namer` per name space. The same hints in the same order give the
+same names.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 class Namer:
     """Hands out names that are unique and match a pattern.
 
-        names = Namer(legal=IDENTIFIER, reserved=("int", "for"))
-        names.unique("conv1/weight:0")   # "conv1_weight_0"
-        names.unique("conv1.weight.0")   # "conv1_weight_0_1"
+    names = Namer(legal=IDENTIFIER, reserved=("int", "for"))
+    names.unique("conv1/weight:0")   # "conv1_weight_0"
+    names.unique("conv1.weight.0")   # "conv1_weight_0_1"
     """
 
     __slots__ = ("_legal", "_next", "_taken", "default")

@@ -50,7 +50,11 @@ class Extents:
         """
         pieces: list[str] = []
         for symbolic, run in itertools.groupby(shape, lambda d: not isinstance(d, int)):
-            pieces += [self.extent(d) for d in run] if symbolic else [self._numbers([d for d in run if isinstance(d, int)])]
+            part = list(run)
+            if symbolic:
+                pieces += [self.extent(d) for d in part]
+            else:
+                pieces.append(self._numbers([d for d in part if isinstance(d, int)]))
         if not pieces:
             return self._numbers([])
         if len(pieces) == 1:

@@ -197,7 +197,8 @@ def _places(initializers: Mapping[str, Data]) -> dict[str, Placement]:
 
 
 def _skeleton_bytes(writer: GraphWriter) -> int:
-    return sum(node.ByteSize() for node in writer.nodes) + sum(256 + len(name) for name in writer.types)
+    nodes: int = sum(node.ByteSize() for node in writer.nodes)
+    return nodes + sum(256 + len(name) for name in writer.types)
 
 
 def _plan(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from onnx import AttributeProto, TensorProto, defs, helper
@@ -132,7 +132,7 @@ def signature(op_type: str, opset: int) -> Signature:
     return Signature(
         tuple(formal(p) for p in schema.inputs),
         tuple(formal(p) for p in schema.outputs),
-        {name: int(a.type.value) for name, a in schema.attributes.items()},
+        {name: int(cast(Any, a.type).value) for name, a in schema.attributes.items()},
         {name: a.default_value for name, a in sorted(schema.attributes.items()) if a.default_value.type},
     )
 

@@ -26,11 +26,11 @@ class Entry:
 class Emitters:
     """Emitters by operator class.
 
-        EMITTERS = Emitters()
+    EMITTERS = Emitters()
 
-        @EMITTERS.of(Mish, since=18)
-        def mish(e: Emission, op: Mish) -> None:
-            e.result("Mish", e.x())
+    @EMITTERS.of(Mish, since=18)
+    def mish(e: Emission, op: Mish) -> None:
+        e.result("Mish", e.x())
     """
 
     def __init__(self, *tables: Emitters) -> None:

@@ -1,7 +1,7 @@
 """The protobuf wire format of a model, with the weights streamed.
 
-onnx's own messages hold every weight as a Python object before they are serialised, and refuse 2 GiB. Here they carry all
-but the weights; the bytes of each tensor go from its `Data` to the file, one tensor at a time. The result is what
+onnx's own messages hold every weight as a Python object before they are serialised, and refuse 2 GiB. Here they carry
+all but the weights; the bytes of each tensor go from its `Data` to the file, one tensor at a time. The result is what
 protobuf itself would write: fields in order of their numbers.
 
 Source of the field numbers: onnx.proto (ModelProto, GraphProto, TensorProto).
@@ -104,7 +104,8 @@ class ModelPlan:
     @property
     def graph_bytes(self) -> int:
         """Length of the graph message."""
-        return self.nodes.ByteSize() + self.interface.ByteSize() + sum(t.nbytes for t in self.tensors)
+        skeleton: int = self.nodes.ByteSize() + self.interface.ByteSize()
+        return skeleton + sum(t.nbytes for t in self.tensors)
 
     def write(self, file: BinaryIO) -> None:
         """Write the model, letting go of each tensor's memory when its bytes are out."""

@@ -161,6 +161,10 @@ class GraphWriter:
         self.types[name] = type
         return name
 
+    def new_name(self, hint: str) -> str:
+        """A value name that nobody has; for values whose types are not known."""
+        return self._value_names.unique(hint, "t")
+
     def literal(self, array: Array, hint: str = "") -> str:
         """The initializer that holds `array`; equal ones are one."""
         data = ArrayData(np.ascontiguousarray(array).reshape(array.shape))

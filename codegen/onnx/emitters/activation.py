@@ -67,7 +67,7 @@ def gelu(e: Emission, op: Gelu) -> None:
 
 @EMITTERS.of(Swish, since=24)
 def swish(e: Emission, op: Swish) -> None:
-    """x * sigmoid(alpha x)."""
+    """The canonical formula: x * sigmoid(alpha x)."""
     e.result("Swish", e.x(), alpha=op.alpha)
 
 
@@ -81,7 +81,7 @@ def softplus(e: Emission, op: Softplus) -> None:
 
 @EMITTERS.of(Softmax, LogSoftmax, Hardmax)
 def softmax(e: Emission, op: Softmax | LogSoftmax | Hardmax) -> None:
-    """Before opset 13 all axes from `axis` on are one; equal only if the others have extent 1, else the axis goes last."""
+    """Before opset 13 all axes from `axis` on are one; equal if the others have extent 1, else the axis goes last."""
     axis = e.axis(op.axis)
     shape = e.type().shape
     if e.opset >= 13 or op.axis == -1 or (shape is not None and all(d == 1 for d in shape[axis + 1 :])):

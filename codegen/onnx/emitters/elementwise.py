@@ -101,12 +101,13 @@ def mod(e: Emission, op: Mod) -> None:
 
 
 def float_mod(e: Emission) -> None:
-    """r = fmod(a, b), plus b where r is not zero and has not the sign of b."""
+    """The remainder r = fmod(a, b), plus b where r is not zero and has not the sign of b."""
     a, b, dtype = e.x(0), e.x(1), e.type().dtype
     flag = e.y.with_dtype(DType.BOOL)
     zero = e.literal(0, dtype)
     r = e.op("Mod", a, b, type=e.y, fmod=1)
-    signs = e.op("Xor", e.op("Less", r, zero, type=flag), e.op("Less", b, zero, type=e.type(1).with_dtype(DType.BOOL)), type=flag)
+    below = e.op("Less", b, zero, type=e.type(1).with_dtype(DType.BOOL))
+    signs = e.op("Xor", e.op("Less", r, zero, type=flag), below, type=flag)
     nonzero = e.op("Not", e.op("Equal", r, zero, type=flag), type=flag)
     e.result("Where", e.op("And", nonzero, signs, type=flag), e.op("Add", r, b, type=e.y), r)
 
@@ -188,7 +189,7 @@ def bit_shift(e: Emission, op: BitShift) -> None:
     dtype = e.type().dtype
     limit = dtype.bits - 1 if dtype.is_signed else dtype.bits
     shift, constant = e.x(1), e.constant(1)
-    if constant is not None and np.all(constant.astype(np.int64) < limit):
+    if constant is not None and np.all((constant >= 0) & (constant < limit)):
         shifted(e, op, shift, None)
         return
     near = e.op("Less", shift, e.literal(limit, dtype), type=e.type(1).with_dtype(DType.BOOL))

@@ -53,7 +53,7 @@ def conv(e: Emission, op: Convolution) -> None:
 
 
 def centred(e: Emission, i: int, zero_point: int) -> str:
-    """x - zero_point as f64, which is exact; so are the sums of fewer than 2^37 products."""
+    """Operand minus zero point as f64, which is exact; so are the sums of fewer than 2^37 products."""
     wide = e.cast(e.x(i), DType.F64)
     return e.op("Sub", wide, e.cast(e.x(zero_point), DType.F64)) if e.given(zero_point) else wide
 
@@ -96,5 +96,3 @@ def mat_mul(e: Emission, op: IntegerMatMul) -> None:
     a = transposed(e, 0) if op.trans_a else e.x(0)
     b = transposed(e, 1) if op.trans_b else e.x(1)
     e.result("MatMulInteger", a, b, e.optional(2), e.optional(3))
-
-

@@ -7,7 +7,6 @@ import numpy as np
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
 from uair.ir.data import derive
-from uair.ir.dims import is_static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType
@@ -71,7 +70,7 @@ def trilu(e: Emission, op: Trilu) -> None:
         return
     rows, columns = e.shape()[-2:]
     dtype = e.type().dtype
-    if is_static((rows, columns)):
+    if isinstance(rows, int) and isinstance(columns, int):
         mask = np.ones((rows, columns), np.bool_)
         kept = e.graph.literal(np.triu(mask, op.k) if op.upper else np.tril(mask, op.k))
     else:

@@ -21,21 +21,27 @@ def layout_change(e: Emission, op: Pack | Unpack) -> None:
     e.alias()
 
 
-def has_form(e: Emission, op_type: str, x: DType, quantized: DType, scale: DType, axis: int | None) -> bool:
-    """Whether the ONNX operator takes these types, and an axis, at the opset."""
-    if axis is not None and e.opset < 13:
+def quantizes(e: Emission, op: Quantize) -> bool:
+    """Whether QuantizeLinear takes these types, and an axis, at the opset."""
+    if op.rounding != "half_even" or (op.axis is not None and e.opset < 13):
         return False
-    schema = signature(op_type, e.opset)
-    operand, divisor = schema.input(0).allowed, schema.input(1)
-    if op_type == "QuantizeLinear":
-        common = scale is DType.F32 or scale in divisor.allowed
-        same = x is scale or x in (DType.F32, DType.I32) or divisor.variable != schema.input(0).variable
-        return common and same and x in operand and quantized in schema.outputs[0].allowed
-    return scale in divisor.allowed and quantized in operand
+    schema = signature("QuantizeLinear", e.opset)
+    x, scale = schema.input(0), schema.input(1)
+    same = e.type(0).dtype is e.type(1).dtype or x.variable != scale.variable
+    taken = e.type(0).dtype in x.allowed and e.type(1).dtype in scale.allowed
+    return same and taken and op.dtype in schema.outputs[0].allowed
+
+
+def dequantizes(e: Emission, op: Dequantize) -> bool:
+    """Whether DequantizeLinear takes these types, and an axis, at the opset."""
+    if op.axis is not None and e.opset < 13:
+        return False
+    schema = signature("DequantizeLinear", e.opset)
+    return e.type(0).dtype in schema.input(0).allowed and e.type(1).dtype in schema.input(1).allowed
 
 
 def offset(e: Emission, quantized: DType, *, needed: bool) -> str | None:
-    """The zero point; zeros shaped like the scale when it is omitted but `needed`, because it tells the element type."""
+    """The zero point; when omitted but `needed` (it tells the element type), zeros shaped like the scale."""
     if e.given(2):
         return e.x(2)
     if not needed:
@@ -57,8 +63,8 @@ def along(e: Emission, name: str, axis: int | None) -> str:
 @EMITTERS.of(Quantize)
 def quantize(e: Emission, op: Quantize) -> None:
     """QuantizeLinear rounds half to even. A scale of f16 divides as f32, as the canonical operator does."""
-    x, scale = e.type().dtype, e.type(1).dtype
-    if op.rounding == "half_even" and has_form(e, "QuantizeLinear", x, op.dtype, scale, op.axis):
+    x = e.type().dtype
+    if quantizes(e, op):
         axis = None if op.axis is None else e.axis(op.axis)
         e.result("QuantizeLinear", e.x(0), e.x(1), offset(e, op.dtype, needed=True), axis=axis)
         return
@@ -83,7 +89,7 @@ def round_half_away(e: Emission, x: str, dtype: DType) -> str:
 def dequantize(e: Emission, op: Dequantize) -> None:
     """DequantizeLinear, or (x - zero_point) * scale."""
     x, scale = e.type().dtype, e.type(1).dtype
-    if has_form(e, "DequantizeLinear", scale, x, scale, op.axis):
+    if dequantizes(e, op):
         axis = None if op.axis is None else e.axis(op.axis)
         e.result("DequantizeLinear", e.x(0), e.x(1), offset(e, x, needed=False), axis=axis)
         return

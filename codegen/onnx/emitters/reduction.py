@@ -24,6 +24,7 @@ from uair.ops.reduction import (
     ReduceProd,
     ReduceSum,
     ReduceSumSquare,
+    Reduction,
 )
 
 EMITTERS = Emitters()
@@ -35,8 +36,9 @@ def since_operand(op_type: str) -> int:
     return 13 if op_type == "ReduceSum" else 18
 
 
-def reduce(e: Emission, op_type: str, x: str, axes: Sequence[int] | None, keepdims: bool, out: TensorType | None) -> str:
-    """A reduction of `x`; the node's result when `out` is None, an intermediate value of type `out` otherwise."""
+def reduce(e: Emission, op: Reduction, op_type: str, x: str, out: TensorType | None) -> str:
+    """A reduction of `x` over op's axes: the node's result if `out` is None, else a value of that type."""
+    axes, keepdims = op.axes, op.keepdims
     if axes is not None and not axes:  # ONNX takes no axes for all axes
         old = e.graph.types[x]
         x, axes, keepdims = e.unsqueeze(x, (0,)), (0,), False
@@ -51,9 +53,9 @@ def reduce(e: Emission, op_type: str, x: str, axes: Sequence[int] | None, keepdi
 @EMITTERS.of(
     ReduceL1, ReduceL2, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum, ReduceSumSquare
 )
-def reduction(e: Emission, op: ReduceSum) -> None:
+def reduction(e: Emission, op: Reduction) -> None:
     """The reductions that ONNX has."""
-    reduce(e, op.op_type, e.x(), op.axes, op.keepdims, None)
+    reduce(e, op, op.op_type, e.x(), None)
 
 
 @EMITTERS.of(ReduceAny, ReduceAll)
@@ -65,7 +67,7 @@ def reduce_bool(e: Emission, op: ReduceAny | ReduceAll) -> None:
         op_type = "ReduceSum" if empty else "ReduceMax"
     else:
         op_type = "ReduceProd" if empty else "ReduceMin"
-    reduced = reduce(e, op_type, e.cast(e.x(), DType.I32), op.axes, op.keepdims, e.y.with_dtype(DType.I32))
+    reduced = reduce(e, op, op_type, e.cast(e.x(), DType.I32), e.y.with_dtype(DType.I32))
     e.result("Cast", reduced, to=DType.BOOL)
 
 

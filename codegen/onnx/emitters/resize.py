@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+import attrs
 import numpy as np
 
 from uair.codegen.onnx.schema import NotExpressible
@@ -84,7 +87,8 @@ def by_matrices(e: Emission, op: Resize) -> None:
     """
     if e.given(1) or e.given(2) or not e.y.is_static:
         raise NotExpressible(
-            f"Resize in this mode needs static shapes at opset {e.opset}", hint="bind the model's input shapes (--shape)"
+            f"Resize in this mode needs static shapes at opset {e.opset}",
+            hint="bind the model's input shapes (--shape)",
         )
     old = e.static_shape()
     new = tuple(d for d in e.y.dims if isinstance(d, int))
@@ -96,28 +100,19 @@ def by_matrices(e: Emission, op: Resize) -> None:
         scale = op.scales[axis] if op.scales is not None else target / source
         if source == target and scale == 1:
             continue
-        name = along_axis(e, op, name, axis, target, scale)
+        name = along_axis(e, attrs.evolve(cast(Any, op), sizes=(source, target), scales=(1.0, scale)), name, axis)
     e.result("Identity", name)
 
 
-def along_axis(e: Emission, op: Resize, name: str, axis: int, target: int, scale: float) -> str:
-    """One axis: a Gather for nearest, otherwise the axis is moved last and multiplied by its matrix."""
+def along_axis(e: Emission, op: Resize, name: str, axis: int) -> str:
+    """One axis, which `op` resizes as the columns of a matrix.
+
+    A Gather for nearest, otherwise the axis is moved last and multiplied by its matrix.
+    """
     type = e.graph.types[name]
     shape = list(type.dims)
-    source = shape[axis]
-    assert isinstance(source, int)
-    one = Resize(
-        sizes=(source, target),
-        scales=(1.0, scale),
-        mode=op.mode,
-        coordinate_mode=op.coordinate_mode,
-        nearest_mode=op.nearest_mode,
-        cubic_a=op.cubic_a,
-        exclude_outside=op.exclude_outside,
-        antialias=op.antialias,
-    )
-    matrix = one.evaluate(np.eye(source, dtype=np.float32))
-    shape[axis] = target
+    matrix = op.evaluate(np.eye(type.with_shape((shape[axis],)).size, dtype=np.float32))
+    shape[axis] = matrix.shape[1]
     result = type.with_shape(tuple(shape))
     if op.mode == "nearest":
         return e.op("Gather", name, e.ints(int(i) for i in matrix.argmax(axis=0)), type=result, axis=axis)

@@ -39,12 +39,13 @@ BACKWARDS = -(2**63) + 1  # the end of a slice that runs backwards through the f
 
 @EMITTERS.of(Reshape)
 def reshape(e: Emission, op: Reshape) -> None:
-    """A zero in ONNX's target copies the extent of the operand, unless `allowzero` (opset 14) says that it means zero."""
+    """A zero in ONNX's target copies the operand's extent, unless `allowzero` (opset 14) says that it means zero."""
     if op.shape is None:
         e.result("Reshape", e.x(0), e.x(1), allowzero=1 if e.opset >= 14 else None)
         return
     if 0 in op.shape and e.opset < 14 and not zeros_copied(op.shape, e.type().shape):
-        value = helper.make_tensor("value", ONNX_TYPE[e.type().dtype], [1], bytes(e.type().dtype.numpy.itemsize), raw=True)
+        dtype = e.type().dtype
+        value = helper.make_tensor("value", ONNX_TYPE[dtype], [1], bytes(dtype.numpy.itemsize), raw=True)
         e.result("ConstantOfShape", e.vector(op.shape), value=helper.make_attribute("value", value))
         return
     zero_means_zero = 0 in op.shape and e.opset >= 14
@@ -58,7 +59,7 @@ def zeros_copied(target: Sequence[Dim], old: Sequence[Dim] | None) -> bool:
 
 
 def copying_target(e: Emission, target: Shape) -> str:
-    """The target with as few computed extents as can be: copied (0) where the operand has the same one, one inferred (-1)."""
+    """The target with few computed extents: copied (0) where the operand has the same one, one inferred (-1)."""
     old = e.type().shape or ()
     simple = [
         0 if not isinstance(d, int) and i < len(old) and old[i] == d else d
@@ -78,9 +79,7 @@ def expand(e: Emission, op: Expand) -> None:
         return
     old = e.type().shape or ()
     lead = len(op.shape) - len(old)
-    target = [
-        1 if not isinstance(d, int) and i >= lead and old[i - lead] == d else d for i, d in enumerate(op.shape)
-    ]
+    target = [1 if not isinstance(d, int) and i >= lead and old[i - lead] == d else d for i, d in enumerate(op.shape)]
     e.result("Expand", e.x(), e.vector(target))
 
 
@@ -151,8 +150,9 @@ def flip(e: Emission, op: Flip) -> None:
 
 @EMITTERS.of(Pad)
 def pad(e: Emission, op: Pad) -> None:
-    """ONNX has no symmetric padding, wraps from opset 19 on, and reflects once: otherwise the padded axes are gathered."""
-    if op.mode == "symmetric" or (op.mode == "wrap" and e.opset < 19) or (op.mode == "reflect" and not reflects_once(e, op)):
+    """ONNX has no symmetric padding, wraps from opset 19 on, and reflects once; else the padded axes are gathered."""
+    lacking = {"symmetric": True, "wrap": e.opset < 19, "reflect": not reflects_once(e, op)}
+    if lacking.get(op.mode, False):
         gathered_pad(e, op)
         return
     pads = e.vector(op.pads) if op.pads is not None else e.x(1)
@@ -224,5 +224,3 @@ def shape_of(e: Emission, op: ShapeOf) -> None:
         whole = e.op("Shape", e.x(), type=TensorType(DType.I64, (len(shape),) if shape is not None else None))
         end = np.iinfo(np.int64).max if op.end is None else op.end
         e.result("Slice", whole, e.ints([op.start]), e.ints([int(end)]), e.ints([0]))
-
-

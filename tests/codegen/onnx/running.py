@@ -14,11 +14,8 @@ from uair.ir import Array, DType, Graph, Module, Node, Tensor, TensorType, const
 from uair.ops.base import Operator, Sample
 from uair.ops.elementwise import Cast
 
-PLAIN = frozenset(
-    {DType.BOOL, DType.I8, DType.U8, DType.I16, DType.U16, DType.I32, DType.U32, DType.I64, DType.U64, DType.F16, DType.F32,
-     DType.F64, DType.STRING}
-)  # fmt: skip
-"""Types that onnxruntime's Python interface passes as NumPy arrays; others come and go by way of a Cast in the model."""
+PLAIN = frozenset(DType(name) for name in "bool i8 u8 i16 u16 i32 u32 i64 u64 f16 f32 f64 string".split())
+"""Types that onnxruntime's Python interface passes as NumPy arrays; others come and go by a Cast in the model."""
 
 
 def parse_type(text: str) -> TensorType:
@@ -48,7 +45,8 @@ def operands_of(sample: Sample, seed: int = 0) -> list[Array | None]:
     """Values of a sample's operands."""
     rng = np.random.default_rng(seed)
     return [
-        None if o is None else draw(parse_type(o), rng) if isinstance(o, str) else np.asarray(o) for o in sample.operands
+        None if o is None else draw(parse_type(o), rng) if isinstance(o, str) else np.asarray(o)
+        for o in sample.operands
     ]
 
 
@@ -59,7 +57,9 @@ def carrier(dtype: DType) -> DType:
     return DType.I32 if dtype.is_integer else DType.F32
 
 
-def one_node(op: Operator, operands: Sequence[Array | None], constants: Sequence[bool]) -> tuple[Module, dict[str, Array]]:
+def one_node(
+    op: Operator, operands: Sequence[Array | None], constants: Sequence[bool]
+) -> tuple[Module, dict[str, Array]]:
     """A module of one node (and Casts at its borders), and what to feed it."""
     graph = Graph()
     feeds: dict[str, Array] = {}
