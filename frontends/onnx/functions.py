@@ -1,0 +1,119 @@
+"""Calls of functions: the model's own, and those by which onnx defines an operator in terms of others.
+
+Nothing is copied or renamed: a call gets a scope of its own, in which the formal inputs stand for the caller's tensors,
+attribute references read the call's attributes, and operators mean what the function's own operator sets say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import onnx
+from onnx import FunctionProto, NodeProto
+
+from uair.frontends.onnx.errors import OnnxDuplicateError, OnnxFunctionError
+from uair.frontends.onnx.table import schema
+from uair.ir.graph import Tensor
+
+FunctionKey = tuple[str, str, str]  # domain, name, overload
+
+MAX_CALL_DEPTH = 64
+"""Functions that call functions; the deepest seen in exports is 6 (PyTorch modules as functions)."""
+
+MAX_EXPANDED_NODES = 1_000_000
+"""Nodes that all calls together may give: functions that call each other twice double with every level."""
+
+
+def default_domain(domain: str) -> str:
+    """The domain with the two spellings of the default one made one."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def local_functions(functions: Iterable[FunctionProto]) -> dict[FunctionKey, FunctionProto]:
+    """The model's functions.
+
+    Raises:
+        OnnxDuplicateError: one is defined twice.
+    """
+    found: dict[FunctionKey, FunctionProto] = {}
+    for function in functions:
+        key = (default_domain(function.domain), function.name, function.overload)
+        if key in found:
+            raise OnnxDuplicateError(f"function {function.name!r} of domain {function.domain!r} is defined twice")
+        found[key] = function
+    return found
+
+
+def key_of(node: NodeProto) -> FunctionKey:
+    """The function that a node calls, if there is one of that name."""
+    return default_domain(node.domain), node.op_type, node.overload
+
+
+def definition(
+    node: NodeProto, domain: str, opset: int, operands: Sequence[Tensor | None], types: Mapping[str, int]
+) -> FunctionProto | None:
+    """The function by which onnx defines an operator, in the newest operator set not above the model's.
+
+    Args:
+        node: the node.
+        domain: of its operator.
+        opset: the operator set that the model imports for it.
+        operands: its operands, whose types some definitions depend on.
+        types: ONNX's numbers of element types by their text form.
+    """
+    found = schema(domain, node.op_type, opset)
+    if found is None or domain:
+        return None  # bodies of other domains import operator sets that the model may not name
+    if found.has_function:
+        version = _newest(found.function_opset_versions, opset)
+        if version is not None:
+            return FunctionProto.FromString(found.get_function_with_opset_version(version))
+    if found.has_context_dependent_function:
+        version = _newest(found.context_dependent_function_opset_versions, opset)
+        if version is not None:
+            described = [_type_proto(t, types).SerializeToString() for t in operands]
+            body = found.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), described)
+            if body:
+                return FunctionProto.FromString(body)
+    return None
+
+
+def _newest(versions: Sequence[int], opset: int) -> int | None:
+    return max((v for v in versions if v <= opset), default=None)
+
+
+def _type_proto(tensor: Tensor | None, types: Mapping[str, int]) -> onnx.TypeProto:
+    proto = onnx.TypeProto()
+    if tensor is not None:
+        proto.tensor_type.elem_type = types[str(tensor.type.dtype)]
+        if tensor.type.shape is not None:
+            proto.tensor_type.shape.SetInParent()
+            for extent in tensor.type.shape:
+                dim = proto.tensor_type.shape.dim.add()
+                if isinstance(extent, int):
+                    dim.dim_value = extent
+    return proto
+
+
+def check_call(
+    function: FunctionProto, node: NodeProto, stack: Sequence[FunctionKey], place: str
+) -> None:
+    """Refuse a call that cannot be inlined.
+
+    Raises:
+        OnnxFunctionError: the function calls itself, calls are nested too deep, or too many operands are given.
+    """
+    key = key_of(node)
+    if key in stack:
+        circle = " -> ".join(repr(name) for _, name, _ in [*stack[stack.index(key) :], key])
+        raise OnnxFunctionError(
+            f"function {function.name!r} calls itself: {circle}", place=place, hint="ONNX functions cannot be recursive"
+        )
+    if len(stack) >= MAX_CALL_DEPTH:
+        raise OnnxFunctionError(f"function calls are nested more than {MAX_CALL_DEPTH} deep", place=place)
+    if len(node.input) > len(function.input) or len(node.output) > len(function.output):
+        raise OnnxFunctionError(
+            f"function {function.name!r} takes {len(function.input)} inputs and gives {len(function.output)} outputs, "
+            f"the call has {len(node.input)} and {len(node.output)}",
+            place=place,
+        )

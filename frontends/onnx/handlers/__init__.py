@@ -1,0 +1,38 @@
+"""Handlers of ONNX operators, one module per family; see `uair.frontends.onnx.table`."""
+
+from __future__ import annotations
+
+from uair.frontends.onnx.handlers import (
+    activation,
+    contrib,
+    control,
+    convolution,
+    creation,
+    elementwise,
+    indexing,
+    linear,
+    normalization,
+    pooling,
+    quantization,
+    reduction,
+    resize,
+    shape,
+)
+from uair.frontends.onnx.table import Family
+
+FAMILIES: tuple[Family, ...] = (
+    activation.FAMILY,
+    contrib.FAMILY,
+    control.FAMILY,
+    convolution.FAMILY,
+    creation.FAMILY,
+    elementwise.FAMILY,
+    indexing.FAMILY,
+    linear.FAMILY,
+    normalization.FAMILY,
+    pooling.FAMILY,
+    quantization.FAMILY,
+    reduction.FAMILY,
+    resize.FAMILY,
+    shape.FAMILY,
+)

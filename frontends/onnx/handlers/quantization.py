@@ -1,0 +1,185 @@
+"""Explicit quantization and integer products.
+
+The QLinear operators become Dequantize, the operator, Quantize; the Integer ones stay exact.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from uair.frontends.onnx.handlers.convolution import check_kernel, spatial_rank, window
+from uair.frontends.onnx.node import OnnxNode
+from uair.frontends.onnx.table import Family, Result
+from uair.frontends.onnx.tensors import dtype_of
+from uair.ir.dims import static
+from uair.ir.dtype import DType
+from uair.ir.graph import Tensor
+from uair.ops import (
+    Cast,
+    Conv1D,
+    Conv2D,
+    Conv3D,
+    Dequantize,
+    IntegerConv1D,
+    IntegerConv2D,
+    IntegerConv3D,
+    IntegerMatMul,
+    MatMul,
+    Mul,
+    Quantize,
+    Reshape,
+    Sub,
+    Unsqueeze,
+)
+
+FAMILY = Family()
+
+_CONVOLUTIONS: dict[int, Any] = {1: Conv1D, 2: Conv2D, 3: Conv3D}
+_INTEGER_CONVOLUTIONS: dict[int, Any] = {1: IntegerConv1D, 2: IntegerConv2D, 3: IntegerConv3D}
+
+
+def _axis(n: OnnxNode, x: Tensor, scale: Tensor) -> int | None:
+    """The axis that the scale runs along; None for one scale."""
+    if n.rank(scale) == 0:
+        return None
+    if n.attributes.integer("block_size", 0) or n.rank(scale) != 1:
+        n.unsupported(f"{n.op_type} in blocks is not supported")
+    rank = n.rank(x)
+    if n.version < 13 or not rank or (n.extent(scale, 0) == 1 and _is_per_tensor(n, x)):
+        return None
+    return n.axis(n.attributes.integer("axis", 1), rank)
+
+
+def _is_per_tensor(n: OnnxNode, x: Tensor) -> bool:
+    """Whether a scale of one element cannot be per axis."""
+    axis, rank = n.attributes.integer("axis", 1), n.rank(x)
+    return not -rank <= axis < rank or n.extent(x, axis % rank) != 1
+
+
+def as_scalar(n: OnnxNode, t: Tensor | None) -> Tensor | None:
+    """A tensor of one element without its axes."""
+    if t is None or n.shape(t) == ():
+        return t
+    if t.data is not None and t.type.is_static and t.type.size == 1:
+        return n.transformed(t, functools.partial(np.reshape, shape=()), ())
+    return n(Reshape(shape=()), t)
+
+
+@FAMILY.op("QuantizeLinear", 10, 13, 19, 21, 23, 24, 25, 28)
+def _quantize(n: OnnxNode) -> Result:
+    """The result's type is the zero point's, else `output_dtype` (21), else u8. Per axis since 13, in blocks since 21."""
+    x, scale, zero_point = n[0], n[1], n.optional(2)
+    declared = n.attributes.integer("output_dtype", 0)
+    dtype = DType.U8 if not declared else dtype_of(declared, n.place)
+    if zero_point is not None:
+        if declared and dtype is not zero_point.type.dtype:
+            n.refuse(f"output_dtype is {dtype}, the zero point is {zero_point.type.dtype}")
+        dtype = zero_point.type.dtype
+    if not n.attributes.flag("saturate", True):
+        n.unsupported("QuantizeLinear with saturate=0 is not supported")
+    if n.attributes.integer("precision", 0) not in (0, 1):
+        n.unsupported("QuantizeLinear with a precision other than f32 is not supported")
+    return quantize(n, x, scale, zero_point, dtype, _axis(n, x, scale))
+
+
+def quantize(
+    n: OnnxNode, x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: DType, axis: int | None
+) -> Tensor:
+    """Quantize with scalar parameters as scalars."""
+    if axis is None:
+        return n(Quantize(dtype=dtype), x, as_scalar(n, scale), as_scalar(n, zero_point))
+    return n(Quantize(dtype=dtype, axis=axis), x, scale, zero_point)
+
+
+def dequantize(n: OnnxNode, x: Tensor, scale: Tensor, zero_point: Tensor | None, axis: int | None) -> Tensor:
+    """Dequantize with scalar parameters as scalars."""
+    if axis is None:
+        return n(Dequantize(), x, as_scalar(n, scale), as_scalar(n, zero_point))
+    return n(Dequantize(axis=axis), x, scale, zero_point)
+
+
+@FAMILY.op("DequantizeLinear", 10, 13, 19, 21, 23, 24, 25, 28)
+def _dequantize(n: OnnxNode) -> Result:
+    x, scale, zero_point = n[0], n[1], n.optional(2)
+    declared = n.attributes.integer("output_dtype", 0)
+    if declared and dtype_of(declared, n.place) is not scale.type.dtype:
+        n.unsupported("DequantizeLinear to another type than the scale's is not supported")
+    return dequantize(n, x, scale, zero_point, _axis(n, x, scale))
+
+
+def _per_axis(n: OnnxNode, scale: Tensor, axis: int) -> int | None:
+    shape = n.shape(scale)
+    return axis if len(shape) == 1 and shape[0] != 1 else None
+
+
+@FAMILY.op("QLinearConv", 10)
+def _qlinear_conv(n: OnnxNode) -> Result:
+    """The bias is i32 in units of x_scale * w_scale: convolved exactly as its dequantized self."""
+    x, w = n[0], n[3]
+    rank = spatial_rank(n, x, w)
+    check_kernel(n, w)
+    op = _window_operator(n, _CONVOLUTIONS, rank, x, w)
+    real_x = dequantize(n, x, n[1], n[2], None)
+    axis = _per_axis(n, n[4], 0)
+    real_w = dequantize(n, w, n[4], n[5], axis)
+    bias = n.optional(8)
+    if bias is not None:
+        unit = n(Mul(), as_scalar(n, n[1]) or n[1], n[4] if axis is not None else as_scalar(n, n[4]))
+        bias = n(Dequantize(axis=None if axis is None else 0), bias, unit)
+    return quantize(n, n(op, real_x, real_w, bias), n[6], n[7], n[7].type.dtype, None)
+
+
+def _window_operator(n: OnnxNode, classes: dict[int, Any], rank: int, x: Tensor, w: Tensor) -> Any:
+    op = classes[rank](groups=n.attributes.integer("group", 1), **window(n, rank))
+    if op.auto_pad != "notset":
+        op = op.with_explicit_pads(n.shape(x)[2:], static(n.shape(w)[2:]))
+    return op
+
+
+@FAMILY.op("ConvInteger", 10)
+def _conv_integer(n: OnnxNode) -> Result:
+    """Exact i32 convolution; the weight's zero point may be per output channel."""
+    x, w = n[0], n[1]
+    rank = spatial_rank(n, x, w)
+    check_kernel(n, w)
+    w_zero = n.optional(3)
+    if w_zero is not None and n.shape(w_zero) == (1,):
+        w_zero = as_scalar(n, w_zero)
+    return n(_window_operator(n, _INTEGER_CONVOLUTIONS, rank, x, w), x, w, as_scalar(n, n.optional(2)), w_zero)
+
+
+@FAMILY.op("MatMulInteger", 10)
+def _matmul_integer(n: OnnxNode) -> Result:
+    """Exact i32 product of 8-bit integers less their zero points; a's may be per row, b's per column."""
+    zero_points = [n.optional(2), n.optional(3)]
+    if all(t is None or n.rank(t) == 0 or n.shape(t) == (1,) for t in zero_points):
+        return n(IntegerMatMul(), n[0], n[1], *(as_scalar(n, t) for t in zero_points))
+    a, b = (_centred(n, n[i], t, row=i == 0) for i, t in enumerate(zero_points))
+    return n(MatMul(), a, b)
+
+
+def _centred(n: OnnxNode, t: Tensor, zero_point: Tensor | None, *, row: bool) -> Tensor:
+    wide = n(Cast(to=DType.I32), t)
+    if zero_point is None:
+        return wide
+    offset = n(Cast(to=DType.I32), zero_point)
+    if row and n.rank(zero_point) == 1 and n.extent(zero_point, 0) != 1:
+        offset = n(Unsqueeze(axes=(1,)), offset)
+    return n(Sub(), wide, offset)
+
+
+@FAMILY.op("QLinearMatMul", 10, 21)
+def _qlinear_matmul(n: OnnxNode) -> Result:
+    """Per row of a and column of b is possible; only matrices have one meaning for both."""
+    a, b = n[0], n[3]
+    a_axis = _per_axis(n, n[1], n.rank(a) - 2)
+    b_axis = _per_axis(n, n[4], n.rank(b) - 1)
+    for scale in (n[1], n[4], n[6]):
+        if n.rank(scale) > 1:
+            n.unsupported("QLinearMatMul with scales of several axes is not supported")
+    product = n(MatMul(), dequantize(n, a, n[1], n[2], a_axis), dequantize(n, b, n[4], n[5], b_axis))
+    y_axis = _per_axis(n, n[6], n.rank(product) - 2)
+    return quantize(n, product, n[6], n[7], n[7].type.dtype, y_axis)

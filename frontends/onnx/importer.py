@@ -1,0 +1,402 @@
+"""The walk over an ONNX graph that builds a Module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+import numpy as np
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+from uair.errors import EvaluationError, UairError
+from uair.frontends.onnx import functions
+from uair.frontends.onnx.attributes import Attributes
+from uair.frontends.onnx.errors import (
+    OnnxDuplicateError,
+    OnnxFunctionError,
+    OnnxModelError,
+    OnnxOperatorError,
+    OnnxVersionError,
+)
+from uair.frontends.onnx.functions import FunctionKey, default_domain
+from uair.frontends.onnx.interface import SymbolNames, declared_type, reconcile
+from uair.frontends.onnx.node import NotHandled, OnnxNode
+from uair.frontends.onnx.opaque import keep
+from uair.frontends.onnx.order import missing, ordered
+from uair.frontends.onnx.table import handlers, schema, signature
+from uair.frontends.onnx.tensors import DTYPES, TensorReader
+from uair.ir.dtype import Array
+from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.location import Location
+from uair.ir.module import Module
+from uair.ir.types import TensorType
+from uair.ops.base import Operator
+from uair.ops.shape_values import LARGEST, ShapeValues, resolve_operands
+
+MAX_FOLDED_DEPTH = 16
+"""Nodes in a row that are computed to learn an operand's value (a cast, a reshape; longer chains are left to the passes)."""
+
+TYPE_NUMBERS = {str(dtype): number for number, dtype in DTYPES.items()}
+
+
+@attrs.define(eq=False)
+class Scope:
+    """Names of one graph, subgraph or function call.
+
+    Attributes:
+        opsets: version of the operator set by domain.
+        where: the graph or function in words.
+        prefix: of names from here; a call's body is named after the call.
+        attributes: of the call, in a function's body.
+        stack: the functions that are being called.
+        outer: the enclosing graph's scope, in a subgraph.
+        declared: types that the model declares for values defined here.
+        values: what the names stand for; None for an operand that a call leaves out.
+    """
+
+    opsets: Mapping[str, int]
+    where: str
+    prefix: str = ""
+    attributes: Attributes | None = None
+    stack: tuple[FunctionKey, ...] = ()
+    outer: Scope | None = None
+    declared: dict[str, ValueInfoProto] = attrs.Factory(dict[str, ValueInfoProto])
+    values: dict[str, Tensor | None] = attrs.Factory(dict[str, "Tensor | None"])
+
+    def knows(self, name: str) -> bool:
+        """Whether a name is defined here or around."""
+        return name in self.values or (self.outer is not None and self.outer.knows(name))
+
+    def get(self, name: str, place: str) -> Tensor | None:
+        """What a name stands for.
+
+        Raises:
+            OnnxMissingValueError: nothing defines it.
+        """
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.values:
+                return scope.values[name]
+            scope = scope.outer
+        raise missing(name, place)
+
+    def define(self, name: str, tensor: Tensor, place: str) -> None:
+        """Let a name stand for a tensor.
+
+        Raises:
+            OnnxDuplicateError: it stands for another one.
+        """
+        if name in self.values:
+            raise OnnxDuplicateError(
+                f"{name!r} is defined twice", place=place, hint="every value of an ONNX graph is defined once"
+            )
+        self.values[name] = tensor
+
+    def describe(self, proto: NodeProto) -> str:
+        """A node in words, for messages."""
+        domain = default_domain(proto.domain)
+        name = repr(self.prefix + proto.name) if proto.name else f"that gives {', '.join(map(repr, proto.output)) or 'nothing'}"
+        kind = f"{domain}.{proto.op_type}" if domain else proto.op_type
+        return f"ONNX node {name} ({kind}, opset {self.opsets.get(domain, 'not imported')}) in {self.where}"
+
+
+class Importer:
+    """Imports one model.
+
+    Attributes:
+        graph: the graph being built.
+        reader: of stored tensors.
+        names: of dimensions.
+    """
+
+    def __init__(self, model: ModelProto, reader: TensorReader) -> None:
+        self.model = model
+        self.reader = reader
+        self.graph = Graph("main")
+        self.names = SymbolNames()
+        self.functions = functions.local_functions(model.functions)
+        self.opsets = operator_sets(model.opset_import, model.ir_version)
+        self.handlers = handlers()
+        self.shape_values = ShapeValues()
+        self.small: dict[Tensor, Array | None] = {}
+        self.undecided: dict[Tensor, frozenset[int]] = {}
+        self.expanded = 0
+
+    def run(self) -> Module:
+        """The module of the model's graph.
+
+        Raises:
+            UairError: the model is wrong or cannot be expressed; the error names the node.
+        """
+        proto = self.model.graph
+        scope = Scope(self.opsets, f"graph {proto.name!r}" if proto.name else "the graph")
+        for value in (*proto.value_info, *proto.output):
+            scope.declared[value.name] = value
+        self._initializers(scope, proto)
+        self._inputs(scope, proto.input)
+        self._nodes(scope, proto.node)
+        for value in proto.output:
+            if value.name in self.graph.output_names:
+                raise OnnxDuplicateError(f"output {value.name!r} is listed twice", place=scope.where)
+            self.graph.add_output(value.name, self._result(scope, value.name, f"outputs of {scope.where}"))
+        return Module(proto.name or "model", {"main": self.graph})
+
+    # ------------------------------------------------------------------ used by nodes
+    def known(self, tensor: Tensor) -> Array | None:
+        """Values of a tensor known at import; an object array where they hold symbolic sizes."""
+        if tensor.data is not None:
+            return tensor.data.array()
+        found = self.shape_values.known(tensor)
+        return self.folded(tensor, MAX_FOLDED_DEPTH) if found is None else found
+
+    def folded(self, tensor: Tensor, depth: int) -> Array | None:
+        """The value of a small tensor that a few nodes compute from small constants; None when it is none."""
+        if tensor.data is not None:
+            return tensor.data.array() if tensor.data.size <= LARGEST else None
+        if tensor not in self.small:
+            self.small[tensor] = None
+            node = tensor.producer
+            if depth and node is not None and node.op.deterministic and _is_small(tensor.type):
+                operands = [None if t is None else self.folded(t, depth - 1) for t in node.inputs]
+                if all(t is None or v is not None for t, v in zip(node.inputs, operands, strict=True)):
+                    self._fold(node, operands)
+        return self.small[tensor]
+
+    def _fold(self, node: Node, operands: Sequence[Array | None]) -> None:
+        try:
+            with np.errstate(all="ignore"):
+                results = node.op.evaluate_all(operands)
+        except EvaluationError:  # the numbers do not fit: that shows when the model runs
+            return
+        self.small.update(zip(node.outputs, results, strict=True))
+
+    def emit(self, source: OnnxNode, op: Operator, operands: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """Append a canonical node; operands that are known become attributes.
+
+        Raises:
+            UairError: the operands do not fit; the place is the source node.
+        """
+        op, given = resolve_operands(op, operands, self.shape_values)
+        given = op.normalize_operands(given)
+        types = op.infer_types([None if t is None else t.type for t in given])
+        value = source.scope.prefix + (source.proto.output[0] if source.proto.output else source.op_type)
+        node = Node(
+            op,
+            given,
+            name=source.scope.prefix + source.proto.name if source.proto.name else "",
+            loc=source.loc,
+            output_types=[self._decided(t, value) for t in types],
+        )
+        for tensor, inferred in zip(node.outputs, types, strict=True):
+            if inferred.shape is not None and None in inferred.shape:
+                self.undecided[tensor] = frozenset(i for i, d in enumerate(inferred.shape) if d is None)
+        self.graph.append(node)
+        return node.outputs
+
+    def subgraph(self, source: OnnxNode, proto: GraphProto) -> tuple[Tensor, ...]:
+        """Import a subgraph's nodes in place of the node that holds it; its outputs."""
+        scope = Scope(
+            source.scope.opsets,
+            f"{proto.name or 'a subgraph'!r} of {source.place}",
+            prefix=f"{source.scope.prefix}{source.proto.name or source.op_type}/",
+            attributes=source.scope.attributes,
+            stack=source.scope.stack,
+            outer=source.scope,
+        )
+        self._count(len(proto.node), source.place)
+        self._initializers(scope, proto)
+        self._nodes(scope, proto.node)
+        return tuple(self._result(scope, value.name, f"outputs of {scope.where}") for value in proto.output)
+
+    # ------------------------------------------------------------------ graph
+    def _initializers(self, scope: Scope, proto: GraphProto) -> None:
+        for tensor in proto.initializer:
+            place = f"initializer {tensor.name!r} of {scope.where}"
+            scope.define(tensor.name, constant(self.reader.data(tensor, place), scope.prefix + tensor.name), place)
+        for sparse in proto.sparse_initializer:
+            name = sparse.values.name
+            place = f"sparse initializer {name!r} of {scope.where}"
+            scope.define(name, constant(self.reader.sparse(sparse, place), scope.prefix + name), place)
+
+    def _inputs(self, scope: Scope, inputs: Iterable[ValueInfoProto]) -> None:
+        seen: set[str] = set()
+        for value in inputs:
+            place = f"input {value.name!r} of {scope.where}"
+            if not value.name or value.name in seen:
+                raise OnnxDuplicateError("an input has no name" if not value.name else "it is listed twice", place=place)
+            seen.add(value.name)
+            if scope.values.get(value.name) is not None:
+                continue  # an initializer: the model carries a value for it
+            declared = declared_type(value, self.names, place)
+            if declared is None:
+                raise OnnxModelError(f"{value.name!r} has no type", place=place, hint="export the model again")
+            scope.define(value.name, self.graph.add_input(value.name, declared), place)
+
+    def _nodes(self, scope: Scope, nodes: Sequence[NodeProto]) -> None:
+        for proto in ordered(nodes, scope.knows, scope.describe):
+            place = scope.describe(proto)
+            try:
+                self._node(scope, proto, place)
+            except UairError as error:
+                if place not in error.place and not (scope.stack and "ONNX node" in error.place):
+                    error.place = f"{place}: {error.place}" if error.place else place
+                raise
+            except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+                raise OnnxOperatorError(
+                    f"{proto.op_type} cannot be imported: {error}",
+                    place=place,
+                    hint="its attributes or operands have values that make no sense; if they do, please report the model",
+                ) from error
+
+    def _node(self, scope: Scope, proto: NodeProto, place: str) -> None:
+        domain = default_domain(proto.domain)
+        inputs = [scope.get(name, place) if name else None for name in proto.input]
+        attributes = Attributes(proto.attribute, place, scope.attributes)
+        local = self.functions.get(functions.key_of(proto))
+        if local is not None:
+            attributes.check_names([*local.attribute, *(a.name for a in local.attribute_proto)], local.name)
+            self._bind(scope, proto, self._call(scope, proto, local, inputs, attributes, place), place)
+            return
+        opset = scope.opsets.get(domain)
+        if opset is None:
+            if not domain:
+                raise OnnxVersionError("the model does not say which operator set it uses", place=place)
+            opset = 1
+        version, allowed = signature(domain, proto.op_type, opset)
+        if allowed is not None:
+            attributes.check_names(allowed, proto.op_type)
+        loc = Location.of(scope.prefix + (proto.name or next(filter(None, proto.output), "")), proto.op_type)
+        node = OnnxNode(self, scope, proto, domain, opset, version, inputs, attributes, loc)
+        self._bind(scope, proto, self._results(node), place)
+
+    def _results(self, node: OnnxNode) -> Sequence[Tensor | None]:
+        """The results of a node: by its handler, else by its operator's own definition, else as an opaque node."""
+        reason: NotHandled | None = None
+        handler = self.handlers.get((node.domain, node.op_type, node.version))
+        if handler is not None:
+            try:
+                results = handler(node)
+                return (results,) if isinstance(results, Tensor) else results
+            except NotHandled as error:
+                reason = error
+        resolved = NodeProto()
+        resolved.CopyFrom(node.proto)
+        del resolved.attribute[:]
+        for name in node.attributes.names:
+            attribute = node.attributes.proto(name)
+            assert attribute is not None
+            resolved.attribute.add().CopyFrom(attribute)
+            resolved.attribute[-1].name = name
+        body = functions.definition(resolved, node.domain, node.opset, node.inputs, TYPE_NUMBERS)
+        if body is not None and functions.key_of(node.proto) not in node.scope.stack:
+            complete = node.attributes.with_defaults(_schema_defaults(node))
+            return self._call(node.scope, node.proto, body, node.inputs, complete, node.place)
+        return keep(node, resolved, reason)
+
+    def _call(
+        self,
+        scope: Scope,
+        proto: NodeProto,
+        function: FunctionProto,
+        inputs: Sequence[Tensor | None],
+        attributes: Attributes,
+        place: str,
+    ) -> Sequence[Tensor | None]:
+        """Import a function's body for one call; its outputs."""
+        functions.check_call(function, proto, scope.stack, place)
+        self._count(len(function.node), place)
+        body = Scope(
+            operator_sets(function.opset_import, self.model.ir_version, self.opsets),
+            f"function {function.name!r} called by {place}",
+            prefix=f"{scope.prefix}{proto.name or proto.op_type}/",
+            attributes=attributes.with_defaults({a.name: a for a in function.attribute_proto}),
+            stack=(*scope.stack, functions.key_of(proto)),
+        )
+        given = [*inputs, *[None] * (len(function.input) - len(inputs))]
+        body.values.update(zip(function.input, given, strict=True))
+        self._nodes(body, function.node)
+        wanted = [i < len(proto.output) and bool(proto.output[i]) for i in range(len(function.output))]
+        return [
+            body.get(name, f"outputs of {body.where}") if used else None
+            for name, used in zip(function.output, wanted, strict=True)
+        ]
+
+    def _count(self, nodes: int, place: str) -> None:
+        self.expanded += nodes
+        if self.expanded > functions.MAX_EXPANDED_NODES:
+            raise OnnxFunctionError(
+                f"function calls multiply to more than {functions.MAX_EXPANDED_NODES} nodes",
+                place=place,
+                hint="functions that call each other several times grow without measure",
+            )
+
+    # ------------------------------------------------------------------ values
+    def _bind(self, scope: Scope, proto: NodeProto, results: Sequence[Tensor | None], place: str) -> None:
+        for i, name in enumerate(proto.output):
+            if not name:
+                continue
+            tensor = results[i] if i < len(results) else None
+            if tensor is None:
+                raise OnnxOperatorError(f"{proto.op_type} has no result {i} ({name!r})", place=place)
+            scope.define(name, tensor, place)
+            if not tensor.name:
+                tensor.name = scope.prefix + name
+            value = scope.declared.get(name)
+            if value is not None and tensor.producer is not None:
+                declared = declared_type(value, self.names, place)
+                if declared is not None:
+                    tensor.type = reconcile(tensor.type, declared, self.undecided.get(tensor, ()), name, place)
+
+    def _result(self, scope: Scope, name: str, place: str) -> Tensor:
+        tensor = scope.get(name, place)
+        if tensor is None:
+            raise missing(name, place)
+        return tensor
+
+    def _decided(self, inferred: TensorType, value: str) -> TensorType:
+        """An inferred type with symbols for the extents that only the data decide."""
+        if inferred.shape is None or None not in inferred.shape:
+            return inferred
+        shape: list[object] = list(inferred.shape)
+        return TensorType(
+            inferred.dtype,
+            tuple(self.names.unnamed(value, i) if d is None else d for i, d in enumerate(shape)),  # type: ignore[misc]
+        )
+
+
+def _is_small(t: TensorType) -> bool:
+    return t.is_static and t.size <= LARGEST
+
+
+def _schema_defaults(node: OnnxNode) -> dict[str, AttributeProto]:
+    found = schema(node.domain, node.op_type, node.opset)
+    if found is None:
+        return {}
+    return {a.name: a.default_value for a in found.attributes.values() if a.default_value.name}
+
+
+def operator_sets(
+    imports: Iterable[object], ir_version: int, fallback: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Version of the operator set by domain.
+
+    Args:
+        imports: `OperatorSetIdProto` messages of a model or a function.
+        ir_version: of the model; before version 3 there was one operator set.
+        fallback: for a function that imports none: the model's.
+
+    Raises:
+        OnnxVersionError: a domain is imported in two versions, or none is imported.
+    """
+    found: dict[str, int] = {}
+    for entry in imports:
+        domain, version = default_domain(entry.domain), int(entry.version)
+        if found.setdefault(domain, version) != version:
+            raise OnnxVersionError(f"operator set {domain or 'ai.onnx'!r} is imported in two versions")
+    if not found:
+        if fallback:
+            return dict(fallback)
+        if ir_version < 3:
+            return {"": 1}
+        raise OnnxVersionError("the model does not say which operator sets it uses", hint="export the model again")
+    return found

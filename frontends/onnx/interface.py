@@ -1,0 +1,131 @@
+"""Declared types: names of dimensions, types of inputs and values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+from onnx import TypeProto, ValueInfoProto
+
+from uair.frontends.onnx.errors import OnnxShapeError, OnnxTypeError
+from uair.frontends.onnx.tensors import dtype_of
+from uair.ir.dims import Dim, Shape, symbol
+from uair.ir.types import TensorType
+
+MAX_RANK = 64
+"""Axes of a declared type; NumPy's own limit."""
+
+_UNNAMED = {"", "?", "-1", "None", "unk__"}
+_COUNTED = re.compile(r"u\d+")  # what the IR calls extents of its own
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_.]+")
+
+
+class SymbolNames:
+    """Symbols for the model's named dimensions: one per name, all different, deterministic."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Dim] = {}
+        self._taken: set[str] = set()
+
+    def named(self, name: str) -> Dim:
+        """The symbol of a dimension that the model calls `name`."""
+        if name not in self._by_name:
+            self._by_name[name] = self._new(name)
+        return self._by_name[name]
+
+    def unnamed(self, value: str, axis: int) -> Dim:
+        """A symbol for a dimension without a name, or that only the data decide: extent `axis` of a value."""
+        return self._new(f"{value}.{axis}")
+
+    def _new(self, wish: str) -> Dim:
+        legal = _ILLEGAL.sub("_", wish).strip(".") or "d"
+        if not legal[0].isalpha() and legal[0] != "_":
+            legal = "_" + legal
+        if _COUNTED.fullmatch(legal):
+            legal += "_"
+        name, n = legal, 1
+        while name in self._taken:
+            n += 1
+            name = f"{legal}_{n}"
+        self._taken.add(name)
+        return symbol(name)
+
+
+def declared_type(value: ValueInfoProto, names: SymbolNames, place: str) -> TensorType | None:
+    """The type that the model declares for a value; None when it declares none.
+
+    Raises:
+        OnnxTypeError: the value is no tensor, or its element type is not known.
+    """
+    kind = value.type.WhichOneof("value")
+    if kind is None or (kind == "tensor_type" and not value.type.tensor_type.elem_type):
+        return None
+    if kind != "tensor_type":
+        raise OnnxTypeError(
+            f"{value.name!r} is a {kind.removesuffix('_type')}, only tensors are supported",
+            place=place,
+            hint="export the model without sequences, optionals and maps",
+        )
+    return tensor_type(value.type.tensor_type, value.name, names, place)
+
+
+def tensor_type(proto: TypeProto.Tensor, name: str, names: SymbolNames, place: str) -> TensorType:
+    """A declared tensor type; dimensions without a size or a name get symbols of their own.
+
+    Raises:
+        OnnxTypeError: the element type is not known, or there are too many axes.
+    """
+    dtype = dtype_of(proto.elem_type, place)
+    if not proto.HasField("shape"):
+        return TensorType(dtype, None)
+    if len(proto.shape.dim) > MAX_RANK:
+        raise OnnxTypeError(f"{name!r} has {len(proto.shape.dim)} axes, at most {MAX_RANK} are supported", place=place)
+    shape: list[Dim] = []
+    for axis, dim in enumerate(proto.shape.dim):
+        if dim.HasField("dim_value") and dim.dim_value >= 0:
+            shape.append(dim.dim_value)
+        elif dim.dim_param not in _UNNAMED:
+            shape.append(names.named(dim.dim_param))
+        else:
+            shape.append(names.unnamed(name, axis))
+    return TensorType(dtype, tuple(shape))
+
+
+def reconcile(
+    recorded: TensorType, declared: TensorType, undecided: Container[int], value: str, place: str
+) -> TensorType:
+    """The inferred type, with extents that only the data decide taken from the declared one.
+
+    Args:
+        recorded: the type that follows from the operators.
+        declared: the type that the model declares.
+        undecided: axes whose extent the operator itself does not know.
+        value: its name.
+        place: of the node that computes it.
+
+    Raises:
+        OnnxShapeError: the two contradict each other in element type, rank, or a number.
+    """
+    if recorded.dtype is not declared.dtype:
+        raise _contradiction(recorded, declared, value, place)
+    if declared.shape is None or recorded.shape is None:
+        return declared if recorded.shape is None else recorded
+    if len(declared.shape) != len(recorded.shape):
+        if not declared.shape:
+            return recorded  # old exporters wrote an empty shape for one they did not know
+        raise _contradiction(recorded, declared, value, place)
+    result: list[Dim] = []
+    for axis, (got, said) in enumerate(zip(recorded.shape, declared.shape, strict=True)):
+        if isinstance(got, int) and isinstance(said, int) and got != said:
+            raise _contradiction(recorded, declared, value, place)
+        result.append(said if axis in undecided else got)
+    shape: Shape = tuple(result)
+    return recorded if shape == recorded.shape else TensorType(recorded.dtype, shape, recorded.layout)
+
+
+def _contradiction(recorded: TensorType, declared: TensorType, value: str, place: str) -> OnnxShapeError:
+    return OnnxShapeError(
+        f"the model declares {value!r} as {declared}; from its operators follows {recorded}",
+        place=place,
+        hint="remove the model's value_info, or export the model again",
+    )

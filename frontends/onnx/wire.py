@@ -1,0 +1,256 @@
+"""Finds the weights inside an ONNX file without copying them.
+
+A walk over the protobuf wire format of `ModelProto` that steps into the messages that can hold tensors and over
+everything else. The large fields of each tensor are cut out of what onnx is given to parse; a marker of a few bytes
+stands in their place and leads back to their position in the file, so that a constant can be a view of the mapped file.
+Wire format: https://protobuf.dev/programming-guides/encoding/; field numbers: onnx.proto of onnx 1.23.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+
+from uair.frontends.onnx.errors import OnnxModelError
+from uair.ir.dtype import Array
+
+Schema = dict[int, "Schema | None"]
+Chunk = bytes | memoryview
+
+SMALL = 1024
+"""Messages and fields of fewer bytes are left as they are: copying them costs less than cutting them out."""
+
+MAX_DEPTH = 96
+"""Nesting of messages; protobuf's own parsers give up at 100."""
+
+MAX_SKELETON = (1 << 31) - 1
+"""Protobuf's limit on the size of a message."""
+
+# The fields that hold messages with tensors inside, by number.
+_TENSOR: Schema = {}
+_SPARSE: Schema = {1: _TENSOR, 2: _TENSOR}
+_GRAPH: Schema = {}
+_ATTRIBUTE: Schema = {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE}
+_NODE: Schema = {5: _ATTRIBUTE}
+_GRAPH.update({1: _NODE, 5: _TENSOR, 15: _SPARSE})
+_FUNCTION: Schema = {7: _NODE, 11: _ATTRIBUTE}
+_MODEL: Schema = {7: _GRAPH, 20: None, 25: _FUNCTION}  # None: training information, left out of the skeleton
+
+RAW_DATA = 9
+BULK_FIELDS = {4: "float_data", 5: "int32_data", 7: "int64_data", 9: "raw_data", 10: "double_data", 11: "uint64_data"}
+_FIXED = {1: 8, 5: 4}
+_VARINT, _BYTES = 0, 2
+
+
+@attrs.frozen
+class Bulk:
+    """A field cut out of a tensor: where its bytes lie in the file, and which field of `TensorProto` it is."""
+
+    offset: int
+    nbytes: int
+    field: str
+
+
+@attrs.frozen
+class Skeleton:
+    """A model file without its large fields.
+
+    Attributes:
+        data: the serialized `ModelProto`; `raw_data` of a tensor whose bytes were cut out is `marker` and a number.
+        bulk: the fields cut out, by that number.
+        marker: bytes drawn at random, so that no file can forge one.
+    """
+
+    data: bytes
+    bulk: tuple[Bulk, ...]
+    marker: bytes
+
+    def find(self, raw: bytes) -> Bulk | None:
+        """The field that a tensor's `raw_data` stands for; None when these are data themselves."""
+        if len(raw) != len(self.marker) + 4 or not raw.startswith(self.marker):
+            return None
+        return self.bulk[int.from_bytes(raw[-4:], "little")]
+
+
+def split(buffer: memoryview, release: Callable[[int, int], None] | None = None) -> Skeleton:
+    """Separate the large fields of a serialized `ModelProto` from the rest.
+
+    Args:
+        buffer: the file.
+        release: called with offset and size of each field cut out, so that pages touched on the way can be dropped.
+
+    Raises:
+        OnnxModelError: the bytes are no protobuf message: a length points past the end, a tag is wrong, the nesting is
+            too deep.
+    """
+    walker = _Walker(buffer, secrets.token_bytes(16), release)
+    chunks = walker.message(0, len(buffer), _MODEL, 0)
+    size = len(buffer) if chunks is None else sum(len(c) for c in chunks)
+    if size > MAX_SKELETON:
+        raise OnnxModelError(
+            f"the model without its weights has {size} bytes; a protobuf message ends at {MAX_SKELETON}",
+            hint="store the weights as raw_data or as external data",
+        )
+    data = bytes(buffer) if chunks is None else b"".join(chunks)
+    return Skeleton(data, tuple(walker.bulk), walker.marker)
+
+
+class _Walker:
+    """One walk; `bulk` grows."""
+
+    def __init__(self, buffer: memoryview, marker: bytes, release: Callable[[int, int], None] | None) -> None:
+        self.buffer = buffer
+        self.marker = marker
+        self.release = release
+        self.bulk: list[Bulk] = []
+
+    def message(self, start: int, end: int, schema: Schema, depth: int) -> list[Chunk] | None:
+        """The message at [start, end) with large fields cut out, in pieces; None when nothing was."""
+        if depth > MAX_DEPTH:
+            raise OnnxModelError(f"messages are nested more than {MAX_DEPTH} deep", place=f"byte {start}")
+        if schema is _TENSOR:
+            return self.tensor(start, end)
+        chunks: list[Chunk] = []
+        kept = at = start
+        while at < end:
+            field_start = at
+            number, wire_type, at = self.tag(at, end)
+            if wire_type != _BYTES:
+                at = self.skip(wire_type, at, end)
+                continue
+            length, at = self.varint(at, end)
+            stop = self.bounded(at, length, end)
+            if length >= SMALL and number in schema:
+                inner = schema[number]
+                replaced = [] if inner is None else self.message(at, stop, inner, depth + 1)
+                if replaced is not None:
+                    chunks.append(self.buffer[kept:field_start])
+                    if inner is not None:
+                        chunks.append(_header(number, sum(len(c) for c in replaced)))
+                        chunks += replaced
+                    kept = stop
+            at = stop
+        if not chunks:
+            return None
+        chunks.append(self.buffer[kept:end])
+        return chunks
+
+    def tensor(self, start: int, end: int) -> list[Chunk] | None:
+        """A `TensorProto` without its data, when these are one large field."""
+        found: list[tuple[int, int, int, int]] = []
+        at = start
+        while at < end:
+            field_start = at
+            number, wire_type, at = self.tag(at, end)
+            if wire_type != _BYTES:
+                if number in BULK_FIELDS:
+                    return None  # numbers written one by one: left to protobuf
+                at = self.skip(wire_type, at, end)
+                continue
+            length, at = self.varint(at, end)
+            stop = self.bounded(at, length, end)
+            if number in BULK_FIELDS:
+                found.append((field_start, at, stop, number))
+            at = stop
+        if len(found) != 1:
+            return None
+        field_start, first, stop, number = found[0]
+        if stop - first < SMALL:
+            return None
+        marker = self.marker + len(self.bulk).to_bytes(4, "little")
+        self.bulk.append(Bulk(first, stop - first, BULK_FIELDS[number]))
+        if self.release is not None:
+            self.release(first, stop - first)
+        return [self.buffer[start:field_start], _header(RAW_DATA, len(marker)), marker, self.buffer[stop:end]]
+
+    # ------------------------------------------------------------------ elements
+    def tag(self, at: int, end: int) -> tuple[int, int, int]:
+        """Field number, wire type, and the position behind the tag."""
+        value, after = self.varint(at, end)
+        number, wire_type = value >> 3, value & 7
+        if number == 0 or number >= 1 << 29:
+            raise OnnxModelError("the file is not a protobuf message: a field has no number", place=f"byte {at}")
+        return number, wire_type, after
+
+    def varint(self, at: int, end: int) -> tuple[int, int]:
+        """A number of variable length and the position behind it."""
+        buffer = self.buffer
+        value = shift = 0
+        while True:
+            if at >= end:
+                raise OnnxModelError("the file is truncated: a number is not complete", place=f"byte {at}")
+            byte = buffer[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, at
+            shift += 7
+            if shift >= 70:
+                raise OnnxModelError("the file is not a protobuf message: a number has no end", place=f"byte {at}")
+
+    def skip(self, wire_type: int, at: int, end: int) -> int:
+        """The position behind a value that is no length-delimited field."""
+        if wire_type == _VARINT:
+            return self.varint(at, end)[1]
+        if wire_type not in _FIXED:
+            raise OnnxModelError(
+                f"the file is not an ONNX model: wire type {wire_type} does not occur in one", place=f"byte {at}"
+            )
+        return self.bounded(at, _FIXED[wire_type], end)
+
+    def bounded(self, at: int, length: int, end: int) -> int:
+        """The end of a field of `length` bytes at `at`."""
+        if length > end - at:
+            raise OnnxModelError(
+                f"the file is truncated: a field of {length} bytes starts {end - at} bytes before its message ends",
+                place=f"byte {at}",
+            )
+        return at + length
+
+
+def _header(number: int, length: int) -> bytes:
+    """Tag and length of a length-delimited field."""
+    return _encoded(number << 3 | _BYTES) + _encoded(length)
+
+
+def _encoded(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def count_varints(raw: memoryview) -> int:
+    """How many numbers a packed field of varints holds.
+
+    Raises:
+        OnnxModelError: the last one is not complete.
+    """
+    if len(raw) and raw[-1] >= 0x80:
+        raise OnnxModelError("a packed field is truncated: its last number is not complete")
+    return int(np.count_nonzero(np.frombuffer(raw, np.uint8) < 0x80))
+
+
+def decode_varints(raw: memoryview) -> Array:
+    """The numbers of a packed field of varints as u64; the bits of bytes beyond the tenth are dropped.
+
+    Raises:
+        OnnxModelError: a number is not complete, or longer than ten bytes.
+    """
+    count = count_varints(raw)
+    data = np.frombuffer(raw, np.uint8)
+    ends = np.flatnonzero(data < 0x80)
+    starts = np.concatenate([[0], ends[:-1] + 1]) if count else ends
+    lengths = ends - starts + 1
+    if count and int(lengths.max()) > 10:
+        raise OnnxModelError("a packed field holds a number longer than ten bytes")
+    values = np.zeros(count, np.uint64)
+    for i in range(int(lengths.max()) if count else 0):
+        has = np.flatnonzero(lengths > i)
+        values[has] |= (data[starts[has] + i] & np.uint8(0x7F)).astype(np.uint64) << np.uint64(7 * i)
+    return values
