@@ -520,7 +520,7 @@ class _Builder:
         op = self.operator(record, scope)
         inputs = [self.operand(o, scope) for o in record.operands]
         results = record.results or []
-        types = [self.type(t) for t in record.types] if record.types is not None else None
+        types = [self.type(t) for t in record.types] if record.types is not None else None if results else []
         loc = self.location(record.loc) if record.loc is not None else UNKNOWN
         usual = loc.sources[0].name if loc.sources else ""
         name = usual if record.label is None else self.string(record.label)
@@ -555,7 +555,7 @@ class _Builder:
         """Names, types and the operator's results must be equally many."""
         given = len(record.results or [])
         generic = record.op.type == "STRING"
-        if types is None and generic and given:
+        if types is None and generic:
             self.fail(TextSyntaxError("the generic form needs the types of all results"), record.op)
         if types is not None and len(types) != given:
             self.fail(TextSyntaxError(f"{given} results, but {len(types)} types"), record.op)

@@ -55,7 +55,8 @@ def float_text(value: Any, dtype: DType) -> str:
         return repr(wide)
     for candidate in _candidates(scalar, wide, dtype):
         if _reads_back(candidate, scalar, dtype):
-            return candidate if re.search("[.e]", candidate) else candidate + ".0"
+            # Python's choice between 0.001 and 1e-05, whatever NumPy's is; 448.0, exact, rather than 450.0, as long
+            return min(repr(wide), repr(float(candidate)), key=len)
     return repr(wide)
 
 
