@@ -14,13 +14,18 @@ from uair.codegen.reference.errors import (
 )
 from uair.codegen.reference.feeds import check_feeds
 from uair.codegen.reference.interpreter import Interpreter, Observer, run
+from uair.codegen.reference.target import ReferenceTarget
+
+TARGET = ReferenceTarget("reference")
 
 __all__ = [
+    "TARGET",
     "FeedShapeError",
     "FeedTypeError",
     "Interpreter",
     "MissingFeedError",
     "Observer",
+    "ReferenceTarget",
     "ResultTypeError",
     "UnknownFeedError",
     "check_feeds",

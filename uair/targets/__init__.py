@@ -3,8 +3,8 @@
 The concrete targets, which write the vendors' files, are in codegen/<vendor>/.
 """
 
-from uair.targets.check import CheckReport, NodeRow, check
-from uair.targets.description import DeviceDescription, QuantizationScheme, description_names, load_description
+from uair.targets.check import CheckReport, NodeRow, check_module
+from uair.targets.description import DeviceDescription, description_names, load_description
 from uair.targets.target import Target
 from uair.targets.verdict import Confidence, NodeVerdict, Source, Support
 
@@ -14,11 +14,10 @@ __all__ = [
     "DeviceDescription",
     "NodeRow",
     "NodeVerdict",
-    "QuantizationScheme",
     "Source",
     "Support",
     "Target",
-    "check",
+    "check_module",
     "description_names",
     "load_description",
 ]

@@ -14,7 +14,7 @@ from uair.ir.module import Module
 from uair.ir.types import TensorType
 from uair.targets.description import DeviceDescription
 from uair.targets.target import Target
-from uair.targets.verdict import NodeVerdict, Support
+from uair.targets.verdict import Confidence, NodeVerdict, Support
 
 FOLDED = NodeVerdict(Support.SUPPORTED, through=("fold constants",))
 
@@ -26,7 +26,7 @@ class NodeRow:
     Attributes:
         graph: name of its graph.
         index: position in the graph.
-        operator: its type.
+        op_type: its operator.
         name: of its first result.
         sources: names of the source model's nodes that it stands for.
         result: type of its first result as text.
@@ -36,19 +36,46 @@ class NodeRow:
 
     graph: str
     index: int
-    operator: str
+    op_type: str
     name: str
     sources: tuple[str, ...]
     result: str
     verdict: NodeVerdict
     flops: int | None
 
+    @property
+    def node(self) -> str:
+        """The node for people: the names in the source model, or its own."""
+        names = ", ".join(self.sources[:3]) + (", ..." if len(self.sources) > 3 else "")
+        return names or f"%{self.name or self.index}"
+
+    @property
+    def level(self) -> Support:
+        """The verdict in one word."""
+        return self.verdict.support
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return self.verdict.reason
+
+    @property
+    def source(self) -> str:
+        """Where the knowledge comes from; marked when it is uncertain."""
+        text = str(self.verdict.source or "")
+        return f"{text} (uncertain)".lstrip() if self.verdict.confidence is Confidence.UNCERTAIN else text
+
+    @property
+    def rewrite(self) -> str:
+        """The rewrites that the verdict presumes, or what would help."""
+        return ", ".join(self.verdict.through) or self.verdict.suggestion
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "graph": self.graph,
             "index": self.index,
-            "operator": self.operator,
+            "operator": self.op_type,
             "name": self.name,
             "sources": list(self.sources),
             "result": self.result,
@@ -114,26 +141,29 @@ class CheckReport:
         """The rows that are not supported, worst first."""
         return sorted((r for r in self.rows if not r.verdict.on_device), key=lambda r: -r.verdict.support.rank)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for `--json`, the report file and the manifest."""
+    def summary(self) -> dict[str, Any]:
+        """The report without its nodes, as plain data: for the manifest and for one line of a table."""
         return {
             "target": self.target,
             "title": self.title,
             "experimental": self.experimental,
             "verdict": self.verdict.value,
             "fits": self.fits,
-            "counts": {support.value: n for support, n in self.counts.items()},
+            **{support.value: n for support, n in self.counts.items()},
             "flops": self.flops,
             "device_flops": self.device_flops,
-            "device_share": self.device_share,
+            "device_flops_share": self.device_share,
             "peak_activation_bytes": self.peak_bytes,
             "parameter_bytes": self.parameter_bytes,
             "unbound": dict(self.unbound),
-            "nodes": [row.to_json() for row in self.rows],
         }
 
+    def to_json(self) -> dict[str, Any]:
+        """The whole report as plain data, for `--json` and the report file."""
+        return {**self.summary(), "nodes": [row.to_json() for row in self.rows]}
 
-def check(module: Module, target: Target) -> CheckReport:
+
+def check_module(module: Module, target: Target) -> CheckReport:
     """Ask `target` about every node of a module; no vendor tool is needed.
 
     What every target does before anything else is presumed: computations on constants and on static shapes are folded.
@@ -167,7 +197,7 @@ def _rows(graph: Graph, target: Target) -> Iterable[NodeRow]:
         yield NodeRow(
             graph=graph.name,
             index=index,
-            operator=node.op_type,
+            op_type=node.op_type,
             name=node.outputs[0].name if node.outputs else node.name,
             sources=tuple(source.name for source in node.loc.sources),
             result=str(node.outputs[0].type) if node.outputs else "",

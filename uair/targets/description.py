@@ -22,6 +22,7 @@ from uair.context import Context, lookup
 from uair.errors import UairError
 from uair.ir.dtype import DType
 from uair.ops.base import Operator
+from uair.quant.scheme import Scheme
 from uair.targets.constraint import Constraint, parse_constraint
 from uair.targets.errors import DescriptionError, DescriptionFileError
 from uair.targets.schema import Document, structure
@@ -103,60 +104,22 @@ class DTypes:
 
 
 @attrs.frozen
-class QuantizedTensors:
-    """How one kind of tensor is quantized.
+class Quantization:
+    """INT8 on the target.
 
     Attributes:
-        dtype: the integer type.
-        symmetric: whether the zero point must be 0.
-        per: granularity.
-        narrow: whether the least value is left out (-127..127).
-        power_of_two: whether scales must be powers of two.
-    """
-
-    dtype: DType
-    symmetric: bool
-    per: Literal["tensor", "channel"] = "tensor"
-    narrow: bool = False
-    power_of_two: bool = False
-
-
-@attrs.frozen
-class QuantizationScheme:
-    """What INT8 is on the target.
-
-    Attributes:
-        activation: intermediate tensors.
-        weight: constant weights.
-        bias: element type of biases (scale is that of activation times weight); None when they stay float.
-        rounding: of x / scale.
-        weight_axis: per operator the axis of its weight along which scales may differ; operators that are not named
-            take one scale for the whole weight.
-        operators: those computed in integers; the others run in `DTypes.float`.
-        pass_through: operators that keep integers as they are: operand and result share scale and zero point.
-        requantization: how accumulators become the next tensor: a float multiplier, an f16 multiplier, an integer
-            multiplier with a shift, or a shift.
-        scale_min: least scale allowed.
-        scale_max: greatest scale allowed.
-        bias_limit: greatest absolute value of a quantized bias; None: the range of its type.
+        scheme: element types, granularity, limits and placement, which the quantization pass follows.
         form: how the artifact states it: Quantize/Dequantize pairs ("qdq"), the vendor's own operators ("ascend"), or a
             file of ranges beside a float model ("ranges").
+        requantization: how the device turns accumulators into the next tensor: a float multiplier, an f16 multiplier,
+            an integer multiplier with a shift, or a shift.
         source: key in `sources`.
         confidence: when it differs from the source's.
     """
 
-    activation: QuantizedTensors
-    weight: QuantizedTensors
-    bias: DType | None
-    rounding: Literal["half_even", "half_away"]
-    operators: Names
-    weight_axis: Mapping[str, int] = attrs.field(factory=dict)
-    pass_through: Names = ()
-    requantization: Literal["float", "f16", "fixed_point", "shift"] = "float"
-    scale_min: float = 0.0
-    scale_max: float = float("inf")
-    bias_limit: int | None = None
+    scheme: Scheme
     form: Literal["qdq", "ascend", "ranges"] = "qdq"
+    requantization: Literal["float", "f16", "fixed_point", "shift"] = "float"
     source: str = ""
     confidence: Confidence | None = None
 
@@ -202,7 +165,7 @@ class Compute:
 
     cores: int
     clock: float = 0.0
-    peak: Mapping[DType, float] = attrs.field(factory=dict)
+    peak: Mapping[DType, float] = attrs.field(factory=dict[DType, float])
     vector_cores: int = 0
     watts: float | None = None
     source: str = ""
@@ -221,7 +184,7 @@ class Alignment:
     """
 
     bytes: int
-    channels: Mapping[DType, int] = attrs.field(factory=dict)
+    channels: Mapping[DType, int] = attrs.field(factory=dict[DType, int])
     source: str = ""
 
 
@@ -239,7 +202,7 @@ class BlockedLayout:
 
     name: str
     holds: Literal["activations", "weights", "matrices", "interface"]
-    c0: Mapping[DType, int] = attrs.field(factory=dict)
+    c0: Mapping[DType, int] = attrs.field(factory=dict[DType, int])
     source: str = ""
     confidence: Confidence | None = None
 
@@ -377,6 +340,7 @@ class DeviceDescription:
         title: for people.
         vendor: who makes it.
         soc: the chip.
+        summary: what UAIR writes for it, one line.
         unlisted: the verdict about operators that no entry and no list names.
         static_shapes: whether every extent must be a number.
         max_rank: greatest rank of a tensor; 0: no limit known.
@@ -388,6 +352,7 @@ class DeviceDescription:
         operator: the entries of the operator table.
         operators: the operator table by canonical name (derived from `operator`).
         file: where it was read from (derived).
+        table: the file's content as plain data (derived).
     """
 
     schema: int
@@ -395,6 +360,7 @@ class DeviceDescription:
     title: str
     vendor: str
     soc: str
+    summary: str
     unlisted: Support
     static_shapes: bool
     sources: Mapping[str, Source]
@@ -406,14 +372,21 @@ class DeviceDescription:
     experimental: bool = False
     notes: Names = ()
     onnx: Onnx | None = None
-    quantization: QuantizationScheme | None = None
+    quantization: Quantization | None = None
     memory: tuple[Memory, ...] = ()
     layouts: tuple[BlockedLayout, ...] = ()
     detection: Detection = Detection()
     kubernetes: Kubernetes = Kubernetes()
     operator: tuple[OperatorEntry, ...] = ()
-    operators: Mapping[str, OperatorSupport] = attrs.field(factory=dict, metadata={"derived": True})
+    operators: Mapping[str, OperatorSupport] = attrs.field(
+        factory=dict[str, OperatorSupport], metadata={"derived": True}
+    )
     file: str = attrs.field(default="", metadata={"derived": True})
+    table: Mapping[str, Any] = attrs.field(factory=dict[str, Any], metadata={"derived": True}, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: the file's content."""
+        return dict(self.table)
 
     def source(self, key: str) -> Source | None:
         """The source of a key; None for the empty one."""
@@ -465,7 +438,7 @@ def load_description(
     known = Context.default().operators if operators is None else operators
     checked = _Checker(description, document, known)
     checked.check_document()
-    return attrs.evolve(description, operators=checked.operators(), file=path.name)
+    return attrs.evolve(description, operators=checked.operators(), file=path.name, table=table)
 
 
 def _path_of(target: str | os.PathLike[str]) -> Path:
@@ -525,11 +498,10 @@ class _Checker:
         for key in ("memory", "layouts"):
             for i, part in enumerate(getattr(description, key)):
                 self._check_source(part.source, (key, i, "source"))
-        scheme = description.quantization
-        if scheme is not None:
-            for key in ("operators", "pass_through", "weight_axis"):
-                for name in getattr(scheme, key):
-                    self._operator(name, ("quantization", key))
+        if description.quantization is not None:
+            for key in ("operators", "per_channel", "pass_through", "fused"):
+                for name in getattr(description.quantization.scheme, key):
+                    self._operator(name, ("quantization", "scheme", key))
 
     def operators(self) -> dict[str, OperatorSupport]:
         """The operator table by name."""
@@ -550,13 +522,13 @@ class _Checker:
 
     def _support(self, entry: OperatorEntry, cls: type[Operator], path: tuple[str | int, ...]) -> OperatorSupport:
         source = self.description.source(entry.source)
-        own = _confidence(entry.confidence, source)
+        own = confidence_of(entry.confidence, source)
         constraints: list[OperatorConstraint] = []
         for j, each in enumerate(entry.constraints):
             place = (*path, "constraints", j)
             self._check_source(each.source, (*place, "source"))
             from_ = self.description.source(each.source) or source
-            confidence = _confidence(each.confidence or (None if each.source else entry.confidence), from_)
+            confidence = confidence_of(each.confidence or (None if each.source else entry.confidence), from_)
             try:
                 constraint = parse_constraint(each.require).check(cls)
             except UairError as error:
@@ -583,6 +555,6 @@ class _Checker:
         return error
 
 
-def _confidence(stated: Confidence | None, source: Source | None) -> Confidence:
+def confidence_of(stated: Confidence | None, source: Source | None) -> Confidence:
     """A fact's own confidence, or its source's; a fact without a source is uncertain."""
     return stated or (source.confidence if source is not None else Confidence.UNCERTAIN)

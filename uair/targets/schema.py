@@ -17,12 +17,16 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
+from uair.errors import UairError
 from uair.ir.dtype import DType
 from uair.targets.errors import DescriptionError
 
 T = TypeVar("T")
 
 Path = tuple["str | int", ...]
+
+NONE = "none"
+"""How a file, which has no null, writes that an optional key has no value."""
 
 
 @attrs.frozen
@@ -109,8 +113,9 @@ def structure(cls: type[T], value: Any, document: Document, path: Path = ()) -> 
             )
     try:
         return cls(**arguments)
-    except ValueError as error:
-        raise DescriptionError(str(error), place=document.place(path), hint="correct the value") from None
+    except UairError as error:  # from a class that checks its own values
+        error.place = error.place or document.place(path)
+        raise
 
 
 @functools.cache
@@ -129,7 +134,7 @@ def _value(annotation: Any, value: Any, document: Document, path: Path) -> Any:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         (inner,) = (a for a in arguments if a is not type(None))
-        return _value(inner, value, document, path)
+        return None if value == NONE else _value(inner, value, document, path)
     if origin is typing.Literal:
         if not isinstance(value, str) or value not in arguments:
             raise _wrong(document, path, _type_text(annotation), value)

@@ -17,21 +17,22 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uair.errors import UairError
 from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor
 from uair.ops.base import Operator
+from uair.quant.scheme import Scheme
 from uair.targets.description import (
     DeviceDescription,
     OperatorConstraint,
     OperatorSupport,
-    QuantizationScheme,
+    confidence_of,
     load_description,
 )
 from uair.targets.errors import NoEmitter
-from uair.targets.verdict import Confidence, NodeVerdict, Source, Support, worst
+from uair.targets.verdict import Confidence, NodeVerdict, Support, worst
 
 if TYPE_CHECKING:
     from uair.artifact import Artifact, ArtifactBuilder
@@ -119,9 +120,45 @@ class Target:
         return self.description.static_shapes
 
     @property
-    def quantization(self) -> QuantizationScheme | None:
+    def quantization(self) -> Scheme | None:
         """What INT8 looks like on the target; None when it has none."""
-        return self.description.quantization
+        return None if self.description.quantization is None else self.description.quantization.scheme
+
+    def toolchain(self) -> dict[str, Any]:
+        """The vendor's toolchain for the manifest, as plain data."""
+        tool = self.description.toolchain
+        confidence = confidence_of(tool.confidence, self.description.source(tool.source))
+        return {
+            "name": tool.name,
+            "checked_versions": list(tool.checked),
+            "minimum_driver": tool.driver,
+            "soc_version": tool.soc_version,
+            "source": str(self.description.source(tool.source) or ""),
+            "confidence": confidence.value,
+        }
+
+    def describe(self) -> str:
+        """The target in a few lines for people."""
+        d = self.description
+        peak = ", ".join(f"{tops:g} T{'FLOPS' if t.is_float else 'OPS'} {t}" for t, tops in d.compute.peak.items())
+        opset = "" if d.onnx is None else f"opset {d.onnx.opset} (reads {d.onnx.oldest} to {d.onnx.newest})"
+        facts = {
+            "vendor": d.vendor,
+            "chip": d.soc,
+            "toolchain": " ".join([d.toolchain.name, *d.toolchain.checked[-1:]]),
+            "written": d.summary,
+            "ONNX": opset,
+            "shapes": "static" if d.static_shapes else "static or open",
+            "element types": f"{', '.join(str(t) for t in d.dtypes.computed)}; floats in {d.dtypes.float}",
+            "INT8": "" if d.quantization is None else d.quantization.form,
+            "compute": f"{d.compute.cores} cores{f', {peak}' if peak else ''}",
+            "alignment": f"{d.alignment.bytes} bytes",
+            "layouts": ", ".join(dict.fromkeys(x.name for x in d.layouts)),
+            "Kubernetes": d.kubernetes.resource,
+        }
+        lines = [f"{d.name}: {d.title}{' (experimental)' if d.experimental else ''}"]
+        lines += [f"  {key + ':':<15}{text}" for key, text in facts.items() if text]
+        return "\n".join([*lines, *(f"  note: {note}" for note in d.notes)])
 
     # -------------------------------------------------------------------------------------- verdicts
     def verdict(self, node: Node) -> NodeVerdict:
@@ -198,9 +235,9 @@ class Target:
         if missing:
             return NodeVerdict(
                 Support.UNSUPPORTED, f"ONNX {', '.join(missing)} (opset {onnx.opset}) is not in the vendor's list",
-                source=source, confidence=_confidence(source),
+                source=source, confidence=confidence_of(None, source),
             )
-        return NodeVerdict(Support.SUPPORTED, source=source, confidence=_confidence(source))
+        return NodeVerdict(Support.SUPPORTED, source=source, confidence=confidence_of(None, source))
 
     def _unlisted(self, node: Node) -> NodeVerdict:
         support = self.description.unlisted
@@ -273,10 +310,6 @@ def _no(reason: str, suggestion: str = "") -> NodeVerdict:
     return NodeVerdict(Support.UNSUPPORTED, reason, suggestion=suggestion)
 
 
-def _confidence(source: Source | None) -> Confidence:
-    return Confidence.UNCERTAIN if source is None else source.confidence
-
-
 def _narrower(tensor: Tensor, accepted: Sequence[DType]) -> str:
     """What to do about an element type that is not accepted."""
     if tensor.type.dtype.is_float and DType.F32 in accepted:
@@ -288,7 +321,10 @@ def _narrower(tensor: Tensor, accepted: Sequence[DType]) -> str:
 
 # -------------------------------------------------------------------------------------------- graphs
 def decomposition(node: Node) -> list[Node]:
-    """The nodes that `node` stands for, operands first; empty when its operator has no decomposition for it."""
+    """The nodes that `node` stands for, operands first; empty when its operator has no decomposition for it.
+
+    Nodes that only compute on constants are left out: they are folded.
+    """
     made = node.op.decompose(*node.inputs)
     if made is None:
         return []
@@ -306,7 +342,8 @@ def decomposition(node: Node) -> list[Node]:
         found[producer] = None
         yield producer
 
-    return [part for tensor in results for part in visit(tensor)]
+    parts = [part for tensor in results for part in visit(tensor)]
+    return [part for part in parts if not all(t is None or t.is_constant for t in part.inputs)]
 
 
 def data_dependent(node: Node) -> bool:
