@@ -5,7 +5,7 @@ This is the composition root: here, and in uair.cli, the IR, the frontends, the 
 
 from __future__ import annotations
 
-import importlib
+import enum
 import os
 import tempfile
 import weakref
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 Model: TypeAlias = "Module | str | os.PathLike[str]"
 GOLDEN_SEED = 0
+
+
+class DoesNotFit(UairError):
+    """A target does not take some nodes of a model, not even rewritten; every kind is listed with reason and help."""
+
+    code = "UAIR-E0520"
+    title = "Model does not fit the target"
 
 
 class UnknownFormatError(UairError):
@@ -163,6 +170,7 @@ class _Compilation:
     module: Module
     context: PassContext
     measure: Measure
+    report: CheckReport
 
 
 def compile(
@@ -216,6 +224,7 @@ def compile(
 def _transform(source: Module, request: CompileRequest, instruments: Sequence[Instrument]) -> _Compilation:
     """Run the pipeline of the request's target on a copy of the module."""
     from uair.passes.bind_shapes import BindShapes
+    from uair.targets.check import check_module
 
     target = Context.default().target(request.target)
     module = source.clone()
@@ -225,9 +234,34 @@ def _transform(source: Module, request: CompileRequest, instruments: Sequence[In
     bind = BindShapes(shapes=dict(request.shapes), static=target.requires_static)
     PassManager([bind], [Verify()], context).run(module)
     reference = module.clone()
-    passes = [*standard_passes(), *_quantization(request, target, module.main), *target.legalise()]
-    PassManager(passes, watchers, context).run(module)
-    return _Compilation(request, target, reference, module, context, measure)
+    PassManager([*standard_passes(), *_quantization(request, target, module.main)], watchers, context).run(module)
+    report = check_module(module, target)
+    require_fit(report)
+    PassManager(target.legalise(), watchers, context).run(module)
+    return _Compilation(request, target, reference, module, context, measure, report)
+
+
+def require_fit(report: CheckReport) -> None:
+    """Refuse a module with nodes that the target does not take.
+
+    Raises:
+        DoesNotFit: naming every kind of node, its reason and what would help.
+    """
+    from uair.targets.verdict import Support
+
+    refused = [row for row in report.rows if row.verdict.support is Support.UNSUPPORTED]
+    if not refused:
+        return
+    lines: dict[str, list[str]] = {}
+    for row in refused:
+        help_text = f" ({row.verdict.suggestion})" if row.verdict.suggestion else ""
+        lines.setdefault(f"{row.operator}: {row.verdict.reason}{help_text}", []).append(row.name)
+    shown = [f"   {what}: {', '.join(n[:3])}" + (f" and {len(n) - 3} more" * (len(n) > 3)) for what, n in lines.items()]
+    raise DoesNotFit(
+        f"{len(refused)} of {len(report.rows)} nodes do not fit {report.target}",
+        window="\n".join(shown[:20]),
+        hint=f"`uair check MODEL --target {report.target}` shows every node with the source of the answer",
+    )
 
 
 def _quantization(request: CompileRequest, target: Any, graph: Graph) -> list[Pass]:
@@ -258,11 +292,9 @@ def _quantization(request: CompileRequest, target: Any, graph: Graph) -> list[Pa
 
 def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool) -> None:
     """Fill an artifact."""
-    from uair.targets.check import check_module
     from uair.text import save
 
-    module, request = state.module, state.request
-    report = check_module(module, state.target)
+    module, request, report = state.module, state.request, state.report.to_json()
     builder.manifest |= {
         "target": request.target,
         "name": module.name,
@@ -271,11 +303,11 @@ def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool) -> Non
         "source": _origin(module.origin),
         "pipeline": [step.spec for step in module.applied],
         "quantization": state.context.reports.get("quantization", {}).get("summary"),
-        "toolchain": state.target.toolchain(),
-        "verdicts": report.summary(),
+        "toolchain": attrs.asdict(state.target.description.toolchain, value_serializer=plain_value),
+        "verdicts": {key: report[key] for key in ("verdict", "counts", "device_share", "experimental")},
     }
     builder.report |= {
-        "check": report.to_json(),
+        "check": report,
         "rules": dict(sorted(state.context.statistics.applied.items())),
         "nodes": {r.name: r.nodes for r in state.measure.records},
         **state.context.reports,
@@ -284,6 +316,22 @@ def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool) -> Non
     if golden:
         _write_golden(state, builder)
     state.target.emit(module, builder, request)
+
+
+def plain_value(_: Any, __: Any, value: Any) -> Any:
+    """Enumerations as their text, for `attrs.asdict`."""
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def _origin(origin: Origin) -> dict[str, Any]:
+    """Where the model came from, for the manifest."""
+    return {
+        "format": origin.format,
+        "file": origin.file,
+        "sha256": origin.sha256,
+        "producer": origin.producer,
+        "versions": dict(origin.versions),
+    }
 
 
 def _interface(

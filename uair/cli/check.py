@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from uair.cli import options, output
+from uair.targets.verdict import Confidence, Support
 
 UNSUPPORTED_STATUS = 3
 
@@ -42,23 +43,37 @@ def command(
         output.print_json({report.target: report.to_json() for report in reports})
     else:
         _show(reports, all_nodes=all_nodes)
-    return UNSUPPORTED_STATUS if any(report.summary()["unsupported"] for report in reports) else 0
+    return UNSUPPORTED_STATUS if any(r.verdict is Support.UNSUPPORTED for r in reports) else 0
 
 
 def _show(reports: Any, *, all_nodes: bool) -> None:
-    columns = ("target", "supported", "partial", "unsupported", "unknown", "share of operations on the device")
+    levels = list(Support)
     rows = []
     for report in reports:
-        facts = report.summary()
-        share = facts.get("device_flops_share")
-        shown = "unknown: open shapes" if share is None else f"{share:.1%}"
-        rows.append((report.target, *(facts[c] for c in columns[1:5]), shown))
-    output.table("", columns, rows, right=(1, 2, 3, 4, 5))
+        share = "" if report.device_share is None else f"{report.device_share:.1%}"
+        peak = "" if report.peak_bytes is None else output.size(report.peak_bytes)
+        rows.append((report.target, *(report.counts[level] for level in levels), share, peak))
+    columns = ("target", *(level.value for level in levels), "operations on device", "peak activations")
+    output.table("", columns, rows, right=(1, 2, 3, 4, 5, 6))
     for report in reports:
-        shown_rows = [r for r in report.rows if all_nodes or str(r.level) != "supported"]
-        if shown_rows:
-            output.table(
-                report.target,
-                ("node", "operator", "verdict", "reason", "source", "what would help"),
-                [(r.node, r.op_type, r.level, r.reason, r.source, r.rewrite) for r in shown_rows],
+        for name, shape in report.unbound.items():
+            output.print_text(
+                f"{report.target}: input {name} is {shape}, the target takes fixed sizes: --shape {name}=..."
             )
+        chosen = report.rows if all_nodes else report.problems()
+        if chosen:
+            output.table(
+                f"{report.target}: {report.title}",
+                ("node", "operator", "verdict", "reason", "source"),
+                [
+                    (row.name, row.operator, row.verdict.support, reason(row.verdict), row.verdict.source or "")
+                    for row in chosen
+                ],
+            )
+
+
+def reason(verdict: Any) -> str:
+    """The reason, the rewrites that the answer presumes, and what would help."""
+    through = f"after {', '.join(verdict.through)}" if verdict.through else ""
+    doubt = "uncertain" if verdict.confidence is Confidence.UNCERTAIN and verdict.reason else ""
+    return "; ".join(filter(None, (verdict.reason, through, verdict.suggestion, doubt)))
