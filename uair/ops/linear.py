@@ -12,7 +12,7 @@ from uair.ir.dims import Dim, InferredShape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
-from uair.ops._precision import matmul, rounded, widened
+from uair.ops._precision import is_integral, matmul, rounded, widened
 from uair.ops.base import (
     Operator,
     Sample,
@@ -52,19 +52,13 @@ class MatMul(Operator):
             min(len(left), len(right)) > 1 or not (self.trans_a or self.trans_b),
             f"shapes {list(left)} and {list(right)}: a 1-D operand cannot be transposed",
         )
-        row: InferredShape = ()
-        column: InferredShape = ()
-        if len(left) > 1:
-            row = (left[-1] if self.trans_a else left[-2],)
-        if len(right) > 1:
-            column = (right[-2] if self.trans_b else right[-1],)
-        inner_a = left[-2] if self.trans_a else left[-1]
-        inner_b = right[-1] if self.trans_b or len(right) == 1 else right[-2]
+        rows = left[-2:][::-1] if self.trans_a else left[-2:]
+        columns = right[-2:][::-1] if self.trans_b else right[-2:]
         require(
-            unify_extents(inner_a, inner_b),
-            f"a of shape {list(left)} has rows of {inner_a}, b of shape {list(right)} has columns of {inner_b}",
+            unify_extents(rows[-1], columns[0]),
+            f"a of shape {list(left)} has rows of {rows[-1]}, b of shape {list(right)} has columns of {columns[0]}",
         )
-        return inferred(dtype, (*broadcast_shapes(left[:-2], right[:-2]), *row, *column))
+        return inferred(dtype, (*broadcast_shapes(left[:-2], right[:-2]), *rows[:-1], *columns[1:]))
 
     def evaluate(self, a: Array, b: Array) -> Array:
         if self.trans_a:
@@ -226,10 +220,15 @@ class Einsum(Operator):
 
     def evaluate(self, *inputs: Array) -> Array:
         wide: list[Any] = [widened(x) for x in inputs]
-        if inputs[0].dtype.kind in "iu":
+        if is_integral(inputs[0]):
             wide = [x.astype(np.int64) for x in inputs]
         result = np.einsum(self.equation, *wide, optimize=len(inputs) > 1)
         return rounded(np.asarray(result), inputs[0].dtype)
+
+    def decompose(self, *inputs: Tensor) -> Tensor | None:
+        from uair.ops import _einsum
+
+        return _einsum.decompose(*self._terms(), inputs)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         terms, result = self._terms()

@@ -52,7 +52,7 @@ def operands_of(sample: Sample, seed: int = 0) -> list[Array | None]:
 
 def carrier(dtype: DType) -> DType:
     """The type in which values of `dtype` are fed and fetched."""
-    if dtype in PLAIN:
+    if dtype in PLAIN or dtype in (DType.C64, DType.C128):
         return dtype
     return DType.I32 if dtype.is_integer else DType.F32
 

@@ -1,0 +1,91 @@
+"""What cannot be run or compared, each with its reason; the tests fail when an entry is missing and when one is stale."""
+
+from __future__ import annotations
+
+FIRST_OPSET = {
+    "bf16": 13,
+    "f8e4m3": 19,
+    "f8e5m2": 19,
+    "f8e4m3fnuz": 19,
+    "f8e5m2fnuz": 19,
+    "i4": 21,
+    "u4": 21,
+    "f4e2m1": 23,
+    "f8e8m0": 24,
+    "i2": 25,
+    "u2": 25,
+}
+"""The opset from which ONNX has an element type; before, nothing of that type can be written."""
+
+NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
+    ("Cast", "DType.C64"): (99, "ONNX has no conversion to complex numbers"),
+    ("Equal", "object"): (18, "ONNX compares strings from opset 19 on"),
+    ("NotEqual", "object"): (18, "ONNX compares strings from opset 19 on"),
+    ("GatherND", "batch_dims=1"): (11, "batch_dims exists from opset 12 on"),
+    ("ScatterElements", "'add'"): (15, "reductions exist from opset 16 on"),
+    ("ScatterElements", "'mul'"): (15, "reductions exist from opset 16 on"),
+    ("ScatterElements", "'max'"): (17, "extremes exist from opset 18 on"),
+    ("ScatterElements", "'min'"): (17, "extremes exist from opset 18 on"),
+    ("ScatterND", "'add'"): (15, "reductions exist from opset 16 on"),
+    ("ScatterND", "'mul'"): (15, "reductions exist from opset 16 on"),
+    ("ScatterND", "'max'"): (17, "extremes exist from opset 18 on"),
+    ("ScatterND", "'min'"): (17, "extremes exist from opset 18 on"),
+}
+"""(operator, part of the sample's text): last opset at which it is refused, and why."""
+
+LEFT_OPEN: dict[tuple[str, str], str] = {
+    ("Cast", "DType.U32, saturate=True)(float32[7])"): "conversion of NaN and infinities to integers",
+    ("Cast", "DType.U64, saturate=True)(float32[7])"): "conversion of NaN and infinities to integers",
+    ("Cast", "DType.I4, saturate=True)(float32[7])"): "conversion of numbers outside of the range to integers",
+    ("Cast", "DType.STRING, saturate=True)(float32[7])"): "how a number is spelled",
+    ("NonZero", "(int64[])"): "NonZero of a scalar: onnxruntime takes it as a vector of one",
+    ("Pow", "(int32[5],int32[5])"): "0 to a negative power in integers",
+    ("ReduceMean", "(f32[2,0,3])"): "the mean of nothing: onnxruntime gives 0",
+    ("TopK", "sorted=False)(u8[2,4])"): "the order of unsorted results",
+}
+"""(operator, part of the sample's text): what ONNX leaves open there; only type and shape are compared."""
+
+NO_EXECUTOR: dict[tuple[str, str], str] = {
+    ("IntegerConv2D", "uint8[],uint8[2]"): "onnxruntime's ConvInteger takes no zero point per output channel",
+    ("OneHot", "int8[2]"): "neither onnxruntime nor onnx's evaluator has a kernel for i8 values",
+    ("OneHot", "bool[2]"): "neither onnxruntime nor onnx's evaluator has a kernel for bool values",
+    ("ScatterElements", "f16"): "onnxruntime's kernel refuses to reduce f16 when it runs",
+}
+"""(operator, part of the sample's text): why nothing here can run it; the model is checked only."""
+
+NO_KERNEL: dict[str, str] = {
+    "bf16": (
+        "Abs(13) Acos(22) Acosh(22) Add(13) Add(14) ArgMax(13) ArgMin(13) Asin(22) Asinh(22) Atan(22) "
+        "Atanh(22) AveragePool(22) Ceil(13) Conv(22) Cos(22) Cosh(22) CumSum(14) Div(13) Div(14) Elu(22) "
+        "Equal(13) Equal(19) Erf(13) Exp(13) Floor(13) Greater(13) GreaterOrEqual(16) HardSigmoid(22) "
+        "Hardmax(13) IsNaN(13) LeakyRelu(16) Less(13) LessOrEqual(16) Log(13) MatMul(13) Max(13) Min(13) "
+        "Mod(13) Mod(28) Mul(13) Mul(14) Neg(13) Reciprocal(13) ReduceL1(13) ReduceL2(13) ReduceL2(18) "
+        "ReduceLogSumExp(13) ReduceMax(13) ReduceMax(20) ReduceMean(13) ReduceMean(18) ReduceMin(13) "
+        "ReduceMin(20) ReduceProd(13) ReduceProd(18) ReduceSum(13) ReduceSumSquare(13) Relu(13) Relu(14) "
+        "Round(22) Selu(22) Sigmoid(13) Sin(22) Sinh(22) Softplus(22) Softsign(22) Sqrt(13) Sub(13) Sub(14) "
+        "Swish(24) Tan(22) Tanh(13) ThresholdedRelu(22) TopK(24)"
+    ),
+    "bool": ("Where(16)"),
+    "f16": ("QuantizeLinear(28) Swish(24)"),
+    "f32": ("Clip(11) QuantizeLinear(28) Swish(24)"),
+    "f64": (
+        "Acos(22) Acos(7) Acosh(22) Acosh(9) Asin(22) Asin(7) Asinh(22) Asinh(9) Atan(22) Atan(7) Atanh(22) "
+        "Atanh(9) Cosh(22) Cosh(9) Elu(22) Elu(6) Erf(13) Erf(9) HardSigmoid(22) HardSigmoid(6) Hardmax(11) "
+        "Hardmax(13) LeakyRelu(16) LeakyRelu(6) Selu(22) Selu(6) Sinh(22) Sinh(9) Softplus(1) Softplus(22) "
+        "Softsign(1) Softsign(22) Swish(24) Tan(22) Tan(7) ThresholdedRelu(10) ThresholdedRelu(22)"
+    ),
+    "f8e5m2": ("DequantizeLinear(28)"),
+    "i16": ("DequantizeLinear(28)"),
+    "i32": (
+        "Conv(11) Conv(22) DequantizeLinear(28) PRelu(16) PRelu(9) QuantizeLinear(10) QuantizeLinear(13) "
+        "QuantizeLinear(28)"
+    ),
+    "i4": ("DequantizeLinear(28) Identity(25) Pad(25)"),
+    "i8": ("ConvTranspose(11) ConvTranspose(22) DequantizeLinear(28) NonZero(13) NonZero(9)"),
+    "u4": ("DequantizeLinear(28)"),
+    "u8": ("ConvTranspose(11) ConvTranspose(22) DequantizeLinear(28)"),
+}
+"""By element type of the sample: ONNX operators (with the version) for which onnxruntime has no CPU kernel.
+
+onnx's reference evaluator runs these instead.
+"""
