@@ -172,13 +172,14 @@ def measure(name: str, module: Module, model: bytes | str, feeds: Feeds, runs: i
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     interpreter = Interpreter(module, keep_constants=True)
     ours = interpreter.run(feeds)
-    theirs = session.run(None, dict(feeds))
-    times: tuple[list[float], list[float]] = ([], [])
+    theirs = [np.asarray(y) for y in session.run(None, dict(feeds))]
+    calls: tuple[Callable[[], object], ...] = (lambda: interpreter.run(feeds), lambda: session.run(None, dict(feeds)))
+    times: tuple[list[float], ...] = ([], [])
     for _ in range(runs):
-        for i, call in enumerate((lambda: interpreter.run(feeds), lambda: session.run(None, dict(feeds)))):
+        for call, taken in zip(calls, times, strict=True):
             start = time.perf_counter()
             call()
-            times[i].append(time.perf_counter() - start)
+            taken.append(time.perf_counter() - start)
     mine, other = (statistics.median(t) * 1e3 for t in times)
     return f"{name:24} {mine:9.1f} ms {other:9.1f} ms {mine / other:7.2f}   {difference(ours, theirs):.1e}"
 

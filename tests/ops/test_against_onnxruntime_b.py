@@ -49,8 +49,7 @@ def onnxruntime(kind: str, operands: Sequence[Array | None], *, opset: int = 19,
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    result: Array = session.run(None, given)[0]
-    return result
+    return np.asarray(session.run(None, given)[0])
 
 
 def evaluated(op: Operator, *operands: Array | None) -> Array:
@@ -82,7 +81,7 @@ def ints(rng: np.random.Generator, low: int, high: int, count: int) -> tuple[int
     return tuple(int(v) for v in rng.integers(low, high + 1, count))
 
 
-# ----------------------------------------------------------------------------------------------------------- convolution
+# ---------------------------------------------------------------------------------------------------------- convolution
 CONVOLUTIONS = {1: Conv1D, 2: Conv2D, 3: Conv3D}
 TRANSPOSED = {1: ConvTranspose1D, 2: ConvTranspose2D, 3: ConvTranspose3D}
 
@@ -143,7 +142,7 @@ def test_transposed_convolution(rank: int, seed: int) -> None:
     pads = ints(rng, 0, 1, 2 * rank)
     x, w = normal(rng, int(rng.integers(1, 3)), inputs, *ints(rng, 3, 6, rank)), normal(rng, inputs, per_group, *kernel)
     bias = normal(rng, per_group * groups) if rng.random() < 0.5 else None
-    attributes = {"strides": strides, "pads": pads, "dilations": dilations, "output_padding": extra}
+    attributes: dict[str, Any] = {"strides": strides, "pads": pads, "dilations": dilations, "output_padding": extra}
     op = TRANSPOSED[rank](**attributes, groups=groups)
     assert_close(evaluated(op, x, w, bias), onnxruntime("ConvTranspose", [x, w, bias], group=groups, **attributes))
 
@@ -187,7 +186,7 @@ def test_narrow_floats_are_rounded_once(dtype: Any) -> None:
     assert np.array_equal(evaluated(Conv2D(), x, w, b), wide.astype(dtype))
 
 
-# --------------------------------------------------------------------------------------------------------------- pooling
+# -------------------------------------------------------------------------------------------------------------- pooling
 MAX_POOLS = {1: MaxPool1D, 2: MaxPool2D, 3: MaxPool3D}
 AVG_POOLS = {1: AvgPool1D, 2: AvgPool2D, 3: AvgPool3D}
 
@@ -236,7 +235,7 @@ def test_avg_pool(rank: int, seed: int, include: bool) -> None:
 def test_pool_auto_pad(mode: Any) -> None:
     rng = np.random.default_rng(3)
     x = normal(rng, 1, 2, 7, 8)
-    given = {"strides": (2, 3), "auto_pad": mode.upper(), "kernel_shape": (3, 4)}
+    given: dict[str, Any] = {"strides": (2, 3), "auto_pad": mode.upper(), "kernel_shape": (3, 4)}
     want = onnxruntime("MaxPool", [x], **given)
     assert_close(evaluated(MaxPool2D(kernel=(3, 4), strides=(2, 3), auto_pad=mode), x), want)
     want = onnxruntime("AveragePool", [x], **given)
@@ -249,7 +248,7 @@ def test_global_pools() -> None:
     assert_close(evaluated(GlobalMaxPool(), x), onnxruntime("GlobalMaxPool", [x]), 0)
 
 
-# --------------------------------------------------------------------------------------------------------- normalization
+# -------------------------------------------------------------------------------------------------------- normalization
 def test_batch_norm() -> None:
     rng = np.random.default_rng(0)
     for shape in ((2, 3), (2, 3, 5), (2, 3, 4, 5), (1, 3, 2, 3, 4)):
@@ -292,10 +291,17 @@ def test_lp_normalize(p: int, axis: int) -> None:
     assert_close(evaluated(LpNormalize(axis=axis, p=p), x), want)
 
 
-# ---------------------------------------------------------------------------------------------------------------- linear
+# --------------------------------------------------------------------------------------------------------------- linear
 @pytest.mark.parametrize(
     ("a", "b"),
-    [((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((2, 1, 3, 4), (5, 4, 2)), ((4,), (2, 4, 5)), ((2, 3, 4), (4,)), ((4,), (4,))],
+    [
+        ((3, 4), (4, 5)),
+        ((2, 3, 4), (4, 5)),
+        ((2, 1, 3, 4), (5, 4, 2)),
+        ((4,), (2, 4, 5)),
+        ((2, 3, 4), (4,)),
+        ((4,), (4,)),
+    ],
 )
 def test_matmul(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
@@ -341,7 +347,7 @@ def test_trilu(k: int, upper: bool) -> None:
     assert_close(evaluated(Trilu(k=k, upper=upper), x), want, 0)
 
 
-# ---------------------------------------------------------------------------------------------------------------- resize
+# --------------------------------------------------------------------------------------------------------------- resize
 COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
 FACTORS = ((2.0, 2.0), (0.5, 0.5), (1.5, 0.6), (0.7, 3.0), (1 / 3, 1.0), (2.3, 1.9), (0.8, 0.8))
 
@@ -394,9 +400,7 @@ def test_resize_linear(coordinates: Any, factors: tuple[float, float]) -> None:
 @pytest.mark.parametrize("a", [-0.75, -0.5])
 def test_resize_cubic(coordinates: Any, factors: tuple[float, float], exclude: bool, a: float) -> None:
     x = normal(np.random.default_rng(0), 2, 3, 10, 7)
-    op = Resize(
-        scales=(1, 1, *factors), mode="cubic", coordinate_mode=coordinates, exclude_outside=exclude, cubic_a=a
-    )
+    op = Resize(scales=(1, 1, *factors), mode="cubic", coordinate_mode=coordinates, exclude_outside=exclude, cubic_a=a)
     assert_close(*resized(op, x, exclude_outside=int(exclude), cubic_coeff_a=a))
 
 
@@ -425,7 +429,7 @@ def test_resize_operands_are_as_good_as_attributes() -> None:
     assert_close(evaluated(Resize(), x, None, scales), by_scale, 0)
 
 
-# ---------------------------------------------------------------------------------------------------------- quantization
+# --------------------------------------------------------------------------------------------------------- quantization
 QUANTIZED = (np.int8, np.uint8, np.int16, np.uint16)
 
 
@@ -472,7 +476,7 @@ def test_quantize_to_float8(dtype: DType) -> None:
     graph = helper.make_graph(nodes, "g", infos, [onnx.ValueInfoProto(name="y")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (want,) = session.run(None, {"x": x, "s": scale, "z": np.zeros((), np.float32)})
+    want = np.asarray(session.run(None, {"x": x, "s": scale, "z": np.zeros((), np.float32)})[0])
     assert np.array_equal(q.astype(np.float32), want)
     assert_close(evaluated(Dequantize(), q, scale), want * scale, 0)
 

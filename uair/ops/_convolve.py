@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from uair.ir.dtype import Array
-from uair.ops._precision import product_type, rounded
+from uair.ops._precision import is_integral, product_type, rounded
 from uair.ops._windows import inner_axes, padded
 
 # What a step works on should stay in a core's second-level cache: a tile's gathered windows, a block of channels.
@@ -55,7 +55,7 @@ def convolve(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Arra
 
 def _finish(result: Array, bias: Array | None, x: Array) -> Array:
     """Add the bias and round once to the type of x; integer sums wrap around."""
-    if bias is not None and x.dtype.kind in "iu":
+    if bias is not None and is_integral(x):
         result = result.astype(np.int64)
     if bias is not None:
         result += bias.astype(result.dtype, copy=False).reshape(-1, *(1,) * (result.ndim - 2))

@@ -23,6 +23,11 @@ def widened(array: Array) -> Array:
     return array.astype(compute_type(array), copy=False)
 
 
+def is_integral(array: Array) -> bool:
+    """Whether the elements are integers."""
+    return DType.from_numpy(array.dtype).is_integer
+
+
 def magnitude(array: Array) -> int:
     """Greatest absolute value of an integer array; 0 when it is empty."""
     return max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
@@ -34,7 +39,7 @@ def product_type(a: Array, b: Array, terms: int) -> np.dtype[Any]:
     Floating point: the compute type. Integers: f32 or f64, which have fast matrix products, when every partial sum is
     provably an exact number of that type; otherwise i64 (whose wrap-around is that of every narrower integer type).
     """
-    if not DType.from_numpy(a.dtype).is_integer:
+    if not is_integral(a):
         return compute_type(a)
     bound = magnitude(a) * magnitude(b) * max(terms, 1)
     if bound <= _EXACT_IN_F32:

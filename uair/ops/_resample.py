@@ -22,7 +22,7 @@ NearestMode: TypeAlias = Literal["round_prefer_floor", "round_prefer_ceil", "flo
 
 _F32 = np.float32
 
-# A coordinate this near to the middle between two elements is a tie, which rounding errors of the scale must not decide.
+# A coordinate this near to the middle between two elements is a tie: rounding errors of the scale must not decide.
 TIE = _F32(1e-6)
 
 

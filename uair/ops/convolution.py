@@ -20,7 +20,7 @@ def _numeric(dtype: DType) -> None:
 def _kernel_of(shape: InferredShape) -> Ints:
     """The kernel extents of a weight shape, which must be numbers."""
     extents = [d for d in shape[2:] if isinstance(d, int)]
-    require(len(extents) == len(shape) - 2, f"the kernel extents of w must be numbers, w has shape {list(shape)}")
+    require(len(extents) == len(shape) - 2, f"the kernel extents of w must be known, w has shape {list(shape)}")
     require(all(d >= 1 for d in extents), f"the kernel extents of w must be at least 1, w has shape {list(shape)}")
     return tuple(extents)
 

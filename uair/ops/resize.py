@@ -9,7 +9,7 @@ import numpy as np
 from uair.ir.dims import Dim, InferredShape, Shape, floor_div
 from uair.ir.dtype import Array, DType
 from uair.ir.types import TensorType, inferred
-from uair.ops._precision import rounded, widened
+from uair.ops._precision import is_integral, rounded, widened
 from uair.ops._resample import CoordinateMode, Mode, NearestMode, Sampling, nearest_indices, source_coordinates, taps
 from uair.ops.base import Floats, Operator, Sample, bad, case, operator, ranked, require
 
@@ -120,17 +120,16 @@ class Resize(Operator):
 
     def _interpolated(self, x: Array, extents: Sequence[int], scales: Floats) -> Array:
         dtype = x.dtype
-        result = x.astype(np.float32 if dtype.kind in "iu" else widened(x[:0]).dtype, copy=False)
+        result = x.astype(np.float32) if is_integral(x) else widened(x)
         sampling = Sampling(
             self.mode, self.coordinate_mode, self.nearest_mode, self.cubic_a, self.exclude_outside, self.antialias
         )
         for axis, (extent, scale) in enumerate(zip(extents, scales, strict=True)):
             if extent != result.shape[axis] or scale != 1:
                 result = _along_axis(result, axis, *taps(result.shape[axis], extent, scale, sampling))
-        if dtype.kind in "iu":
+        if is_integral(x):
             least, greatest = DType.from_numpy(dtype).range
-            result = np.clip(np.trunc(result), least, greatest).astype(dtype)
-            return result
+            result = np.clip(np.trunc(result.astype(np.float64)), least, greatest)
         return rounded(result, dtype)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
