@@ -303,8 +303,8 @@ def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool) -> Non
         "source": _origin(module.origin),
         "pipeline": [step.spec for step in module.applied],
         "quantization": state.context.reports.get("quantization", {}).get("summary"),
-        "toolchain": attrs.asdict(state.target.description.toolchain, value_serializer=plain_value),
-        "verdicts": {key: report[key] for key in ("verdict", "counts", "device_share", "experimental")},
+        "toolchain": state.target.toolchain(),
+        "verdicts": state.report.summary(),
     }
     builder.report |= {
         "check": report,

@@ -21,11 +21,12 @@ def command(name: str | None, as_json: bool) -> None:
 
     context = Context.default()
     names = [name] if name else sorted(context.targets)
-    described = {n: context.target(n).description for n in names}
+    targets = {n: context.target(n) for n in names}
+    described = {n: t.description for n, t in targets.items()}
     if as_json:
         output.print_json({n: facts(d) for n, d in described.items()})
     elif name:
-        show(described[name])
+        output.print_text(targets[name].describe())
     else:
         rows: list[Any] = [(n, d.title, d.vendor, d.soc, d.toolchain.name) for n, d in described.items()]
         output.table("", ("target", "", "vendor", "chip", "toolchain"), rows)
@@ -50,25 +51,3 @@ def _serialized(plain: Any) -> Any:
         return plain(owner, field, value)
 
     return serialize
-
-
-def show(description: DeviceDescription) -> None:
-    """Print a description."""
-    d = description
-    onnx = f"ONNX opset {d.onnx.opset}" if d.onnx else "no ONNX"
-    output.print_text(f"{d.name}: {d.title} ({d.vendor}, {d.soc})")
-    output.print_text(
-        f"toolchain: {d.toolchain.name}, checked with {', '.join(d.toolchain.checked) or 'none'}; takes {onnx}"
-    )
-    output.print_text(f"static shapes: {'required' if d.static_shapes else 'not required'}")
-    output.print_text(f"element types: {', '.join(str(t) for t in d.dtypes.accepted)}")
-    for note in d.notes:
-        output.print_text(f"note: {note}")
-    if d.memory:
-        output.table("memory", ("level", "size"), [(m.name, output.size(m.bytes)) for m in d.memory], right=(1,))
-    rows = [
-        (name, entry.entry.support or "by the vendor's list", "; ".join(c.constraint.text for c in entry.constraints))
-        for name, entry in sorted(d.operators.items())
-    ]
-    output.table("operators with an entry of their own", ("operator", "verdict", "constraints"), rows)
-    output.table("sources", ("key", "document"), [(k, str(v)) for k, v in d.sources.items()])
