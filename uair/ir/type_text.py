@@ -83,7 +83,8 @@ def _binary(node: ast.BinOp) -> Dim:
     a = _formula(node.left)
     if isinstance(node.op, ast.Pow):
         power = node.right
-        if isinstance(node.left, (ast.Name, ast.Attribute)) and isinstance(power, ast.Constant) and type(power.value) is int and 0 <= power.value <= 16:
+        of_symbol = isinstance(node.left, (ast.Name, ast.Attribute))
+        if of_symbol and isinstance(power, ast.Constant) and type(power.value) is int and 0 <= power.value <= 16:
             return dims.product([a] * power.value)
         raise ValueError("a power in an extent must be of a symbol, its exponent a number from 0 to 16")
     b = _formula(node.right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,8 @@ def cast(x: Array, to: DType, saturate: bool = True) -> Array:
     source = DType.from_numpy(x.dtype)
     with np.errstate(all="ignore"):
         if to is DType.BOOL:
-            return x.astype(np.float32) != 0 if source.is_float and source.bits < 32 else x != 0
+            narrow = source.is_float and source.bits < 32
+            return np.asarray(np.not_equal(x.astype(np.float32) if narrow else x, 0))
         if source.is_float and to.is_integer:
             return _to_integer(x, to)
         if to.is_float and to.bits <= 8:
@@ -37,7 +39,7 @@ def cast(x: Array, to: DType, saturate: bool = True) -> Array:
 
 
 def _to_integer(x: Array, to: DType) -> Array:
-    """Truncate; wrap what does not fit as x86 does: through i32 up to 32 bits signed and 16 unsigned, through i64 above."""
+    """Truncate; wrap what does not fit as x86 does: by way of i32 up to i32 and u16, of i64 above."""
     whole = np.trunc(x.astype(np.float64))
     if to is DType.U64:
         upper = (whole >= 2.0**63) & (whole < 2.0**64)
@@ -57,10 +59,15 @@ def _to_small_float(x: Array, source: DType, to: DType, saturate: bool) -> Array
     real = x if source.is_float else x.astype(np.float32)
     if saturate:
         wide = real.astype(np.float64 if real.dtype == np.float64 else np.float32, copy=False)
-        info = ml_dtypes.finfo(to.numpy)
-        least = -float(info.max) if float(info.min) < 0 else float(info.min)
-        real = np.clip(wide, wide.dtype.type(least), wide.dtype.type(float(info.max)))
+        least, greatest = _finite_range(to)
+        real = np.clip(wide, wide.dtype.type(least), wide.dtype.type(greatest))
     return real.astype(to.numpy)
+
+
+def _finite_range(to: DType) -> tuple[float, float]:
+    limits: Any = ml_dtypes.finfo  # it has no annotations
+    info = limits(to.numpy)
+    return float(info.min), float(info.max)
 
 
 def _to_strings(x: Array) -> Array:
@@ -81,9 +88,9 @@ def _write_bool(value: Any) -> str:
 
 def _write_float(value: Any) -> str:
     number = float(value)
-    if number != number:
+    if math.isnan(number):
         return "NaN"
-    if number in (float("inf"), float("-inf")):
+    if math.isinf(number):
         return "INF" if number > 0 else "-INF"
     return str(value)
 

@@ -74,7 +74,7 @@ def compute(function: Callable[..., Array], *operands: Array, dtype: np.dtype[An
         dtype: type of the result when it is not that of the first operand.
     """
     with np.errstate(all="ignore"):
-        result = np.asarray(function(*(a.astype(working_type(a), copy=False) for a in operands)))
+        result: Array = np.asarray(function(*(a.astype(working_type(a), copy=False) for a in operands)))
         return result.astype(operands[0].dtype if dtype is None else dtype, copy=False)
 
 

@@ -1,9 +1,9 @@
 """The error function on arrays (NumPy has none).
 
-Rational Chebyshev approximations of W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of
-Computation 23 (1969), pages 631-637: one for |x| <= 0.46875, one of exp(x^2) erfc(x) for larger arguments. Evaluated in
-f64. The largest error measured against the C library is 4 units in the last place of f64, so f32 results are correctly
-rounded but for double rounding.
+Rational Chebyshev approximations of W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics
+of Computation 23 (1969), pages 631-637: one for |x| <= 0.46875, one of exp(x^2) erfc(x) for larger arguments. Evaluated
+in f64. The largest error measured against the C library is 4 units in the last place of f64, so f32 results are
+correctly rounded but for double rounding.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from uair.ir.dtype import Array
 _SPLIT = 0.46875
 _SATURATED = 6.0  # erf(6) differs from 1 by 2e-17
 _NEAR_P = (
-    1.85777706184603153e-1, 3.16112374387056560e00, 1.13864154151050156e02, 3.77485237685302021e02, 3.20937758913846947e03,
+    1.85777706184603153e-1, 3.16112374387056560e00, 1.13864154151050156e02, 3.77485237685302021e02,
+    3.20937758913846947e03,
 )  # fmt: skip
 _NEAR_Q = (1.0, 2.36012909523441209e01, 2.44024637934444173e02, 1.28261652607737228e03, 2.84423683343917062e03)
 _FAR_P = (
-    2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e01, 2.98635138197400131e02,
-    8.81952221241769090e02, 1.71204761263407058e03, 2.05107837782607147e03, 1.23033935479799725e03,
+    2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e01,
+    2.98635138197400131e02, 8.81952221241769090e02, 1.71204761263407058e03, 2.05107837782607147e03,
+    1.23033935479799725e03,
 )  # fmt: skip
 _FAR_Q = (
     1.0, 1.57449261107098347e01, 1.17693950891312499e02, 5.37181101862009858e02, 1.62138957456669019e03,
@@ -29,7 +31,7 @@ _FAR_Q = (
 
 
 def erf(x: Array) -> Array:
-    """erf(x) = 2/sqrt(pi) * integral of exp(-t^2) from 0 to x, in f64; NaN stays NaN."""
+    """The error function, 2/sqrt(pi) * integral of exp(-t^2) from 0 to x, in f64; NaN stays NaN."""
     value = np.asarray(x, dtype=np.float64)
     flat = value.reshape(-1)
     magnitude = np.minimum(np.abs(flat), _SATURATED)

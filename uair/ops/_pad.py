@@ -34,13 +34,13 @@ def pad(x: Array, pads: Sequence[int], mode: PadMode = "constant", value: float 
 
 
 def _fill(value: float, dtype: np.dtype[Any]) -> Any:
-    if dtype == object:
+    if dtype.kind == "O":
         return int(value)
     return cast(np.array(value, np.float64), DType.from_numpy(dtype), saturate=False)
 
 
 def _places(extent: int, begin: int, end: int, mode: PadMode) -> Array:
-    """For every place of the padded axis the place it repeats; repeated mirroring where the padding is longer than x."""
+    """For every place of the padded axis the place it repeats; mirrored again where the padding is longer than x."""
     places = np.arange(-begin, extent + end)
     if mode == "edge":
         return np.clip(places, 0, extent - 1)

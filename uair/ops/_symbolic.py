@@ -1,7 +1,7 @@
 """Arithmetic of shape computations: element by element over object arrays of ints, bools and symbolic sizes.
 
-What a comparison needs to know of a symbolic size and does not is a SymbolicValueError; `ShapeValues` then takes the value
-as unknown.
+What a comparison needs to know of a symbolic size and does not is a SymbolicValueError; `ShapeValues` then takes the
+value as unknown.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ def integers(array: Array) -> Array:
 
 
 def add(a: Any, b: Any) -> Dim:
-    """a + b."""
+    """A + b."""
     return dims.normal(a + b)
 
 
 def subtract(a: Any, b: Any) -> Dim:
-    """a - b."""
+    """A - b."""
     return dims.normal(a - b)
 
 
 def multiply(a: Any, b: Any) -> Dim:
-    """a * b."""
+    """A * b."""
     return dims.normal(a * b)
 
 
@@ -131,7 +131,7 @@ def floor_div(a: Any, b: Any) -> Dim:
 
 
 def trunc_div(a: Any, b: Any) -> Dim:
-    """a / b rounded towards 0.
+    """A / b rounded towards 0.
 
     Raises:
         SymbolicValueError: the sign of an operand depends on symbolic sizes.

@@ -26,7 +26,7 @@ class Comparison(Operator):
     shape_arithmetic = True
     allowed: ClassVar[frozenset[DType]] = REALS
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         """The result for arrays of machine numbers."""
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class Logical(Operator):
     commutative = True
     shape_arithmetic = True
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         """The result for bool arrays."""
         raise NotImplementedError
 
@@ -77,7 +77,7 @@ class Logical(Operator):
         return broadcast(DType.BOOL, a, b)
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        return self.compute(a.astype(np.bool_, copy=False), b.astype(np.bool_, copy=False))
+        return np.asarray(self.compute(a.astype(np.bool_, copy=False), b.astype(np.bool_, copy=False)))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -93,7 +93,7 @@ class FloatTest(Operator):
 
     elementwise = True
 
-    def compute(self, x: Array) -> Array:
+    def compute(self, x: Array) -> Any:
         """The answers."""
         raise NotImplementedError
 
@@ -120,7 +120,7 @@ class Equal(Comparison):
     commutative = True
     allowed = ANY
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         return np.equal(a, b)
 
     def size(self, a: Any, b: Any) -> bool:
@@ -134,7 +134,7 @@ class NotEqual(Comparison):
     commutative = True
     allowed = ANY
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         return np.not_equal(a, b)
 
     def size(self, a: Any, b: Any) -> bool:
@@ -148,7 +148,7 @@ class NotEqual(Comparison):
 class Less(Comparison):
     """a < b."""
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         return np.less(a, b)
 
     def size(self, a: Any, b: Any) -> bool:
@@ -159,7 +159,7 @@ class Less(Comparison):
 class LessEqual(Comparison):
     """a <= b."""
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         return np.less_equal(a, b)
 
     def size(self, a: Any, b: Any) -> bool:
@@ -173,7 +173,7 @@ class LessEqual(Comparison):
 class Greater(Comparison):
     """a > b."""
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         return np.greater(a, b)
 
     def size(self, a: Any, b: Any) -> bool:
@@ -184,7 +184,7 @@ class Greater(Comparison):
 class GreaterEqual(Comparison):
     """a >= b."""
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         return np.greater_equal(a, b)
 
     def size(self, a: Any, b: Any) -> bool:
@@ -199,7 +199,7 @@ class GreaterEqual(Comparison):
 class LogicalAnd(Logical):
     """a and b."""
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         return np.logical_and(a, b)
 
 
@@ -207,7 +207,7 @@ class LogicalAnd(Logical):
 class LogicalOr(Logical):
     """a or b."""
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         return np.logical_or(a, b)
 
 
@@ -215,7 +215,7 @@ class LogicalOr(Logical):
 class LogicalXor(Logical):
     """a or b, not both."""
 
-    def compute(self, a: Array, b: Array) -> Array:
+    def compute(self, a: Array, b: Array) -> Any:
         return np.logical_xor(a, b)
 
 
@@ -243,7 +243,7 @@ class LogicalNot(Operator):
 class IsNaN(FloatTest):
     """Whether x is not a number."""
 
-    def compute(self, x: Array) -> Array:
+    def compute(self, x: Array) -> Any:
         return np.isnan(x)
 
     def decompose(self, x: Tensor) -> Tensor:
@@ -257,7 +257,7 @@ class IsInf(FloatTest):
     detect_positive: bool = True
     detect_negative: bool = True
 
-    def compute(self, x: Array) -> Array:
+    def compute(self, x: Array) -> Any:
         positive = np.isposinf(x) if self.detect_positive else np.zeros(x.shape, np.bool_)
         return positive | np.isneginf(x) if self.detect_negative else positive
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import attrs
 
@@ -20,14 +21,15 @@ FAMILY = "custom"
 class Opaque(Operator):
     """A node of the source model that UAIR has no meaning for: kept, printed, checked and reported, never evaluated.
 
-    Nothing is assumed of it: it is not folded, merged or moved over. Operands that the source leaves out in the middle are
-    not represented here but in the payload.
+    Nothing is assumed of it: it is not folded, merged or moved over. Operands that the source leaves out in the middle
+    are not represented here but in the payload.
 
     Attributes:
         domain: the source's operator set ("com.microsoft").
         kind: the source's operator name.
         payload: base64 of the source node as the frontend serialised it.
-        result_types: the text of the result types, e.g. "f32[1,n,4]"; `?` stands for an extent that only the data decides.
+        result_types: the text of the result types, e.g. "f32[1,n,4]"; `?` is an extent that only the data
+            decides.
     """
 
     deterministic = False
@@ -55,7 +57,8 @@ class Opaque(Operator):
     def substitute(self, values: Mapping[str, Dim]) -> Operator:
         if not any(s in values for s in self.symbols()):
             return self
-        return attrs.evolve(self, result_types=tuple(_substituted(text, values) for text in self.result_types))
+        changed = tuple(_substituted(text, values) for text in self.result_types)
+        return cast(Operator, attrs.evolve(cast(Any, self), result_types=changed))
 
     def evaluate(self, *inputs: Array) -> Array:
         """Refuse.
@@ -85,4 +88,5 @@ def _substituted(text: str, values: Mapping[str, Dim]) -> str:
     shape: InferredShape | None = t.shape
     if shape is None:
         return text
-    return str(inferred(t.dtype, tuple(None if d is None else substitute(d, values) for d in shape))).replace("None", "?")
+    known = tuple(None if d is None else substitute(d, values) for d in shape)
+    return str(inferred(t.dtype, known)).replace("None", "?")

@@ -1,7 +1,7 @@
 """Picking elements by index, writing them, and finding where they are.
 
-Indices are integers; negative ones count from the end (ONNX; TensorFlow refuses them). An index out of range is an error at
-evaluation: devices differ in what they do then.
+Indices are integers; negative ones count from the end (ONNX; TensorFlow refuses them). An index out of range is an
+error at evaluation: devices differ in what they do then.
 """
 
 from __future__ import annotations
@@ -151,8 +151,9 @@ class GatherND(Operator):
         batch = np.ogrid[tuple(slice(d) for d in indices.shape[:-1])][:b] if b else []
         coordinates = [_places(indices[..., j], x.shape[b + j], "GatherND") for j in range(k)]
         if not coordinates and not b:
-            return np.broadcast_to(x, indices.shape[:-1] + x.shape).copy()
-        return x[(*batch, *coordinates)]
+            return np.array(np.broadcast_to(x, indices.shape[:-1] + x.shape))
+        picked: Array = x[tuple(batch) + tuple(coordinates)]
+        return picked
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -181,8 +182,8 @@ def _scatter(target: Array, coordinates: tuple[Array, ...], updates: Array, redu
 class ScatterElements(Operator):
     """x with updates[i, j, ..] written at x[.., indices[i, j, ..], ..], the index in place of coordinate `axis`.
 
-    reduction "none": the last of several writes to one place stays (elsewhere any may); "add", "mul", "max", "min": combined
-    with what is there (torch's scatter_reduce with include_self).
+    reduction "none": the last of several writes to one place stays (elsewhere any may); "add", "mul", "max", "min":
+    combined with what is there (torch's scatter_reduce with include_self).
     """
 
     axis: int = 0
@@ -290,7 +291,8 @@ class TopK(Operator):
         extent = x.shape[axis]
         if self.k is not None:
             require(self.k >= 0, f"k must not be negative, is {self.k}")
-            require(not isinstance(extent, int) or self.k <= extent, f"k is {self.k}, x has {extent} elements along axis {axis}")
+            enough = not isinstance(extent, int) or self.k <= extent
+            require(enough, f"k is {self.k}, x has {extent} elements along axis {axis}")
         shape = (*x.shape[:axis], self.k, *x.shape[axis + 1 :])
         return inferred(x.dtype, shape), inferred(DType.I64, shape)
 
@@ -328,8 +330,8 @@ class TopK(Operator):
 class OneHot(Operator):
     """values[1] where the coordinate along the new axis `axis` is the index, values[0] elsewhere.
 
-    indices: any shape; depth: a scalar or [1], the extent of the new axis; values: [2]. Negative indices count from the end
-    (TensorFlow gives a row of values[0] for them); an index out of range marks nothing.
+    indices: any shape; depth: a scalar or [1], the extent of the new axis; values: [2]. Negative indices count from the
+    end (TensorFlow gives a row of values[0] for them); an index out of range marks nothing.
     """
 
     axis: int = -1
@@ -353,7 +355,8 @@ class OneHot(Operator):
         places = np.expand_dims(indices.astype(np.int64), self.axis)
         steps = np.arange(extent).reshape([-1 if a == self.axis % places.ndim else 1 for a in range(places.ndim)])
         marked = np.where(places < 0, places + extent, places) == steps
-        return np.where(marked, values[1], values[0]).astype(values.dtype, copy=False)
+        result: Array = np.where(marked, values[1], values[0]).astype(values.dtype, copy=False)
+        return result
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -370,8 +373,8 @@ class OneHot(Operator):
 class NonZero(Operator):
     """Coordinates of the elements that are not 0, in row-major order: i64 [rank, count].
 
-    That is ONNX's orientation; TensorFlow's and PyTorch's [count, rank] is its Transpose. A scalar counts as a vector of one
-    element without coordinates: [0, count].
+    That is ONNX's orientation; TensorFlow's and PyTorch's [count, rank] is its Transpose. A scalar counts as a vector
+    of one element without coordinates: [0, count].
     """
 
     shape_arithmetic = True

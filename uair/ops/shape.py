@@ -1,11 +1,12 @@
 """Shape, order and extent: operators that move elements and compute nothing.
 
-Target shapes are attributes that may hold symbolic sizes. Where the value is known only at run time, the attribute is None
-and an integer vector is given as operand instead.
+Target shapes are attributes that may hold symbolic sizes. Where the value is known only at run time, the attribute is
+None and an integer vector is given as operand instead.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -18,8 +19,10 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
+from uair.ops._cast import cast
 from uair.ops._compute import INTEGERS, REALS, require_dtype
 from uair.ops._pad import PadMode, pad
+from uair.ops._precision import compute_type
 from uair.ops.base import (
     Ints,
     Operator,
@@ -36,8 +39,10 @@ from uair.ops.base import (
 )
 
 FAMILY = "shape"
+_LONGEST_SHAPE = 1024  # elements of a Range in a shape computation; it comes from a stranger's numbers
+
 UNBOUNDED = 2**31 - 1
-"""Slice bounds of at least this magnitude mean "to the end" whatever the extent (frameworks write INT32_MAX or INT64_MAX)."""
+"""Slice bounds of at least this magnitude mean "to the end" whatever the extent (written as INT32_MAX or INT64_MAX)."""
 
 
 # ----------------------------------------------------------------------- both forms
@@ -251,7 +256,7 @@ class Unsqueeze(Operator):
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(axes=(0, 3)), "f32[2,3]")
         yield case(cls(axes=(0,)), "i64[]")
-        yield bad(cls(axes=(3,)), "f32[2,3]", because="")
+        yield bad(cls(axes=(3,)), "f32[2,3]", because="axis 3 is out of range")
         yield bad(cls(axes=(-1,)), "f32[2,3]", because="must not be negative")
         yield bad(cls(axes=(0, 0)), "f32[2,3]", because="name an axis twice")
 
@@ -361,8 +366,8 @@ class Slice(Operator):
     """x[starts[i] : ends[i] : steps[i]] along each axes[i].
 
     Bounds below 0 count from the end; then they are clamped, so that no bound is out of range (ONNX, Python). With a
-    negative step an element before the first is reached by an end below minus the extent. The same bounds may be given as
-    operands. Bounds of magnitude 2^31 - 1 and more mean the very end.
+    negative step an element before the first is reached by an end below minus the extent. The same bounds may be given
+    as operands. Bounds of magnitude 2^31 - 1 and more mean the very end.
     """
 
     shape_arithmetic = True
@@ -394,7 +399,8 @@ class Slice(Operator):
         index: list[Any] = [slice(None)] * x.ndim
         for a, start, end, step in zip(self.axes, first, last, self.steps, strict=True):
             index[a] = _python_slice(x.shape[a], start, end, step)
-        return x[tuple(index)]
+        taken: Array = x[tuple(index)]
+        return taken
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -471,11 +477,11 @@ class Pad(Operator):
     """x with elements put in front of and behind each axis.
 
     pads: the numbers in front for all axes, then the numbers behind (ONNX's order; PyTorch's begins at the last axis).
-    Negative numbers crop, before anything is put in. mode "constant": `value`, converted to x's element type; "edge": the
-    outermost element; "reflect": mirrored without it; "symmetric": mirrored with it (TensorFlow only); "wrap": periodic.
+    Negative numbers crop, before anything is put in. mode "constant": `value`, converted to x's element type; "edge":
+    the outermost element; "reflect": mirrored without it; "symmetric": mirrored with it (TensorFlow only); "wrap":
+    periodic.
     """
 
-    shape_arithmetic = True
     pads: Shape | None = None
     mode: Literal["constant", "reflect", "edge", "wrap", "symmetric"] = "constant"
     value: float = 0.0
@@ -526,7 +532,6 @@ class Pad(Operator):
 class Tile(Operator):
     """x repeated repeats[i] times along each axis i."""
 
-    shape_arithmetic = True
     repeats: Shape | None = None
 
     def infer(self, x: TensorType, repeats: TensorType | None = None) -> TensorType:
@@ -538,7 +543,8 @@ class Tile(Operator):
         require(length is None or length == rank, f"repeats has {length} values, x has rank {rank}")
         if self.repeats is None:
             return inferred(x.dtype, (None,) * rank)
-        require(all(not isinstance(r, int) or r >= 0 for r in self.repeats), f"repeats {list(self.repeats)} are negative")
+        negative = any(isinstance(r, int) and r < 0 for r in self.repeats)
+        require(not negative, f"repeats {list(self.repeats)} are negative")
         return inferred(x.dtype, tuple(dims.normal(d * r) for d, r in zip(x.shape, self.repeats, strict=True)))
 
     def evaluate(self, x: Array, repeats: Array | None = None) -> Array:
@@ -587,8 +593,8 @@ class Flip(Operator):
 class DepthToSpace(Operator):
     """[N, C, H, W] to [N, C / b^2, H b, W b], b = `block`.
 
-    mode "DCR": a channel's index is (row in block, column in block, channel) (TensorFlow, ONNX's default); "CRD": (channel,
-    row, column) (torch's pixel_shuffle).
+    mode "DCR": a channel's index is (row in block, column in block, channel) (TensorFlow, ONNX's default); "CRD":
+    (channel, row, column) (torch's pixel_shuffle).
     """
 
     block: int = 1
@@ -615,7 +621,7 @@ class DepthToSpace(Operator):
 
     def evaluate(self, x: Array) -> Array:
         apart, perm, result = self._plan(x.shape)
-        return x.reshape(dims.static(apart)).transpose(perm).reshape(dims.static(result))
+        return np.transpose(x.reshape(dims.static(apart)), perm).reshape(dims.static(result))
 
     def decompose(self, x: Tensor) -> Tensor:
         apart, perm, result = self._plan(x.type.dims)
@@ -655,7 +661,7 @@ class SpaceToDepth(Operator):
 
     def evaluate(self, x: Array) -> Array:
         apart, perm, result = self._plan(x.shape)
-        return x.reshape(dims.static(apart)).transpose(perm).reshape(dims.static(result))
+        return np.transpose(x.reshape(dims.static(apart)), perm).reshape(dims.static(result))
 
     def decompose(self, x: Tensor) -> Tensor:
         apart, perm, result = self._plan(x.type.dims)
@@ -720,7 +726,10 @@ class SizeOf(Operator):
 
 @operator(inputs="start limit delta", family=FAMILY)
 class Range(Operator):
-    """start, start + delta, ... as long as it has not reached limit; empty when it never gets nearer. Scalars of one type."""
+    """The vector start, start + delta, ... up to, not including, limit; empty when it never gets nearer.
+
+    The operands are scalars of one type.
+    """
 
     shape_arithmetic = True
 
@@ -732,16 +741,21 @@ class Range(Operator):
         return inferred(dtype, (None,))
 
     def evaluate(self, start: Array, limit: Array, delta: Array) -> Array:
-        if _symbolic.is_symbolic(start, limit, delta):
+        symbolic = _symbolic.is_symbolic(start, limit, delta)
+        if symbolic:
             start, limit, delta = (_symbolic.integers(v) for v in (start, limit, delta))
         step = delta.item()
         if step == 0:
             raise EvaluationError("Range: delta is 0")
-        count = max(int(np.ceil((limit.item() - start.item()) / step)), 0)
-        if np.issubdtype(start.dtype, np.integer):
-            return (start.astype(np.int64) + np.arange(count, dtype=np.int64) * step).astype(start.dtype)
-        wide = np.float32 if start.dtype.itemsize < 4 else start.dtype
-        return (start.astype(wide) + np.arange(count).astype(wide) * delta.astype(wide)).astype(start.dtype)
+        dtype = DType.from_numpy(start.dtype)
+        span = limit.item() - start.item()
+        count = max(-(-span // step) if dtype.is_integer else math.ceil(span / step), 0)
+        if symbolic and count > _LONGEST_SHAPE:
+            raise EvaluationError(f"Range: {count} values are no shape")
+        if dtype.is_integer:
+            return cast(np.add(start.astype(np.int64), np.arange(count, dtype=np.int64) * step), dtype)
+        wide = compute_type(start)
+        return cast(np.add(start.astype(wide), np.arange(count).astype(wide) * delta.astype(wide)), dtype)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -1,0 +1,175 @@
+"""What is known of shape computations without running the model.
+
+`ShapeValues` finds the values of small integer tensors, symbolic where sizes are; `resolve_operands` puts them into the
+attributes of operators that take a shape, bounds or a count as operand or as attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import attrs
+import numpy as np
+
+from uair.errors import EvaluationError
+from uair.ir.dims import Dim, is_static
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Node, Tensor
+from uair.ir.types import TensorType
+from uair.ops._symbolic import shape_of
+from uair.ops.base import Operator, attribute_kinds
+from uair.ops.shape import Reshape, ShapeOf, SizeOf
+
+LARGEST = 64
+"""Elements of the largest tensor whose value is tracked."""
+
+_FOLLOWED = frozenset(d for d in DType if d is DType.BOOL or (d.is_integer and d.bits >= 8))
+
+
+class ShapeValues:
+    """Values of integer and bool tensors of at most 64 elements, as object arrays of ints, bools and symbolic sizes.
+
+    They come from constants, from ShapeOf and SizeOf (the operand's type says what it gives), and from operators with
+    `shape_arithmetic` applied to known values. Each tensor is computed once, when asked for: a tensor keeps its value
+    while a graph is rewritten. Types that become more precise later are not seen by values computed before.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[Tensor, Array | None] = {}
+
+    def known(self, tensor: Tensor) -> Array | None:
+        """The tensor's value, or None when it is not known."""
+        pending = [tensor]
+        while pending:
+            current = pending[-1]
+            if current in self._values:
+                pending.pop()
+                continue
+            missing = [t for t in _sources(current) if t not in self._values]
+            if missing:
+                pending.extend(missing)
+                continue
+            pending.pop()
+            self._compute(current)
+        return self._values[tensor]
+
+    def dims(self, tensor: Tensor) -> tuple[Dim, ...] | None:
+        """The elements of a known tensor in row-major order, as a shape."""
+        value = self.known(tensor)
+        return None if value is None else shape_of(value)
+
+    def _compute(self, tensor: Tensor) -> None:
+        """Record the value of a tensor whose sources are recorded, and of the other results of its producer."""
+        self._values[tensor] = None
+        if not _may_be_known(tensor.type):
+            return
+        if tensor.data is not None:
+            self._values[tensor] = _objects(tensor.data.array())
+        elif tensor.producer is not None and tensor.producer.op.shape_arithmetic:
+            for result, value in zip(tensor.producer.outputs, self._results(tensor.producer), strict=False):
+                if _may_be_known(result.type):
+                    self._values[result] = value
+
+    def _results(self, node: Node) -> Sequence[Array | None]:
+        op = node.op
+        if isinstance(op, (ShapeOf, SizeOf)):
+            return [_size_value(op, cast(Tensor, node.inputs[0]).type)]
+        operands = [None if t is None else self._values[t] for t in node.inputs]
+        if any(value is None and t is not None for value, t in zip(operands, node.inputs, strict=True)):
+            return ()
+        try:
+            results = op.evaluate_all(operands)
+        except (EvaluationError, ValueError, IndexError):  # a size decides, or it is wrong: running the model tells
+            return ()
+        return [_objects(r) if r.size <= LARGEST else None for r in results]
+
+
+def _sources(tensor: Tensor) -> list[Tensor]:
+    """The tensors whose values decide this one's."""
+    node = tensor.producer
+    if node is None or not node.op.shape_arithmetic or isinstance(node.op, (ShapeOf, SizeOf)):
+        return []
+    if not _may_be_known(tensor.type):
+        return []
+    return [t for t in node.inputs if t is not None]
+
+
+def _may_be_known(t: TensorType) -> bool:
+    return t.dtype in _FOLLOWED and t.shape is not None and (not is_static(t.shape) or t.size <= LARGEST)
+
+
+def _size_value(op: ShapeOf | SizeOf, t: TensorType) -> Array | None:
+    if t.shape is None:
+        return None
+    if isinstance(op, ShapeOf):
+        extents = t.shape[op.start : op.end]
+        return _object_array(extents, (len(extents),))
+    total: Dim = 1
+    for d in t.shape:
+        total = total * d
+    return _object_array([total], ())
+
+
+def _objects(array: Array) -> Array:
+    """The array as Python objects."""
+    return array if array.dtype == object else _object_array(array.reshape(-1).tolist(), array.shape)
+
+
+def _object_array(values: Sequence[Any], shape: tuple[int, ...]) -> Array:
+    result = np.empty(len(values), object)
+    result[:] = list(values)
+    return result.reshape(shape)
+
+
+# --------------------------------------------------------------- operands to attributes
+def resolve_operands(
+    op: Operator, inputs: Sequence[Tensor | None], values: ShapeValues
+) -> tuple[Operator, tuple[Tensor | None, ...]]:
+    """The operator with what is known of its operands as attributes, and the operands that are left.
+
+    It concerns every operand that may be omitted and has an attribute of the same name: Reshape.shape, Expand.shape,
+    Slice.starts and ends, Pad.pads, Tile.repeats, TopK.k, Resize.sizes and scales. A Reshape's -1 is replaced by the
+    extent it stands for when x's shape is known. The same `op` object is returned when nothing changes.
+    """
+    kinds = attribute_kinds(type(op))
+    remaining = list(inputs)
+    changes: dict[str, Any] = {}
+    for i, param in enumerate(op.params[: len(remaining)]):
+        tensor = remaining[i]
+        if tensor is None or not param.optional or param.name not in kinds:
+            continue
+        value = _attribute(kinds[param.name].base, tensor, values)
+        if value is not None:
+            changes[param.name] = value
+            remaining[i] = None
+    while remaining and remaining[-1] is None:
+        remaining.pop()
+    new = attrs.evolve(cast(Any, op), **changes) if changes else op
+    x = remaining[0] if remaining else None
+    if isinstance(new, Reshape) and x is not None:
+        new = _without_open_extent(new, x.type)
+    return new, tuple(remaining)
+
+
+def _attribute(base: str, tensor: Tensor, values: ShapeValues) -> Any:
+    """The value of an operand as an attribute of kind `base`; None when it is not known."""
+    if base == "floats":
+        return tuple(tensor.numpy().astype(np.float64).reshape(-1).tolist()) if _is_small_constant(tensor) else None
+    found = values.dims(tensor)
+    if base == "shape" or found is None:
+        return found
+    if not is_static(found):
+        return None
+    return found[0] if base == "int" and len(found) == 1 else found if base == "ints" else None
+
+
+def _is_small_constant(tensor: Tensor) -> bool:
+    return tensor.data is not None and tensor.data.size <= LARGEST
+
+
+def _without_open_extent(op: Reshape, x: TensorType) -> Reshape:
+    if op.shape is None or x.shape is None or not any(isinstance(d, int) and d == -1 for d in op.shape):
+        return op
+    (result,) = op.infer_types([x])
+    return Reshape(shape=result.shape)
