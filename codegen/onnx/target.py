@@ -35,13 +35,7 @@ class OnnxTarget(Target):
 
     def unsupported(self, node: Node, opset: int) -> str:
         """Why a node must be decomposed before it is written; empty when it need not."""
-        reason = unsupported_reason(node, opset, self.emitters)
-        if reason:
-            return reason
-        entry = self.description.operators.get(node.op_type)
-        if entry is not None and entry.entry.prefer == "decomposed":
-            return entry.entry.reason or f"the vendor takes {node.op_type} in its decomposed form"
-        return ""
+        return unsupported_reason(node, opset, self.emitters) or self.must_decompose(node)
 
     @property
     def opset(self) -> int:

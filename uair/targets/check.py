@@ -139,7 +139,7 @@ class CheckReport:
 
     def problems(self) -> list[NodeRow]:
         """The rows that are not supported, worst first."""
-        return sorted((r for r in self.rows if not r.verdict.on_device), key=lambda r: -r.verdict.support.rank)
+        return sorted((r for r in self.rows if r.level is not Support.SUPPORTED), key=lambda r: -r.level.rank)
 
     def summary(self) -> dict[str, Any]:
         """The report without its nodes, as plain data: for the manifest and for one line of a table."""

@@ -491,10 +491,10 @@ class _Builder:
         numbers = ("int", "float")
         if a.kind != b.kind and not (a.kind in numbers and b.kind in numbers):
             raise self.fault(tree, f"a {a} is compared with a {b}")
-        for value, allowed in ((a, b), (b, a)):
-            wrong = [c for c in value.choices if allowed.choices and c not in allowed.choices]
-            if wrong and (len(allowed.choices) > 1 or value.choices == allowed.choices):
-                raise self.fault(tree, f"it is never {wrong[0]!r}", f"it is one of {', '.join(allowed.choices)}")
+        for written, attribute in ((a, b), (b, a)):
+            wrong = [c for c in written.choices if written.literal and attribute.choices and c not in attribute.choices]
+            if wrong and not attribute.literal:
+                raise self.fault(tree, f"it is never {wrong[0]!r}", f"it is one of {', '.join(attribute.choices)}")
         if a.kind == "tensor":
             raise self.fault(tree, "tensors are compared with none only", "compare .dtype, .shape, .rank or .value")
 
@@ -630,7 +630,9 @@ class _Builder:
         kinds = {e.type.kind for e in elements} - {"none"}
         kind = "float" if kinds == {"int", "float"} else next(iter(kinds), "none")
         parts = [e.evaluate for e in elements]
-        return Typed(Type(kind, many=True), lambda node: tuple(p(node) for p in parts))
+        literal = all(e.type.literal for e in elements)
+        choices = tuple(c for e in elements for c in e.type.choices) if literal else ()
+        return Typed(Type(kind, many=True, choices=choices, literal=literal), lambda node: tuple(p(node) for p in parts))
 
     def _integer(self, tree: Tree[Token], _depth: int) -> Typed:
         return self._constant(INT, int(str(tree.children[0])))
@@ -640,7 +642,7 @@ class _Builder:
 
     def _string(self, tree: Tree[Token], _depth: int) -> Typed:
         value = str(tree.children[0])[1:-1]
-        return self._constant(Type("str", choices=(value,)), value)
+        return self._constant(Type("str", choices=(value,), literal=True), value)
 
     def _true(self, _tree: Tree[Token], _depth: int) -> Typed:
         return self._constant(BOOL, True)

@@ -280,8 +280,9 @@ class OperatorEntry:
         confidence: when it differs from the source's.
         reason: why it is not supported.
         suggestion: what would help.
-        prefer: "whole": take the operator as it is; "decomposed": only its decomposition is taken, even though the list
-            names it.
+        prefer: "whole": the operator is given to the vendor as it is. "decomposed": it is decomposed first; with
+            `support`, because the vendor's tool recognises the decomposed form and makes one operator of it; without,
+            because the vendor takes the parts only, even though its list names the operator.
         stays: whether the node stays on the accelerator when `support` is "partial".
     """
 

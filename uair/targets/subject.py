@@ -27,16 +27,13 @@ class Type:
         kind: "bool", "int", "float", "str", "dtype", "tensor", or "none" (the literal; also the element type of []).
         many: whether it is a list of such values.
         choices: the strings that a "str" may be, when they are known.
+        literal: whether the strings are written in the constraint itself.
     """
 
     kind: str
     many: bool = False
     choices: tuple[str, ...] = ()
-
-    @property
-    def is_number(self) -> bool:
-        """Whether it is a single number."""
-        return self.kind in ("int", "float") and not self.many
+    literal: bool = False
 
     @property
     def element(self) -> Type:

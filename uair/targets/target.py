@@ -19,6 +19,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from uair.errors import UairError
 from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor
@@ -168,6 +170,18 @@ class Target:
         """
         return self._verdict(node, 0)
 
+    def must_decompose(self, node: Node) -> str:
+        """Why legalisation has to decompose `node`; empty when the verdict takes it as it is.
+
+        The decomposition's own nodes are asked again.
+        """
+        verdict = self.verdict(node)
+        if verdict.through[:1] != (_decompose(node.op),):
+            return ""
+        entry = self.description.operators.get(node.op_type)
+        stated = entry.entry.reason if entry is not None and entry.entry.prefer == "decomposed" else ""
+        return stated or f"{self.description.title} takes {node.op_type} better, or only, in its decomposed form"
+
     def _verdict(self, node: Node, depth: int) -> NodeVerdict:
         if node.op_type == "Identity":
             return NodeVerdict(Support.SUPPORTED, through=("eliminate Identity",))
@@ -206,11 +220,13 @@ class Target:
         return None
 
     def _direct(self, node: Node) -> NodeVerdict:
-        """The verdict on the operator as it is."""
+        """The verdict on the operator as it is (or in the decomposed form that the vendor recognises)."""
+        entry = self.description.operators.get(node.op_type)
+        if entry is not None and entry.entry.prefer == "decomposed" and entry.entry.support is not None:
+            return attrs.evolve(_by_entry(node, entry, None), through=(_decompose(node.op),))
         listed = self._listed(node)
         if listed is not None and listed.support is Support.UNSUPPORTED:
             return listed
-        entry = self.description.operators.get(node.op_type)
         if entry is None:
             return listed or self._unlisted(node)
         return _by_entry(node, entry, listed)
@@ -265,7 +281,7 @@ def _by_entry(node: Node, table: OperatorSupport, listed: NodeVerdict | None) ->
         )
     else:
         base = listed or NodeVerdict(Support.UNKNOWN, "the vendor's list was not consulted")
-    if entry.prefer == "decomposed" and base.support is Support.SUPPORTED:
+    if entry.prefer == "decomposed" and entry.support is None and base.support is Support.SUPPORTED:
         base = NodeVerdict(
             Support.UNSUPPORTED, entry.reason or f"{node.op_type} is taken in its decomposed form only",
             source=table.source, confidence=table.confidence, suggestion=entry.suggestion,
@@ -296,9 +312,13 @@ def _by_constraint(node: Node, each: OperatorConstraint) -> NodeVerdict | None:
     )
 
 
+def _decompose(op: Operator) -> str:
+    return f"decompose {op.op_type}"
+
+
 def _decomposed(op: Operator, direct: NodeVerdict, through: NodeVerdict) -> NodeVerdict:
     """The verdict of an operator that the target takes through its decomposition."""
-    rewrites = (f"decompose {op.op_type}", *through.through)
+    rewrites = (_decompose(op), *through.through)
     reason = "" if through.support is Support.SUPPORTED else f"in its decomposition: {through.reason}"
     return NodeVerdict(
         through.support, reason, through.clause, through.values, through.source or direct.source, through.confidence,
