@@ -1,0 +1,233 @@
+"""Choosing parameters: weights, biases, and for every activation the range that does its users least harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import attrs
+import numpy as np
+
+from uair.ir.dims import static
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Node, Tensor
+from uair.passes.quantization.placement import Plan, QuantizedNode, weight_axis
+from uair.passes.quantization.statistics import (
+    Comparison,
+    Interpreter,
+    Statistics,
+    display_name,
+    rounded_operands,
+    visit_nodes,
+)
+from uair.quant.errors import QuantizationError
+from uair.quant.observers import RangeObserver
+from uair.quant.parameters import (
+    Parameters,
+    activation_parameters,
+    bias_room,
+    product_scale,
+    quantize_bias,
+    quantize_weight,
+    weight_parameters,
+    widen_for_bias,
+)
+from uair.quant.ranges import minmax_range, mse_range, percentile_range
+from uair.quant.scheme import TRANSPOSED, Scheme
+
+RangeMethod: TypeAlias = Literal["auto", "minmax", "mse", "percentile"]
+
+
+@attrs.define(eq=False)
+class QuantizedConstants:
+    """Integers of a node's weight and bias.
+
+    Attributes:
+        weight: parameters and integers of the weight.
+        bias: parameters and integers of the bias, when it becomes i32.
+        others: of constants that are quantized like activations, by operand number.
+        widened: how many weight scales had to grow for the bias to fit.
+    """
+
+    weight: tuple[Parameters, Array] | None = None
+    bias: tuple[Parameters, Array] | None = None
+    others: dict[int, tuple[Parameters, Array]] = attrs.Factory(dict[int, "tuple[Parameters, Array]"])
+    widened: int = 0
+
+    def by_operand(self, item: QuantizedNode) -> dict[int, tuple[Parameters, Array]]:
+        """Parameters and integers by operand number."""
+        result = dict(self.others)
+        if item.weight is not None and self.weight is not None:
+            result[item.weight] = self.weight
+        if item.bias is not None and self.bias is not None:
+            result[item.bias] = self.bias
+        return result
+
+    def values(self, item: QuantizedNode) -> dict[int, Array]:
+        """The real numbers that the integers stand for, by operand number."""
+        return {i: parameters.dequantize(q) for i, (parameters, q) in self.by_operand(item).items()}
+
+
+@attrs.define(eq=False)
+class NodeResult:
+    """How one node is quantized, and how far its result is from the float one when only it is quantized.
+
+    Attributes:
+        item: the node and which of its operands are quantized.
+        activations: parameters by operand number.
+        constants: integers of weight and bias.
+        methods: by operand number the method that chose the range.
+        comparison: with the float node on the same operands.
+    """
+
+    item: QuantizedNode
+    activations: dict[int, Parameters]
+    constants: QuantizedConstants
+    methods: dict[int, str]
+    comparison: Comparison = attrs.Factory(Comparison)
+
+    @property
+    def node(self) -> Node:
+        """The node."""
+        return self.item.node
+
+
+def candidates(
+    observer: RangeObserver, scheme: Scheme, method: RangeMethod, percentile: float
+) -> dict[str, Parameters]:
+    """Parameters of an activation by the name of the method that chose its range; equal ones only once.
+
+    Raises:
+        QuantizationError: the range cannot be expressed.
+    """
+    names = ("minmax", "mse", "percentile") if method == "auto" else (method,)
+    result: dict[str, Parameters] = {}
+    for name in names:
+        if name == "minmax":
+            low, high = minmax_range(observer)
+        elif name == "mse":
+            low, high = mse_range(observer, scheme)
+        else:
+            low, high = percentile_range(observer, percentile)
+        parameters = activation_parameters(low, high, scheme, name=observer.name)
+        same = (p for p in result.values() if p.scale == parameters.scale and p.zero_point == parameters.zero_point)
+        if next(same, None) is None:
+            result[name] = parameters
+    return result
+
+
+@attrs.define(eq=False)
+class Choice:
+    """The parameters of an activation group and the method that they come from."""
+
+    parameters: Parameters
+    method: str
+
+
+def choose_activations(
+    plan: Plan,
+    statistics: Statistics,
+    scheme: Scheme,
+    interpreter: Interpreter,
+    *,
+    method: RangeMethod,
+    percentile: float,
+) -> tuple[dict[Tensor, Choice], dict[Tensor, str]]:
+    """Parameters for every group, and for groups that cannot be quantized the reason.
+
+    With "auto" each candidate range is tried on the kept samples: the one wins for which the results of the nodes that
+    use the group lose least, as the sum over those nodes of noise by signal. The activation is what is rounded; all
+    other operands stay as they are.
+    """
+    options: dict[Tensor, dict[str, Parameters]] = {}
+    refused: dict[Tensor, str] = {}
+    for root, observer in statistics.observers.items():
+        try:
+            options[root] = candidates(observer, scheme, method, percentile)
+        except QuantizationError as error:
+            refused[root] = error.message
+    losses = _losses(plan, statistics, options, interpreter) if method == "auto" else {}
+    chosen: dict[Tensor, Choice] = {}
+    for root, found in options.items():
+        name = min((losses.get((root, name), 0.0), i, name) for i, name in enumerate(found))[2]
+        chosen[root] = Choice(found[name], name)
+    return chosen, refused
+
+
+def _losses(
+    plan: Plan, statistics: Statistics, options: Mapping[Tensor, Mapping[str, Parameters]], interpreter: Interpreter
+) -> dict[tuple[Tensor, str], float]:
+    """Relative error of the users of each group under each of its candidates."""
+    comparisons: dict[tuple[Tensor, str, QuantizedNode], Comparison] = {}
+
+    def visit(item: QuantizedNode, operands: list[Array | None], result: Array) -> None:
+        roots = {i: plan.groups[item.operand(i)] for i in item.activations}
+        for root in dict.fromkeys(roots.values()):
+            found = options.get(root, {})
+            if len(found) < 2:
+                continue
+            places = [i for i, other in roots.items() if other is root]
+            for name, parameters in found.items():
+                changed = rounded_operands(item, operands, dict.fromkeys(places, parameters), {})
+                actual = item.node.op.evaluate_all(changed)[0]
+                comparisons.setdefault((root, name, item), Comparison()).add(result, actual)
+
+    visit_nodes(plan, interpreter, statistics.kept, visit)
+    losses: dict[tuple[Tensor, str], float] = {}
+    for (root, name, _), comparison in comparisons.items():
+        loss = comparison.noise / max(comparison.signal, 1e-30)
+        losses[root, name] = losses.get((root, name), 0.0) + loss
+    return losses
+
+
+def quantize_constants(
+    item: QuantizedNode, activations: Mapping[int, Parameters], scheme: Scheme, *, per_channel: bool, search: bool
+) -> QuantizedConstants:
+    """Integers of the constants of one node.
+
+    Raises:
+        QuantizationError: the weight or bias cannot be expressed.
+    """
+    node, result = item.node, QuantizedConstants()
+    for i in item.constants:
+        tensor = item.operand(i)
+        array = tensor.numpy()
+        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        parameters = activation_parameters(low, high, scheme, name=display_name(tensor))
+        result.others[i] = parameters, parameters.quantize(array)
+    if item.weight is None:
+        return result
+    tensor = item.operand(item.weight)
+    w, name = tensor.numpy(), display_name(tensor)
+    axis = weight_axis(node.op, w.ndim) if per_channel and node.op_type in scheme.per_channel else None
+    parameters = weight_parameters(w, axis, scheme, search=search, name=name)
+    x = activations[0]
+    repeat = int(getattr(node.op, "groups", 1)) if node.op_type in TRANSPOSED else 1
+    depth = accumulation_depth(item)
+    if item.bias is not None:
+        bias = item.operand(item.bias).numpy()
+        parameters, result.widened = widen_for_bias(parameters, bias, x, bias_room(depth, x, scheme), name=name)
+        scale = product_scale(x, parameters, repeat)
+        integers = quantize_bias(bias, scale)
+        zero = np.zeros(scale.shape, np.int32)
+        result.bias = Parameters(scale, zero, DType.I32, 0 if scale.ndim else None), integers
+    elif bias_room(depth, x, scheme) < 1:
+        raise QuantizationError(f"sums of {depth} products with {name!r} may exceed 32 bits")
+    result.weight = parameters, quantize_weight(w, parameters)
+    return result
+
+
+def accumulation_depth(item: QuantizedNode) -> int:
+    """The greatest number of products in one element of the result (an upper bound for transposed convolutions)."""
+    assert item.weight is not None
+    shape = static(item.operand(item.weight).type.dims)
+    op = item.node.op
+    axis = weight_axis(op, len(shape))
+    total = 1
+    for extent in shape:
+        total *= extent
+    if op.op_type in TRANSPOSED:
+        return total // max(shape[1] * int(getattr(op, "groups", 1)), 1)
+    if axis is None:
+        return shape[-2] if len(shape) > 1 and not getattr(op, "trans_b", False) else shape[-1]
+    return total // max(shape[axis], 1)

@@ -1,0 +1,242 @@
+"""Where integers go: which nodes are quantized, which of their operands, and which tensors share parameters."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from uair.errors import InternalError, UnknownNameError
+from uair.ir.dtype import DType
+from uair.ir.graph import Graph, Node, Tensor
+from uair.ops import Concat, Linear, MatMul, Resize
+from uair.ops.base import Operator
+from uair.quant.scheme import COMPUTE, CONVOLUTIONS, TRANSPOSED, Scheme
+
+
+@attrs.frozen(eq=False)
+class QuantizedNode:
+    """One node that will compute on integers.
+
+    Attributes:
+        node: the node.
+        activations: operand numbers that get an activation's parameters; none for an activation function that the
+            target computes together with the node before it.
+        constants: operand numbers of constants that are quantized like activations.
+        weight: operand number of the constant weight.
+        bias: operand number of the bias that becomes i32.
+    """
+
+    node: Node
+    activations: tuple[int, ...]
+    constants: tuple[int, ...] = ()
+    weight: int | None = None
+    bias: int | None = None
+
+    def operand(self, i: int) -> Tensor:
+        """Operand i, which must be given."""
+        tensor = self.node.inputs[i]
+        if tensor is None:
+            raise InternalError(f"operand {i} of {self.node!r} is omitted")
+        return tensor
+
+
+@attrs.define(eq=False)
+class Plan:
+    """What will be quantized.
+
+    Attributes:
+        nodes: the quantized nodes in order.
+        groups: for every activation that is quantized the one that stands for its group: the members share parameters.
+        float_nodes: nodes of the scheme's operators that stay float, and why.
+        derived: members of groups whose values are values of other members: their ranges say nothing new.
+        unmatched: patterns of `skip` that fit no node.
+    """
+
+    nodes: list[QuantizedNode] = attrs.Factory(list[QuantizedNode])
+    groups: dict[Tensor, Tensor] = attrs.Factory(dict[Tensor, Tensor])
+    float_nodes: list[tuple[Node, str]] = attrs.Factory(list[tuple[Node, str]])
+    derived: set[Tensor] = attrs.Factory(set[Tensor])
+    unmatched: list[str] = attrs.Factory(list[str])
+
+    def observed(self) -> list[Tensor]:
+        """The tensors whose values decide parameters, in order."""
+        return [t for t in self.groups if t not in self.derived]
+
+
+def plan_quantization(graph: Graph, scheme: Scheme, skip: Sequence[str] = ()) -> Plan:
+    """Decide what is quantized.
+
+    Args:
+        graph: the graph, not changed.
+        scheme: the target's.
+        skip: patterns (`*`, `?`) of names of nodes, of the source nodes they come from, or of operators, that stay
+            float.
+
+    Raises:
+        UnknownNameError: a name in `skip` without wildcards fits no node.
+    """
+    plan = Plan()
+    skipped = _skipped(graph, skip, plan)
+    tail = _after_last_compute(graph) if scheme.placement == "all" else frozenset[Node]()
+    chosen: list[Node] = []
+    for node in graph:
+        if node.op_type not in scheme.operators or (scheme.placement == "compute" and node.op_type not in COMPUTE):
+            continue
+        reason = skipped.get(node) or _refusal(node, scheme)
+        if not reason and node in tail and node.op_type not in COMPUTE:
+            reason = "no operator with a weight follows: the end of the graph stays float"
+        if reason:
+            plan.float_nodes.append((node, reason))
+        else:
+            chosen.append(node)
+    _collect(plan, chosen, scheme)
+    return plan
+
+
+def _skipped(graph: Graph, patterns: Sequence[str], plan: Plan) -> dict[Node, str]:
+    """Nodes that the user keeps in float, with the reason."""
+    result: dict[Node, str] = {}
+    for pattern in patterns:
+        found = [node for node in graph if any(fnmatch.fnmatchcase(name, pattern) for name in names_of(node))]
+        result.update((node, f"skipped by {pattern!r}") for node in found)
+        if not found and not set(pattern) & set("*?["):
+            raise UnknownNameError(
+                f"skip names {pattern!r}, which is no node and no operator of the model",
+                hint="`uair dump` shows the names; * and ? are wildcards",
+            )
+        if not found:
+            plan.unmatched.append(pattern)
+    return result
+
+
+def names_of(node: Node) -> list[str]:
+    """The names by which a user may know a node: its own, those of its source nodes, its operator's, its results'."""
+    names = [node.name, *(source.name for source in node.loc.sources), node.op_type]
+    return [name for name in (*names, *(t.name for t in node.outputs)) if name]
+
+
+def _refusal(node: Node, scheme: Scheme) -> str:
+    """Why a node of the scheme's operators stays float; empty when it need not."""
+    floats = [t for t in (*node.inputs, *node.outputs) if t is not None and t.type.dtype.is_float]
+    if not floats:
+        return "computes no floating-point numbers"
+    wrong = next((t for t in floats if t.type.dtype is not DType.F32), None)
+    if wrong is not None:
+        return f"its element type is {wrong.type.dtype}"
+    if node.op_type in COMPUTE:
+        return _compute_refusal(node, scheme)
+    if isinstance(node.op, Concat) and any(t is not None and t.is_constant for t in node.inputs):
+        return "joins a constant"
+    if isinstance(node.op, Resize) and node.op.mode == "cubic":
+        return "cubic interpolation leaves the range of its input"
+    return ""
+
+
+def _compute_refusal(node: Node, scheme: Scheme) -> str:
+    x, w = node.inputs[0], node.inputs[1]
+    assert x is not None and w is not None
+    if x.is_constant:
+        return "its first operand is a constant"
+    if not w.is_constant:
+        if isinstance(node.op, MatMul) and scheme.two_activations:
+            return ""
+        return "its weight is not a constant"
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and not bias.is_constant:
+        return "its bias is not a constant"
+    if not w.type.size:
+        return "its weight is empty"
+    return ""
+
+
+def _after_last_compute(graph: Graph) -> frozenset[Node]:
+    """Nodes from which no operator with a weight is reached."""
+    leads: set[Node] = set()
+    for node in reversed(graph):
+        if node.op_type in COMPUTE or any(user in leads for t in node.outputs for user in t.users):
+            leads.add(node)
+    return frozenset(node for node in graph if node not in leads)
+
+
+# ----------------------------------------------------------------------------------------------- operands and groups
+def _collect(plan: Plan, chosen: Iterable[Node], scheme: Scheme) -> None:
+    """Fill `nodes` and `groups`."""
+    members = dict.fromkeys(chosen)
+    fused = {node for node in members if _is_fused(node, members, scheme)}
+    quantized: dict[Tensor, None] = {}
+    for node in members:
+        item = _operands(node, scheme, is_fused=node in fused)
+        plan.nodes.append(item)
+        quantized.update((item.operand(i), None) for i in item.activations)
+    parents: dict[Tensor, Tensor] = {}
+    for node in members:
+        if node.op_type in scheme.pass_through:
+            _join(node, parents)
+            plan.derived.update(node.outputs)
+    plan.groups = {t: _root(t, parents) for t in quantized}
+
+
+def _is_fused(node: Node, members: dict[Node, None], scheme: Scheme) -> bool:
+    """Whether a node is an activation function computed together with the quantized node before it."""
+    if scheme.placement != "all" or node.op_type not in scheme.fused:
+        return False
+    x = node.inputs[0]
+    before = x.producer if x is not None else None
+    return (
+        x is not None
+        and before is not None
+        and before in members
+        and before.op_type not in scheme.pass_through
+        and x.use_count == 1
+    )
+
+
+def _operands(node: Node, scheme: Scheme, *, is_fused: bool) -> QuantizedNode:
+    if node.op_type not in COMPUTE:
+        floats = [i for i, t in enumerate(node.inputs) if t is not None and t.type.dtype is DType.F32]
+        varying = tuple(i for i in floats if not _is_constant(node, i) and not (is_fused and i == 0))
+        constants = tuple(i for i in floats if _is_constant(node, i)) if node.op_type in ("Add", "Sub", "Mul") else ()
+        return QuantizedNode(node, varying if node.op_type != "Resize" else varying[:1], constants)
+    if not _is_constant(node, 1):
+        return QuantizedNode(node, (0, 1))
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    return QuantizedNode(node, (0,), weight=1, bias=2 if has_bias and scheme.bias is not None else None)
+
+
+def _is_constant(node: Node, i: int) -> bool:
+    t = node.inputs[i]
+    return t is not None and t.is_constant
+
+
+def _join(node: Node, parents: dict[Tensor, Tensor]) -> None:
+    """One group of the operands and results of a node that keeps integers as they are."""
+    tensors = [t for t in (*node.inputs, *node.outputs) if t is not None and t.type.dtype is DType.F32]
+    first = _root(tensors[0], parents)
+    for tensor in tensors[1:]:
+        root = _root(tensor, parents)
+        if root is not first:
+            parents[root] = first
+
+
+def _root(tensor: Tensor, parents: dict[Tensor, Tensor]) -> Tensor:
+    while tensor in parents:
+        tensor = parents[tensor]
+    return tensor
+
+
+def weight_axis(op: Operator, rank: int) -> int | None:
+    """The axis of a weight of that rank along which scales may differ: its output channels; None when there is none.
+
+    A matrix of more than two axes (a batch) has no axis that stands for output channels only.
+    """
+    if op.op_type in CONVOLUTIONS:
+        return 0
+    if op.op_type in TRANSPOSED:
+        return 1
+    if isinstance(op, Linear):
+        return 0 if op.transpose_w else 1
+    if isinstance(op, MatMul) and rank == 2:
+        return 0 if op.trans_b else 1
+    return None

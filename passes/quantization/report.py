@@ -1,0 +1,115 @@
+"""The report of a quantization: plain data, for report.json and for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from uair.ir.graph import Node
+from uair.passes.quantization.choose import NodeResult
+from uair.passes.quantization.placement import Plan
+from uair.passes.quantization.statistics import Comparison, Statistics, display_name
+from uair.quant.calibration import Calibration
+from uair.quant.parameters import Parameters, decibels
+from uair.quant.scheme import Scheme
+
+
+def make_report(
+    plan: Plan,
+    quantized: Sequence[NodeResult],
+    outputs: Mapping[str, Comparison],
+    samples: Iterable[Any],
+    statistics: Statistics | None,
+    *,
+    spec: str,
+    scheme: Scheme,
+) -> dict[str, Any]:
+    """What was done, as plain data.
+
+    Returns:
+        `summary` (numbers of nodes, scheme, calibration digest, quality of the outputs), `nodes` (per quantized node
+        its parameters and the quality of its result), `skipped` (per float node of the scheme's operators the reason),
+        `notes`.
+    """
+    notes = [f"skip pattern {pattern!r} fits no node" for pattern in plan.unmatched]
+    calibration: dict[str, Any] = {"samples": statistics.count if statistics else 0}
+    if isinstance(samples, Calibration):
+        notes += samples.notes
+        calibration["source"] = samples.description
+        if statistics is not None:
+            calibration["sha256"] = samples.digest()
+    if not quantized:
+        notes.append("nothing was quantized: the graph has no operator that the scheme computes on integers")
+    return {
+        "summary": {
+            "pass": spec,
+            "scheme": scheme.to_mapping(),
+            "calibration": calibration,
+            "quantized": len(quantized),
+            "float": len(plan.float_nodes),
+            "outputs": {name: _quality(c) for name, c in outputs.items()},
+        },
+        "nodes": [_entry(result) for result in quantized],
+        "skipped": [{**_identity(node), "reason": reason} for node, reason in plan.float_nodes],
+        "notes": notes,
+    }
+
+
+def _identity(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name or (node.outputs[0].name if node.outputs else ""),
+        "operator": node.op_type,
+        "sources": [str(source) for source in node.loc.sources],
+    }
+
+
+def _entry(result: NodeResult) -> dict[str, Any]:
+    entry = _identity(result.node)
+    operands = result.node.op.params
+    entry["activations"] = {
+        operands[min(i, len(operands) - 1)].name if not operands[-1].variadic else str(i): {
+            "tensor": _tensor_name(result.node, i),
+            "range": list(parameters.range),
+            "method": result.methods[i],
+            **parameters.to_json(),
+        }
+        for i, parameters in result.activations.items()
+    }
+    if result.constants.weight is not None:
+        entry["weight"] = _weight(result.constants.weight[0])
+        entry["bias"] = "i32" if result.constants.bias is not None else "float"
+    if result.constants.widened:
+        entry["scales_widened_for_bias"] = result.constants.widened
+    if result.comparison.signal or result.comparison.energy:
+        entry["quality"] = _quality(result.comparison)
+    return entry
+
+
+def _tensor_name(node: Node, i: int) -> str:
+    """Name of the float tensor that operand i stands for now."""
+    tensor = node.inputs[i]
+    while tensor is not None and tensor.producer is not None and tensor.producer.op_type in ("Dequantize", "Quantize"):
+        tensor = tensor.producer.inputs[0]
+    return "" if tensor is None else display_name(tensor)
+
+
+def _weight(parameters: Parameters) -> dict[str, Any]:
+    """Of a per-channel scale only the extremes: the numbers themselves are in the graph."""
+    scale = parameters.scale
+    return {
+        "dtype": str(parameters.dtype),
+        "axis": parameters.axis,
+        "scales": int(scale.size),
+        "scale_min": float(scale.min()),
+        "scale_max": float(scale.max()),
+    }
+
+
+def _quality(comparison: Comparison) -> dict[str, float | None]:
+    """Signal to noise in decibels (None: no noise) and cosine."""
+    ratio = decibels(comparison.signal, comparison.noise)
+    return {
+        "sqnr_db": round(ratio, 2) if math.isfinite(ratio) else None,
+        "cosine": round(comparison.cosine, 6),
+    }

@@ -1,0 +1,183 @@
+"""Running the float model over calibration samples: ranges of activations, and what quantization does to each node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import attrs
+
+from uair.errors import UairError
+from uair.ir.dtype import Array
+from uair.ir.graph import Node, Tensor
+from uair.ir.module import Module
+from uair.passes.quantization.placement import Plan, QuantizedNode
+from uair.quant.observers import RangeObserver
+from uair.quant.parameters import Parameters
+
+KEPT_SAMPLES = 8
+
+
+class Interpreter(Protocol):
+    """What runs a module: `uair.codegen.reference.Interpreter`."""
+
+    def run(
+        self, feeds: Mapping[str, Any], *, observe: Callable[[Tensor, Array], None] | None = None
+    ) -> dict[str, Array]:
+        """The outputs; `observe` sees every input and every result in order."""
+        ...
+
+
+class SpreadSamples:
+    """At most `limit` samples, spread evenly over all that come by."""
+
+    def __init__(self, limit: int = KEPT_SAMPLES) -> None:
+        self.limit = limit
+        self.kept: list[Mapping[str, Array]] = []
+        self._step = 1
+        self._seen = 0
+
+    def offer(self, sample: Mapping[str, Array]) -> None:
+        """Keep every 2^k-th sample; when there are too many, every second of those goes and k grows."""
+        if self._seen % self._step == 0:
+            self.kept.append(sample)
+            if len(self.kept) > self.limit:
+                self.kept = self.kept[::2]
+                self._step *= 2
+        self._seen += 1
+
+
+@attrs.define(eq=False)
+class Statistics:
+    """What the calibration samples showed.
+
+    Attributes:
+        observers: by the tensor that stands for a group.
+        kept: some of the samples.
+        count: number of samples.
+    """
+
+    observers: dict[Tensor, RangeObserver]
+    kept: list[Mapping[str, Array]]
+    count: int
+
+
+def collect_statistics(plan: Plan, interpreter: Interpreter, samples: Iterable[Mapping[str, Array]]) -> Statistics:
+    """Run all samples once.
+
+    Raises:
+        QuantizationError: an activation is NaN or infinite; UairError from a sample or from the interpreter.
+    """
+    observers = {root: RangeObserver(display_name(root)) for root in plan.groups.values()}
+    watched = {t: observers[plan.groups[t]] for t in plan.observed()}
+    spread = SpreadSamples()
+    count = 0
+
+    def observe(tensor: Tensor, values: Array) -> None:
+        observer = watched.get(tensor)
+        if observer is not None:
+            observer.observe(values)
+
+    for sample in samples:
+        try:
+            interpreter.run(sample, observe=observe)
+        except UairError as error:
+            error.place = error.place or f"calibration sample {count}"
+            raise
+        spread.offer(sample)
+        count += 1
+    return Statistics(observers, spread.kept, count)
+
+
+def display_name(tensor: Tensor) -> str:
+    """A name of a tensor for people."""
+    if tensor.name:
+        return tensor.name
+    return (tensor.producer.name or tensor.producer.op_type) if tensor.producer is not None else "?"
+
+
+Visit = Callable[[QuantizedNode, list[Array | None], Array], None]
+
+
+def visit_nodes(plan: Plan, interpreter: Interpreter, samples: Iterable[Mapping[str, Array]], visit: Visit) -> None:
+    """Run the float model and show every quantized node with its operands' values and its result's.
+
+    The values of a tensor are held only until its last quantized user was visited.
+    """
+    at = {item.node.outputs[0]: item for item in plan.nodes if item.activations}
+    users: dict[Tensor, int] = {}
+    for item in at.values():
+        for tensor in _varying(item.node):
+            users[tensor] = users.get(tensor, 0) + 1
+    for sample in samples:
+        held: dict[Tensor, Array] = {}
+        left = dict(users)
+
+        def observe(tensor: Tensor, values: Array, held: dict[Tensor, Array] = held, left: Any = left) -> None:
+            item = at.get(tensor)
+            if item is not None:
+                visit(item, _operands(item.node, held), values)
+                for operand in _varying(item.node):
+                    left[operand] -= 1
+                    if not left[operand]:
+                        del held[operand]
+            if left.get(tensor):
+                held[tensor] = values
+
+        interpreter.run(sample, observe=observe)
+
+
+def _varying(node: Node) -> list[Tensor]:
+    return list(dict.fromkeys(t for t in node.inputs if t is not None and not t.is_constant))
+
+
+def _operands(node: Node, held: Mapping[Tensor, Array]) -> list[Array | None]:
+    return [None if t is None else t.numpy() if t.is_constant else held[t] for t in node.inputs]
+
+
+@attrs.define(eq=False)
+class Comparison:
+    """Sums for the signal-to-noise ratio and the cosine of a node's result over samples."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    product: float = 0.0
+    energy: float = 0.0
+
+    def add(self, expected: Array, actual: Array) -> None:
+        """Take in one sample's result."""
+        a, b = expected.reshape(-1), actual.reshape(-1)
+        difference = a - b
+        self.signal += float(a @ a)
+        self.noise += float(difference @ difference)
+        self.product += float(a @ b)
+        self.energy += float(b @ b)
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the angle between the results; 1 when both are 0."""
+        norm = (self.signal * self.energy) ** 0.5
+        return self.product / norm if norm else float(self.signal == self.energy)
+
+
+def build_interpreter(factory: Any, module: Module) -> Interpreter:
+    """An interpreter of a module from its class."""
+    interpreter: Interpreter = factory(module)
+    return interpreter
+
+
+def rounded_operands(
+    item: QuantizedNode,
+    operands: list[Array | None],
+    activations: Mapping[int, Parameters],
+    constants: Mapping[int, Array],
+) -> list[Array | None]:
+    """Operands as integers would leave them: activations rounded, constants replaced."""
+    result = list(operands)
+    for i, parameters in activations.items():
+        value = result[i]
+        assert value is not None
+        result[i] = parameters.rounded(value)
+    for i, array in constants.items():
+        result[i] = array
+    return result

@@ -1,0 +1,1 @@
+"""INT8 post-training quantization: schemes, calibration data, observers, arithmetic; the pass is quantize-int8."""

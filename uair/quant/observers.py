@@ -1,0 +1,133 @@
+"""Statistics of tensors in one pass over the samples, in memory that does not depend on how many there are.
+
+A `RangeObserver` keeps the least and greatest value and a histogram of at most 2048 bins. Bins are the intervals
+[i * 2^k, (i + 1) * 2^k) of one exponent k. When a sample leaves what 2048 of them can cover, k grows by one and
+neighbouring bins (2j, 2j + 1) merge into j, exactly. The histogram after many samples therefore equals the one made of
+all their values at once, in any order.
+"""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import numpy as np
+
+from uair.ir.dtype import Array
+from uair.quant.errors import QuantizationError
+
+BINS = 2048
+FINEST = -40
+"""Bins are not narrower than 2^-40 of the greatest magnitude: finer than f32 resolves."""
+LEAST_EXPONENT = -120
+CHUNK = 1 << 15
+"""Values binned at a time: they stay in a core's cache."""
+
+
+@attrs.define(eq=False)
+class RangeObserver:
+    """Least and greatest value and histogram of a tensor.
+
+    Attributes:
+        name: the tensor, for messages.
+        bins: greatest number of bins, at least 2.
+        minimum: least value so far.
+        maximum: greatest value so far.
+        count: number of values so far.
+        exponent: bins are 2^exponent wide.
+        first: number i of the first bin.
+        counts: values per bin.
+    """
+
+    name: str = ""
+    bins: int = BINS
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    count: int = 0
+    exponent: int = LEAST_EXPONENT
+    first: int = 0
+    counts: Array = attrs.field(factory=lambda: np.zeros(0, np.int64))
+
+    def observe(self, values: Array) -> None:
+        """Take in the values of one sample.
+
+        Raises:
+            QuantizationError: a value is NaN or infinite.
+        """
+        if not values.size:
+            return
+        low, high = float(values.min()), float(values.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            wrong = high if math.isfinite(low) else low
+            raise QuantizationError(
+                f"tensor {self.name!r} takes the value {wrong} on the calibration data",
+                hint="check the calibration data, or leave what uses it in float with skip",
+            )
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        self.count += values.size
+        self._coarsen(_exponent(self.minimum, self.maximum, self.bins))
+        start = math.floor(math.ldexp(low, -self.exponent))
+        size = math.floor(math.ldexp(high, -self.exponent)) - start + 1
+        scale = math.ldexp(1.0, -self.exponent)  # a power of two: the products are exact
+        counts = np.zeros(size, np.int64)
+        flat = values.reshape(-1)
+        for begin in range(0, flat.size, CHUNK):
+            index = flat[begin : begin + CHUNK].astype(np.float64)
+            index *= scale
+            np.floor(index, out=index)
+            index -= start
+            counts += np.bincount(index.astype(np.int64), minlength=size)
+        self._add(start, counts)
+
+    def _coarsen(self, exponent: int) -> None:
+        """Merge bins until they are 2^exponent wide."""
+        if not self.counts.size:
+            self.exponent = exponent
+        while self.exponent < exponent:
+            start = self.first >> 1
+            padded = np.zeros(2 * (((self.first + len(self.counts) - 1) >> 1) - start + 1), np.int64)
+            padded[self.first - 2 * start :][: len(self.counts)] = self.counts
+            self.counts, self.first = padded.reshape(-1, 2).sum(axis=1), start
+            self.exponent += 1
+
+    def _add(self, start: int, counts: Array) -> None:
+        """Add counts of bins that begin with number `start`."""
+        if not self.counts.size:
+            self.first, self.counts = start, counts
+            return
+        first = min(self.first, start)
+        last = max(self.first + len(self.counts), start + len(counts))
+        total = np.zeros(last - first, np.int64)
+        total[self.first - first :][: len(self.counts)] += self.counts
+        total[start - first :][: len(counts)] += counts
+        self.first, self.counts = first, total
+
+    def merge(self, other: RangeObserver) -> None:
+        """Take in what another observer has seen."""
+        if not other.count:
+            return
+        self.minimum, self.maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
+        self.count += other.count
+        exponent = max(_exponent(self.minimum, self.maximum, self.bins), other.exponent)
+        copy = attrs.evolve(other, counts=other.counts.copy())
+        copy._coarsen(exponent)
+        self._coarsen(exponent)
+        self._add(copy.first, copy.counts)
+
+    def histogram(self) -> tuple[Array, Array]:
+        """Centres and counts of the bins that hold something, f64. A bin's centre lies inside [minimum, maximum]."""
+        filled = np.flatnonzero(self.counts)
+        centres = np.ldexp(filled + self.first + 0.5, self.exponent)
+        return np.clip(centres, self.minimum, self.maximum), self.counts[filled].astype(np.float64)
+
+
+def _exponent(low: float, high: float, bins: int) -> int:
+    """The least exponent of bins of which `bins` cover [low, high]; it never shrinks when the range grows."""
+    magnitude = max(abs(low), abs(high))
+    finest = max(math.frexp(magnitude)[1] + FINEST, LEAST_EXPONENT) if magnitude else LEAST_EXPONENT
+    exponent = finest
+    if high > low:
+        exponent = max(math.frexp((high - low) / bins)[1] - 1, finest)
+    while math.floor(math.ldexp(high, -exponent)) - math.floor(math.ldexp(low, -exponent)) + 1 > bins:
+        exponent += 1
+    return exponent
