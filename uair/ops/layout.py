@@ -57,6 +57,7 @@ class Unpack(Operator):
     """
 
     def infer(self, x: TensorType) -> TensorType:
+        ranked(x)
         return attrs.evolve(x, layout=Layout.ANY)
 
     def evaluate(self, x: Array) -> Array:
@@ -69,3 +70,4 @@ class Unpack(Operator):
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(), "f32[1,3,4,5]")
         yield case(cls(), "i8[2,5]")
+        yield bad(cls(), "i8[*]", because="the rank of x must be known")
