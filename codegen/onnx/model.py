@@ -20,6 +20,7 @@ from uair.codegen.onnx.wire import ModelPlan, Placement, align, plan, write_exte
 from uair.codegen.onnx.writer import GraphWriter, Options
 from uair.errors import UairError
 from uair.ir.data import Data
+from uair.ir.dims import Dim
 from uair.ir.dtype import DType
 from uair.ir.graph import Node
 from uair.ir.module import Module
@@ -208,11 +209,12 @@ def _plan(
     nodes = GraphProto(name=module.name)
     nodes.node.extend(writer.nodes)
     interface = GraphProto()
-    interface.input.extend(_value(n, t.type) for n, t in zip(graph.input_names, graph.inputs, strict=True))
-    interface.output.extend(_value(n, t.type) for n, t in zip(graph.output_names, graph.outputs, strict=True))
+    texts = _Texts()
+    interface.input.extend(_value(n, t.type, texts) for n, t in zip(graph.input_names, graph.inputs, strict=True))
+    interface.output.extend(_value(n, t.type, texts) for n, t in zip(graph.output_names, graph.outputs, strict=True))
     if value_info:
         shown = {*graph.input_names, *graph.output_names, *writer.initializers}
-        interface.value_info.extend(_value(n, t) for n, t in writer.types.items() if n not in shown)
+        interface.value_info.extend(_value(n, t, texts) for n, t in writer.types.items() if n not in shown)
     tensors = tuple(plan(n, d, places.get(n), data_name) for n, d in writer.initializers.items())
     model = ModelProto(ir_version=writer.options.ir_version, producer_name="uair", producer_version=__version__)
     model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in writer.domains.items())
@@ -221,7 +223,15 @@ def _plan(
     return ModelPlan(model, nodes, interface, tensors)
 
 
-def _value(name: str, type: TensorType) -> ValueInfoProto:
+class _Texts(dict[Dim, str]):
+    """Printed form of symbolic extents; SymPy takes long to print, and the same extent occurs often."""
+
+    def __missing__(self, d: Dim) -> str:
+        text = self[d] = str(d)
+        return text
+
+
+def _value(name: str, type: TensorType, texts: Mapping[Dim, str]) -> ValueInfoProto:
     """A value's type; a symbolic extent is a dim_param, an expression in its printed form."""
     info = ValueInfoProto(name=name)
     tensor = info.type.tensor_type
@@ -232,5 +242,5 @@ def _value(name: str, type: TensorType) -> ValueInfoProto:
             if isinstance(d, int):
                 tensor.shape.dim.add(dim_value=d)
             else:
-                tensor.shape.dim.add(dim_param=str(d))
+                tensor.shape.dim.add(dim_param=texts[d])
     return info

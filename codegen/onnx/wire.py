@@ -43,15 +43,12 @@ class TensorPlan:
     Attributes:
         head: tag, length, and the message up to the bytes.
         data: the values; None when the head is all there is.
+        nbytes: bytes in the model file.
     """
 
     head: bytes
     data: Data | None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in the model file."""
-        return len(self.head) + (0 if self.data is None else self.data.nbytes)
+    nbytes: int
 
 
 def varint(value: int) -> bytes:
@@ -79,10 +76,13 @@ def plan(name: str, data: Data, placement: Placement | None, location: str) -> T
         for key, value in (("location", location), ("offset", placement.offset), ("length", placement.length)):
             message.external_data.add(key=key, value=str(value))
     else:
-        head = message.SerializeToString(deterministic=True) + tag(TENSOR_RAW_DATA, data.nbytes)
-        return TensorPlan(tag(GRAPH_INITIALIZER, len(head) + data.nbytes) + head, data)
+        nbytes = data.nbytes
+        head = message.SerializeToString(deterministic=True) + tag(TENSOR_RAW_DATA, nbytes)
+        head = tag(GRAPH_INITIALIZER, len(head) + nbytes) + head
+        return TensorPlan(head, data, len(head) + nbytes)
     body = message.SerializeToString(deterministic=True)
-    return TensorPlan(tag(GRAPH_INITIALIZER, len(body)) + body, None)
+    head = tag(GRAPH_INITIALIZER, len(body)) + body
+    return TensorPlan(head, None, len(head))
 
 
 @attrs.frozen
