@@ -15,7 +15,7 @@ import attrs
 from uair.ir.dims import SYMBOL_NAME, Dim, symbol
 from uair.text.errors import TextLimitError, ValueFault
 
-MAX_DEPTH = 24
+MAX_DEPTH = 96
 """Nesting of an expression: SymPy recurses, and its time grows with the square of the depth."""
 MAX_CALLS = 64
 """Functions in one expression."""

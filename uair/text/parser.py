@@ -29,6 +29,7 @@ from uair.text.errors import (
     TextLimitError,
     TextNameError,
     TextSyntaxError,
+    TextValueError,
     ValueFault,
     WeightsError,
     place_error,
@@ -490,10 +491,10 @@ class _Builder:
         for graph, index, token in scope.returned:
             tensor = graph.outputs[index]
             if tensor.type != self.type(token):
-                self.fail(
-                    TextError(f"output {graph.output_names[index]!r} is stated as {token}, the value is {tensor.type}"),
-                    token,
+                error = TextValueError(
+                    f"output {graph.output_names[index]!r} is stated as {token}, the value is {tensor.type}"
                 )
+                self.fail(error, token)
 
     def operand(self, written: Any, scope: _Scope) -> Tensor | None:
         """The tensor of an operand as written; a placeholder for one that is not defined yet."""
