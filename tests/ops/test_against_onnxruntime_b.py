@@ -108,7 +108,7 @@ def test_convolution(rank: int, seed: int) -> None:
 @pytest.mark.parametrize(("channels", "kernel", "strides"), [(64, 3, 1), (32, 5, 2), (8, 7, 2), (64, 1, 2)])
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_convolution_of_an_image_in_tiles(channels: int, kernel: int, strides: int, depthwise: bool) -> None:
-    """Large enough that windows are gathered tile by tile and channels are taken block by block."""
+    """Large enough that windows are gathered tile by tile: some rows of a group, or some groups."""
     rng = np.random.default_rng(channels)
     x = normal(rng, 2, channels, 70, 65)
     w = normal(rng, channels, 1 if depthwise else channels, kernel, kernel)

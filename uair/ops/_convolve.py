@@ -1,10 +1,9 @@
-"""NumPy kernels of convolution: matrix products for dense kernels, shifted adds for depthwise ones."""
+"""NumPy kernels of convolution: everything is matrix products, over windows that are gathered tile by tile."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import attrs
 import numpy as np
@@ -14,9 +13,8 @@ from uair.ir.dtype import Array
 from uair.ops._precision import is_integral, product_type, rounded
 from uair.ops._windows import inner_axes, padded
 
-# What a step works on should stay in a core's second-level cache: a tile's gathered windows, a block of channels.
-TILE_BYTES = 2 << 20
-BLOCK_BYTES = 256 << 10
+# The gathered windows of a tile should stay in a core's second-level cache.
+TILE_BYTES = 1 << 20
 
 
 @attrs.frozen
@@ -67,9 +65,9 @@ def _correlate(x: Array, w: Array, geometry: Geometry) -> Array:
         return _pointwise(x, w, geometry)
     x = padded(x, geometry.begins, geometry.ends)
     out = np.empty((len(x), len(w), *geometry.extents), x.dtype)
-    kernel = _depthwise if w.shape[1] == 1 and geometry.groups > 1 else _windowed
-    for image, result in zip(x, out, strict=True):
-        kernel(image, w, geometry, result)
+    if out.size:
+        for image, result in zip(x, out, strict=True):
+            _windowed(image, w, geometry, result)
     return out
 
 
@@ -84,25 +82,31 @@ def _pointwise(x: Array, w: Array, geometry: Geometry) -> Array:
 
 
 def _windowed(image: Array, w: Array, geometry: Geometry, result: Array) -> None:
-    """Gather the windows of some rows (im2col) and multiply, tile by tile.
+    """Gather the windows of some groups and rows (im2col) and multiply, tile by tile.
 
     image: [C, padded spatial...]; result: [M, extents...], written.
     """
     groups, per_group = geometry.groups, w.shape[1]
-    depth = per_group * math.prod(geometry.kernel)
-    row = math.prod(geometry.extents[1:])
-    rows = min(max(TILE_BYTES // max(image.itemsize * groups * depth * row, 1), 1), geometry.extents[0])
-    buffer = np.empty(groups * depth * rows * row, image.dtype)
+    depth, row = per_group * math.prod(geometry.kernel), math.prod(geometry.extents[1:])
+    row_bytes = max(image.itemsize * depth * row, 1)
+    rows = min(max(TILE_BYTES // row_bytes, 1), geometry.extents[0])
+    block = min(max(TILE_BYTES // (row_bytes * rows), 1), groups)
+    buffer = np.empty(block * depth * rows * row, image.dtype)
     weights = w.reshape(groups, len(w) // groups, depth)
     flat = result.reshape(groups, len(w) // groups, -1)
-    for first in range(0, geometry.extents[0], rows):
-        count = min(rows, geometry.extents[0] - first)
-        columns = buffer[: groups * depth * count * row]
-        view = _windows(image[:, first * geometry.strides[0] :], geometry, count)
-        np.copyto(columns.reshape(view.shape), view)
-        np.matmul(
-            weights, columns.reshape(groups, depth, count * row), out=flat[:, :, first * row : (first + count) * row]
-        )
+    for group in range(0, groups, block):
+        taken = min(block, groups - group)
+        channels = image[group * per_group : (group + taken) * per_group]
+        for first in range(0, geometry.extents[0], rows):
+            count = min(rows, geometry.extents[0] - first)
+            view = _windows(channels[:, first * geometry.strides[0] :], geometry, count)
+            columns = buffer[: view.size].reshape(view.shape)
+            np.copyto(columns, view)
+            np.matmul(
+                weights[group : group + taken],
+                columns.reshape(taken, depth, count * row),
+                out=flat[group : group + taken, :, first * row : (first + count) * row],
+            )
 
 
 def _windows(image: Array, geometry: Geometry, rows: int) -> Array:
@@ -118,61 +122,6 @@ def _windows(image: Array, geometry: Geometry, rows: int) -> Array:
         ),
         writeable=False,
     )
-
-
-def _depthwise(image: Array, w: Array, geometry: Geometry, result: Array) -> None:
-    """One tap of the kernel after the other, multiplied and added for all places of a block of channels at once.
-
-    The image is split by the stride into phases, so that a tap is a contiguous run of the flattened phase; the run also
-    covers the places between the end of one row of windows and the begin of the next, which are cut off at the end.
-    """
-    channels, multiplier = len(image), len(w) // len(image)
-    phases = _phases(image, geometry.strides)
-    space = phases.shape[len(geometry.strides) + 1 :]
-    pitch = [math.prod(space[i + 1 :]) for i in range(len(space))]
-    run = sum((extent - 1) * p for extent, p in zip(geometry.extents, pitch, strict=True)) + 1
-    flat = phases.reshape(*geometry.strides, channels, 1, -1)
-    held = geometry.extents[0] * pitch[0]
-    weights = w.reshape(channels, multiplier, -1)
-    block = min(max(BLOCK_BYTES // max(held * multiplier * image.itemsize, 1), 1), channels)
-    total = np.empty((block, multiplier, held), image.dtype)
-    term = np.empty((block, multiplier, run), image.dtype)
-    crop = inner_axes(slice(0, extent) for extent in geometry.extents)
-    target = result.reshape(channels, multiplier, *geometry.extents)
-    for first in range(0, channels, block):
-        last = min(first + block, channels)
-        acc, product = total[: last - first], term[: last - first]
-        for tap, offsets in enumerate(itertools.product(*(range(k) for k in geometry.kernel))):
-            phase, start = _tap(offsets, geometry, pitch)
-            source = flat[phase][first:last, :, start : start + run]
-            factor = weights[first:last, :, tap, None]
-            if tap == 0:
-                np.multiply(source, factor, out=acc[:, :, :run])
-            else:
-                np.multiply(source, factor, out=product)
-                acc[:, :, :run] += product
-        target[first:last] = acc.reshape(last - first, multiplier, geometry.extents[0], *space[1:])[crop]
-
-
-def _phases(image: Array, strides: Sequence[int]) -> Array:
-    """Split image [C, space...] into [strides..., C, ceil(space/strides)...]: (p, c, i) is image[c, i*stride + p]."""
-    if all(s == 1 for s in strides):
-        return image.reshape(*strides, *image.shape)
-    short = [-extent % s for extent, s in zip(image.shape[1:], strides, strict=True)]
-    if any(short):
-        image = np.pad(image, [(0, 0), *((0, extra) for extra in short)])
-    split = [part for extent, s in zip(image.shape[1:], strides, strict=True) for part in (extent // s, s)]
-    n = len(strides)
-    axes = [*range(2, 2 * n + 1, 2), 0, *range(1, 2 * n + 1, 2)]
-    return np.ascontiguousarray(image.reshape(len(image), *split).transpose(axes))
-
-
-def _tap(offsets: Sequence[int], geometry: Geometry, pitch: Sequence[int]) -> tuple[tuple[int, ...], int]:
-    """The phase of a kernel tap and where its run starts in the flattened phase."""
-    places = [o * d for o, d in zip(offsets, geometry.dilations, strict=True)]
-    phase = tuple(place % s for place, s in zip(places, geometry.strides, strict=True))
-    start = sum(place // s * p for place, s, p in zip(places, geometry.strides, pitch, strict=True))
-    return phase, start
 
 
 def convolve_transposed(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
