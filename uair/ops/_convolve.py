@@ -76,7 +76,7 @@ def _pointwise(x: Array, w: Array, geometry: Geometry) -> Array:
     if any(s != 1 for s in geometry.strides):
         x = x[inner_axes(slice(None, None, s) for s in geometry.strides)]
     n, groups = len(x), geometry.groups
-    columns = np.ascontiguousarray(x).reshape(n, groups, w.shape[1], -1)
+    columns = np.ascontiguousarray(x).reshape(n, groups, w.shape[1], math.prod(geometry.extents))
     out: Array = np.matmul(w.reshape(groups, len(w) // groups, w.shape[1]), columns)
     return out.reshape(n, len(w), *geometry.extents)
 
@@ -132,8 +132,12 @@ def convolve_transposed(x: Array, w: Array, bias: Array | None, geometry: Geomet
     compute = product_type(x, w, len(w) // geometry.groups * math.prod(geometry.kernel))
     groups, n, spatial = geometry.groups, len(x), x.shape[2:]
     per_group = w.shape[1]
-    columns = x.astype(compute, copy=False).reshape(n, groups, len(w) // groups, -1)
-    taps = w.astype(compute, copy=False).reshape(groups, len(w) // groups, per_group, -1).transpose(3, 0, 2, 1)
+    columns = x.astype(compute, copy=False).reshape(n, groups, len(w) // groups, math.prod(spatial))
+    taps = (
+        w.astype(compute, copy=False)
+        .reshape(groups, len(w) // groups, per_group, math.prod(geometry.kernel))
+        .transpose(3, 0, 2, 1)
+    )
     taps = np.ascontiguousarray(taps)
     covered = [
         max((extent - 1) * s + d * (k - 1) + 1, begin + out)

@@ -120,6 +120,8 @@ class Conv2D(_Convolution):
         yield case(cls(pads=(1, 1, 1, 1)), "f32[1,3,8,8]", "f32[4,3,3,3]", "f32[4]")
         yield case(cls(strides=(2, 1), pads=(0, 1, 2, 3), dilations=(1, 2)), "f32[2,4,9,7]", "f32[6,4,3,2]")
         yield case(cls(groups=2), "f32[1,4,5,5]", "f32[6,2,1,1]", "f32[6]")
+        yield case(cls(), "f32[0,4,5,5]", "f32[6,4,1,1]")
+        yield case(cls(groups=4), "f32[0,4,5,5]", "f32[4,1,3,3]", "f32[4]")
         yield case(cls(groups=4, strides=(2, 2), pads=(1, 1, 1, 1)), "f32[1,4,6,7]", "f32[8,1,3,3]", "f32[8]")
         yield case(cls(), "bf16[1,2,4,4]", "bf16[2,2,3,3]", "bf16[2]")
         yield case(cls(pads=(1, 1, 1, 1)), "i32[1,2,4,4]", "i32[3,2,3,3]", "i32[3]")
@@ -278,6 +280,7 @@ class ConvTranspose2D(_Transposed):
             "f32[2,4,3,4]", "f32[4,3,3,2]",
         )  # fmt: skip
         yield case(cls(pads=(1, 1, 1, 1)), "f16[1,2,3,3]", "f16[2,2,3,3]", "f16[2]")
+        yield case(cls(), "f32[0,2,3,3]", "f32[2,2,3,3]")
         yield bad(cls(), "f32[1,3,4,4]", "f32[4,3,2,2]", because="weight expects 4 input channels, x has 3")
         yield bad(cls(output_padding=(1, 0)), "f32[1,3,4,4]", "f32[3,3,2,2]", because="output_padding 1 must be less")
         yield bad(cls(groups=2), "f32[1,3,4,4]", "f32[3,3,2,2]", because="cannot be divided into 2 groups")

@@ -66,7 +66,7 @@ class MatMul(Operator):
         if self.trans_b:
             b = b.swapaxes(-1, -2)
         if b.ndim == 2 and a.ndim > 2:
-            return matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+            return matmul(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
         return matmul(a, b)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
@@ -85,7 +85,7 @@ class MatMul(Operator):
         yield case(cls(), "f32[4]", "f32[4]")
         yield case(cls(), "bf16[2,3,4]", "bf16[4,5]")
         yield case(cls(), "i32[3,4]", "i32[4,5]")
-        yield case(cls(), "f32[3,0]", "f32[0,5]")
+        yield case(cls(), "f32[2,3,0]", "f32[0,5]")
         yield bad(cls(), "f32[3,4]", "f32[3,5]", because="rows of 4")
         yield bad(cls(), "f32[3,4]", "f16[4,5]", because="element types must agree")
         yield bad(cls(trans_b=True), "f32[3,4]", "f32[4]", because="cannot be transposed")
@@ -120,7 +120,7 @@ class Linear(Operator):
 
     def evaluate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
         matrix = w.T if self.transpose_w else w
-        rows = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim != 2 else x
         result = matmul(widened(rows), widened(matrix))
         if bias is not None:
             result += widened(bias)
@@ -146,6 +146,7 @@ class Linear(Operator):
         yield case(cls(), "f32[4]", "f32[5,4]", "f32[5]")
         yield case(cls(), "f16[3,4]", "f16[5,4]", "f16[5]")
         yield case(cls(), "i32[3,4]", "i32[5,4]", "i32[5]")
+        yield case(cls(), "f32[2,0,4]", "f32[5,4]", "f32[5]")
         yield bad(cls(), "f32[3,4]", "f32[4,5]", because="weight expects 5 input features, x has 4")
         yield bad(cls(), "f32[3,4]", "f32[5,4]", "f32[4]", because="bias has 4 elements")
         yield bad(cls(), "f32[3,4]", "f32[2,5,4]", because="w must have rank 2")

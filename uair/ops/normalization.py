@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from uair.ir.dims import InferredShape
+from uair.ir.dims import InferredShape, floor_div, normal, product
 from uair.ir.dtype import Array
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
@@ -298,7 +299,9 @@ class GroupNorm(Operator):
 
     def evaluate(self, x: Array, scale: Array | None = None, bias: Array | None = None) -> Array:
         wide = widened(x)
-        result = _normalize(wide.reshape(len(x), self.groups, -1), (2,), self.epsilon).reshape(x.shape)
+        result = _normalize(
+            wide.reshape(len(x), self.groups, math.prod(x.shape[1:]) // self.groups), (2,), self.epsilon
+        ).reshape(x.shape)
         factor, offset = (None if p is None else _channelwise(p, x.ndim) for p in (scale, bias))
         return _affine(result, factor, offset, x.dtype)
 
@@ -306,7 +309,8 @@ class GroupNorm(Operator):
         from uair.ops.shape import Reshape
 
         rank, shape = x.type.rank, x.type.dims
-        grouped = Reshape(shape=(shape[0], self.groups, -1))(x)
+        length = normal(floor_div(shape[1], self.groups) * product(shape[2:]))
+        grouped = Reshape(shape=(shape[0], self.groups, length))(x)
         result = Reshape(shape=shape)(_normalized_tensor(grouped, (2,), self.epsilon))
         factor, offset = (None if p is None else _channelwise_tensor(p, rank) for p in (scale, bias))
         return _affine_tensor(result, factor, offset)
@@ -318,6 +322,7 @@ class GroupNorm(Operator):
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(groups=2), "f32[2,4,3,3]", "f32[4]", "f32[4]")
         yield case(cls(groups=4), "f32[1,4,5]")
+        yield case(cls(groups=2), "f32[0,4,5]")
         yield case(cls(groups=1, epsilon=1e-3), "f16[2,4,3]", "f16[4]", "f16[4]")
         yield bad(cls(groups=3), "f32[2,4,3,3]", because="cannot be divided into 3 groups")
 

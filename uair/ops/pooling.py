@@ -270,6 +270,7 @@ class _GlobalPool(Operator):
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(), "f32[2,3,4,5]")
         yield case(cls(), "f16[1,3,7]")
+        yield case(cls(), "f32[0,3,4]")
         yield bad(cls(), "f32[2,3]", because="spatial axes")
         yield bad(cls(), "i32[2,3,4]", because="cannot be pooled")
 
@@ -280,7 +281,7 @@ class GlobalAvgPool(_GlobalPool):
 
     def evaluate(self, x: Array) -> Array:
         wide = widened(x)
-        mean = wide.reshape(*x.shape[:2], -1).mean(axis=2).reshape(*x.shape[:2], *(1 for _ in x.shape[2:]))
+        mean: Array = wide.mean(axis=tuple(range(2, x.ndim)), keepdims=True)
         return rounded(mean, x.dtype)
 
 
