@@ -11,12 +11,30 @@ from uair.ir.dims import static
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
-from uair.ops import Dequantize, Expand, Opaque, Pack, Quantize, Unpack
+from uair.ops import (
+    Dequantize,
+    Expand,
+    Flip,
+    Opaque,
+    Pack,
+    Quantize,
+    Reshape,
+    Slice,
+    Split,
+    Squeeze,
+    Tile,
+    Transpose,
+    Unpack,
+    Unsqueeze,
+)
 from uair.ops.base import Operator
 from uair.pipeline import Pass, PassContext
 
 KEPT = (Quantize, Dequantize, Pack, Unpack, Opaque)
 """Not folded: they say how a constant is stored, or cannot be evaluated."""
+
+MOVING = (Expand, Flip, Reshape, Slice, Split, Squeeze, Tile, Transpose, Unsqueeze)
+"""Operators whose results hold nothing but elements of their first operand."""
 
 
 @attrs.frozen
@@ -76,10 +94,10 @@ def folded_data(op: Operator, operands: list[Data | None], result: Tensor) -> Da
 
 def _repeated_value(op: Operator, operands: list[Data | None], index: int) -> Array | None:
     """The one value that fills the whole result, when that can be seen without computing it."""
+    data = operands[0] if operands else None
+    if isinstance(op, MOVING) and isinstance(data, SplatData):
+        return data.value
     if isinstance(op, Expand):
-        data = operands[0]
-        if isinstance(data, SplatData):
-            return data.value
         return data.array().reshape(()) if data is not None and data.size == 1 else None
     values = [d.value for d in operands if isinstance(d, SplatData)]
     if not op.elementwise or len(values) < len(operands):
