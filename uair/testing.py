@@ -9,7 +9,7 @@
 
 The texts are modules or, shorter, sketches: inputs, constants, nodes, and `return` where unused results are not what is
 returned. Compared are operators, operands, types and constants; hints and locations are not, they are for people.
-"""  # noqa: D208  the example is indented
+"""
 
 from __future__ import annotations
 

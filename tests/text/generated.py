@@ -32,13 +32,17 @@ from uair.ir.layout import fractal_z, nc1hwc0, nhwc, plain
 from uair.ops.base import AttributeKind, Operator, attribute_kinds
 
 NAMES = st.one_of(
-    st.sampled_from(["", "x", "x", "conv1", "x#1", "0", "7", "none", "outside", "loc", "a/b:0", "a b", '"', "\\", "%x", "//"]),
+    st.sampled_from(
+        ["", "x", "x", "conv1", "x#1", "0", "7", "none", "outside", "loc", "a/b:0", "a b", '"', "\\", "%x", "//"]
+    ),
     st.text(max_size=6),
     st.text(st.characters(codec=None), max_size=4),  # lone surrogates too
 )
 FLOATS = st.floats(width=64)
 LAYOUTS = st.one_of(
-    st.sampled_from([Layout.ANY, Layout.PLAIN, plain(32), nhwc(), nc1hwc0(16), nc1hwc0(32), fractal_z(16), fractal_z(32, 8)]),
+    st.sampled_from(
+        [Layout.ANY, Layout.PLAIN, plain(32), nhwc(), nc1hwc0(16), nc1hwc0(32), fractal_z(16), fractal_z(32, 8)]
+    ),
     st.builds(
         Layout,
         name=NAMES,
@@ -150,7 +154,13 @@ def modules(draw: st.DrawFn, classes: list[type[Operator]]) -> Module:
     return Module(
         draw(NAMES),
         graphs,
-        Origin(*(draw(NAMES) for _ in range(4)), tuple(draw(st.lists(st.tuples(NAMES, NAMES), max_size=2)))),
+        Origin(
+            draw(NAMES),
+            draw(NAMES),
+            draw(NAMES),
+            draw(NAMES),
+            tuple(draw(st.lists(st.tuples(NAMES, NAMES), max_size=2))),
+        ),
         draw(st.lists(st.builds(AppliedPass, NAMES, st.booleans()), max_size=2)),
         draw(st.dictionaries(NAMES, NAMES, max_size=2)),
     )
@@ -189,14 +199,17 @@ def graph_of(
         if not inner or level == 2:
             return op
         made = {n: draw(graph_of(classes, shared, n, values, level + 1)) for n in inner if draw(st.booleans())}
-        return attrs.evolve(op, **made)  # type: ignore[type-var, misc]
+        return attrs.evolve(op, **made)  # type: ignore[misc]
 
     return build()
 
 
 def operands_of(draw: Callable[..., Any], op: Operator, values: list[Tensor]) -> list[Tensor | None]:
     """Operands that the operator takes, of any type."""
-    pick: Callable[[], Tensor] = lambda: draw(st.sampled_from(values)) if values else Tensor(TensorType(DType.F32, ()), "free")  # noqa: E731
+
+    def pick() -> Tensor:
+        return draw(st.sampled_from(values)) if values else Tensor(TensorType(DType.F32, ()), "free")
+
     operands: list[Tensor | None] = []
     for param in op.params:
         if param.variadic:

@@ -137,7 +137,7 @@ NESTED = 5_000
         (f"%x: f32[{'(' * NESTED}1{')' * NESTED}]", TextLimitError),
         (f"%x: f32[{'-' * NESTED}N]", TextLimitError),
         (f"%x: f32[{'floor(' * NESTED}N{')' * NESTED}]", TextLimitError),
-        (f"%x: f32[{'('*20}{'2**16)**16)' * 5}]", TextSyntaxError),
+        (f"%x: f32[{'(' * 20}{'2**16)**16)' * 5}]", TextSyntaxError),
         ("%x: f32[(((2*N)**16)**16)**16]", TextLimitError),
         ("%x: f32[2**64]", TextValueError),
         (f"%x: f32[Max({','.join(f'a{i}' for i in range(200))})]", TextValueError),
@@ -180,8 +180,46 @@ def test_the_largest_expression_is_quick() -> None:
 
 
 ALPHABET = st.sampled_from(
-    ["%x", "%y", "@c", "=", "(", ")", "{", "}", "[", "]", ",", ":", "->", '"', '"a"', "f32[2]", "f32[", "N", "1", "-", "//", "*"]
-    + ["uair 1", "module", "graph", "constant", "return", "none", "outside", "loc", "name", "Twice", "Mix", "splat<", "dense<", ">"]
+    [
+        "%x",
+        "%y",
+        "@c",
+        "=",
+        "(",
+        ")",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "->",
+        '"',
+        '"a"',
+        "f32[2]",
+        "f32[",
+        "N",
+        "1",
+        "-",
+        "//",
+        "*",
+    ]
+    + [
+        "uair 1",
+        "module",
+        "graph",
+        "constant",
+        "return",
+        "none",
+        "outside",
+        "loc",
+        "name",
+        "Twice",
+        "Mix",
+        "splat<",
+        "dense<",
+        ">",
+    ]
     + [" ", "\n", "\\", "#1", "axes", "Max", "floor", "?", ";"]
 )
 
