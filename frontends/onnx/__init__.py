@@ -1,4 +1,4 @@
-"""ONNX models: operator sets 7 to the newest that the installed onnx knows (older ones where the operators did not change).
+"""ONNX models: operator sets 7 to the newest that the installed onnx knows, and what did not change since 1.
 
     module = load("model.onnx")
 

@@ -43,9 +43,7 @@ def kind_of(attribute: AttributeProto) -> int:
 class Attributes:
     """The attributes of one node or function call, by name, with references to a function's attributes replaced."""
 
-    def __init__(
-        self, attributes: Iterable[AttributeProto], place: str, caller: Attributes | None = None
-    ) -> None:
+    def __init__(self, attributes: Iterable[AttributeProto], place: str, caller: Attributes | None = None) -> None:
         """Gather attributes.
 
         Args:

@@ -1,11 +1,11 @@
 """Weights kept in files beside the model.
 
 A model comes from strangers, and what it says about its external data decides which file is opened. So a location must
-be a relative path without `..`; every folder on the way and the file itself must be real (no symbolic link), and the file
-must be a regular one with a single name (no hard link). The number of bytes must be exactly that of the tensor.
+be a relative path without `..`; every folder on the way and the file itself must be real (no symbolic link), and the
+file must be a regular one with a single name (no hard link). The number of bytes must be exactly that of the tensor.
 
-Some caches keep weights as links. A user who knows such a folder names it as `external_data_root`; then links are followed
-and `..` is allowed, as long as the file lies inside that folder.
+Some caches keep weights as links. A user who knows such a folder names it as `external_data_root`; then links are
+followed and `..` is allowed, as long as the file lies inside that folder.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class ExternalFiles:
             try:
                 self._open[location] = MappedFile(path)
             except (OSError, ValueError) as error:
-                raise OnnxExternalDataError(f"external data {location!r} cannot be read: {error}", place=place) from None
+                reason = f"external data {location!r} cannot be read: {error}"
+                raise OnnxExternalDataError(reason, place=place) from None
         return self._open[location]
 
     def _checked(self, location: str, place: str) -> Path:

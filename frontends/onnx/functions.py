@@ -7,6 +7,7 @@ attribute references read the call's attributes, and operators mean what the fun
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import onnx
 from onnx import FunctionProto, NodeProto
@@ -61,21 +62,26 @@ def definition(
         operands: its operands, whose types some definitions depend on.
         types: ONNX's numbers of element types by their text form.
     """
-    found = schema(domain, node.op_type, opset)
+    found: Any = schema(domain, node.op_type, opset)
     if found is None or domain:
         return None  # bodies of other domains import operator sets that the model may not name
     if found.has_function:
         version = _newest(found.function_opset_versions, opset)
         if version is not None:
-            return FunctionProto.FromString(found.get_function_with_opset_version(version))
+            return _parsed(found.get_function_with_opset_version(version))
     if found.has_context_dependent_function:
         version = _newest(found.context_dependent_function_opset_versions, opset)
         if version is not None:
             described = [_type_proto(t, types).SerializeToString() for t in operands]
             body = found.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), described)
             if body:
-                return FunctionProto.FromString(body)
+                return _parsed(body)
     return None
+
+
+def _parsed(body: bytes) -> FunctionProto:
+    function: FunctionProto = FunctionProto.FromString(body)
+    return function
 
 
 def _newest(versions: Sequence[int], opset: int) -> int | None:
@@ -95,9 +101,7 @@ def _type_proto(tensor: Tensor | None, types: Mapping[str, int]) -> onnx.TypePro
     return proto
 
 
-def check_call(
-    function: FunctionProto, node: NodeProto, stack: Sequence[FunctionKey], place: str
-) -> None:
+def check_call(function: FunctionProto, node: NodeProto, stack: Sequence[FunctionKey], place: str) -> None:
     """Refuse a call that cannot be inlined.
 
     Raises:

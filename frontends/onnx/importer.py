@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import attrs
 import numpy as np
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    ValueInfoProto,
+)
 
 from uair.errors import EvaluationError, UairError
 from uair.frontends.onnx import functions
@@ -25,6 +34,7 @@ from uair.frontends.onnx.opaque import keep
 from uair.frontends.onnx.order import missing, ordered
 from uair.frontends.onnx.table import handlers, schema, signature
 from uair.frontends.onnx.tensors import DTYPES, TensorReader
+from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.location import Location
@@ -34,7 +44,7 @@ from uair.ops.base import Operator
 from uair.ops.shape_values import LARGEST, ShapeValues, resolve_operands
 
 MAX_FOLDED_DEPTH = 16
-"""Nodes in a row that are computed to learn an operand's value (a cast, a reshape; longer chains are left to the passes)."""
+"""Nodes in a row that are computed to learn an operand's value, a cast or a reshape; the passes fold longer chains."""
 
 TYPE_NUMBERS = {str(dtype): number for number, dtype in DTYPES.items()}
 
@@ -95,7 +105,11 @@ class Scope:
     def describe(self, proto: NodeProto) -> str:
         """A node in words, for messages."""
         domain = default_domain(proto.domain)
-        name = repr(self.prefix + proto.name) if proto.name else f"that gives {', '.join(map(repr, proto.output)) or 'nothing'}"
+        name = (
+            repr(self.prefix + proto.name)
+            if proto.name
+            else f"that gives {', '.join(map(repr, proto.output)) or 'nothing'}"
+        )
         kind = f"{domain}.{proto.op_type}" if domain else proto.op_type
         return f"ONNX node {name} ({kind}, opset {self.opsets.get(domain, 'not imported')}) in {self.where}"
 
@@ -188,8 +202,9 @@ class Importer:
             output_types=[self._decided(t, value) for t in types],
         )
         for tensor, inferred in zip(node.outputs, types, strict=True):
-            if inferred.shape is not None and None in inferred.shape:
-                self.undecided[tensor] = frozenset(i for i, d in enumerate(inferred.shape) if d is None)
+            undecided = _undecided(inferred)
+            if undecided:
+                self.undecided[tensor] = undecided
         self.graph.append(node)
         return node.outputs
 
@@ -223,7 +238,9 @@ class Importer:
         for value in inputs:
             place = f"input {value.name!r} of {scope.where}"
             if not value.name or value.name in seen:
-                raise OnnxDuplicateError("an input has no name" if not value.name else "it is listed twice", place=place)
+                raise OnnxDuplicateError(
+                    "an input has no name" if not value.name else "it is listed twice", place=place
+                )
             seen.add(value.name)
             if scope.values.get(value.name) is not None:
                 continue  # an initializer: the model carries a value for it
@@ -245,7 +262,7 @@ class Importer:
                 raise OnnxOperatorError(
                     f"{proto.op_type} cannot be imported: {error}",
                     place=place,
-                    hint="its attributes or operands have values that make no sense; if they do, please report the model",
+                    hint="its attributes or operands make no sense; if they do, please report the model",
                 ) from error
 
     def _node(self, scope: Scope, proto: NodeProto, place: str) -> None:
@@ -255,7 +272,8 @@ class Importer:
         local = self.functions.get(functions.key_of(proto))
         if local is not None:
             attributes.check_names([*local.attribute, *(a.name for a in local.attribute_proto)], local.name)
-            self._bind(scope, proto, self._call(scope, proto, local, inputs, attributes, place), place)
+            results = self._call(scope, proto, local, inputs=inputs, attributes=attributes)
+            self._bind(scope, proto, results, place)
             return
         opset = scope.opsets.get(domain)
         if opset is None:
@@ -266,7 +284,17 @@ class Importer:
         if allowed is not None:
             attributes.check_names(allowed, proto.op_type)
         loc = Location.of(scope.prefix + (proto.name or next(filter(None, proto.output), "")), proto.op_type)
-        node = OnnxNode(self, scope, proto, domain, opset, version, inputs, attributes, loc)
+        node = OnnxNode(
+            self,
+            scope,
+            proto,
+            domain=domain,
+            opset=opset,
+            version=version,
+            inputs=inputs,
+            attributes=attributes,
+            loc=loc,
+        )
         self._bind(scope, proto, self._results(node), place)
 
     def _results(self, node: OnnxNode) -> Sequence[Tensor | None]:
@@ -290,7 +318,7 @@ class Importer:
         body = functions.definition(resolved, node.domain, node.opset, node.inputs, TYPE_NUMBERS)
         if body is not None and functions.key_of(node.proto) not in node.scope.stack:
             complete = node.attributes.with_defaults(_schema_defaults(node))
-            return self._call(node.scope, node.proto, body, node.inputs, complete, node.place)
+            return self._call(node.scope, node.proto, body, inputs=node.inputs, attributes=complete)
         return keep(node, resolved, reason)
 
     def _call(
@@ -298,11 +326,12 @@ class Importer:
         scope: Scope,
         proto: NodeProto,
         function: FunctionProto,
+        *,
         inputs: Sequence[Tensor | None],
         attributes: Attributes,
-        place: str,
     ) -> Sequence[Tensor | None]:
         """Import a function's body for one call; its outputs."""
+        place = attributes.place
         functions.check_call(function, proto, scope.stack, place)
         self._count(len(function.node), place)
         body = Scope(
@@ -355,13 +384,19 @@ class Importer:
 
     def _decided(self, inferred: TensorType, value: str) -> TensorType:
         """An inferred type with symbols for the extents that only the data decide."""
-        if inferred.shape is None or None not in inferred.shape:
+        undecided = _undecided(inferred)
+        if not undecided:
             return inferred
-        shape: list[object] = list(inferred.shape)
-        return TensorType(
-            inferred.dtype,
-            tuple(self.names.unnamed(value, i) if d is None else d for i, d in enumerate(shape)),  # type: ignore[misc]
-        )
+        shape = tuple(self.names.unnamed(value, i) if i in undecided else d for i, d in enumerate(inferred.dims))
+        return TensorType(inferred.dtype, shape)
+
+
+def _undecided(inferred: TensorType) -> frozenset[int]:
+    """Axes whose extent `infer` left open."""
+    shape = cast("InferredShape | None", inferred.shape)
+    if shape is None or None not in shape:
+        return frozenset()
+    return frozenset(i for i, d in enumerate(shape) if d is None)
 
 
 def _is_small(t: TensorType) -> bool:
@@ -376,7 +411,7 @@ def _schema_defaults(node: OnnxNode) -> dict[str, AttributeProto]:
 
 
 def operator_sets(
-    imports: Iterable[object], ir_version: int, fallback: Mapping[str, int] | None = None
+    imports: Iterable[OperatorSetIdProto], ir_version: int, fallback: Mapping[str, int] | None = None
 ) -> dict[str, int]:
     """Version of the operator set by domain.
 
@@ -390,7 +425,7 @@ def operator_sets(
     """
     found: dict[str, int] = {}
     for entry in imports:
-        domain, version = default_domain(entry.domain), int(entry.version)
+        domain, version = default_domain(entry.domain), entry.version
         if found.setdefault(domain, version) != version:
             raise OnnxVersionError(f"operator set {domain or 'ai.onnx'!r} is imported in two versions")
     if not found:

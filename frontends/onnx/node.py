@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class NotHandled(OnnxOperatorError):
     """Raised by a handler for a use of its operator that the canonical operators do not express.
 
-    The importer then tries the operator's own definition, and keeps the node as it is when its result types are declared.
+    The importer then tries the operator's own definition, and keeps the node when its result types are declared.
     """
 
 
@@ -56,6 +56,7 @@ class OnnxNode:
         importer: Importer,
         scope: Scope,
         proto: NodeProto,
+        *,
         domain: str,
         opset: int,
         version: int,

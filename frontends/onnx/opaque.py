@@ -65,7 +65,10 @@ def _restore(node: NodeProto, reader: TensorReader) -> None:
         stored: list[TensorProto] = [*attribute.tensors]
         if attribute.HasField("t"):
             stored.append(attribute.t)
-        for sparse in (*attribute.sparse_tensors, *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else [])):
+        for sparse in (
+            *attribute.sparse_tensors,
+            *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
+        ):
             stored += [sparse.values, sparse.indices]
         for tensor in stored:
             reader.restore(tensor)

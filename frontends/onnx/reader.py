@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto
 
 from uair.errors import UairError
@@ -29,7 +29,7 @@ def load(path: str | Path, *, external_data_root: str | Path | None = None) -> M
 
     Args:
         path: the model file.
-        external_data_root: a folder that the caller trusts: external data may lie anywhere inside it, also behind links.
+        external_data_root: a folder that the caller trusts: external data may lie anywhere in it, behind links too.
 
     Returns:
         The module; its constants view the mapped file, which must not be written to while the module is used.
@@ -77,6 +77,8 @@ def _import(buffer: memoryview, file: MappedFile | None, external: ExternalFiles
     except UairError as error:
         if name and name not in error.place:
             error.place = f"{error.place} of {name}" if error.place else name
+        if isinstance(error, OnnxModelError):
+            error.hint = error.hint or _HINT
         raise
     producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
     module.origin = Origin(
@@ -101,21 +103,21 @@ def _parse(skeleton: wire.Skeleton) -> ModelProto:
         OnnxVersionError: its versions are not known.
     """
     try:
-        model = ModelProto.FromString(skeleton.data)
+        model: ModelProto = ModelProto.FromString(skeleton.data)
     except DecodeError as error:
         raise OnnxModelError(f"the file is not an ONNX model: {error}", hint=_HINT) from None
     if not model.HasField("graph") or not model.ir_version:
         raise OnnxModelError("the file is not an ONNX model: it has no graph or no IR version", hint=_HINT)
     if not 1 <= model.ir_version <= onnx.IR_VERSION:
         raise OnnxVersionError(
-            f"the model has IR version {model.ir_version}; the installed onnx {onnx.__version__} knows 1 to {onnx.IR_VERSION}",
+            f"the model has IR version {model.ir_version}; onnx {onnx.__version__} knows 1 to {onnx.IR_VERSION}",
             hint="upgrade onnx, or export the model with an older IR version",
         )
     newest = onnx.defs.onnx_opset_version()
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:
             raise OnnxVersionError(
-                f"the model has opset {entry.version}; the installed onnx {onnx.__version__} knows 1 to {newest}",
+                f"the model has opset {entry.version}; onnx {onnx.__version__} knows 1 to {newest}",
                 hint="upgrade onnx, or export the model with an older opset",
             )
     return model

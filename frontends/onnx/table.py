@@ -1,8 +1,9 @@
 """Which function imports which operator.
 
-A family of operators is a module in `handlers/` with a `Family`, filled by decorators when the module is imported and by
-nobody else; `handlers()` joins the families it lists. A handler names every version of the operator (`since_version` of its
-schema) whose meaning it implements: a version that a newer onnx brings is unknown until somebody has read what changed.
+A family of operators is a module in `handlers/` with a `Family`, filled by decorators when the module is imported and
+by nobody else; `handlers()` joins the families it lists. A handler names every version of the operator (`since_version`
+of its schema) whose meaning it implements: a version that a newer onnx brings is unknown until somebody has read what
+changed.
 """
 
 from __future__ import annotations

@@ -74,7 +74,9 @@ def dtype_of(number: int, place: str) -> DType:
     """
     found = DTYPES.get(number)
     if found is None:
-        raise OnnxTypeError(f"element type {number} is not known", place=place, hint="a newer version may read the model")
+        raise OnnxTypeError(
+            f"element type {number} is not known", place=place, hint="a newer version may read the model"
+        )
     return found
 
 
@@ -223,9 +225,10 @@ def _from_words(words: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
     if dtype.bits < 8:
         return unpack_bytes(words.astype(np.uint8).tobytes(), dtype, shape)
     if dtype is DType.BOOL:
-        return (words != 0).reshape(shape)
+        return np.not_equal(words, 0).reshape(shape)
     narrow = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}[dtype.bits]
-    return words.astype(narrow).view(dtype.numpy).reshape(shape)
+    values: Array = words.astype(narrow).view(dtype.numpy).reshape(shape)
+    return values
 
 
 def _strings(tensor: TensorProto, shape: tuple[int, ...], size: int, place: str) -> Data:

@@ -5,13 +5,14 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from uair.frontends.onnx.handlers.convolution import check_kernel, spatial_rank, window
 from uair.frontends.onnx.handlers.linear import gemm, scaled
 from uair.frontends.onnx.handlers.normalization import rms_norm
 from uair.frontends.onnx.node import OnnxNode
-from uair.frontends.onnx.table import Family, Result
+from uair.frontends.onnx.table import Family, Handler, Result
 from uair.ir.dims import static
 from uair.ir.graph import Tensor
 from uair.ops import (
@@ -38,7 +39,7 @@ _QUICK_ALPHA = 1.702
 _CONVOLUTIONS: dict[int, Any] = {1: Conv1D, 2: Conv2D, 3: Conv3D}
 
 
-def _op(name: str) -> Any:
+def _op(name: str) -> Callable[[Handler], Handler]:
     return FAMILY.op(name, 1, domain=_DOMAIN)
 
 

@@ -191,8 +191,8 @@ def _mean(n: OnnxNode) -> Result:
 
 @FAMILY.op("IsInf", 10, 20)
 def _is_inf(n: OnnxNode) -> Result:
-    a = n.attributes
-    return n(IsInf(detect_positive=a.flag("detect_positive", True), detect_negative=a.flag("detect_negative", True)), n[0])
+    positive, negative = (n.attributes.flag(f"detect_{sign}", True) for sign in ("positive", "negative"))
+    return n(IsInf(detect_positive=positive, detect_negative=negative), n[0])
 
 
 @FAMILY.op("Dropout", 1, 6, 7, 10, 12, 13, 22)

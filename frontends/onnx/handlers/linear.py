@@ -23,7 +23,7 @@ def _matmul(n: OnnxNode) -> Result:
 
 @FAMILY.op("Gemm", 1, 6, 7, 9, 11, 13)
 def _gemm(n: OnnxNode) -> Result:
-    """Alpha * A' * B' + beta * C; A' and B' may be transposed, C broadcasts to the result (since 11 it may be left out)."""
+    """Products of A and B, which may be transposed, times alpha, plus beta times C; since 11 C may be left out."""
     return gemm(n)
 
 

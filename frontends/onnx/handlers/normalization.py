@@ -23,7 +23,7 @@ FAMILY = Family()
 
 @FAMILY.op("BatchNormalization", 1, 6, 7, 9, 14, 15)
 def _batch_norm(n: OnnxNode) -> Result:
-    """Versions 1 and 6 train unless `is_test`; 7 and 9 train when they have more results; since 14 an attribute says so."""
+    """Versions 1 and 6 train unless `is_test`, 7 and 9 when they have more results; since 14 an attribute says so."""
     a = n.attributes
     if n.version < 7 and not a.flag("is_test"):
         n.unsupported("BatchNormalization in training mode is not supported", "export the model in evaluation mode")
@@ -42,7 +42,7 @@ def _instance_norm(n: OnnxNode) -> Result:
 
 @FAMILY.op("LayerNormalization", 1, 17)
 def _layer_norm(n: OnnxNode) -> Result:
-    """`stash_type` is the type that the statistics are computed in, always at least f32 here. Version 1 is onnxruntime's."""
+    """`stash_type` is the type of the statistics, always at least f32 here. Version 1 is onnxruntime's."""
     n.only_first_result("mean and deviation")
     axis = n.axis(n.attributes.integer("axis", -1), n.rank(n[0]))
     return n(LayerNorm(axis=axis, epsilon=n.attributes.number("epsilon", 1e-5)), n[0], n[1], n.optional(2))

@@ -70,7 +70,7 @@ def as_scalar(n: OnnxNode, t: Tensor | None) -> Tensor | None:
 
 @FAMILY.op("QuantizeLinear", 10, 13, 19, 21, 23, 24, 25, 28)
 def _quantize(n: OnnxNode) -> Result:
-    """The result's type is the zero point's, else `output_dtype` (21), else u8. Per axis since 13, in blocks since 21."""
+    """The result's type is the zero point's, else `output_dtype` (21), else u8. Per axis since 13, blocks since 21."""
     x, scale, zero_point = n[0], n[1], n.optional(2)
     declared = n.attributes.integer("output_dtype", 0)
     dtype = DType.U8 if not declared else dtype_of(declared, n.place)
@@ -82,11 +82,11 @@ def _quantize(n: OnnxNode) -> Result:
         n.unsupported("QuantizeLinear with saturate=0 is not supported")
     if n.attributes.integer("precision", 0) not in (0, 1):
         n.unsupported("QuantizeLinear with a precision other than f32 is not supported")
-    return quantize(n, x, scale, zero_point, dtype, _axis(n, x, scale))
+    return quantize(n, x, scale, zero_point, dtype=dtype, axis=_axis(n, x, scale))
 
 
 def quantize(
-    n: OnnxNode, x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: DType, axis: int | None
+    n: OnnxNode, x: Tensor, scale: Tensor, zero_point: Tensor | None, *, dtype: DType, axis: int | None
 ) -> Tensor:
     """Quantize with scalar parameters as scalars."""
     if axis is None:
@@ -129,7 +129,7 @@ def _qlinear_conv(n: OnnxNode) -> Result:
     if bias is not None:
         unit = n(Mul(), as_scalar(n, n[1]) or n[1], n[4] if axis is not None else as_scalar(n, n[4]))
         bias = n(Dequantize(axis=None if axis is None else 0), bias, unit)
-    return quantize(n, n(op, real_x, real_w, bias), n[6], n[7], n[7].type.dtype, None)
+    return quantize(n, n(op, real_x, real_w, bias), n[6], n[7], dtype=n[7].type.dtype, axis=None)
 
 
 def _window_operator(n: OnnxNode, classes: dict[int, Any], rank: int, x: Tensor, w: Tensor) -> Any:
@@ -182,4 +182,4 @@ def _qlinear_matmul(n: OnnxNode) -> Result:
             n.unsupported("QLinearMatMul with scales of several axes is not supported")
     product = n(MatMul(), dequantize(n, a, n[1], n[2], a_axis), dequantize(n, b, n[4], n[5], b_axis))
     y_axis = _per_axis(n, n[6], n.rank(product) - 2)
-    return quantize(n, product, n[6], n[7], n[7].type.dtype, y_axis)
+    return quantize(n, product, n[6], n[7], dtype=n[7].type.dtype, axis=y_axis)

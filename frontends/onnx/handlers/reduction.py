@@ -1,10 +1,12 @@
 """Reductions and scans.
 
-The axes are an attribute at first and an operand since version 18 (ReduceSum: 13); then `noop_with_empty_axes` says what no
-axes mean.
+The axes are an attribute at first and an operand since version 18 (ReduceSum: 13); then `noop_with_empty_axes` says
+what no axes mean.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Handler, Result
@@ -43,7 +45,7 @@ _REDUCTIONS: dict[str, tuple[type[Reduction], tuple[int, ...]]] = {
     "ReduceSum": (ReduceSum, (1, 11, 13)),
     "ReduceSumSquare": (ReduceSumSquare, (1, 11, 13, 18)),
 }
-_BOOLEAN: dict[type[Reduction], type[Reduction]] = {ReduceMax: ReduceAny, ReduceMin: ReduceAll}
+_BOOLEAN: dict[Any, Any] = {ReduceMax: ReduceAny, ReduceMin: ReduceAll}
 
 
 def _axes(n: OnnxNode, x: Tensor) -> tuple[int, ...] | None:
@@ -59,7 +61,7 @@ def _axes(n: OnnxNode, x: Tensor) -> tuple[int, ...] | None:
     return n.axes(axes, n.rank(x))
 
 
-def _reduction(operator: type[Reduction]) -> Handler:
+def _reduction(operator: Any) -> Handler:
     def handler(n: OnnxNode) -> Result:
         x = n[0]
         chosen = _BOOLEAN.get(operator, operator) if x.type.dtype is DType.BOOL else operator

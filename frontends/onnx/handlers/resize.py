@@ -1,7 +1,7 @@
 """Resampling: Upsample 7 and 9, Resize 10 to 19.
 
-Upsample and Resize 10 know one way to compute coordinates (asymmetric, nearest by floor); Resize 11 has attributes for it
-with other defaults (half_pixel, round_prefer_floor), 18 adds axes, anti-aliasing and aspect ratios.
+Upsample and Resize 10 know one way to compute coordinates (asymmetric, nearest by floor); Resize 11 has attributes for
+it with other defaults (half_pixel, round_prefer_floor), 18 adds axes, anti-aliasing and aspect ratios.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Operators that move elements.
 
-What was an attribute in early versions (axes, pads, starts) is an operand later; a known operand becomes an attribute again.
+What was an attribute in early versions (axes, pads, starts) is an operand later; a known operand becomes an attribute
+again.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def _concat(n: OnnxNode) -> Result:
 
 @FAMILY.op("Split", 1, 2, 11, 13, 18)
 def _split(n: OnnxNode) -> Result:
-    """Sizes: an attribute (version 1: or operand), an operand since 13, or equal parts; since 18 the last may be smaller."""
+    """Sizes: an attribute, since 13 an operand (in 1 either), or equal parts; since 18 the last may be smaller."""
     x = n[0]
     axis = n.axis(n.attributes.integer("axis", 0), n.rank(x))
     sizes: Shape | None = n.attributes.integers("split", None) if n.version < 13 else None
