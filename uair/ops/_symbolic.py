@@ -136,8 +136,13 @@ def trunc_div(a: Any, b: Any) -> Dim:
     Raises:
         SymbolicValueError: the sign of an operand depends on symbolic sizes.
     """
-    same = at_least_zero(a) == (sign(b) > 0)
-    return floor_div(a, b) if same else negative(floor_div(negative(a), b))
+    if sign(b) < 0:
+        a, b = negative(a), negative(b)
+    below: Any = dims.normal(a)
+    if below < 0 if isinstance(below, int) else below.is_nonpositive:
+        return negative(floor_div(negative(a), b))
+    at_least_zero(a)  # or it is not known how to round
+    return floor_div(a, b)
 
 
 def floor_mod(a: Any, b: Any) -> Dim:

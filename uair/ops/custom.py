@@ -85,8 +85,8 @@ def _known(shape: InferredShape | None) -> list[Dim]:
 
 def _substituted(text: str, values: Mapping[str, Dim]) -> str:
     t = parse_type(text)
-    shape: InferredShape | None = t.shape
-    if shape is None:
+    if t.shape is None:
         return text
+    shape = cast(InferredShape, t.shape)
     known = tuple(None if d is None else substitute(d, values) for d in shape)
     return str(inferred(t.dtype, known)).replace("None", "?")
