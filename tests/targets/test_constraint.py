@@ -224,7 +224,14 @@ def arithmetic(depth: int) -> st.SearchStrategy[str]:
     )
 
 
-COMPARE = {"<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge}
+COMPARE = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 @given(arithmetic(3), st.sampled_from(sorted(COMPARE)), arithmetic(3))
@@ -252,10 +259,9 @@ def test_arithmetic_is_pythons(left: str, symbol: str, right: str) -> None:
     assert truth(f"{left} {symbol} {right}") is expected
 
 
-WORDS = st.sampled_from(
-    [*FUNCTIONS, *MEMBERS, *names_of(Conv2D), "and", "or", "not", "in", "none", "true", "[", "]", "(", ")", ".", ",", "<",
-     "==", "+", "-", "//", "1", "2.5", '"a"', "f16", " ", "@", "\\", "é", "\n"]
-)  # fmt: skip
+SIGNS = ("[", "]", "(", ")", ".", ",", "<", "==", "+", "-", "//", "1", "2.5", '"a"', "f16", " ", "@", "\\", "é", "\n")
+KEYWORDS = ("and", "or", "not", "in", "none", "true")
+WORDS = st.sampled_from([*FUNCTIONS, *MEMBERS, *names_of(Conv2D), *KEYWORDS, *SIGNS])
 
 
 @given(st.lists(WORDS, max_size=25).map(" ".join) | st.text(max_size=60))

@@ -211,7 +211,7 @@ def _is_folded(node: Node, known: set[Tensor]) -> bool:
     given = [t for t in node.inputs if t is not None]
     if node.op_type in ("ShapeOf", "SizeOf") and all(t.type.is_static for t in given):
         return True
-    return node.op.deterministic and node.op_type != "Opaque" and all(t.is_constant or t in known for t in given)
+    return node.op.deterministic and all(t.is_constant or t in known for t in given)
 
 
 def node_flops(node: Node) -> int | None:

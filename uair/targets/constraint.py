@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from typing import Any, cast
 
@@ -33,7 +33,6 @@ from uair.targets.subject import (
     INT,
     MEMBERS,
     NONE,
-    Term,
     Type,
     Unknown,
     names_of,
@@ -358,11 +357,6 @@ FUNCTIONS = ("abs", "all", "any", "len", *_FOLDS)
 
 
 # ------------------------------------------------------------------------------------------- builder
-def _vocabulary(cls: type[Operator]) -> Mapping[str, Term]:
-    names: Mapping[str, Term] = names_of(cast(Any, cls))  # mypy takes the hash of instances for that of the class
-    return names
-
-
 @attrs.frozen
 class _Builder:
     """Checks an expression against an operator and makes it evaluable."""
@@ -409,7 +403,7 @@ class _Builder:
             yield from self.leaves(child)
 
     def _literals(self) -> set[str]:
-        return set(DTYPE_NAMES) - set(_vocabulary(self.cls))
+        return set(DTYPE_NAMES) - set(names_of(self.cls))
 
     # ---- logic
     def _group(self, tree: Tree[Token], depth: int) -> Typed:
@@ -605,7 +599,7 @@ class _Builder:
     # ---- atoms
     def _name(self, tree: Tree[Token], _depth: int) -> Typed:
         name = str(tree.children[0])
-        names = _vocabulary(self.cls)
+        names = names_of(self.cls)
         if name in names:
             return Typed(names[name].type, names[name].read)
         if name in DTYPE_NAMES:
@@ -632,7 +626,8 @@ class _Builder:
         parts = [e.evaluate for e in elements]
         literal = all(e.type.literal for e in elements)
         choices = tuple(c for e in elements for c in e.type.choices) if literal else ()
-        return Typed(Type(kind, many=True, choices=choices, literal=literal), lambda node: tuple(p(node) for p in parts))
+        type_ = Type(kind, many=True, choices=choices, literal=literal)
+        return Typed(type_, lambda node: tuple(p(node) for p in parts))
 
     def _integer(self, tree: Tree[Token], _depth: int) -> Typed:
         return self._constant(INT, int(str(tree.children[0])))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import numpy as np
@@ -115,9 +115,14 @@ MEMBERS: Mapping[str, tuple[Type, Callable[[Tensor], Any]]] = {
 
 
 # --------------------------------------------------------------------------------- the vocabulary
-@functools.cache
 def names_of(cls: type[Operator]) -> Mapping[str, Term]:
     """Every name that a constraint on this operator may use. An attribute hides an operand of the same name."""
+    names: Mapping[str, Term] = _names_of(cast(Any, cls))  # mypy takes the hash of instances for that of the class
+    return names
+
+
+@functools.cache
+def _names_of(cls: type[Operator]) -> Mapping[str, Term]:
     names: dict[str, Term] = {}
     names.update(_common())
     names.update(_window_names(cls))
