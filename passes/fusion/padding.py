@@ -62,7 +62,12 @@ class FoldPadIntoAvgPool(Rule):
             return no("the pool's own padding depends on the input's size", pool)
         if any(op.pads) and not op.count_include_pad:
             return no("the pool leaves its own padding out of the average", pool)
-        return spatial_pads(pad) is not None or no("the padding is not by zeros on spatial axes", pad)
+        pads = spatial_pads(pad)
+        if pads is None:
+            return no("the padding is not by zeros on spatial axes", pad)
+        sums = (p + q for p, q in zip(op.pads, pads, strict=True))
+        fits = all(p < k for p, k in zip(sums, op.kernel * 2, strict=True))
+        return fits or no("a window would see nothing but padding, which pools do not allow", pool)
 
     def rewrite(self, x: Tensor, pad: Node, pool: Node) -> Tensor:
         """A pool with both paddings, counted."""

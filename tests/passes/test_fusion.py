@@ -1,0 +1,232 @@
+"""Fusion: structure by text, numbers by the interpreter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from uair.api import random_feeds
+from uair.codegen.reference import run
+from uair.ir.module import Module
+from uair.ir.verify import verify
+from uair.passes.fuse import Fuse, ruleset
+from uair.pipeline import PassContext
+from uair.rewrite import NoMatch
+from uair.testing import assert_keeps, assert_rewrites
+from uair.text import parse_module
+
+
+def fused(text: str, tolerance: float = 1e-5) -> Module:
+    """Fuse a sketch and check that it computes the same."""
+    module = parse_module(text)
+    verify(module)
+    feeds = random_feeds(module.main)
+    before = run(module, feeds)
+    Fuse().run(module, PassContext())
+    verify(module)
+    after = run(module, feeds)
+    for name, want in before.items():
+        assert after[name].dtype == want.dtype
+        np.testing.assert_allclose(after[name], want, rtol=tolerance, atol=tolerance * float(np.abs(want).max()))
+    return module
+
+
+def ops(module: Module) -> list[str]:
+    return [node.op_type for node in module.main]
+
+
+def vector(name: str, *values: float) -> str:
+    return f"constant @{name} = [{','.join(map(str, values))}] : f32[{len(values)}]  "
+
+
+WEIGHTS = "constant @w = [0.5,-1.0,2.0,0.25,1.5,-0.75] : f32[3,2,1,1]  "
+STATISTICS = (
+    vector("scale", 1.5, -0.5, 2.0) + vector("shift", 0.1, 0.2, -0.3) + vector("mean", 0.5, -0.25, 0.75) + vector("var", 1.5, 0.5, 2.5)
+)
+
+
+@pytest.mark.parametrize("bias", ["", ", @b"])
+def test_batch_norm_goes_into_a_convolution(bias: str) -> None:
+    module = fused(
+        WEIGHTS + vector("b", 0.3, -0.2, 0.1) + STATISTICS + "%x: f32[1,2,4,4]  "
+        f"%c = Conv2D(%x, @w{bias})  %y = BatchNorm(%c, @scale, @shift, @mean, @var)"
+    )
+    assert ops(module) == ["Conv2D"]
+    (node,) = module.main
+    assert "fold-batch-norm" in node.loc.by
+
+
+def test_batch_norm_goes_into_grouped_transposed_and_one_dimensional_convolutions() -> None:
+    grouped = "constant @w = [0.5,-1.0,2.0,0.25] : f32[4,1,1,1]  "
+    four = "".join(vector(n, 1.5, 0.5, 2.0, 0.75) for n in ("scale", "shift", "mean", "var"))
+    bn = "%y = BatchNorm(%c, @scale, @shift, @mean, @var)"
+    assert ops(fused(grouped + four + "%x: f32[1,2,3,3]  %c = Conv2D(%x, @w) {groups = 2}  " + bn)) == ["Conv2D"]
+    transposed = "constant @w = [0.5,-1.0,2.0,0.25,1.0,3.0,-2.0,0.1] : f32[4,2,1,1]  "
+    text = transposed + four + "%x: f32[1,4,3,3]  %c = ConvTranspose2D(%x, @w) {groups = 2}  " + bn
+    assert ops(fused(text)) == ["ConvTranspose2D"]
+    line = "constant @w = [0.5,-1.0,2.0,0.25] : f32[4,1,1]  "
+    assert ops(fused(line + four + "%x: f32[1,1,3]  %c = Conv1D(%x, @w)  " + bn)) == ["Conv1D"]
+
+
+def test_batch_norm_goes_into_linear() -> None:
+    text = "constant @w = [0.5,-1.0,2.0,0.25,1.5,-0.75] : f32[3,2]  " + STATISTICS
+    module = fused(text + "%x: f32[4,2]  %c = Linear(%x, @w)  %y = BatchNorm(%c, @scale, @shift, @mean, @var)")
+    assert ops(module) == ["Linear"]
+
+
+def test_batch_norm_stays_when_the_convolution_has_another_user() -> None:
+    text = (
+        WEIGHTS + STATISTICS + "%x: f32[1,2,4,4]  %c = Conv2D(%x, @w)  "
+        "%y = BatchNorm(%c, @scale, @shift, @mean, @var)  %z = Relu(%c)  return %y, %z"
+    )
+    assert_keeps(Fuse(), text)
+    module = parse_module(text)
+    rule = next(r for r in ruleset().rules if r.name == "fold-batch-norm")
+    batch_norm = next(n for n in module.main if n.op_type == "BatchNorm")
+    answer = rule.match(batch_norm)
+    assert isinstance(answer, NoMatch)
+    assert "interior values are private" in str(answer)
+
+
+@pytest.mark.parametrize("op", ["Mul", "Add", "Sub", "Div"])
+@pytest.mark.parametrize("shape", ["[3,1,1]", "[1,3,1,1]", "[1]", "[]"])
+def test_channelwise_constants_go_into_a_convolution(op: str, shape: str) -> None:
+    values = "[1.5,-0.5,2.0]" if "3" in shape else "[1.5]"
+    text = WEIGHTS + f"constant @c = {values if shape != '[]' else '1.5'} : f32{shape}  %x: f32[1,2,4,4]  %a = Conv2D(%x, @w)  "
+    assert ops(fused(text + f"%y = {op}(%a, @c)")) == ["Conv2D"]
+
+
+@pytest.mark.parametrize("text", ["%y = Sub(@c, %a)", "%y = Div(@c, %a)"])
+def test_the_constant_on_the_other_side_of_a_difference_stays(text: str) -> None:
+    start = WEIGHTS + "constant @c = [1.5] : f32[1]  %x: f32[1,2,4,4]  %a = Conv2D(%x, @w)  "
+    assert len(ops(fused(start + text))) == 2
+
+
+def test_a_constant_that_varies_over_the_image_stays() -> None:
+    text = WEIGHTS + "constant @c = [1.5,2.0] : f32[2]  %x: f32[1,2,4,2]  %a = Conv2D(%x, @w)  %y = Mul(%a, @c)"
+    assert ops(fused(text)) == ["Conv2D", "Mul"]
+
+
+def test_scale_and_shift_go_into_batch_norm() -> None:
+    text = STATISTICS + "constant @m = [2.0,0.5,1.5] : f32[3,1,1]  %x: f32[1,3,2,2]  %a = BatchNorm(%x, @scale, @shift, @mean, @var)  "
+    assert ops(fused(text + "%b = Mul(%a, @m)  %y = Add(%b, @m)")) == ["BatchNorm"]
+
+
+def test_pad_goes_into_a_convolution_and_an_average_pool() -> None:
+    pad = "%p = Pad(%x) {pads = [0,0,1,2,0,0,3,0]}  "
+    module = fused(WEIGHTS + "%x: f32[1,2,4,4]  " + pad + "%y = Conv2D(%p, @w) {pads = [1,0,0,1]}")
+    (node,) = module.main
+    assert node.attributes["pads"] == (2, 2, 3, 1)
+    pool = fused("%x: f32[1,2,4,4]  " + pad + "%y = AvgPool2D(%p) {kernel = [4,3]}")
+    assert ops(pool) == ["AvgPool2D"]
+    assert next(iter(pool.main)).attributes["count_include_pad"] is True
+
+
+@pytest.mark.parametrize(
+    "pad",
+    [
+        pytest.param("%p = Pad(%x) {pads = [0,0,1,1,0,0,1,1], value = 1.0}", id="by-ones"),
+        pytest.param('%p = Pad(%x) {pads = [0,0,1,1,0,0,1,1], mode = "edge"}', id="by-edges"),
+        pytest.param("%p = Pad(%x) {pads = [0,0,-1,0,0,0,0,0]}", id="crop"),
+        pytest.param("%p = Pad(%x) {pads = [1,0,0,0,0,0,0,0]}", id="batch"),
+    ],
+)
+def test_other_padding_stays(pad: str) -> None:
+    text = WEIGHTS + "%x: f32[1,2,4,4]  " + pad + "  %y = Conv2D(%p, @w)"
+    assert ops(fused(text)) == ["Pad", "Conv2D"]
+
+
+def test_padding_of_a_whole_window_does_not_go_into_a_pool() -> None:
+    text = "%x: f32[1,2,4,4]  %p = Pad(%x) {pads = [0,0,1,2,0,0,3,0]}  %y = AvgPool2D(%p) {kernel = [2,2]}"
+    assert ops(fused(text)) == ["Pad", "AvgPool2D"]
+
+
+def test_zero_padding_does_not_go_into_a_max_pool() -> None:
+    text = "%x: f32[1,2,4,4]  %p = Pad(%x) {pads = [0,0,1,1,0,0,1,1]}  %y = MaxPool2D(%p) {kernel = [2,2]}"
+    assert ops(fused(text)) == ["Pad", "MaxPool2D"]
+
+
+def test_matmul_and_add_are_linear() -> None:
+    w = "constant @w = [0.5,-1.0,2.0,0.25,1.5,-0.75] : f32[2,3]  " + vector("b", 1.0, 2.0, 3.0)
+    for text in ("%y = Add(%m, @b)", "%y = Add(@b, %m)"):
+        assert ops(fused(w + "%x: f32[5,4,2]  %m = MatMul(%x, @w)  " + text)) == ["Linear"]
+    column = w.replace("constant @b = [1.0,2.0,3.0] : f32[3]", "constant @b = [1.0,2.0,3.0,4.0] : f32[4,1]")
+    assert ops(fused(column + "%x: f32[4,2]  %m = MatMul(%x, @w)  %y = Add(%m, @b)")) == ["MatMul", "Add"]
+
+
+HALF, ONE, TWO, ROOT = "constant @h = 0.5 : f32[]  ", "constant @o = 1.0 : f32[]  ", "constant @t = 2.0 : f32[]  ", "constant @r = 1.4142135 : f32[]  "
+THREE, SIX = "constant @three = 3.0 : f32[]  ", "constant @six = 6.0 : f32[]  "
+
+
+@pytest.mark.parametrize(
+    ("text", "op"),
+    [
+        ("%s = Sigmoid(%x)  %y = Mul(%x, %s)", "Swish"),
+        ("%s = Sigmoid(%x)  %y = Mul(%s, %x)", "Swish"),
+        (THREE + SIX + "%a = Add(%x, @three)  %c = Clip(%a) {min = 0.0, max = 6.0}  %y = Div(%c, @six)", "HardSigmoid"),
+        (
+            THREE + SIX + "%a = Add(%x, @three)  %c = Clip(%a) {min = 0.0, max = 6.0}  %d = Div(%c, @six)  %y = Mul(%x, %d)",
+            "HardSwish",
+        ),
+        (
+            THREE + SIX + "%a = Add(%x, @three)  %c = Clip(%a) {min = 0.0, max = 6.0}  %m = Mul(%x, %c)  %y = Div(%m, @six)",
+            "HardSwish",
+        ),
+        ("%s = Softplus(%x)  %t = Tanh(%s)  %y = Mul(%x, %t)", "Mish"),
+        (HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%x, %a)  %y = Mul(%m, @h)", "Gelu"),
+        (HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(@o, %e)  %m = Mul(%x, @h)  %y = Mul(%m, %a)", "Gelu"),
+        (HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%a, @h)  %y = Mul(%x, %m)", "Gelu"),
+        (
+            HALF + ONE + "constant @c = 0.044715 : f32[]  constant @k = 0.7978846 : f32[]  constant @p = 3.0 : f32[]  "
+            "%q = Pow(%x, @p)  %b = Mul(%q, @c)  %d = Add(%x, %b)  %e = Mul(%d, @k)  %t = Tanh(%e)  %a = Add(%t, @o)  "
+            "%m = Mul(%x, @h)  %y = Mul(%m, %a)",
+            "Gelu",
+        ),
+    ],
+)
+def test_activations_are_recognized(text: str, op: str) -> None:
+    assert ops(fused("%x: f32[2,3]  " + text)) == [op]
+
+
+def test_other_constants_are_no_gelu() -> None:
+    text = HALF + ONE + TWO + "%x: f32[2,3]  %d = Div(%x, @t)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%x, %a)  %y = Mul(%m, @h)"
+    assert "Gelu" not in ops(fused(text))
+
+
+LAYER_NORM = (
+    "constant @p = 2.0 : f32[]  constant @e = 0.00001 : f32[]  %x: f32[2,3,4]  %m = ReduceMean(%x) {axes = [-1]}  %c = Sub(%x, %m)  "
+    "%q = Pow(%c, @p)  %v = ReduceMean(%q) {axes = [-1]}  %a = Add(%v, @e)  %s = Sqrt(%a)  %n = Div(%c, %s)  "
+)
+
+
+def test_layer_norm_is_recognized_with_scale_and_bias() -> None:
+    scale = vector("g", 1.0, 2.0, 3.0, 4.0) + vector("b", 0.5, 0.25, 0.125, 1.0)
+    module = fused(scale + LAYER_NORM + "%t = Mul(%n, @g)  %y = Add(%t, @b)")
+    assert ops(module) == ["LayerNorm"]
+    (node,) = module.main
+    assert len(node.inputs) == 3
+    assert node.attributes["epsilon"] == pytest.approx(1e-5)
+
+
+def test_a_scale_of_another_shape_is_no_layer_norm_parameter() -> None:
+    module = fused("constant @g = [1.0,2.0,3.0] : f32[3,1]  " + LAYER_NORM + "%y = Mul(%n, @g)")
+    assert ops(module) == ["LayerNorm", "Mul"]
+
+
+def test_norm_over_the_first_axis_is_not_layer_norm() -> None:
+    text = LAYER_NORM.replace("[-1]", "[0]") + "%y = Relu(%n)"
+    assert "LayerNorm" not in ops(fused(text))
+
+
+def test_rewrites_by_text() -> None:
+    assert_rewrites(
+        Fuse(),
+        before=WEIGHTS + vector("b", 1.0, 2.0, 3.0).replace("f32[3]", "f32[3,1,1]") + "%x: f32[1,2,4,4]  "
+        "%a = Conv2D(%x, @w)  %y = Add(%a, @b)",
+        after=WEIGHTS + vector("b", 1.0, 2.0, 3.0) + "%x: f32[1,2,4,4]  %y = Conv2D(%x, @w, @b)",
+    )
+
+
+def test_every_rule_says_what_it_does() -> None:
+    for rule in ruleset().rules:
+        assert rule.description.endswith("."), rule.name

@@ -1,0 +1,128 @@
+"""Simplification rules: before and after, and what must stay."""
+
+from __future__ import annotations
+
+import pytest
+
+from uair.passes.simplify import Simplify, ruleset
+from uair.testing import assert_keeps, assert_rewrites
+
+X = "%x: f32[2,3,4,4]  "
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("%a = Identity(%x)  %y = Relu(%a)", "%y = Relu(%x)", id="identity"),
+        pytest.param("%a = Reshape(%x) {shape = [2,3,4,4]}  %y = Relu(%a)", "%y = Relu(%x)", id="reshape-same"),
+        pytest.param("%a = Transpose(%x) {perm = [0,1,2,3]}  %y = Relu(%a)", "%y = Relu(%x)", id="transpose-same"),
+        pytest.param("%a = Cast(%x) {to = f32}  %y = Relu(%a)", "%y = Relu(%x)", id="cast-same"),
+        pytest.param("%a = Clip(%x)  %y = Relu(%a)", "%y = Relu(%x)", id="clip-unbounded"),
+        pytest.param(
+            "%a = Slice(%x) {axes = [1], starts = [0], ends = [3], steps = [1]}  %y = Relu(%a)",
+            "%y = Relu(%x)",
+            id="slice-all",
+        ),
+        pytest.param("%a = Pad(%x) {pads = [0,0,0,0,0,0,0,0]}  %y = Relu(%a)", "%y = Relu(%x)", id="pad-nothing"),
+        pytest.param("%a = Tile(%x) {repeats = [1,1,1,1]}  %y = Relu(%a)", "%y = Relu(%x)", id="tile-once"),
+        pytest.param("%a = Concat(%x) {axis = 1}  %y = Relu(%a)", "%y = Relu(%x)", id="concat-one"),
+        pytest.param("%a = Split(%x) {axis = 1, sizes = [3]}  %y = Relu(%a)", "%y = Relu(%x)", id="split-one"),
+        pytest.param("%a = Relu(%x)  %y = Relu(%a)", "%y = Relu(%x)", id="relu-relu"),
+        pytest.param("%a = Neg(%x)  %b = Neg(%a)  %y = Relu(%b)", "%y = Relu(%x)", id="double-negation"),
+        pytest.param(
+            "%a = Clip(%x) {min = -1.0, max = 6.0}  %y = Clip(%a) {min = 0.0, max = 9.0}",
+            "%y = Clip(%x) {min = 0.0, max = 6.0}",
+            id="clip-clip",
+        ),
+        pytest.param("%a = Relu(%x)  %y = Clip(%a) {max = 6.0}", "%y = Clip(%x) {min = 0.0, max = 6.0}", id="relu-clip"),
+        pytest.param("%a = Clip(%x) {max = 6.0}  %y = Relu(%a)", "%y = Clip(%x) {min = 0.0, max = 6.0}", id="clip-relu"),
+        pytest.param(
+            "%a = Transpose(%x) {perm = [0,2,3,1]}  %y = Transpose(%a) {perm = [0,3,2,1]}",
+            "%y = Transpose(%x) {perm = [0,1,3,2]}",
+            id="transpose-transpose",
+        ),
+        pytest.param(
+            "%a = Reshape(%x) {shape = [6,16]}  %y = Reshape(%a) {shape = [96]}",
+            "%y = Reshape(%x) {shape = [96]}",
+            id="reshape-reshape",
+        ),
+        pytest.param(
+            "%a = Unsqueeze(%x) {axes = [0]}  %b = Squeeze(%a) {axes = [0]}  %y = Relu(%b)",
+            "%y = Relu(%x)",
+            id="unsqueeze-squeeze",
+        ),
+        pytest.param(
+            "%a = Slice(%x) {axes = [1], starts = [0], ends = [2], steps = [1]}"
+            "  %y = Slice(%a) {axes = [2], starts = [1], ends = [4], steps = [2]}",
+            "%y = Slice(%x) {axes = [1,2], starts = [0,1], ends = [2,4], steps = [1,2]}",
+            id="slice-slice",
+        ),
+        pytest.param(
+            "%a = Concat(%x, %x) {axis = 1}  %y = Concat(%a, %x) {axis = 1}",
+            "%y = Concat(%x, %x, %x) {axis = 1}",
+            id="concat-concat",
+        ),
+    ],
+)
+def test_rewrites(before: str, after: str) -> None:
+    assert_rewrites(Simplify(), before=X + before, after=X + after)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("%y = Transpose(%x) {perm = [0,1,3,2]}", id="square-transpose-moves-elements"),
+        pytest.param("%y = Flip(%x) {axes = [1]}", id="flip"),
+        pytest.param(
+            "%y = Slice(%x) {axes = [1], starts = [-1], ends = [-9], steps = [-1]}", id="reversing-slice-of-same-type"
+        ),
+        pytest.param("%a = LeakyRelu(%x)  %y = LeakyRelu(%a)", id="leaky-relu-twice"),
+        pytest.param(
+            "%a = Slice(%x) {axes = [1], starts = [0], ends = [2], steps = [1]}"
+            "  %y = Slice(%a) {axes = [1], starts = [1], ends = [2], steps = [1]}",
+            id="slices-of-one-axis",
+        ),
+        pytest.param("%a = Cast(%x) {to = f16}  %y = Cast(%a) {to = f32}", id="narrowing-cast-rounds"),
+        pytest.param("%a = Cast(%x) {to = i32}  %y = Cast(%a) {to = f32}", id="cast-through-integers-truncates"),
+    ],
+)
+def test_keeps(text: str) -> None:
+    assert_keeps(Simplify(), X + text)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("%y = Add(%x, @c)", "zero"),
+        ("%y = Add(@c, %x)", "zero"),
+        ("%y = Sub(%x, @c)", "zero"),
+        ("%y = Mul(%x, @c)", "one"),
+        ("%y = Div(%x, @c)", "one"),
+        ("%y = Pow(%x, @c)", "one"),
+    ],
+)
+def test_neutral_elements(before: str, after: str) -> None:
+    constant = f"constant @c = splat<{'0.0' if after == 'zero' else '1.0'}> : f32[4]  "
+    assert_rewrites(Simplify(), before=constant + X + before + "  %z = Sigmoid(%y)", after=X + "%z = Sigmoid(%x)")
+
+
+@pytest.mark.parametrize("text", ["%y = Sub(@c, %x)", "%y = Div(@c, %x)", "%y = Pow(@c, %x)"])
+def test_neutral_elements_on_the_wrong_side_stay(text: str) -> None:
+    value = "0.0" if "Sub" in text else "1.0"
+    assert_keeps(Simplify(), f"constant @c = splat<{value}> : f32[4]  " + X + text)
+
+
+def test_a_neutral_element_that_broadcasts_stays() -> None:
+    assert_keeps(Simplify(), "constant @c = splat<0.0> : f32[5,1,1,1,1]  " + X + "%y = Add(%x, @c)")
+
+
+def test_maximum_with_a_number_is_a_clip() -> None:
+    text = "constant @c = [0.5] : f32[1]  " + X
+    assert_rewrites(Simplify(), before=text + "%y = Maximum(@c, %x)", after=X + "%y = Clip(%x) {min = 0.5}")
+    zero = "constant @c = [0.0] : f32[1]  " + X
+    assert_rewrites(Simplify(), before=zero + "%y = Maximum(%x, @c)", after=X + "%y = Relu(%x)")
+
+
+def test_every_rule_says_what_it_does() -> None:
+    for rule in ruleset().rules:
+        assert rule.description.endswith("."), rule.name
