@@ -36,6 +36,7 @@ from uair.quant.ranges import minmax_range, mse_range, percentile_range
 from uair.quant.scheme import TRANSPOSED, Scheme
 
 RangeMethod: TypeAlias = Literal["auto", "minmax", "mse", "percentile"]
+METHODS = ("minmax", "percentile", "mse")
 
 
 @attrs.define(eq=False)
@@ -92,70 +93,66 @@ class NodeResult:
         return self.item.node
 
 
-def candidates(
-    observer: RangeObserver, scheme: Scheme, method: RangeMethod, percentile: float
-) -> dict[str, Parameters]:
-    """Parameters of an activation by the name of the method that chose its range; equal ones only once.
+@attrs.frozen
+class Settings:
+    """What the user chose.
 
-    Raises:
-        QuantizationError: the range cannot be expressed.
+    Attributes:
+        method: how activation ranges are chosen.
+        percentile: how much of the values "percentile" keeps, in per cent.
+        per_channel: whether weights may have one scale per output channel.
+        weight_search: whether weight scales are chosen by least squared error.
     """
-    names = ("minmax", "mse", "percentile") if method == "auto" else (method,)
-    result: dict[str, Parameters] = {}
-    for name in names:
-        if name == "minmax":
-            low, high = minmax_range(observer)
-        elif name == "mse":
-            low, high = mse_range(observer, scheme)
-        else:
-            low, high = percentile_range(observer, percentile)
-        parameters = activation_parameters(low, high, scheme, name=observer.name)
-        same = (p for p in result.values() if p.scale == parameters.scale and p.zero_point == parameters.zero_point)
-        if next(same, None) is None:
-            result[name] = parameters
-    return result
+
+    method: RangeMethod = "auto"
+    percentile: float = 99.99
+    per_channel: bool = True
+    weight_search: bool = True
 
 
-@attrs.define(eq=False)
-class Choice:
-    """The parameters of an activation group and the method that they come from."""
-
-    parameters: Parameters
-    method: str
+Options: TypeAlias = dict[Tensor, dict[str, Parameters]]
+"""For every group its parameters by the method that chose the range."""
+WeightCache: TypeAlias = dict[Tensor, Parameters]
 
 
-def choose_activations(
-    plan: Plan,
-    statistics: Statistics,
-    scheme: Scheme,
-    interpreter: Interpreter,
-    *,
-    method: RangeMethod,
-    percentile: float,
-) -> tuple[dict[Tensor, Choice], dict[Tensor, str]]:
-    """Parameters for every group, and for groups that cannot be quantized the reason.
-
-    With "auto" each candidate range is tried on the kept samples: the one wins for which the results of the nodes that
-    use the group lose least, as the sum over those nodes of noise by signal. The activation is what is rounded; all
-    other operands stay as they are.
-    """
-    options: dict[Tensor, dict[str, Parameters]] = {}
+def range_options(statistics: Statistics, scheme: Scheme, settings: Settings) -> tuple[Options, dict[Tensor, str]]:
+    """Parameters of every group by method, and for groups that cannot be quantized the reason."""
+    options: Options = {}
     refused: dict[Tensor, str] = {}
     for root, observer in statistics.observers.items():
         try:
-            options[root] = candidates(observer, scheme, method, percentile)
+            options[root] = {
+                method: activation_parameters(*_range(observer, scheme, method, settings), scheme, name=observer.name)
+                for method in (METHODS if settings.method == "auto" else (settings.method,))
+            }
         except QuantizationError as error:
             refused[root] = error.message
-    losses = _losses(plan, statistics, options, interpreter) if method == "auto" else {}
-    chosen: dict[Tensor, Choice] = {}
-    for root, found in options.items():
-        name = min((losses.get((root, name), 0.0), i, name) for i, name in enumerate(found))[2]
-        chosen[root] = Choice(found[name], name)
-    return chosen, refused
+    return options, refused
+
+
+def _range(observer: RangeObserver, scheme: Scheme, method: str, settings: Settings) -> tuple[float, float]:
+    if method == "minmax":
+        return minmax_range(observer)
+    if method == "mse":
+        return mse_range(observer, scheme)
+    return percentile_range(observer, settings.percentile)
+
+
+def best_for_users(plan: Plan, statistics: Statistics, options: Options, interpreter: Interpreter) -> dict[Tensor, str]:
+    """For every group the method under which the results of the nodes that use it lose least.
+
+    Every candidate is tried on the kept samples: the activation is rounded, all other operands stay as they are; what
+    counts is the sum over the users of noise by signal.
+    """
+    losses = _losses(plan, statistics, options, interpreter)
+    return {
+        root: min((losses.get((root, name), 0.0), i, name) for i, name in enumerate(found))[2]
+        for root, found in options.items()
+    }
 
 
 def _losses(
-    plan: Plan, statistics: Statistics, options: Mapping[Tensor, Mapping[str, Parameters]], interpreter: Interpreter
+    plan: Plan, statistics: Statistics, options: Options, interpreter: Interpreter
 ) -> dict[tuple[Tensor, str], float]:
     """Relative error of the users of each group under each of its candidates."""
     comparisons: dict[tuple[Tensor, str, QuantizedNode], Comparison] = {}
@@ -164,8 +161,6 @@ def _losses(
         roots = {i: plan.groups[item.operand(i)] for i in item.activations}
         for root in dict.fromkeys(roots.values()):
             found = options.get(root, {})
-            if len(found) < 2:
-                continue
             places = [i for i, other in roots.items() if other is root]
             for name, parameters in found.items():
                 changed = rounded_operands(item, operands, dict.fromkeys(places, parameters), {})
@@ -180,8 +175,49 @@ def _losses(
     return losses
 
 
+def quantize_nodes(
+    plan: Plan,
+    chosen: Mapping[Tensor, tuple[Parameters, str]],
+    refused: Mapping[Tensor, str],
+    scheme: Scheme,
+    *,
+    settings: Settings,
+    cache: WeightCache,
+) -> tuple[list[NodeResult], list[tuple[Node, str]]]:
+    """Parameters and integers of every node that can be quantized, and the other nodes with the reason.
+
+    Args:
+        plan: what is quantized.
+        chosen: for every group its parameters and the method that they come from.
+        refused: groups that cannot be quantized, with the reason.
+        scheme: the target's.
+        settings: the user's.
+        cache: weight parameters that do not depend on activations, filled on the way.
+    """
+    results: list[NodeResult] = []
+    failed: list[tuple[Node, str]] = []
+    for item in plan.nodes:
+        roots = {i: plan.groups[item.operand(i)] for i in item.activations}
+        reasons = [refused[root] for root in roots.values() if root in refused]
+        if reasons:
+            failed.append((item.node, reasons[0]))
+            continue
+        activations = {i: chosen[root][0] for i, root in roots.items()}
+        try:
+            constants = quantize_constants(item, activations, scheme, settings, cache)
+        except QuantizationError as error:
+            failed.append((item.node, error.message))
+            continue
+        results.append(NodeResult(item, activations, constants, {i: chosen[root][1] for i, root in roots.items()}))
+    return results, failed
+
+
 def quantize_constants(
-    item: QuantizedNode, activations: Mapping[int, Parameters], scheme: Scheme, *, per_channel: bool, search: bool
+    item: QuantizedNode,
+    activations: Mapping[int, Parameters],
+    scheme: Scheme,
+    settings: Settings,
+    cache: WeightCache,
 ) -> QuantizedConstants:
     """Integers of the constants of one node.
 
@@ -199,8 +235,11 @@ def quantize_constants(
         return result
     tensor = item.operand(item.weight)
     w, name = tensor.numpy(), display_name(tensor)
-    axis = weight_axis(node.op, w.ndim) if per_channel and node.op_type in scheme.per_channel else None
-    parameters = weight_parameters(w, axis, scheme, search=search, name=name)
+    axis = weight_axis(node.op, w.ndim) if settings.per_channel and node.op_type in scheme.per_channel else None
+    cached = cache.get(tensor)
+    if cached is None or cached.axis != axis:
+        cached = cache[tensor] = weight_parameters(w, axis, scheme, search=settings.weight_search, name=name)
+    parameters = cached
     x = activations[0]
     repeat = int(getattr(node.op, "groups", 1)) if node.op_type in TRANSPOSED else 1
     depth = accumulation_depth(item)
@@ -229,5 +268,6 @@ def accumulation_depth(item: QuantizedNode) -> int:
     if op.op_type in TRANSPOSED:
         return total // max(shape[1] * int(getattr(op, "groups", 1)), 1)
     if axis is None:
-        return shape[-2] if len(shape) > 1 and not getattr(op, "trans_b", False) else shape[-1]
+        rows_last = len(shape) < 2 or bool(getattr(op, "trans_b", False))
+        return shape[-1 if rows_last else -2]
     return total // max(shape[axis], 1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from uair.ir.graph import Node
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.placement import Plan
 from uair.passes.quantization.statistics import Comparison, Statistics, display_name
+from uair.passes.quantization.trial import Trial
 from uair.quant.calibration import Calibration
 from uair.quant.parameters import Parameters, decibels
 from uair.quant.scheme import Scheme
@@ -17,7 +18,7 @@ from uair.quant.scheme import Scheme
 
 def make_report(
     plan: Plan,
-    quantized: Sequence[NodeResult],
+    trial: Trial,
     outputs: Mapping[str, Comparison],
     samples: Iterable[Any],
     statistics: Statistics | None,
@@ -39,18 +40,20 @@ def make_report(
         calibration["source"] = samples.description
         if statistics is not None:
             calibration["sha256"] = samples.digest()
-    if not quantized:
+    if not trial.results:
         notes.append("nothing was quantized: the graph has no operator that the scheme computes on integers")
     return {
         "summary": {
             "pass": spec,
             "scheme": scheme.to_mapping(),
             "calibration": calibration,
-            "quantized": len(quantized),
+            "quantized": len(trial.results),
+            "ranges": trial.name,
+            "trials": {name: round(loss, 8) for name, loss in trial.losses.items()},
             "float": len(plan.float_nodes),
             "outputs": {name: _quality(c) for name, c in outputs.items()},
         },
-        "nodes": [_entry(result) for result in quantized],
+        "nodes": [_entry(result) for result in trial.results],
         "skipped": [{**_identity(node), "reason": reason} for node, reason in plan.float_nodes],
         "notes": notes,
     }

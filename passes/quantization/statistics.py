@@ -10,7 +10,6 @@ import attrs
 from uair.errors import UairError
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
-from uair.ir.module import Module
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.quant.observers import RangeObserver
 from uair.quant.parameters import Parameters
@@ -158,12 +157,6 @@ class Comparison:
         """Cosine of the angle between the results; 1 when both are 0."""
         norm = (self.signal * self.energy) ** 0.5
         return self.product / norm if norm else float(self.signal == self.energy)
-
-
-def build_interpreter(factory: Any, module: Module) -> Interpreter:
-    """An interpreter of a module from its class."""
-    interpreter: Interpreter = factory(module)
-    return interpreter
 
 
 def rounded_operands(

@@ -12,8 +12,8 @@ A source is recognised by what it is:
 - any other iterable: every item is a mapping by input name, a sequence in the inputs' order, or one array.
 
 An array fits an input when it has its shape; or lacks its batch axis of extent 1; or holds several samples along the
-first axis, which are taken apart. Numbers of another type are converted when that loses nothing that matters (float64 to
-float32, integers to floats); an array of 8-bit pixels for an input with a `Preprocess` gets its mean and standard
+first axis, which are taken apart. Numbers of another type are converted when that loses nothing that matters (float64
+to float32, integers to floats); an array of 8-bit pixels for an input with a `Preprocess` gets its mean and standard
 deviation.
 """
 

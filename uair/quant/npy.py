@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -86,7 +86,7 @@ class ArrayStream:
 
 
 @contextmanager
-def read_streams(path: Path) -> Iterator[dict[str, ArrayStream]]:
+def read_streams(path: Path) -> Generator[dict[str, ArrayStream], None, None]:
     """Streams over the arrays of a .npz file by name, or over the one of a .npy file under the name "".
 
     Raises:

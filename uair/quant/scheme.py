@@ -29,22 +29,14 @@ ACTIVATIONS = (
     "Gelu",
     "Elu",
 )
-PASS_THROUGH = (
-    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Flip", "Concat", "DepthToSpace", "SpaceToDepth",
-    "MaxPool1D", "MaxPool2D", "GlobalMaxPool",
-)  # fmt: skip
-ELEMENTWISE = (
-    "Add", "Sub", "Mul", *ACTIVATIONS, "AvgPool1D", "AvgPool2D", "GlobalAvgPool", "ReduceMean", "Resize",
-)  # fmt: skip
-
 FLOAT_EPSILON = 1.1920928955078125e-07
-"""2**-23, the smallest scale that Ascend's tools accept (AMCT), used everywhere: below it an activation is nothing."""
+"""2**-23, the least scale that vendors' tools accept (Ascend's AMCT refuses smaller ones)."""
 
 
 def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise SchemeError(f"expected a list of operator names, got {value!r}")
-    names: tuple[Any, ...] = tuple(value)
+    names = tuple(cast(Any, value))
     if not all(isinstance(name, str) for name in names):
         raise SchemeError(f"expected operator names, got {value!r}")
     return cast("tuple[str, ...]", names)
@@ -52,7 +44,7 @@ def _names(value: Any) -> tuple[str, ...]:
 
 @attrs.frozen
 class Scheme:
-    """How a target represents quantized networks.
+    """How a target represents quantized networks; the default is what onnxruntime runs on a CPU.
 
     Weights are i8 in [-127, 127] with zero point 0, scaled per output channel or per tensor. Activations are scaled per
     tensor.
@@ -105,31 +97,16 @@ class Scheme:
 
     @staticmethod
     def from_mapping(value: Mapping[str, Any]) -> Scheme:
-        """A scheme from plain data, as `to_mapping` writes it or as a device description states it.
-
-        A device description gives `activation` as a table with `dtype` and `symmetric`, `weight` as a table, and in
-        `weight_axis` the operators that may be scaled per channel. Its keys that say nothing about the arithmetic of
-        the graph (form, source, confidence, requantization) are passed over.
+        """A scheme from plain data, as `to_mapping` writes it and a device description states it.
 
         Raises:
             SchemeError: an unknown key or a value that is not allowed; the message names it.
         """
-        given = {str(k): v for k, v in value.items() if k not in ("form", "source", "confidence", "requantization")}
-        fields: dict[str, Any] = _tables(given)
         known = {a.name for a in attrs.fields(Scheme)}
-        unknown = sorted(set(given) - known)
+        unknown = sorted(set(value) - known)
         if unknown:
             raise SchemeError(f"a quantization scheme has no {unknown[0]!r}", hint=f"it has {', '.join(sorted(known))}")
-        for key in ("activation", "bias"):
-            if key in given:
-                fields[key] = _dtype(given[key], key)
-        for key, item in given.items():
-            if key not in fields and item is not None:
-                fields[key] = item
-        if "scale_min" in fields:
-            fields["scale_min"] = max(float(fields["scale_min"]), FLOAT_EPSILON)
-        if "scale_max" in fields:
-            fields["scale_max"] = min(float(fields["scale_max"]), float(2**127))
+        fields: dict[str, Any] = {k: _dtype(v, k) if k in ("activation", "bias") else v for k, v in value.items()}
         try:
             return Scheme(**fields)
         except TypeError as error:
@@ -148,31 +125,6 @@ def _require(condition: bool, message: str) -> None:
         raise SchemeError(message)
 
 
-def _tables(given: dict[str, Any]) -> dict[str, Any]:
-    """Take the tables of a device description out of `given`, and give what they mean."""
-    fields: dict[str, Any] = {}
-    activation = given.get("activation")
-    if isinstance(activation, Mapping):
-        table = cast("Mapping[str, Any]", activation)
-        _require(table.get("per", "tensor") == "tensor", "activations are scaled per tensor")
-        _require(not table.get("power_of_two", False), "scales that are powers of two are not supported")
-        given["activation"] = table.get("dtype", DType.I8)
-        fields["symmetric"] = bool(table.get("symmetric", False))
-    axes = given.pop("weight_axis", None)
-    weight = given.pop("weight", None)
-    if isinstance(weight, Mapping):
-        table = cast("Mapping[str, Any]", weight)
-        _require(_dtype(table.get("dtype", DType.I8), "weight") is DType.I8, "weights are i8")
-        _require(bool(table.get("symmetric", True)), "weights have zero point 0")
-        _require(not table.get("power_of_two", False), "scales that are powers of two are not supported")
-        if table.get("per", "channel") == "tensor":
-            axes = {}
-    if axes is not None:
-        _require(isinstance(axes, Mapping), f"weight_axis must name an axis for each operator, is {axes!r}")
-        fields["per_channel"] = tuple(cast("Mapping[str, int]", axes))
-    return fields
-
-
 def _dtype(value: Any, key: str) -> DType | None:
     if value is None or isinstance(value, DType):
         return value
@@ -180,21 +132,3 @@ def _dtype(value: Any, key: str) -> DType | None:
         return DType(value)
     except ValueError:
         raise SchemeError(f"{key}: there is no element type {value!r}") from None
-
-
-CPU = Scheme()
-"""onnxruntime on x86: asymmetric activations, weights per channel, i32 biases; only operators with weights."""
-
-ASCEND310 = Scheme(per_channel=(*CONVOLUTIONS, *TRANSPOSED), scale_max=8e6)
-"""Ascend 310 as AMCT quantizes: per-channel convolutions, per-tensor products, asymmetric activations, bias i32.
-
-Scale limits and granularity: AMCT (docs: compression_concepts; CHANNEL_WISE_ONNX_TYPES).
-"""
-
-RK3588 = Scheme(
-    operators=(*COMPUTE, *ELEMENTWISE, *PASS_THROUGH), placement="all", pass_through=PASS_THROUGH,
-)  # fmt: skip
-"""RK3588: the NPU runs whole regions in int8 (rknn-toolkit2 2.5.0); a node without scales runs in f16."""
-
-SCHEMES: dict[str, Scheme] = {"cpu": CPU, "ascend310": ASCEND310, "rk3588": RK3588}
-"""Ready-made schemes by target."""

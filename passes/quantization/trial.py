@@ -1,0 +1,210 @@
+"""Trying whole quantizations on some of the samples, and measuring what they do to nodes and to the model's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+import numpy as np
+
+from uair.ir.dtype import Array
+from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.module import Module
+from uair.passes.quantization.choose import (
+    METHODS,
+    NodeResult,
+    Options,
+    Settings,
+    WeightCache,
+    best_for_users,
+    quantize_nodes,
+    range_options,
+)
+from uair.passes.quantization.insert import Inserter
+from uair.passes.quantization.placement import Plan, QuantizedNode
+from uair.passes.quantization.statistics import (
+    Comparison,
+    Interpreter,
+    Statistics,
+    rounded_operands,
+    visit_nodes,
+)
+from uair.quant.scheme import Scheme
+
+SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
+"""Functions whose results hide errors: where one ends the model, its operand is compared."""
+PER_USER = "per-user"
+FLOOR = 1e-3
+"""Part of the mean signal of a channel that a weaker channel is taken to have: noise in silence does not decide."""
+
+
+@attrs.define(eq=False)
+class Trial:
+    """One way to quantize the model.
+
+    Attributes:
+        name: how its ranges were chosen.
+        results: the quantized nodes.
+        failed: nodes that could not be quantized, with the reason.
+        losses: noise by signal at the outputs of all ways that were tried, by name; empty when only one was.
+    """
+
+    name: str = ""
+    results: list[NodeResult] = attrs.Factory(list[NodeResult])
+    failed: list[tuple[Node, str]] = attrs.Factory(list["tuple[Node, str]"])
+    losses: dict[str, float] = attrs.Factory(dict[str, float])
+
+
+@attrs.define(eq=False)
+class Study:
+    """The float model with its plan and statistics, and what runs it.
+
+    Attributes:
+        module: the float model; not changed.
+        plan: what is quantized.
+        statistics: of the calibration samples.
+        scheme: the target's.
+        run: class of the interpreter.
+    """
+
+    module: Module
+    plan: Plan
+    statistics: Statistics
+    scheme: Scheme
+    run: Callable[[Module], Interpreter]
+
+    def quantized_copy(self, results: list[NodeResult]) -> tuple[Module, dict[Tensor, Tensor]]:
+        """A quantized copy of the model, and the copies of the float model's results."""
+        copy = self.module.clone()
+        nodes = dict(zip(self.module.main, copy.main, strict=True))
+        tensors = {a: b for node, twin in nodes.items() for a, b in zip(node.outputs, twin.outputs, strict=True)}
+        plan = Plan(nodes=[attrs.evolve(item, node=nodes[item.node]) for item in self.plan.nodes])
+        inserter = Inserter(copy.main, plan, everywhere=self.scheme.placement == "all")
+        for result in results:
+            item = attrs.evolve(result.item, node=nodes[result.node])
+            inserter.quantize(item, result.activations, result.constants)
+        inserter.connect_float_users()
+        return copy, tensors
+
+    def loss(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> float:
+        """Noise by signal where it counts, see `decisive_tensors`; the mean over channels and outputs."""
+        copy, tensors = self.quantized_copy(results)
+        watched = {tensors[t]: t for t in reference[0]}
+        energies = {t: _Energies() for t in reference[0]}
+        interpreter = self.run(copy)
+        for sample, expected in zip(self.statistics.kept, reference, strict=True):
+
+            def observe(tensor: Tensor, values: Array, expected: Mapping[Tensor, Array] = expected) -> None:
+                original = watched.get(tensor)
+                if original is not None:
+                    energies[original].add(expected[original], values)
+
+            interpreter.run(sample, observe=observe)
+        return float(np.mean([e.loss() for e in energies.values()])) if energies else 0.0
+
+    def references(self) -> list[dict[Tensor, Array]]:
+        """Values of the decisive tensors in the float model, for every kept sample."""
+        wanted = set(decisive_tensors(self.module.main))
+        result: list[dict[Tensor, Array]] = []
+        interpreter = self.run(self.module)
+        for sample in self.statistics.kept:
+            found: dict[Tensor, Array] = {}
+
+            def observe(tensor: Tensor, values: Array, found: dict[Tensor, Array] = found) -> None:
+                if tensor in wanted:
+                    found[tensor] = values
+
+            interpreter.run(sample, observe=observe)
+            result.append(found)
+        return result
+
+    def compare_outputs(self, results: list[NodeResult]) -> dict[str, Comparison]:
+        """The model's floating-point outputs, float against quantized, on the kept samples."""
+        comparisons: dict[str, Comparison] = {}
+        if not results:
+            return comparisons
+        exact, rounded = self.run(self.module), self.run(self.quantized_copy(results)[0])
+        for sample in self.statistics.kept:
+            actual = rounded.run(sample)
+            for name, array in exact.run(sample).items():
+                if array.dtype.kind == "f":
+                    comparisons.setdefault(name, Comparison()).add(array, actual[name])
+        return comparisons
+
+    def measure_nodes(self, results: list[NodeResult]) -> None:
+        """Compare each quantized node with the float one on the same operands, on the kept samples."""
+        by_node = {result.node: result for result in results}
+        constants = {result.node: result.constants.values(result.item) for result in results}
+
+        def visit(item: QuantizedNode, operands: list[Array | None], expected: Array) -> None:
+            result = by_node.get(item.node)
+            if result is not None:
+                rounded = rounded_operands(item, operands, result.activations, constants[item.node])
+                result.comparison.add(expected, item.node.op.evaluate_all(rounded)[0])
+
+        visit_nodes(self.plan, self.run(self.module), self.statistics.kept, visit)
+
+
+def choose_trial(study: Study, settings: Settings) -> Trial:
+    """Decide all parameters. With "auto", the whole model is tried under each way of choosing ranges.
+
+    The ways are every method for all activations, and for every activation the method that is best for its users alone
+    (which errs where errors of several layers cancel or add up). The one with the least noise by signal at the model's
+    outputs wins.
+    """
+    options, refused = range_options(study.statistics, study.scheme, settings)
+    cache: WeightCache = {}
+
+    def trial(name: str, methods: Mapping[Tensor, str]) -> Trial:
+        chosen = {root: (found[methods[root]], methods[root]) for root, found in options.items()}
+        return Trial(name, *quantize_nodes(study.plan, chosen, refused, study.scheme, settings=settings, cache=cache))
+
+    if settings.method != "auto":
+        return trial(settings.method, dict.fromkeys(options, settings.method))
+    ways: dict[str, dict[Tensor, str]] = {name: dict.fromkeys(options, name) for name in METHODS}
+    ways[PER_USER] = best_for_users(study.plan, study.statistics, options, study.run(study.module))
+    return _best(study, {name: trial(name, methods) for name, methods in ways.items()}, options)
+
+
+def _best(study: Study, trials: Mapping[str, Trial], options: Options) -> Trial:
+    """The trial with the least loss; the first one when nothing can be compared."""
+    reference = study.references()
+    if not options or not reference[0]:
+        return next(iter(trials.values()))
+    losses = {name: study.loss(trial.results, reference) for name, trial in trials.items()}
+    best = min(losses, key=lambda name: losses[name])
+    return attrs.evolve(trials[best], losses=losses)
+
+
+@attrs.define(eq=False)
+class _Energies:
+    """Signal and noise of a tensor per channel, over samples."""
+
+    signal: Array | None = None
+    noise: Array | None = None
+
+    def add(self, expected: Array, actual: Array) -> None:
+        """Take in one sample. The channels are axis 1 of tensors with an axis behind it; else all is one channel."""
+        axes = tuple(i for i in range(expected.ndim) if i != 1) if expected.ndim > 2 else None
+        signal = np.square(expected, dtype=np.float64).sum(axis=axes)
+        noise = np.square(expected.astype(np.float64) - actual).sum(axis=axes)
+        self.signal = signal if self.signal is None else self.signal + signal
+        self.noise = noise if self.noise is None else self.noise + noise
+
+    def loss(self) -> float:
+        """Mean over the channels of noise by signal."""
+        if self.signal is None or self.noise is None:
+            return 0.0
+        return float(np.mean(self.noise / (self.signal + FLOOR * np.mean(self.signal) + 1e-30)))
+
+
+def decisive_tensors(graph: Graph) -> list[Tensor]:
+    """What quantizations are compared by: the floating-point outputs, before a final softmax or sigmoid."""
+    found: dict[Tensor, None] = {}
+    for tensor in graph.outputs:
+        producer = tensor.producer
+        if producer is not None and producer.op_type in SATURATING and producer.inputs[0] is not None:
+            tensor = producer.inputs[0]
+        if tensor.producer is not None and tensor.type.dtype.is_float:
+            found[tensor] = None
+    return list(found)

@@ -1,0 +1,272 @@
+"""The quantized view of a graph: nodes with the integers of their operands, and the same graph computed on integers.
+
+In a quantized module an operand is the result of a Dequantize, and an activation's Dequantize stands behind a Quantize.
+Formats that have no such nodes need, for each node, the integers and parameters of its operands: `quantized_view`.
+
+`lower_to_integer` makes the module in which these nodes compute on integers. Its arithmetic is the definition of what
+an integer device computes, bit for bit, for y = Conv(x, w, b), ConvTranspose(x, w, b), Linear(x, w, b), MatMul(a, b):
+
+1. q_x = Quantize(x): round(x / s_x) half to even, plus z_x, saturated; i8 or u8. The division is one f32 division.
+2. acc = sum of (q_x - z_x) * (q_w - z_w) + q_b: exact integers, i32, wrapping around at 32 bits (the quantize-int8 pass
+   keeps sums within 32 bits). Outside x a convolution's padding is z_x. Without an i32 bias q_b is 0.
+3. s[c] = s_x * s_w[c]: one f32 product per output channel (or one for the tensor), computed when the module is lowered.
+4. y = f32(acc) * s[c]: acc is converted to f32 (round half to even beyond 2^24), then one f32 product.
+5. y + b in f32, where the bias is float, or is an i32 bias whose scale is not the product of step 3.
+
+Steps 3 and 4 are the Dequantize operator applied to an i32 tensor. The float module rounds differently: it multiplies
+and adds real numbers in f32, in the order of its matrix product. The two agree to f32 rounding.
+"""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.location import Location
+from uair.ir.module import Module
+from uair.ops import (
+    Add,
+    Conv1D,
+    Conv2D,
+    Conv3D,
+    ConvTranspose1D,
+    ConvTranspose2D,
+    ConvTranspose3D,
+    Dequantize,
+    IntegerConv1D,
+    IntegerConv2D,
+    IntegerConv3D,
+    IntegerConvTranspose1D,
+    IntegerConvTranspose2D,
+    IntegerConvTranspose3D,
+    IntegerLinear,
+    IntegerMatMul,
+    Linear,
+    MatMul,
+    Quantize,
+)
+from uair.ops.base import Operator
+
+MAKER = "lower-to-integer"
+INTEGER: dict[type[Operator], type[Operator]] = {
+    Conv1D: IntegerConv1D,
+    Conv2D: IntegerConv2D,
+    Conv3D: IntegerConv3D,
+    ConvTranspose1D: IntegerConvTranspose1D,
+    ConvTranspose2D: IntegerConvTranspose2D,
+    ConvTranspose3D: IntegerConvTranspose3D,
+    Linear: IntegerLinear,
+    MatMul: IntegerMatMul,
+}
+"""The integer operator of the same attributes."""
+TRANSPOSED = (ConvTranspose1D, ConvTranspose2D, ConvTranspose3D)
+
+
+@attrs.frozen(eq=False)
+class QuantizedOperand:
+    """The integers behind an operand.
+
+    Attributes:
+        integers: the tensor of integers: the result of a Quantize, or a constant.
+        scale: f32, a scalar or one number per index of `axis`.
+        zero_point: of the integers' type, in scale's shape; 0 when the Dequantize has none.
+        axis: None for one scale.
+        source: the real tensor that was quantized; None for a constant.
+    """
+
+    integers: Tensor
+    scale: Array
+    zero_point: Array
+    axis: int | None
+    source: Tensor | None
+
+    @property
+    def dtype(self) -> DType:
+        """Type of the integers."""
+        return self.integers.type.dtype
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether every zero point is 0."""
+        return not self.zero_point.any()
+
+
+@attrs.frozen(eq=False)
+class QuantizedView:
+    """A node whose first two operands are integers behind Dequantize.
+
+    Attributes:
+        node: the node.
+        x: the first operand.
+        w: the second one (of MatMul perhaps an activation too).
+        bias: the third one when it is i32 behind Dequantize.
+        float_bias: the third one when it is real.
+        output: parameters of the one Quantize that takes the result, when nothing else does.
+    """
+
+    node: Node
+    x: QuantizedOperand
+    w: QuantizedOperand
+    bias: QuantizedOperand | None
+    float_bias: Tensor | None
+    output: QuantizedOperand | None
+
+    def accumulator_scale(self) -> Array:
+        """s_x * s_w as f32: a scalar or one number per output channel."""
+        scale = np.asarray(self.x.scale * self.w.scale, np.float32)
+        if scale.ndim and isinstance(self.node.op, TRANSPOSED):
+            return np.tile(scale, self.node.op.groups)
+        return scale
+
+    def integer_bias(self) -> Tensor | None:
+        """The i32 bias when its scale is the accumulator's and its zero point 0: it can be added to the sums."""
+        bias = self.bias
+        if bias is None or bias.dtype is not DType.I32 or not bias.is_symmetric:
+            return None
+        scale = self.accumulator_scale()
+        return bias.integers if np.array_equal(np.broadcast_to(bias.scale, scale.shape), scale) else None
+
+
+def quantized_operand(tensor: Tensor | None) -> QuantizedOperand | None:
+    """The integers behind a tensor; None when it is not the result of a Dequantize with constant parameters."""
+    node = tensor.producer if tensor is not None else None
+    if node is None or not isinstance(node.op, Dequantize):
+        return None
+    integers, scale = node.inputs[0], node.inputs[1]
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    if integers is None or scale is None or not scale.is_constant or (zero is not None and not zero.is_constant):
+        return None
+    values = scale.numpy().astype(np.float32)
+    points = np.zeros(values.shape, integers.type.dtype.numpy) if zero is None else zero.numpy()
+    axis = node.op.axis
+    if axis is not None and axis < 0:
+        axis += integers.type.rank
+    maker = integers.producer
+    if integers.is_constant:
+        return QuantizedOperand(integers, values, points, axis, None)
+    source = maker.inputs[0] if maker is not None and isinstance(maker.op, Quantize) else None
+    return QuantizedOperand(integers, values, points, axis, source)
+
+
+def quantized_view(node: Node) -> QuantizedView | None:
+    """The quantized view of a node; None when it does not compute on integers exactly.
+
+    It does when it is a convolution or product whose first operand is 8-bit integers with one scale, and whose second
+    is 8-bit integers with one scale or, for a constant weight, one per output channel.
+    """
+    if type(node.op) not in INTEGER:
+        return None
+    x, w = quantized_operand(node.inputs[0]), quantized_operand(node.inputs[1])
+    if x is None or w is None or x.scale.ndim or not _eight_bits(x, w):
+        return None
+    if w.scale.ndim and w.axis != _channel_axis(node):
+        return None
+    if w.zero_point.ndim and not w.is_symmetric and isinstance(node.op, (MatMul, *TRANSPOSED)):
+        return None
+    third = node.inputs[2] if len(node.inputs) > 2 else None
+    bias = quantized_operand(third)
+    if bias is not None and (bias.dtype is not DType.I32 or not bias.integers.is_constant):
+        bias = None
+    return QuantizedView(node, x, w, bias, third if bias is None else None, _output(node))
+
+
+def _eight_bits(*operands: QuantizedOperand) -> bool:
+    return all(o.dtype in (DType.I8, DType.U8) for o in operands)
+
+
+def _channel_axis(node: Node) -> int | None:
+    """The axis of the second operand that stands for output channels."""
+    op, w = node.op, node.inputs[1]
+    if isinstance(op, Linear):
+        return 0 if op.transpose_w else 1
+    if isinstance(op, MatMul):
+        return (0 if op.trans_b else 1) if w is not None and w.type.rank == 2 else None
+    return 1 if isinstance(op, TRANSPOSED) else 0
+
+
+def _output(node: Node) -> QuantizedOperand | None:
+    uses = node.output.uses
+    quantize = uses[0][0] if len(uses) == 1 else node
+    if not isinstance(quantize.op, Quantize):
+        return None
+    scale, zero = quantize.inputs[1], quantize.inputs[2] if len(quantize.inputs) > 2 else None
+    if scale is None or not scale.is_constant or (zero is not None and not zero.is_constant):
+        return None
+    values = scale.numpy().astype(np.float32)
+    points = np.zeros(values.shape, quantize.output.type.dtype.numpy) if zero is None else zero.numpy()
+    return QuantizedOperand(quantize.output, values, points, quantize.op.axis, node.output)
+
+
+def quantized_nodes(graph: Graph) -> list[QuantizedView]:
+    """The views of all nodes that compute on integers, in order."""
+    return [view for node in graph if (view := quantized_view(node)) is not None]
+
+
+def lower_to_integer(module: Module) -> Module:
+    """A copy of a quantized module in which every node with a quantized view computes on integers.
+
+    Such a node becomes an Integer operator, a Dequantize of its i32 sums, and an Add where the bias stays real.
+    Everything else is as it was; what nobody uses any more is removed.
+
+    Args:
+        module: the module; not changed.
+    """
+    result = module.clone()
+    for graph in result.graphs.values():
+        for view in quantized_nodes(graph):
+            _lower(graph, view)
+        for node in reversed(graph):
+            if not any(t.use_count for t in node.outputs) and isinstance(node.op, (Dequantize, Quantize)):
+                graph.remove(node)
+    return result
+
+
+def _lower(graph: Graph, view: QuantizedView) -> None:
+    """Replace one node."""
+    node, name = view.node, view.node.output.name or view.node.name
+    location = Location.fused([node.loc], by=MAKER)
+    operands: list[Tensor | None] = [
+        view.x.integers,
+        view.w.integers,
+        None if view.x.is_symmetric else constant(view.x.zero_point, f"{name}_x_zero_point"),
+        None if view.w.is_symmetric else constant(view.w.zero_point, f"{name}_w_zero_point"),
+    ]
+    added = view.integer_bias()
+    if not isinstance(node.op, MatMul):
+        operands.append(added)
+    op = INTEGER[type(node.op)](**node.attributes)
+    accumulate = Node(op, operands, name=node.name, loc=location, output_names=[f"{name}_acc"])
+    graph.insert_before(node, accumulate)
+    scale = view.accumulator_scale()
+    axis = None if scale.ndim == 0 else node.output.type.rank - 1 if isinstance(node.op, (Linear, MatMul)) else 1
+    scaled = Node(
+        Dequantize(axis=axis),
+        [accumulate.output, constant(scale, f"{name}_acc_scale")],
+        name=node.name,
+        loc=location,
+        output_names=[node.output.name],
+    )
+    graph.insert_before(node, scaled)
+    result = scaled.output
+    if added is None and (bias := _real_bias(graph, view)) is not None:
+        total = Node(Add(), [result, bias], name=node.name, loc=location, output_names=[node.output.name])
+        graph.insert_before(node, total)
+        result = total.output
+    graph.replace(node, [result])
+
+
+def _real_bias(graph: Graph, view: QuantizedView) -> Tensor | None:
+    """The bias as real numbers, shaped to be added to the result."""
+    tensor = view.node.inputs[2] if len(view.node.inputs) > 2 else None
+    if tensor is None or isinstance(view.node.op, Linear):
+        return tensor
+    from uair.ops import Reshape
+
+    shape = (-1, *(1 for _ in view.node.output.type.dims[2:]))
+    if tensor.is_constant:
+        return constant(tensor.numpy().reshape(shape), tensor.name)
+    reshape = Node(Reshape(shape=shape), [tensor], name=view.node.name, loc=view.node.loc)
+    graph.insert_before(view.node, reshape)
+    return reshape.output
