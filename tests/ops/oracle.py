@@ -13,7 +13,9 @@ from onnx import helper
 from uair.ir.dtype import Array
 
 
-def run_onnx(kind: str, operands: Sequence[Array | None], outputs: int = 1, opset: int = 20, **attributes: Any) -> list[Array]:
+def run_onnx(
+    kind: str, operands: Sequence[Array | None], outputs: int = 1, opset: int = 20, **attributes: Any
+) -> list[Array]:
     """The results of one ONNX operator, without graph optimizations; attributes of None are left out."""
     names = ["" if a is None else f"x{i}" for i, a in enumerate(operands)]
     feeds = {n: a for n, a in zip(names, operands, strict=True) if a is not None}
