@@ -14,9 +14,9 @@ from uair.context import Context
 from uair.errors import UairError
 from uair.ir.graph import Node
 from uair.ops import AvgPool2D, Cast, Clip, Concat, Conv2D, ConvTranspose2D, Pow, Relu, Resize
-from uair.targets.constraint import FUNCTIONS, MAX_LENGTH, Unknown, conjoin, disjoin, negate, parse_constraint
+from uair.targets.constraint import FUNCTIONS, MAX_LENGTH, conjoin, disjoin, negate, parse_constraint
 from uair.targets.errors import ConstraintSyntaxError, ConstraintTypeError
-from uair.targets.subject import MEMBERS, names_of
+from uair.targets.subject import MEMBERS, Unknown, names_of
 
 CONV = make(Conv2D(strides=(8, 1), pads=(1, 2, 3, 4), dilations=(2, 1), groups=3), "f32[1,3,64,n]", "=f32[9,1,3,5]")
 

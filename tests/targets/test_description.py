@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -192,7 +193,8 @@ def test_own_files_are_complete(name: str) -> None:
     d = load_description(name)
     assert d.name == name
     used = {e.source for e in d.operator} | {c.source for e in d.operator for c in e.constraints}
-    parts = [d.toolchain, d.onnx, d.quantization, d.compute, d.alignment, d.detection, d.kubernetes, *d.memory, *d.layouts]
+    parts: list[Any] = [d.toolchain, d.onnx, d.quantization, d.compute, d.alignment, d.detection, d.kubernetes]
+    parts += [*d.memory, *d.layouts]
     used |= {str(p.source) for p in parts if p is not None}
     assert set(d.sources) <= used, "a source that nothing refers to"
     for entry in d.operator:
@@ -224,3 +226,32 @@ def test_facts_of_ascend310() -> None:
     assert d.memory_level("UB").bytes == 248 * 1024
     with pytest.raises(UnknownNameError, match="L9"):
         d.memory_level("L9")
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_example_of_the_docs_loads(tmp_path: Path) -> None:
+    text = (DOCS / "add-a-target.md").read_text()
+    (example,) = re.findall(r"```toml\n(schema = 1\n.*?)```", text, re.DOTALL)
+    path = tmp_path / "toynpu.toml"
+    path.write_text(example)
+    d = load_description(path)
+    assert d.operators["Gelu"].entry.prefer == "decomposed"
+    assert [c.confidence for c in d.operators["Conv2D"].constraints] == [Confidence.DOCUMENTED, Confidence.UNCERTAIN]
+
+
+def test_the_docs_know_every_name() -> None:
+    from uair.ops import Conv1D, Conv2D, Conv3D
+    from uair.targets.constraint import FUNCTIONS, MAX_DEPTH, MAX_LENGTH
+    from uair.targets.subject import MEMBERS, names_of
+
+    text = (DOCS / "constraint-language.md").read_text()
+    for name in (*FUNCTIONS, *(f".{m}" for m in MEMBERS), "results"):
+        assert f"`{name}" in text or f"`{name}(" in text, name
+    derived = set(names_of(Conv3D)) - set(names_of(Conv1D)) | set(names_of(Conv2D))
+    for name in derived - {"x", "w", "y", "bias", "strides", "pads", "dilations", "groups", "auto_pad"}:
+        stem = re.sub(r"_[dhw]$", "_h", name)
+        assert f"`{stem}`" in text, name
+    assert f"{MAX_LENGTH} characters" in text
+    assert f"{MAX_DEPTH} levels" in text

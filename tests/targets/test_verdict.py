@@ -73,9 +73,11 @@ NEGATIVE: list[tuple[Target, Node, Support, str]] = [
     (RK3588, make(Conv2D(pads=(9, 9, 9, 9)), X, "=f32[8,4,33,33]"), Support.PARTIAL, "max(kernel) <= 31"),
     (RK3588, make(Conv2D(strides=(8, 8)), X, "=f32[8,4,3,3]"), Support.PARTIAL, "max(strides) <= 7"),
     (RK3588, make(Conv2D(pads=(16, 0, 0, 0)), X, "=f32[8,4,3,3]"), Support.UNKNOWN, "max(pads) <= 15"),
-    (RK3588, make(Conv2D(dilations=(32, 1)), "f32[1,4,99,99]", "=f32[8,4,3,3]"), Support.UNKNOWN, "max(dilations) <= 31"),
+    (RK3588, make(Conv2D(dilations=(32, 1)), "f32[1,4,99,99]", "=f32[8,4,3,3]"), Support.UNKNOWN,
+     "max(dilations) <= 31"),
     (RK3588, make(Conv2D(groups=4), X, "=f32[4,1,10,10]"), Support.UNKNOWN, "not depthwise or max(kernel) <= 9"),
-    (RK3588, make(ConvTranspose2D(strides=(3, 3)), X, "=f32[4,8,3,3]"), Support.PARTIAL, "all(strides in [1, 2, 4, 8])"),
+    (RK3588, make(ConvTranspose2D(strides=(3, 3)), X, "=f32[4,8,3,3]"), Support.PARTIAL,
+     "all(strides in [1, 2, 4, 8])"),
     (RK3588, make(ConvTranspose2D(), X, "=f32[4,8,32,3]"), Support.UNKNOWN, "max(kernel) <= 31"),
     (RK3588, make(ConvTranspose2D(groups=2), X, "=f32[4,8,3,3]"), Support.UNKNOWN, "groups == 1 or depthwise"),
     (RK3588, make(ConvTranspose2D(dilations=(2, 2)), X, "=f32[4,8,3,3]"), Support.UNKNOWN,
@@ -134,7 +136,7 @@ class WithQuantization(OnnxTarget):
 )
 def test_constraint_that_fails(target: Target, node: Node, support: Support, clause: str) -> None:
     asked = WithQuantization("ascend310") if target is ASCEND else target
-    verdict = asked._direct(node)  # as it is: some are then taken through their decomposition
+    verdict = asked.direct_verdict(node)  # as it is: some are then taken through their decomposition
     if node.op_type == "TopK":  # its result size depends on the data, which is refused before any constraint
         entry = target.description.operators["TopK"].constraints[0]
         assert entry.constraint.evaluate(node).truth is False
@@ -245,7 +247,7 @@ def test_symbolic_sizes() -> None:
 def test_list_by_onnx_name() -> None:
     listed = ListedTarget("ascend310")
     assert listed.verdict(make(Conv2D(), X, "=f32[8,4,3,3]")).support is Support.SUPPORTED
-    missing = listed._direct(make(Mish(), X))
+    missing = listed.direct_verdict(make(Mish(), X))
     assert missing.support is Support.UNSUPPORTED
     assert "ONNX Mish (opset 11) is not in the vendor's list" in missing.reason
     assert "2022-06" in str(missing.source)

@@ -188,7 +188,7 @@ class Target:
         barrier = self._barrier(node)
         if barrier is not None:
             return barrier
-        direct = self._direct(node)
+        direct = self.direct_verdict(node)
         if direct.support is Support.SUPPORTED or depth >= MAX_DECOMPOSITIONS:
             return direct
         parts = decomposition(node)
@@ -219,8 +219,11 @@ class Target:
             )
         return None
 
-    def _direct(self, node: Node) -> NodeVerdict:
-        """The verdict on the operator as it is (or in the decomposed form that the vendor recognises)."""
+    def direct_verdict(self, node: Node) -> NodeVerdict:
+        """The verdict on the operator as it is (or in the decomposed form that the vendor recognises).
+
+        What `verdict` starts from, before it tries decompositions.
+        """
         entry = self.description.operators.get(node.op_type)
         if entry is not None and entry.entry.prefer == "decomposed" and entry.entry.support is not None:
             return attrs.evolve(_by_entry(node, entry, None), through=(_decompose(node.op),))
