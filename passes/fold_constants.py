@@ -39,7 +39,7 @@ MOVING = (Expand, Flip, Reshape, Slice, Split, Squeeze, Tile, Transpose, Unsquee
 
 @attrs.frozen
 class FoldConstants(Pass):
-    """Replace nodes whose operands are all constants by their value; large values are computed when they are written."""
+    """Replace nodes whose operands are all constants by their value; large ones are computed when they are written."""
 
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk in order: what a fold makes constant is folded further on."""

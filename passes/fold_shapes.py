@@ -15,7 +15,7 @@ from uair.pipeline import Pass, PassContext
 
 @attrs.frozen
 class FoldShapes(Pass):
-    """Turn shapes computed in the graph into constants and attributes, symbolic where sizes are, and sharpen all types."""
+    """Turn shapes computed in the graph into constants and attributes, symbolic where sizes are; sharpen all types."""
 
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk in order; types downstream of a change are inferred again on the way."""

@@ -1,8 +1,8 @@
 """Aligning tensors to the device's memory.
 
 Feature maps between convolutions get a channel-blocked layout (NC1HWC0: blocks of `alignment` bytes of channels, 16 for
-float16 and 32 for int8 at 32 bytes), all others plain layout with rows padded to `alignment` bytes. Pack and Unpack nodes
-stand at the borders, so the reference interpreter executes the result like any module.
+float16 and 32 for int8 at 32 bytes), all others plain layout with rows padded to `alignment` bytes. Pack and Unpack
+nodes stand at the borders, so the reference interpreter executes the result like any module.
 
 Source of the block sizes: Ascend's platform tables ([DtypeMKN]: K0 is 16 for float16, 32 for int8).
 """

@@ -19,7 +19,6 @@ import numpy as np
 from uair.artifact import Artifact, ArtifactBuilder, build_artifact
 from uair.context import Context
 from uair.errors import UairError
-from uair.ir.dims import static
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph
 from uair.ir.module import Module, Origin
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from uair.targets.check import CheckReport
 
 Model: TypeAlias = "Module | str | os.PathLike[str]"
-GOLDEN_SEED = 0
 
 
 class DoesNotFit(UairError):
@@ -378,19 +376,9 @@ def golden_feeds(state: _Compilation) -> dict[str, Array]:
             state.request.quantization.calibration, types, preprocess=state.request.preprocess, limit=1
         )
         return dict(next(iter(samples)))
+    from uair.codegen.reference import random_feeds
+
     return random_feeds(graph)
-
-
-def random_feeds(graph: Graph, seed: int = GOLDEN_SEED) -> dict[str, Array]:
-    """Inputs for a static graph: normal floats, integers 0 and 1 (valid as indices of any table), random booleans."""
-    rng = np.random.default_rng(seed)
-    feeds: dict[str, Array] = {}
-    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
-        shape = static(tensor.type.dims)
-        dtype = tensor.type.dtype
-        drawn = rng.standard_normal(shape) if dtype.is_float else rng.integers(0, 2, shape)
-        feeds[name] = np.asarray(drawn).astype(dtype.numpy)
-    return feeds
 
 
 def compare(expected: Array, actual: Array) -> dict[str, float | None]:

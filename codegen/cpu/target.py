@@ -64,5 +64,5 @@ def run_onnx(path: Path, feeds: Mapping[str, Array]) -> dict[str, Array]:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         names = [o.name for o in session.get_outputs()]
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))
-    except Exception as error:  # noqa: BLE001  onnxruntime's exceptions have no common base of their own
+    except Exception as error:
         raise RuntimeFailed(f"onnxruntime failed on {path.name}: {error}") from error

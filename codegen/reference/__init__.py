@@ -12,22 +12,27 @@ from uair.codegen.reference.errors import (
     ResultTypeError,
     UnknownFeedError,
 )
-from uair.codegen.reference.feeds import check_feeds
+from uair.codegen.reference.feeds import check_feeds, random_feeds
 from uair.codegen.reference.interpreter import Interpreter, Observer, run
+from uair.codegen.reference.numerics import CheckNumerics, NumericsChanged, relative_error
 from uair.codegen.reference.target import ReferenceTarget
 
 TARGET = ReferenceTarget("reference")
 
 __all__ = [
     "TARGET",
+    "CheckNumerics",
     "FeedShapeError",
     "FeedTypeError",
     "Interpreter",
     "MissingFeedError",
+    "NumericsChanged",
     "Observer",
     "ReferenceTarget",
     "ResultTypeError",
     "UnknownFeedError",
     "check_feeds",
+    "random_feeds",
+    "relative_error",
     "run",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from uair.codegen.reference.errors import FeedShapeError, FeedTypeError, MissingFeedError, UnknownFeedError
-from uair.ir.dims import Dim, Shape, plain_symbol, substitute, symbols_of
+from uair.ir.dims import Dim, Shape, plain_symbol, static, substitute, symbols_of
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph
 from uair.ir.layout import Layout
@@ -109,3 +109,15 @@ def _shape_error(name: str, shape: Sequence[int], wanted: Sequence[Dim], detail:
         f"input {name!r} expects shape {expected}, given is {list(shape)}: {detail}",
         hint="reshape or resize the array, or import the model with other shapes (--shape name=1,3,224,224)",
     )
+
+
+def random_feeds(graph: Graph, seed: int = 0) -> dict[str, Array]:
+    """Inputs for a static graph: normal floats, integers 0 and 1 (valid as indices of any table), random booleans."""
+    rng = np.random.default_rng(seed)
+    feeds: dict[str, Array] = {}
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        shape = static(tensor.type.dims)
+        dtype = tensor.type.dtype
+        drawn = rng.standard_normal(shape) if dtype.is_float else rng.integers(0, 2, shape)
+        feeds[name] = np.asarray(drawn).astype(dtype.numpy)
+    return feeds

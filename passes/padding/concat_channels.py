@@ -1,8 +1,8 @@
 """Whole channel blocks in concatenations.
 
 Concatenating blocked tensors along channels is free when every piece fills its blocks: block lists are joined. A piece
-with 24 channels in blocks of 16 makes the device unpack, concatenate and pack again. Padding the piece to 32 channels, in
-the weights of the convolution that makes it, and giving the convolutions that read the result zero weights for the
+with 24 channels in blocks of 16 makes the device unpack, concatenate and pack again. Padding the piece to 32 channels,
+in the weights of the convolution that makes it, and giving the convolutions that read the result zero weights for the
 additional channels, computes the same values without any copy.
 """
 

@@ -37,7 +37,7 @@ class DropIdentity(Rule):
 
 
 class DropNoOp(Rule):
-    """An operator whose attributes make it the identity (transpose in order, slice of everything, ...) is its operand."""
+    """An operator that its attributes make the identity (transpose in order, slice of everything) is its operand."""
 
     def pattern(self) -> Any:
         """Any operator that can be without effect."""

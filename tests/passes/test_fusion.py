@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from uair.api import random_feeds
+from uair.codegen.reference import random_feeds
 from uair.codegen.reference import run
 from uair.ir.module import Module
 from uair.ir.verify import verify

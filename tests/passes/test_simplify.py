@@ -34,8 +34,12 @@ X = "%x: f32[2,3,4,4]  "
             "%y = Clip(%x) {min = 0.0, max = 6.0}",
             id="clip-clip",
         ),
-        pytest.param("%a = Relu(%x)  %y = Clip(%a) {max = 6.0}", "%y = Clip(%x) {min = 0.0, max = 6.0}", id="relu-clip"),
-        pytest.param("%a = Clip(%x) {max = 6.0}  %y = Relu(%a)", "%y = Clip(%x) {min = 0.0, max = 6.0}", id="clip-relu"),
+        pytest.param(
+            "%a = Relu(%x)  %y = Clip(%a) {max = 6.0}", "%y = Clip(%x) {min = 0.0, max = 6.0}", id="relu-clip"
+        ),
+        pytest.param(
+            "%a = Clip(%x) {max = 6.0}  %y = Relu(%a)", "%y = Clip(%x) {min = 0.0, max = 6.0}", id="clip-relu"
+        ),
         pytest.param(
             "%a = Transpose(%x) {perm = [0,2,3,1]}  %y = Transpose(%a) {perm = [0,3,2,1]}",
             "%y = Transpose(%x) {perm = [0,1,3,2]}",

@@ -168,11 +168,11 @@ class Node:
         self._previous = None
         self._next = None
         if output_types is None:
-            output_types = [named_unknowns(t) for t in op.infer_types([None if t is None else t.type for t in self._inputs])]
+            output_types = [
+                named_unknowns(t) for t in op.infer_types([None if t is None else t.type for t in self._inputs])
+            ]
         names = [*output_names, *[""] * (len(output_types) - len(output_names))]
-        self.outputs = tuple(
-            Tensor(t, names[i], producer=self, index=i) for i, t in enumerate(output_types)
-        )
+        self.outputs = tuple(Tensor(t, names[i], producer=self, index=i) for i, t in enumerate(output_types))
 
     @property
     def inputs(self) -> tuple[Tensor | None, ...]:

@@ -128,7 +128,7 @@ def nhwc() -> Layout:
 
 
 def nc1hwc0(c0: int) -> Layout:
-    """Channels in blocks of `c0`: [N, ceil(C/c0), H, W, c0]; the Ascend feature-map format (also Rockchip's NC1HWC2)."""
+    """Channels in blocks of `c0`: [N, ceil(C/c0), H, W, c0]; Ascend's feature maps, also Rockchip's NC1HWC2."""
     return Layout(f"NC1HWC0<{c0}>", blocks=((1, c0),), order=(0, 1, 2, 3, 4))
 
 

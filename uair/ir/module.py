@@ -10,7 +10,6 @@ import attrs
 from uair.errors import UnknownNameError
 from uair.ir.graph import Graph, Node, Tensor
 
-
 Hash: TypeAlias = "str | Callable[[], str]"
 
 
@@ -47,7 +46,7 @@ class Origin:
 
 @attrs.frozen
 class AppliedPass:
-    """One step of the optimization strategy: a pass as written in a pipeline, e.g. `quantize-int8{per-channel=false}`."""
+    """One step of the optimization strategy: a pass as written in a pipeline, e.g. `fuse` or `quantize-int8{...}`."""
 
     spec: str
     changed: bool

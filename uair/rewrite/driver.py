@@ -148,14 +148,24 @@ def apply_match(
 def check_replacements(rule: Rule, root: Node, replacements: Sequence[Tensor]) -> None:
     """A rewrite must return one tensor of the same type for every result of the root."""
     if len(replacements) != len(root.outputs):
-        raise InternalError(f"rule {rule.name} returned {len(replacements)} tensors for the {len(root.outputs)} of {root!r}")
+        raise InternalError(
+            f"rule {rule.name} returned {len(replacements)} tensors for the {len(root.outputs)} of {root!r}"
+        )
     for old, new in zip(root.outputs, replacements, strict=True):
         a, b = old.type, new.type
-        same_shape = a.shape is None or b.shape is None or (
-            len(a.shape) == len(b.shape) and all(unify_extents(p, q) for p, q in zip(a.shape, b.shape, strict=True))
+        same_shape = (
+            a.shape is None
+            or b.shape is None
+            or (
+                len(a.shape) == len(b.shape) and all(unify_extents(p, q) for p, q in zip(a.shape, b.shape, strict=True))
+            )
         )
         if a.dtype is not b.dtype or not same_shape:
-            raise TypeMismatch(f"rule {rule.name} replaces {old!r} at {root!r} by {new!r} of another type")
+            error = TypeMismatch(
+                f"rule {rule.name} replaces {old!r} at {root!r} by {new!r} of another type", place=str(root.loc)
+            )
+            error.node = root
+            raise error
 
 
 def insert_detached(graph: Graph, anchor: Node, results: Iterable[Tensor], location: Location) -> list[Node]:
@@ -189,7 +199,7 @@ def insert_detached(graph: Graph, anchor: Node, results: Iterable[Tensor], locat
 def remove_dead(
     graph: Graph, nodes: Iterable[Node], orphans: Iterable[Tensor], touched: Callable[[Node], None] = lambda node: None
 ) -> None:
-    """Remove those of `nodes` (and what only they kept alive) that nobody uses; `touched` sees producers that lost a user."""
+    """Remove what nobody uses of `nodes`, and what only they kept alive; `touched` sees producers that lost a user."""
     stack = [*nodes, *(t.producer for t in orphans if t.producer is not None)]
     while stack:
         node = stack.pop()
