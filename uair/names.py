@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 ANYTHING = r"(?s:.+)"
 IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
+LONGEST = 512  # characters kept of a hint that has to be changed: models come from strangers
 
 
 class Namer:
@@ -74,7 +75,7 @@ class Namer:
         if self._legal.fullmatch(hint):
             return hint
         name = ""
-        for character in hint:
+        for character in hint[:LONGEST]:
             if self._legal.fullmatch(name + character):
                 name += character
             elif name:

@@ -37,7 +37,7 @@ PAGE = 4096
 class ModelTooLarge(UairError):
     """A model of 2 GiB or more was to be written into a single file, which protobuf forbids."""
 
-    code = "UAIR-E0602"
+    code = "UAIR-E0610"
     title = "Model too large for one file"
 
 
@@ -155,11 +155,6 @@ def write_graph(module: Module, options: Options, emitters: Emitters | None = No
     Raises:
         NotExpressible: the place names the node.
     """
-    if not OLDEST_OPSET <= options.opset <= NEWEST_OPSET:
-        raise NotExpressible(
-            f"opset {options.opset} cannot be written",
-            hint=f"the writer knows opsets {OLDEST_OPSET} to {NEWEST_OPSET}",
-        )
     graph, table, writer = module.main, _table(emitters), GraphWriter(options)
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
         writer.add_input(name, tensor)
@@ -180,10 +175,13 @@ def _table(emitters: Emitters | None) -> Emitters:
 
 
 def _options(module: Module, opset: int, ir_version: int | None, explicit: bool, locations: bool) -> Options:
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise NotExpressible(
+            f"opset {opset} cannot be written", hint=f"the writer knows opsets {OLDEST_OPSET} to {NEWEST_OPSET}"
+        )
     versions = {name: int(version) for name, version in module.origin.versions if version.isdecimal()}
     if ir_version is None:
-        known = helper.find_min_ir_version_for([helper.make_opsetid("", min(opset, NEWEST_OPSET))])
-        ir_version = int(known)
+        ir_version = int(helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
     return Options(opset, ir_version, explicit, locations, versions)
 
 

@@ -84,7 +84,18 @@ class GraphWriter:
         self.extents.offer(tensor.type, name)
 
     def take_names(self, graph: Graph) -> None:
-        """Name the results of a graph: its outputs as the interface says, the others by their hints."""
+        """Name the results of a graph: its outputs as the interface says, the others by their hints.
+
+        Raises:
+            NotExpressible: an input and an output share a name but not the value.
+        """
+        inputs = dict(zip(graph.input_names, graph.inputs, strict=True))
+        for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
+            if inputs.get(name, tensor) is not tensor:
+                raise NotExpressible(
+                    f"the model has an input and an output called {name!r}: an ONNX value has one name",
+                    hint="rename one of them",
+                )
         for name in graph.output_names:
             if name not in self._value_names:
                 self._value_names.reserve(name)
@@ -128,22 +139,12 @@ class GraphWriter:
         return True
 
     def finish(self, graph: Graph) -> None:
-        """Connect the outputs that no node gives under their own name.
-
-        Raises:
-            NotExpressible: an input and an output share a name but not the value.
-        """
-        inputs = dict(zip(graph.input_names, graph.inputs, strict=True))
+        """Connect the outputs that no node gives under their own name."""
         for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
             if self.name(tensor) == name and tensor not in graph.inputs and not tensor.is_constant:
                 continue
-            if name in inputs:
-                if inputs[name] is tensor:
-                    continue
-                raise NotExpressible(
-                    f"the model has an input and an output called {name!r}: an ONNX value has one name",
-                    hint="rename one of them",
-                )
+            if name in graph.input_names:
+                continue  # the input itself
             self.types[name] = tensor.type
             self.add("Identity", [self.name(tensor)], [name], {}, name)
 

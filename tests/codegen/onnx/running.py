@@ -105,7 +105,7 @@ def run(model: bytes | str, feeds: Mapping[str, Array]) -> dict[str, Array]:
     ready = session(model)
     names = [o.name for o in ready.get_outputs()]
     taken = {i.name for i in ready.get_inputs()}
-    values: list[Any] = ready.run(names, {n: v for n, v in feeds.items() if n in taken})
+    values: Sequence[Any] = ready.run(names, {n: v for n, v in feeds.items() if n in taken})
     return dict(zip(names, values, strict=True))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ def run(path: Path, feeds: dict[str, Array]) -> dict[str, Array]:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
     taken = {i.name for i in session.get_inputs()}
-    values = session.run(names, {n: v for n, v in feeds.items() if n in taken})
+    values: Sequence[Any] = session.run(names, {n: v for n, v in feeds.items() if n in taken})
     return dict(zip(names, values, strict=True))
 
 
@@ -46,9 +47,7 @@ def original(name: str) -> dict[str, Array]:
 @functools.cache
 def imported(name: str) -> Module:
     """The model as a module."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return load(zoo.models()[name].path)
+    return load(zoo.models()[name].path)
 
 
 def cases() -> list[object]:
