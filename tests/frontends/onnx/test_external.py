@@ -55,9 +55,7 @@ def test_a_plain_file_is_mapped(tmp_path: Path, location: str) -> None:
 
 def test_what_onnx_writes_is_read(tmp_path: Path) -> None:
     proto = model([one("MatMul", "x", "w")], {"x": floats(2, 4)}, constants={"w": WEIGHTS})
-    onnx.save_model(
-        proto, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0
-    )
+    onnx.save_model(proto, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
     (constant,) = load(tmp_path / "m.onnx").main.constants()
     np.testing.assert_array_equal(constant.numpy(), WEIGHTS)
 
