@@ -502,9 +502,8 @@ def ranked(t: TensorType, name: str = "x", ranks: int | tuple[int, ...] | None =
         raise InferenceFailure(f"the rank of {name} must be known")
     if ranks is not None:
         allowed = (ranks,) if isinstance(ranks, int) else ranks
-        require(
-            len(t.shape) in allowed, f"{name} must have rank {' or '.join(map(str, allowed))}, has shape {list(t.shape)}"
-        )
+        if len(t.shape) not in allowed:  # not `require`: to write a symbolic shape out takes time
+            raise InferenceFailure(f"{name} must have rank {' or '.join(map(str, allowed))}, has shape {list(t.shape)}")
     return t.shape
 
 
@@ -539,7 +538,8 @@ def broadcast_shapes(*shapes: InferredShape) -> InferredShape:
 
 def _broadcast_extent(extents: list[Dim | None], shapes: Sequence[InferredShape]) -> Dim | None:
     numbers = {d for d in extents if isinstance(d, int)}
-    require(len(numbers) <= 1, f"shapes {' and '.join(str(list(s)) for s in shapes)} do not broadcast")
+    if len(numbers) > 1:  # not `require`: to write symbolic shapes out takes longer than to broadcast them
+        raise InferenceFailure(f"shapes {' and '.join(str(list(s)) for s in shapes)} do not broadcast")
     if numbers:
         return numbers.pop()  # a symbolic extent beside a number is that number or 1: the result has the number
     named = list(dict.fromkeys(d for d in extents if d is not None))
