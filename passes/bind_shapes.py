@@ -83,7 +83,7 @@ def _match(graph: Graph, name: str, shape: tuple[int, ...], values: dict[str, Di
         return
     if len(declared) != len(shape):
         raise ShapeBindingError(
-            f"input {name!r} has {len(declared)} axes ({graph.input(name).type}), --shape gives {len(shape)}: {list(shape)}"
+            f"input {name!r} has {len(declared)} axes ({graph.input(name).type}), --shape gives {list(shape)}"
         )
     for axis, (have, want) in enumerate(zip(declared, shape, strict=True)):
         if isinstance(have, int):

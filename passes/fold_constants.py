@@ -73,7 +73,11 @@ def fold(graph: Graph, node: Node) -> None:
     """
     try:
         results = [
-            Tensor(t.type, t.name or node.name, folded_data(node.op, [x and x.data for x in node.inputs], t))
+            Tensor(
+                t.type,
+                t.name or node.name,
+                folded_data(node.op, [None if x is None else x.data for x in node.inputs], t),
+            )
             for t in node.outputs
         ]
     except UairError as error:

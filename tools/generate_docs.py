@@ -1,6 +1,7 @@
 """Writes the pages of docs/ that are made from the code, or with --check says whether they are up to date.
 
-docs/operators.md from the operator classes, docs/errors.md from the error classes, docs/passes.md from passes and rules.
+docs/operators.md from the operator classes, docs/errors.md from the error classes, docs/passes.md from passes and
+rules.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -53,7 +54,7 @@ def operators() -> str:
             kinds = attribute_kinds(cls)
             if kinds:
                 lines += ["| attribute | type | default |", "|---|---|---|"]
-                defaults = {a.name: a.default for a in attrs.fields(cls)}
+                defaults = {a.name: a.default for a in attrs.fields(cast(Any, cls))}
                 lines += [f"| {k} | {_cell(str(v))} | {_cell(repr(defaults[k]))} |" for k, v in kinds.items()]
                 lines.append("")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import numpy as np
@@ -253,7 +253,7 @@ def require_fit(report: CheckReport) -> None:
     lines: dict[str, list[str]] = {}
     for row in refused:
         help_text = f" ({row.verdict.suggestion})" if row.verdict.suggestion else ""
-        lines.setdefault(f"{row.operator}: {row.verdict.reason}{help_text}", []).append(row.name)
+        lines.setdefault(f"{row.op_type}: {row.verdict.reason}{help_text}", []).append(row.node)
     shown = [f"   {what}: {', '.join(n[:3])}" + (f" and {len(n) - 3} more" * (len(n) > 3)) for what, n in lines.items()]
     raise DoesNotFit(
         f"{len(refused)} of {len(report.rows)} nodes do not fit {report.target}",
@@ -447,7 +447,7 @@ def _run_artifact(artifact: Artifact, inputs: Any) -> dict[str, Array]:
 def _named(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
     """Inputs by name."""
     if isinstance(inputs, Mapping):
-        return {str(k): np.asarray(v) for k, v in cast("Mapping[Any, Any]", inputs).items()}
+        return {str(k): np.asarray(v) for k, v in inputs.items()}
     if inputs is None:
         return {}
     if len(names) != 1:

@@ -1,7 +1,8 @@
 """What is known to a run: operators, passes, rules, targets, frontends; UAIR's own and those of plug-ins.
 
 There is no registry filled by imports. `Context.default()` gathers the built-in names and the entry points
-`uair.operators`, `uair.passes`, `uair.targets` and `uair.frontends` of installed packages; a test builds a small one by hand.
+`uair.operators`, `uair.passes`, `uair.targets` and `uair.frontends` of installed packages; a test builds a small one
+by hand.
 """
 
 from __future__ import annotations

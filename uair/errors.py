@@ -2,8 +2,8 @@
 
 Every error that a user can cause is a `UairError`. It carries a stable code, the place in the user's own model, the
 reason, a window of the printed IR where that helps, and the next step. Codes are grouped: 01 reading models, 02 the
-text form, 03 types and structure of the IR, 04 passes and rewriting, 05 targets and legality, 06 artifacts, 07 calibration
-and quantization, 08 vendor tools, 09 the command line. docs/errors.md is generated from the classes.
+text form, 03 types and structure of the IR, 04 passes and rewriting, 05 targets and legality, 06 artifacts, 07
+calibration and quantization, 08 vendor tools, 09 the command line. docs/errors.md is generated from the classes.
 """
 
 from __future__ import annotations

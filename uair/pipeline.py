@@ -26,8 +26,7 @@ from uair.errors import UairError, VerificationError
 from uair.ir.graph import Node, Tensor
 from uair.ir.module import AppliedPass, Module
 from uair.ir.verify import verify
-from uair.rewrite.driver import Fuel, Statistics, apply_rules
-from uair.rewrite.driver import RuleSet as RuleSet
+from uair.rewrite.driver import Fuel, RuleSet, Statistics, apply_rules
 from uair.rewrite.rule import Rule, kebab
 
 
@@ -122,13 +121,12 @@ class Pass(abc.ABC):
     @property
     def spec(self) -> str:
         """The pass with its non-default options, as written in a pipeline."""
-        options = []
-        for field in attrs.fields(cast(Any, type(self))) if attrs.has(type(self)) else ():
+        options: list[str] = []
+        for field in option_fields(type(self)):
             value = getattr(self, field.name)
-            default = field.default
-            if default is not None and hasattr(default, "factory"):
-                default = cast(Any, default).factory()
-            if value != default and field.metadata.get("option", True):
+            default: Any = field.default
+            default = default.factory() if hasattr(default, "factory") else default
+            if value != default:
                 options.append(f"{field.name.replace('_', '-')}={option_text(value)}")
         return self.name + ("{" + " ".join(options) + "}" if options else "")
 
@@ -148,6 +146,12 @@ class RulePass(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply the rules to every graph."""
         return context.apply_rules(module, self.rules())
+
+
+def option_fields(cls: type[Pass]) -> list[attrs.Attribute[Any]]:
+    """The fields of a pass that are options; fields with the metadata `option: False` are for the API only."""
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cast(Any, cls)) if attrs.has(cls) else ()
+    return [field for field in fields if field.metadata.get("option", True)]
 
 
 def option_text(value: Any) -> str:

@@ -7,13 +7,11 @@ import inspect
 import re
 import types
 import typing
-from typing import Any, Literal, cast
-
-import attrs
+from typing import Any, Literal
 
 from uair.context import Context
 from uair.errors import UairError
-from uair.pipeline import Pass
+from uair.pipeline import Pass, option_fields
 
 _TOKEN = re.compile(r'\s*(?:(?P<word>[^\s,{}\[\]=:"]+)|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<mark>[,{}\[\]=:]))')
 MAX_DEPTH = 8
@@ -135,11 +133,7 @@ def make_pass(cls: type[Pass], options: dict[str, Any]) -> Pass:
         PipelineSyntaxError: an unknown option or a value of the wrong type.
     """
     hints = typing.get_type_hints(cls)
-    fields = {
-        a.name: hints[a.name]
-        for a in (attrs.fields(cast(Any, cls)) if attrs.has(cls) else ())
-        if a.metadata.get("option", True)
-    }
+    fields = {field.name: hints[field.name] for field in option_fields(cls)}
     values: dict[str, Any] = {}
     for key, text in options.items():
         if key not in fields:
@@ -172,12 +166,12 @@ def convert(value: Any, annotation: Any) -> Any:
             raise ValueError(f"{value!r} is not one of {', '.join(map(str, arguments))}")
         return value
     if origin in (tuple, list):
-        items = cast("list[Any]", value) if isinstance(value, list) else [value]
+        items = value if isinstance(value, list) else [value]
         return tuple(convert(v, arguments[0]) for v in items)
     if origin is dict:
         if not isinstance(value, dict):
             raise TypeError(f"{value!r} is not a list of key:value pairs")
-        return {k: convert(v, arguments[1]) for k, v in cast("dict[str, Any]", value).items()}
+        return {k: convert(v, arguments[1]) for k, v in value.items()}
     return _convert_word(value, annotation)
 
 

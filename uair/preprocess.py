@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import attrs
 import numpy as np
@@ -96,7 +96,7 @@ class Preprocess:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Preprocess:
         """The inverse of `to_json`."""
-        return Preprocess(**cast("dict[str, Any]", dict(value)))
+        return Preprocess(**dict(value))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for manifests."""

@@ -73,8 +73,7 @@ class CheckNumerics(Instrument):
 
 
 def relative_error(expected: Array, actual: Array) -> float:
-    """Greatest difference relative to the greatest magnitude; infinite when types, shapes or non-finite places differ.
-    """
+    """Greatest difference relative to the greatest magnitude; infinite when types, shapes or infinities differ."""
     if expected.shape != actual.shape or expected.dtype != actual.dtype:
         return np.inf
     if expected.size == 0:

@@ -17,7 +17,7 @@ class LinearFromMatMulAdd(Rule):
         return Add()(of(MatMul)(x, w).named("matmul"), b)
 
     def check(self, x: Tensor, w: Tensor, b: Tensor, matmul: Node) -> bool | NoMatch:
-        """w is [in, out] and b is [out]."""
+        """The matrix is [in, out], the summand [out]."""
         op = matmul.op
         assert isinstance(op, MatMul)
         if not (w.is_constant and b.is_constant):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,7 +36,7 @@ def test_fractal_z_is_what_the_vendor_documents() -> None:
     st.sampled_from([np.int8, np.float16, np.float32]),
 )
 def test_unpack_undoes_pack(layout: Layout, shape: tuple[int, ...], dtype: type) -> None:
-    x = (np.arange(np.prod(shape)) % 100).reshape(shape).astype(dtype)
+    x: np.ndarray[Any, Any] = (np.arange(np.prod(shape)) % 100).reshape(shape).astype(dtype)
     packed = layout.pack(x)
     assert packed.shape == layout.storage_shape(shape, x.dtype.itemsize)
     assert np.array_equal(layout.unpack(packed, shape), x)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from uair.codegen.reference import random_feeds
-from uair.codegen.reference import run
+from uair.codegen.reference import random_feeds, run
 from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.passes.fuse import Fuse, ruleset

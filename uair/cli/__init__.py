@@ -1,7 +1,8 @@
 """The command line: one file per command, imported when the command is called.
 
-Exit status: 0 done; 1 the model, the data or a file is at fault (a UairError was printed); 2 the command line is wrong;
-3 `uair check` found nodes that a target does not take; 4 `uair run` found a result outside of its tolerance; 130 interrupted.
+Exit status: 0 done; 1 the model, the data or a file is at fault (a UairError was printed); 2 the command line is
+wrong; 3 `uair check` found nodes that a target does not take; 4 `uair run` found a result outside of its tolerance;
+130 interrupted.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from uair.cli import options, output
-from uair.targets.verdict import Confidence, Support
+from uair.targets.verdict import Support
 
 UNSUPPORTED_STATUS = 3
 
@@ -65,15 +65,11 @@ def _show(reports: Any, *, all_nodes: bool) -> None:
             output.table(
                 f"{report.target}: {report.title}",
                 ("node", "operator", "verdict", "reason", "source"),
-                [
-                    (row.name, row.operator, row.verdict.support, reason(row.verdict), row.verdict.source or "")
-                    for row in chosen
-                ],
+                [(row.node, row.op_type, row.level, reason(row.verdict), row.source) for row in chosen],
             )
 
 
 def reason(verdict: Any) -> str:
     """The reason, the rewrites that the answer presumes, and what would help."""
     through = f"after {', '.join(verdict.through)}" if verdict.through else ""
-    doubt = "uncertain" if verdict.confidence is Confidence.UNCERTAIN and verdict.reason else ""
-    return "; ".join(filter(None, (verdict.reason, through, verdict.suggestion, doubt)))
+    return "; ".join(filter(None, (verdict.reason, through, verdict.suggestion)))

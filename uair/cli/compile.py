@@ -101,4 +101,5 @@ def describe_error(error: dict[str, Any]) -> str:
     """A comparison in words."""
     if error["relative"] is None:
         return "NaN or infinity where the other has none: not comparable"
-    return f"cosine {error['cosine']:.6f}, greatest difference {error['max_abs']:.3g} ({error['relative']:.2%} of the greatest value)"
+    share = f"{error['relative']:.2%} of the greatest value"
+    return f"cosine {error['cosine']:.6f}, greatest difference {error['max_abs']:.3g} ({share})"

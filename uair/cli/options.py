@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ShapeType(click.ParamType):
+class ShapeType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on, not before
     """`x=1,3,224,224`."""
 
     name = "INPUT=SIZES"
@@ -33,7 +33,7 @@ class ShapeType(click.ParamType):
         return name, shape
 
 
-class NamedText(click.ParamType):
+class NamedText(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on, not before
     """`x=...`, or `...` alone for a model with one input."""
 
     def __init__(self, name: str) -> None:
@@ -90,7 +90,7 @@ def load_model(path: Path, external_data_root: Path | None = None) -> Any:
     """Read a model file."""
     from uair.api import load
 
-    options = {} if external_data_root is None else {"external_data_root": external_data_root}
+    options: dict[str, Any] = {} if external_data_root is None else {"external_data_root": external_data_root}
     return load(path, **options)
 
 

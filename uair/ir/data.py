@@ -1,8 +1,8 @@
 """Constant data, held by reference.
 
-A constant tensor refers to its values through a `Data` object: bytes of a memory-mapped model file, one repeated value, an
-array in memory, or a computation over other data that is done when somebody asks. Passes hand these on; only a pass that
-needs the numbers materialises them, and only a pass that changes them makes new data.
+A constant tensor refers to its values through a `Data` object: bytes of a memory-mapped model file, one repeated
+value, an array in memory, or a computation over other data that is done when somebody asks. Passes hand these on; only
+a pass that needs the numbers materialises them, and only a pass that changes them makes new data.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Data(abc.ABC):
         return (self.size * self.dtype.bits + 7) // 8
 
     def tobytes(self) -> bytes | memoryview:
-        """The values as they stand in a file: dense, row-major, little-endian, types under 8 bits packed low bits first.
+        """The values as they stand in a file: dense, row-major, little-endian, types under 8 bits packed low bits
+        first.
 
         Raises:
             TypeError: strings have no such form.
@@ -73,7 +74,7 @@ class Data(abc.ABC):
             return bool(np.array_equal(self.array(), other.array()))
         return self.sha256 == other.sha256
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027  most data have nothing to give back
         """Give back memory that can be had again (pages of a mapped file); a hint, safe at any time."""
 
     def __repr__(self) -> str:
@@ -167,7 +168,8 @@ class MappedData(Data):
 class ComputedData(Data):
     """Values computed from other data on demand, and kept only by those who ask.
 
-    Folding a BatchNorm into a 98 MiB model's weights this way costs no memory until the weights are written, one at a time.
+    Folding a BatchNorm into a 98 MiB model's weights this way costs no memory until the weights are written, one at a
+    time.
     """
 
     __slots__ = ("compute", "depth", "inputs")
@@ -178,7 +180,7 @@ class ComputedData(Data):
         super().__init__(dtype, shape)
         self.compute = compute
         self.inputs = inputs
-        self.depth = 1 + max((d.depth for d in inputs if isinstance(d, ComputedData)), default=0)
+        self.depth: int = 1 + max((d.depth for d in inputs if isinstance(d, ComputedData)), default=0)
 
     def array(self) -> Array:
         """The result of the computation.

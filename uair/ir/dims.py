@@ -1,8 +1,8 @@
 """Dimensions: plain ints, or symbolic expressions over named sizes.
 
 SymPy is imported only when the first symbol appears: a static model never pays for it, and arithmetic on ints stays on
-ints. A symbol stands for a non-negative integer. `None` in a shape returned by an operator's `infer` stands for an extent
-that only the data decides; the node that receives it names it with a fresh symbol.
+ints. A symbol stands for a non-negative integer. `None` in a shape returned by an operator's `infer` stands for an
+extent that only the data decides; the node that receives it names it with a fresh symbol.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def symbol(name: str) -> Dim:
     """
     if not SYMBOL_NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a dimension")
-    global _fresh_count
+    global _fresh_count  # noqa: PLW0603  names must be fresh within the process
     if name[0] == "u" and name[1:].isdecimal():
         _fresh_count = max(_fresh_count, int(name[1:]))
     sympy = _sympy()

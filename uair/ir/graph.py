@@ -4,17 +4,20 @@ The three classes stand in one file because they keep each other's books: a node
 graph links its nodes. They compare by identity; names are hints for people.
 """
 
+# pyright: reportPrivateUsage=false
+# The links and use lists are private to these three classes, which keep them for each other.
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import numpy as np
 
 from uair.errors import InternalError, StillUsed, UnknownNameError
 from uair.ir.data import ArrayData, Data
-from uair.ir.dims import fresh_symbol
+from uair.ir.dims import InferredShape, fresh_symbol
 from uair.ir.dtype import Array
 from uair.ir.location import UNKNOWN, Location
 from uair.ir.types import TensorType
@@ -253,9 +256,10 @@ class Node:
 
 def named_unknowns(t: TensorType) -> TensorType:
     """`t` with extents that only the data decides (None) named by fresh symbols."""
-    if t.shape is None or None not in t.shape:
+    shape = cast("InferredShape | None", t.shape)
+    if shape is None or None not in shape:
         return t
-    return t.with_shape(tuple(fresh_symbol() if d is None else d for d in t.shape))
+    return t.with_shape(tuple(fresh_symbol() if d is None else d for d in shape))
 
 
 @attrs.define(eq=False, repr=False, slots=True, init=False)

@@ -1,8 +1,8 @@
 """How a tensor lies in memory.
 
-The logical shape of a tensor is always the framework-neutral one (N, C, H, W for images). A layout maps it to the storage
-shape of the device buffer. Vendor layouts such as NC1HWC0 are instances of one scheme: pad some logical axes up to a
-multiple of a block, split the block off as an axis of its own, permute, and pad the innermost row to a pitch.
+The logical shape of a tensor is always the framework-neutral one (N, C, H, W for images). A layout maps it to the
+storage shape of the device buffer. Vendor layouts such as NC1HWC0 are instances of one scheme: pad some logical axes
+up to a multiple of a block, split the block off as an axis of its own, permute, and pad the innermost row to a pitch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an operator is.
 
-One class says everything about an operator: typed attributes, the meaning (docstring and NumPy `evaluate`), result types
-(`infer`), simpler operators that it stands for (`decompose`), and the samples that its tests are generated from.
+One class says everything about an operator: typed attributes, the meaning (docstring and NumPy `evaluate`), result
+types (`infer`), simpler operators that it stands for (`decompose`), and the samples that its tests are generated from.
 
     @operator(inputs="x w bias?", family="convolution")
     class Conv2D(Operator):
@@ -9,8 +9,8 @@ One class says everything about an operator: typed attributes, the meaning (docs
         def infer(self, x, w, bias=None): ...
         def evaluate(self, x, w, bias=None): ...
 
-An instance is a value: `Conv2D(strides=(2, 2))` equals another one with the same attributes. Applied to tensors it makes a
-node, `y = Conv2D(strides=(2, 2))(x, w)`; applied to pattern variables it makes a pattern (uair.rewrite).
+An instance is a value: `Conv2D(strides=(2, 2))` equals another one with the same attributes. Applied to tensors it
+makes a node, `y = Conv2D(strides=(2, 2))(x, w)`; applied to pattern variables it makes a pattern (uair.rewrite).
 """
 
 from __future__ import annotations
@@ -75,13 +75,12 @@ class Operator:
     """Base of all operators. Subclasses are made with `@operator`.
 
     Class attributes:
-        params: the operands.
-        results: names of the results; a result count that depends on the attributes overrides `result_count`.
-        family: the file and documentation section.
-        commutative: whether the first two operands may be exchanged.
-        elementwise: whether each result element depends only on the operand elements at the same (broadcast) place.
-        shape_arithmetic: whether `evaluate` also works on object arrays that hold symbolic sizes.
-        deterministic: whether equal operands give equal results (random operators say no: they are not folded or merged).
+        params: the operands. results: names of the results; a result count that depends on the attributes overrides
+        `result_count`. family: the file and documentation section. commutative: whether the first two operands may be
+        exchanged. elementwise: whether each result element depends only on the operand elements at the same
+        (broadcast) place. shape_arithmetic: whether `evaluate` also works on object arrays that hold symbolic sizes.
+        deterministic: whether equal operands give equal results (random operators say no: they are not folded or
+        merged).
     """
 
     params: ClassVar[tuple[Param, ...]] = ()

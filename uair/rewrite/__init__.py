@@ -1,6 +1,15 @@
 """Rewriting: patterns, rules, the worklist driver."""
 
-from uair.rewrite.driver import Application, Fuel, RuleSet, Statistics, apply_match, apply_rules, insert_detached, remove_dead
+from uair.rewrite.driver import (
+    Application,
+    Fuel,
+    RuleSet,
+    Statistics,
+    apply_match,
+    apply_rules,
+    insert_detached,
+    remove_dead,
+)
 from uair.rewrite.matcher import Match, NoMatch, no
 from uair.rewrite.pattern import any_of, of, optional
 from uair.rewrite.rule import Rule, kebab

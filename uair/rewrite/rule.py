@@ -29,9 +29,9 @@ class Rule(abc.ABC):
             def rewrite(self, x, inner, outer):
                 return Transpose(perm=tuple(inner.op.perm[i] for i in outer.op.perm))(x)
 
-    `rewrite` returns the tensor (or tuple of tensors) that stands in for the root's results; the nodes it made are put in
-    front of the root, get the merged locations of everything matched, and matched nodes that nobody uses any more go.
-    It may also answer `no(...)`, but should leave decisions to `check`. Rules hold no state.
+    `rewrite` returns the tensor (or tuple of tensors) that stands in for the root's results; the nodes it made are put
+    in front of the root, get the merged locations of everything matched, and matched nodes that nobody uses any more
+    go. It may also answer `no(...)`, but should leave decisions to `check`. Rules hold no state.
 
     Class attributes:
         name: derived from the class name: FoldBatchNorm is `fold-batch-norm`.
