@@ -78,7 +78,8 @@ def errors() -> str:
     lines = [
         "# Errors",
         NOTE,
-        "Every error that UAIR reports has a code that stays. The message names the object in your own model, the reason "
+        "Every error that UAIR reports has a code that stays. The message names the object in your own model, the "
+        "reason "
         "and the next step.\n",
     ]
     for code, cls in sorted(found.items()):

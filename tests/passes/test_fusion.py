@@ -1,5 +1,7 @@
 """Fusion: structure by text, numbers by the interpreter."""
 
+# ruff: noqa: E501  a line of IR text is one line
+
 from __future__ import annotations
 
 import numpy as np

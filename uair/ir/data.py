@@ -45,8 +45,7 @@ class Data(abc.ABC):
         return (self.size * self.dtype.bits + 7) // 8
 
     def tobytes(self) -> bytes | memoryview:
-        """The values as they stand in a file: dense, row-major, little-endian, types under 8 bits packed low bits
-        first.
+        """The values as in a file: dense, row-major, little-endian, types under 8 bits packed low bits first.
 
         Raises:
             TypeError: strings have no such form.
@@ -195,7 +194,8 @@ class ComputedData(Data):
             from uair.errors import InternalError
 
             raise InternalError(
-                f"a computed constant gave {result.dtype}{list(result.shape)}, announced was {self.dtype}{list(self.shape)}"
+                f"a computed constant gave {result.dtype}{list(result.shape)}, "
+                f"announced was {self.dtype}{list(self.shape)}"
             )
         result.flags.writeable = False
         return result

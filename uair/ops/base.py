@@ -242,9 +242,7 @@ OperatorT = TypeVar("OperatorT", bound=Operator)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def operator(
-    *, inputs: str, outputs: str = "y", family: str
-) -> Callable[[type[OperatorT]], type[OperatorT]]:
+def operator(*, inputs: str, outputs: str = "y", family: str) -> Callable[[type[OperatorT]], type[OperatorT]]:
     """Class decorator that makes an operator.
 
     Args:
@@ -259,8 +257,10 @@ def operator(
         cls.family = family
         for name, annotation in vars(cls).get("__annotations__", {}).items():
             if "ClassVar" not in str(annotation) and name not in vars(cls):
-                raise TypeError(f"attribute {name!r} of operator {cls.__name__} needs a default: operators are compared "
-                                "and matched with defaults")
+                raise TypeError(
+                    f"attribute {name!r} of {cls.__name__} needs a default: operators are compared "
+                    "and matched with defaults"
+                )
         return attrs.frozen(kw_only=True, field_transformer=_checked_fields, repr=False)(_with_repr(cls))
 
     return decorate
@@ -470,7 +470,8 @@ class Sample:
     because: str = ""
 
     def __str__(self) -> str:
-        shown = ",".join(o if isinstance(o, str) else "-" if o is None else f"{o.dtype}{list(o.shape)}" for o in self.operands)
+        arrays = ("-" if o is None else o if isinstance(o, str) else f"{o.dtype}{list(o.shape)}" for o in self.operands)
+        shown = ",".join(arrays)
         return f"{self.op!r}({shown})" + (f" fails: {self.because}" if self.because else "")
 
 
@@ -511,8 +512,11 @@ def same_dtype(**operands: TensorType | None) -> DType:
     given = {name: t.dtype for name, t in operands.items() if t is not None}
     first_name, first = next(iter(given.items()))
     for name, dtype in given.items():
-        require(dtype is first, f"{name} is {dtype}, {first_name} is {first}: element types must agree",
-                hint="insert a Cast")
+        require(
+            dtype is first,
+            f"{name} is {dtype}, {first_name} is {first}: element types must agree",
+            hint="insert a Cast",
+        )
     return first
 
 
@@ -550,5 +554,3 @@ def _broadcast_extent(extents: list[Dim | None], shapes: Sequence[InferredShape]
 def unify_extents(a: Dim | None, b: Dim | None) -> bool:
     """Whether two extents can be the same number (symbols and unknowns can be anything)."""
     return not (isinstance(a, int) and isinstance(b, int)) or a == b
-
-
