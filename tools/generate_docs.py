@@ -79,8 +79,7 @@ def errors() -> str:
         "# Errors",
         NOTE,
         "Every error that UAIR reports has a code that stays. The message names the object in your own model, the "
-        "reason "
-        "and the next step.\n",
+        "reason and the next step.\n",
     ]
     for code, cls in sorted(found.items()):
         lines += [f"## {code}: {cls.title}\n", _description(cls) + "\n"]
