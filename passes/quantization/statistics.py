@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import attrs
+import numpy as np
 
 from uair.errors import UairError
 from uair.ir.dtype import Array
@@ -134,6 +135,17 @@ def _operands(node: Node, held: Mapping[Tensor, Array]) -> list[Array | None]:
     return [None if t is None else t.numpy() if t.is_constant else held[t] for t in node.inputs]
 
 
+def comparable(expected: Array, actual: Array) -> tuple[Array, Array]:
+    """Both arrays in f64, 0 where both hold the same infinity or NaN; elsewhere such values differ by infinity."""
+    a, b = expected.astype(np.float64), actual.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    if not finite.all():
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        a = np.where(finite, a, 0.0)
+        b = np.where(finite, b, np.where(same, 0.0, np.inf))
+    return a, b
+
+
 @attrs.define(eq=False)
 class Comparison:
     """Sums for the signal-to-noise ratio and the cosine of a node's result over samples."""
@@ -145,7 +157,7 @@ class Comparison:
 
     def add(self, expected: Array, actual: Array) -> None:
         """Take in one sample's result."""
-        a, b = expected.reshape(-1), actual.reshape(-1)
+        a, b = (array.reshape(-1) for array in comparable(expected, actual))
         difference = a - b
         self.signal += float(a @ a)
         self.noise += float(difference @ difference)

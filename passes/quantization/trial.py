@@ -26,6 +26,7 @@ from uair.passes.quantization.statistics import (
     Comparison,
     Interpreter,
     Statistics,
+    comparable,
     rounded_operands,
     visit_nodes,
 )
@@ -185,9 +186,9 @@ class _Energies:
 
     def add(self, expected: Array, actual: Array) -> None:
         """Take in one sample. The channels are axis 1 of tensors with an axis behind it; else all is one channel."""
-        axes = tuple(i for i in range(expected.ndim) if i != 1) if expected.ndim > 2 else None
-        signal = np.square(expected, dtype=np.float64).sum(axis=axes)
-        noise = np.square(expected.astype(np.float64) - actual).sum(axis=axes)
+        a, b = comparable(expected, actual)
+        axes = tuple(i for i in range(a.ndim) if i != 1) if a.ndim > 2 else None
+        signal, noise = np.square(a).sum(axis=axes), np.square(a - b).sum(axis=axes)
         self.signal = signal if self.signal is None else self.signal + signal
         self.noise = noise if self.noise is None else self.noise + noise
 

@@ -150,7 +150,9 @@ def test_scales_grow_where_a_bias_would_overflow() -> None:
 
 
 def test_bias_scales_of_grouped_transposed_convolutions_repeat() -> None:
-    wider, grown = widen_for_bias(parameters([1e-9, 1.0]), np.array([0, 0.5, 99, 0.5], np.float32), parameters(1e-3), 1000)
+    wider, grown = widen_for_bias(
+        parameters([1e-9, 1.0]), np.array([0, 0.5, 99, 0.5], np.float32), parameters(1e-3), 1000
+    )
     assert grown == 1
     assert wider.scale[0] == pytest.approx(99 / (1000 * 1e-3), rel=1e-4)
 
