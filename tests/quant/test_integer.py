@@ -58,7 +58,7 @@ def test_integer_convolution_is_exact(pads: int, stride: int, groups: int) -> No
     w = rng.integers(-127, 128, (6, 6 // groups, 3, 3)).astype(np.int8)
     bias = rng.integers(-(2**30), 2**30, 6).astype(np.int32)
     op = IntegerConv2D(pads=(pads,) * 4, strides=(stride, stride), groups=groups)
-    got = op.evaluate(x, w, np.uint8(131), None, bias)
+    got = op.evaluate(x, w, np.array(131, np.uint8), None, bias)
     want = convolve_int64(x.astype(np.int64) - 131, w, pads, stride, groups) + bias.reshape(1, -1, 1, 1)
     assert got.dtype == np.int32
     assert np.array_equal(got, want)
@@ -69,8 +69,8 @@ def test_long_sums_are_exact() -> None:
     x = rng.integers(-128, 128, (3, 20000)).astype(np.int8)
     w = rng.integers(100, 128, (4, 20000)).astype(np.int8)
     want = (x.astype(np.int64) + 128) @ w.T.astype(np.int64)
-    assert np.array_equal(IntegerLinear().evaluate(x, w, np.int8(-128)), want)
-    product = IntegerMatMul(trans_b=True).evaluate(x, w, np.int8(-128))
+    assert np.array_equal(IntegerLinear().evaluate(x, w, np.array(-128, np.int8)), want)
+    product = IntegerMatMul(trans_b=True).evaluate(x, w, np.array(-128, np.int8))
     assert np.array_equal(product, want)
     assert np.abs(want).max() > 2**24  # f32 would not do
 
@@ -91,7 +91,7 @@ def test_transposed_convolution_is_exact() -> None:
         for j in range(3):
             value = x[:, :, i, j].astype(np.int64) - 5
             want[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] += np.einsum("nc,cmpq->nmpq", value, w.astype(np.int64))
-    got = IntegerConvTranspose2D(strides=(2, 2)).evaluate(x, w, np.int8(5))
+    got = IntegerConvTranspose2D(strides=(2, 2)).evaluate(x, w, np.array(5, np.int8))
     assert np.array_equal(got, want)
 
 
@@ -188,7 +188,7 @@ def foreign(
 
 @pytest.mark.parametrize("bias_scale", [None, 0.5 * 0.01, 0.25])
 def test_weights_with_zero_points_and_foreign_biases(bias_scale: float | None) -> None:
-    module, _, _ = foreign(np.float32(0.5), 0, np.array([128, 100], np.uint8), bias_scale)
+    module, _, _ = foreign(np.array(0.5, np.float32), 0, np.array([128, 100], np.uint8), bias_scale)
     (view,) = quantized_nodes(module.main)
     assert not view.w.is_symmetric
     lowered = lower_to_integer(module)
@@ -200,7 +200,7 @@ def test_weights_with_zero_points_and_foreign_biases(bias_scale: float | None) -
 
 def test_a_bias_of_the_sums_scale_is_added_to_the_sums() -> None:
     scale = float(np.float32(0.5) * np.float32(0.01))
-    module, _, _ = foreign(np.float32(0.5), None, np.array(7, np.uint8), scale)
+    module, _, _ = foreign(np.array(0.5, np.float32), None, np.array(7, np.uint8), scale)
     (view,) = quantized_nodes(module.main)
     assert view.integer_bias() is not None
     lowered = lower_to_integer(module)
@@ -210,7 +210,7 @@ def test_a_bias_of_the_sums_scale_is_added_to_the_sums() -> None:
 
 
 def test_scales_along_other_axes_are_not_computed_on_integers() -> None:
-    module, _, _ = foreign(np.float32(0.5), 1, None, None)
+    module, _, _ = foreign(np.array(0.5, np.float32), 1, None, None)
     assert quantized_nodes(module.main) == []
     assert [n.op_type for n in lower_to_integer(module).main] == [n.op_type for n in module.main]
 
