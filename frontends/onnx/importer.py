@@ -34,6 +34,7 @@ from uair.frontends.onnx.opaque import keep
 from uair.frontends.onnx.order import missing, ordered
 from uair.frontends.onnx.table import handlers, schema, signature
 from uair.frontends.onnx.tensors import DTYPES, TensorReader
+from uair.frontends.onnx.text import check_function, check_graph
 from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor, constant
@@ -143,6 +144,7 @@ class Importer:
             UairError: the model is wrong or cannot be expressed; the error names the node.
         """
         proto = self.model.graph
+        check_graph(proto, "the graph")
         scope = Scope(self.opsets, f"graph {proto.name!r}" if proto.name else "the graph")
         for value in (*proto.value_info, *proto.output):
             scope.declared[value.name] = value
@@ -218,6 +220,7 @@ class Importer:
             stack=source.scope.stack,
             outer=source.scope,
         )
+        check_graph(proto, scope.where)
         self._count(len(proto.node), source.place)
         self._initializers(scope, proto)
         self._nodes(scope, proto.node)
@@ -333,6 +336,7 @@ class Importer:
         """Import a function's body for one call; its outputs."""
         place = attributes.place
         functions.check_call(function, proto, scope.stack, place)
+        check_function(function, place)
         self._count(len(function.node), place)
         body = Scope(
             operator_sets(function.opset_import, self.model.ir_version, self.opsets),

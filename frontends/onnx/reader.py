@@ -16,6 +16,7 @@ from uair.frontends.onnx.errors import OnnxModelError, OnnxVersionError
 from uair.frontends.onnx.external import ExternalFiles
 from uair.frontends.onnx.importer import Importer
 from uair.frontends.onnx.tensors import TensorReader
+from uair.frontends.onnx.text import check_model
 from uair.ir.data import MappedFile
 from uair.ir.module import Module, Origin
 
@@ -113,6 +114,7 @@ def _parse(skeleton: wire.Skeleton) -> ModelProto:
             f"the model has IR version {model.ir_version}; onnx {onnx.__version__} knows 1 to {onnx.IR_VERSION}",
             hint="upgrade onnx, or export the model with an older IR version",
         )
+    check_model(model)
     newest = onnx.defs.onnx_opset_version()
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:

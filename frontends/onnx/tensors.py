@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from uair.frontends.onnx.errors import OnnxTensorError, OnnxTypeError
 from uair.frontends.onnx.external import ExternalFiles
+from uair.frontends.onnx.text import check_entries
 from uair.frontends.onnx.wire import Bulk, Skeleton, count_varints, decode_varints
 from uair.ir.data import ArrayData, ComputedData, Data, MappedData, MappedFile, unpack_bytes
 from uair.ir.dtype import Array, DType
@@ -184,6 +185,7 @@ class TensorReader:
             raise OnnxTensorError("strings cannot be stored as external data", place=place)
         if size == 0:
             return ArrayData(np.zeros(shape, dtype.numpy), dtype)
+        check_entries(tensor, place)
         entries = {entry.key: entry.value for entry in tensor.external_data}
         file, offset = self.external.locate(entries, (size * dtype.bits + 7) // 8, place)
         return MappedData(file, offset, dtype, shape)

@@ -73,7 +73,7 @@ def model(
     return helper.make_model(graph, opset_imports=imports, ir_version=ir_version, functions=functions)
 
 
-def one(op_type: str, *inputs: str, outputs: Sequence[str] = ("y",), domain: str = "", **attributes: Any) -> Any:
+def one(op_type: str, *inputs: str, outputs: Any = ("y",), domain: Any = "", **attributes: Any) -> Any:
     """A node."""
     return helper.make_node(op_type, list(inputs), list(outputs), domain=domain, **attributes)
 

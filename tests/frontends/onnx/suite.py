@@ -57,7 +57,7 @@ def cases(kind: str) -> Iterator[Case]:
         found = load_model_tests(kind=kind)
     for test in sorted(found, key=lambda t: t.name):
         if test.model is not None:
-            yield Case(test.name, kind, test.model, test.data_sets, test.rtol, test.atol)
+            yield Case(test.name, kind, test.model, test.data_sets or (), test.rtol, test.atol)
         elif test.model_dir is not None:
             folder = Path(test.model_dir)
             model = onnx.load(folder / "model.onnx")

@@ -137,6 +137,19 @@ def test_types_that_are_no_tensors() -> None:
     assert "has no type" in error_of(proto, errors.OnnxModelError).message
 
 
+@pytest.mark.parametrize("name", [b"@input@", b"@node@", b"@graph@", b"@dim@", b"@key@", b"@maker@", b"@weight@"])
+def test_names_must_be_text(name: bytes) -> None:
+    nodes = [one("Add", "@input@", "@weight@", name="@node@")]
+    proto = model(nodes, {"@input@": (F32, ["@dim@"])}, constants={"@weight@": floats(1)})
+    proto.graph.name, proto.producer_name = "@graph@", "@maker@"
+    entry = proto.metadata_props.add()
+    entry.key = "@key@"
+    imported(proto)
+    damaged = proto.SerializeToString().replace(name, b"\xff" * len(name))
+    with pytest.raises(errors.OnnxModelError, match="UTF-8"):
+        load_bytes(damaged)
+
+
 # -------------------------------------------------------------------------- attributes
 @pytest.mark.parametrize(
     ("node", "words"),
@@ -213,7 +226,7 @@ def test_training_mode_is_refused() -> None:
     constants = dict.fromkeys("sbmv", np.ones(3, np.float32))
     node = one("BatchNormalization", "x", *"sbmv", training_mode=1)
     assert "training mode" in error_of(model([node], inputs, constants=constants)).message
-    constants = {"r": np.float32(0.5)[()], "t": np.array(True)}
+    constants = {"r": np.array(0.5, np.float32), "t": np.array(True)}
     assert "training mode" in error_of(model([one("Dropout", "x", "r", "t")], X, constants=constants)).message
 
 

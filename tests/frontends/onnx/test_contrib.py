@@ -13,7 +13,7 @@ DOMAIN = "com.microsoft"
 X = floats(2, 3, 8)
 
 
-def run(node: Any, feeds: dict[str, Any], outputs: tuple[str, ...] = ("y",), **constants: Any) -> Any:
+def run(node: Any, feeds: dict[str, Any], outputs: Any = ("y",), **constants: Any) -> Any:
     return check(model([node], feeds, outputs, constants=constants), feeds, rtol=1e-4, atol=1e-5)
 
 
@@ -41,7 +41,7 @@ def test_skip_layer_normalization() -> None:
 
 
 def test_simplified_layer_normalization() -> None:
-    """onnxruntime has it in the default domain."""
+    """Onnxruntime has it in the default domain."""
     feeds = {"x": X, "s": floats(2, 3, 8, seed=4)}
     run(one("SimplifiedLayerNormalization", "x", "g", axis=-1), {"x": X}, g=floats(8, seed=1))
     run(contrib("SkipSimplifiedLayerNormalization", "x", "s", "g"), feeds, g=floats(8, seed=1))

@@ -25,7 +25,7 @@ def function(name: str, inputs: list[str], outputs: list[str], nodes: list[Any],
     return helper.make_function(DOMAIN, name, inputs, outputs, nodes, opsets, **more)
 
 
-def call(function_name: str, *inputs: str, outputs: tuple[str, ...] = ("y",), **attributes: Any) -> Any:
+def call(function_name: str, *inputs: str, outputs: Any = ("y",), **attributes: Any) -> Any:
     return one(function_name, *inputs, outputs=outputs, domain=DOMAIN, **attributes)
 
 
@@ -88,7 +88,9 @@ def test_a_function_has_its_own_operator_sets() -> None:
 def test_optional_inputs_and_unused_outputs() -> None:
     body = [one("Clip", "a", "lo", "hi", outputs=["r"])]
     clip = function("C", ["a", "lo", "hi"], ["r", "never"], body)
-    proto = model([call("C", "x", "", "hi")], {"x": floats(4)}, functions=[clip], constants={"hi": np.float32(0.5)[()]})
+    proto = model(
+        [call("C", "x", "", "hi")], {"x": floats(4)}, functions=[clip], constants={"hi": np.array(0.5, np.float32)}
+    )
     (node,) = imported(proto).main
     assert (node.attributes["min"], node.attributes["max"]) == (None, 0.5)
     with pytest.raises(OnnxMissingValueError, match="never"):

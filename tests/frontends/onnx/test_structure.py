@@ -155,7 +155,7 @@ def test_unknown_ranks() -> None:
 def test_subgraphs_see_outer_names_and_their_own() -> None:
     inner = helper.make_graph(
         [one("Add", "x", "k", outputs=["t"])], "inner", [], [helper.make_empty_tensor_value_info("t")],
-        [numpy_helper.from_array(np.float32(2)[()].reshape(()), "k")],
+        [numpy_helper.from_array(np.array(2, np.float32), "k")],
     )  # fmt: skip
     outer = helper.make_graph(
         [one("If", "c", outputs=["t"], then_branch=inner, else_branch=inner)], "outer", [],
@@ -167,9 +167,7 @@ def test_subgraphs_see_outer_names_and_their_own() -> None:
 
 
 def test_a_capture_counts_as_a_use_when_nodes_are_sorted() -> None:
-    body = helper.make_graph(
-        [one("Neg", "late", outputs=["t"])], "b", [], [helper.make_empty_tensor_value_info("t")]
-    )
+    body = helper.make_graph([one("Neg", "late", outputs=["t"])], "b", [], [helper.make_empty_tensor_value_info("t")])
     nodes = [one("If", "c", then_branch=body, else_branch=body), one("Relu", "x", outputs=["late"])]
     assert op_types(imported(model(nodes, X, constants={"c": np.array(True)}))) == ["Relu", "Neg"]
 

@@ -7,6 +7,7 @@ uses of operators and types that are refused or kept as opaque nodes; the number
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -27,7 +28,7 @@ LEAST = {"node": 1600, "simple": 7, "pytorch-converted": 82, "pytorch-operator":
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LEAST)
-def test_the_backend_suite(kind: str, record_property: pytest.RecordProperty) -> None:
+def test_the_backend_suite(kind: str, record_property: Callable[[str, object], None]) -> None:
     counts: Counter[str] = Counter()
     failures: list[str] = []
     for case in suite.cases(kind):

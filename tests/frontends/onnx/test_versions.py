@@ -1,4 +1,4 @@
-"""Operators whose meaning changed from one operator set to the next; judged by onnxruntime, or by hand below opset 7."""
+"""Operators whose meaning changed with the operator set; judged by onnxruntime, or by hand below opset 7."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def test_batch_normalization() -> None:
     for opset in (7, 9, 14, 15):
         run(one("BatchNormalization", "x", *"sbmv", momentum=0.8), {"x": IMAGE}, opset, constants, rtol=1e-4)
     with pytest.raises(OnnxOperatorError, match="spatial=0"):
-        imported(model([one("BatchNormalization", "x", *"sbmv", spatial=0)], {"x": IMAGE}, constants=constants, opset=7))
+        imported(
+            model([one("BatchNormalization", "x", *"sbmv", spatial=0)], {"x": IMAGE}, constants=constants, opset=7)
+        )
     node = one("BatchNormalization", "x", *"sbmv", outputs=["y", "mean", "var"], training_mode=1)
     with pytest.raises(OnnxOperatorError, match="training mode"):
         imported(model([node], {"x": IMAGE}, constants=constants, opset=15))
@@ -92,8 +94,7 @@ def test_split() -> None:
     run(one("Split", "x", outputs=parts, axis=1), {"x": X}, 7)
     run(one("Split", "x", outputs=parts[:2], axis=-1, split=[1, 3]), {"x": X}, 11)
     run(one("Split", "x", "s", outputs=parts[:2], axis=2), {"x": X}, 13, {"s": np.array([3, 1])})
-    module = run(one("Split", "x", outputs=parts, axis=2, num_outputs=3), {"x": X}, 18)
-    assert module.main.outputs[0].producer.attributes["sizes"] == (2, 2, 0) or module  # checked by onnxruntime
+    run(one("Split", "x", outputs=parts, axis=1, num_outputs=3), {"x": X}, 18)
     with pytest.raises(UairError, match="equal parts"):
         imported(model([one("Split", "x", outputs=parts, axis=2)], {"x": X}, parts, opset=13))
 
@@ -178,7 +179,9 @@ def test_resize_18_axes_and_aspect_ratio(policy: str) -> None:
 def test_group_normalization_18_has_parameters_per_group() -> None:
     x = floats(2, 6, 3, 3)
     scale, bias = np.array([1, 2, 3], np.float32), np.array([0.5, 0, -1], np.float32)
-    old = model([one("GroupNormalization", "x", "s", "b", num_groups=3)], {"x": x}, constants={"s": scale, "b": bias}, opset=18)
+    old = model(
+        [one("GroupNormalization", "x", "s", "b", num_groups=3)], {"x": x}, constants={"s": scale, "b": bias}, opset=18
+    )
     new = model(
         [one("GroupNormalization", "x", "s", "b", num_groups=3)], {"x": x},
         constants={"s": scale.repeat(2), "b": bias.repeat(2)}, opset=21,

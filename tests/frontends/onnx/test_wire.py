@@ -54,7 +54,7 @@ def test_raw_data_become_views_of_the_file(tmp_path: Path, dtype: type[np.generi
 def test_packed_fields_equal_onnx_own_parse(tmp_path: Path, kind: int, dtype: type[np.generic], size: int) -> None:
     values = (floats(size) * 1000).astype(dtype)
     if dtype is np.int64 and size > 100:
-        values[:3] = [np.iinfo(np.int64).min, -1, np.iinfo(np.int64).max]  # type: ignore[call-overload]
+        values[:3] = [np.iinfo(np.int64).min, -1, np.iinfo(np.int64).max]
     tensor = helper.make_tensor("w", kind, [size], values.tolist())
     proto = with_tensor(tensor)
     if kind in (TensorProto.BOOL,):
