@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from uair.ir.graph import Node, Tensor
@@ -65,7 +66,7 @@ def does_nothing(node: Node) -> bool:
     if isinstance(op, Transpose):
         return op.perm == tuple(range(len(op.perm)))
     if isinstance(op, Clip):
-        return op.min is None and op.max is None
+        return op.min in (None, -math.inf) and op.max in (None, math.inf)
     if isinstance(op, Slice):
         return all(step == 1 for step in op.steps) and node.outputs[0].type.is_static
     if isinstance(op, Pad):

@@ -66,6 +66,25 @@ X = "%x: f32[2,3,4,4]  "
             "%y = Concat(%x, %x, %x) {axis = 1}",
             id="concat-concat",
         ),
+        pytest.param("%a = Clip(%x) {min = -inf, max = inf}  %y = Relu(%a)", "%y = Relu(%x)", id="clip-infinite"),
+        pytest.param(
+            "%a = Slice(%x) {axes = [0,1,3], starts = [0,-2,0], ends = [2147483647,3,9], steps = [1,1,1]}",
+            "%a = Slice(%x) {axes = [1], starts = [-2], ends = [3], steps = [1]}",
+            id="slice-of-whole-axes",
+        ),
+        pytest.param(
+            "%z: f32[2,2,4,4]  %a = Concat(%x, %z, %x) {axis = 1}"
+            "  %y = Slice(%a) {axes = [1], starts = [1], ends = [-3], steps = [1]}",
+            "%z: f32[2,2,4,4]  %a = Slice(%x) {axes = [1], starts = [1], ends = [3], steps = [1]}"
+            "  %y = Concat(%a, %z) {axis = 1}",
+            id="slice-of-concat",
+        ),
+        pytest.param(
+            "%z: f32[2,2,4,4]  %a = Concat(%x, %z) {axis = -3}"
+            "  %b = Slice(%a) {axes = [1], starts = [3], ends = [99], steps = [1]}  %y = Relu(%b)  return %a, %y",
+            "%z: f32[2,2,4,4]  %a = Concat(%x, %z) {axis = -3}  %y = Relu(%z)  return %a, %y",
+            id="slice-of-shared-concat-is-one-piece",
+        ),
     ],
 )
 def test_rewrites(before: str, after: str) -> None:
@@ -85,6 +104,19 @@ def test_rewrites(before: str, after: str) -> None:
             "%a = Slice(%x) {axes = [1], starts = [0], ends = [2], steps = [1]}"
             "  %y = Slice(%a) {axes = [1], starts = [1], ends = [2], steps = [1]}",
             id="slices-of-one-axis",
+        ),
+        pytest.param(
+            "%a = Concat(%x, %x) {axis = 1}  %y = Slice(%a) {axes = [1], starts = [1], ends = [5], steps = [1]}"
+            "  return %a, %y",
+            id="slice-of-shared-concat",
+        ),
+        pytest.param(
+            "%a = Concat(%x, %x) {axis = 1}  %y = Slice(%a) {axes = [2], starts = [1], ends = [3], steps = [1]}",
+            id="slice-of-another-axis-than-concat",
+        ),
+        pytest.param(
+            "%a = Concat(%x, %x) {axis = 1}  %y = Slice(%a) {axes = [1], starts = [0], ends = [6], steps = [2]}",
+            id="slice-of-concat-with-step",
         ),
         pytest.param("%a = Cast(%x) {to = f16}  %y = Cast(%a) {to = f32}", id="narrowing-cast-rounds"),
         pytest.param("%a = Cast(%x) {to = i32}  %y = Cast(%a) {to = f32}", id="cast-through-integers-truncates"),
