@@ -26,23 +26,26 @@ from uair.ops import (
     Concat,
     Conv2D,
     ConvTranspose2D,
-    Dequantize,
     GlobalAvgPool,
     GlobalMaxPool,
+    IntegerConv2D,
+    IntegerConvTranspose2D,
     MaxPool2D,
     Pack,
     PRelu,
-    Quantize,
     Resize,
     Unpack,
 )
 from uair.passes.padding.concat_channels import pad_concat_channels
 from uair.pipeline import Pass, PassContext, Spec
 
-STARTING = (Conv2D, ConvTranspose2D)
+CONVOLUTIONS = (Conv2D, IntegerConv2D)
+STARTING = (*CONVOLUTIONS, ConvTranspose2D, IntegerConvTranspose2D)
 """Operators whose compute unit works on channel blocks: they make their neighbours blocked."""
-FOLLOWING = (MaxPool2D, AvgPool2D, GlobalAvgPool, GlobalMaxPool, BatchNorm, PRelu, Resize, Quantize, Dequantize)
-"""Operators that work on blocked tensors as well as on plain ones: they keep what they get."""
+FOLLOWING = (MaxPool2D, AvgPool2D, GlobalAvgPool, GlobalMaxPool, BatchNorm, PRelu, Resize)
+FOLLOWING_FAMILY = "quantization"
+"""Operators that work on blocked tensors as well as on plain ones: they keep what they get. The family holds vendors'
+own operators too."""
 
 STATIC = Spec("static-shapes", forbids_tensor=lambda t: "" if t.type.is_static else f"its type {t.type} is not static")
 AFTER_LAYOUT = Spec(
@@ -122,6 +125,8 @@ class _Assignment:
         for i, tensor in enumerate(self.graph.outputs):
             if tensor.type.layout.is_blocked:
                 self.graph.set_output(i, self.converted_to(tensor, False, self.graph.end))
+            else:
+                assign(tensor, Layout.PLAIN)  # what a model gives is dense
 
     def wants_blocks(self, node: Node) -> bool:
         """Whether a node computes on blocked feature maps."""
@@ -130,7 +135,7 @@ class _Assignment:
             return True
         if not maps or not any(t.type.layout.is_blocked for t in maps):
             return False
-        if isinstance(node.op, FOLLOWING):
+        if isinstance(node.op, FOLLOWING) or node.op.family == FOLLOWING_FAMILY:
             return all(is_feature_map(t) for t in node.outputs)
         if isinstance(node.op, Concat):
             return node.op.axis == 1 and all(self.is_whole(t) for t in maps)
@@ -195,7 +200,7 @@ def layout_report(graph: Graph, itemsize: Callable[[DType], int], alignment: int
         "conversions": conversions,
         "units_dense": sum(t["units_dense"] for t in tensors),
         "units_aligned": sum(t["units_aligned"] for t in tensors),
-        "lanes": [lane_row(n) for n in graph if isinstance(n.op, Conv2D)],
+        "lanes": [lane_row(n) for n in graph if isinstance(n.op, CONVOLUTIONS)],
     }
 
 

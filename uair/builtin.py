@@ -1,4 +1,4 @@
-"""The names of UAIR's own passes, targets and frontends: each is imported only when it is used.
+"""The names of UAIR's own passes, targets and frontends, and of the operators of targets: each imported when it is used.
 
 A test checks that every name resolves and agrees with the object's own name.
 """
@@ -10,6 +10,13 @@ FRONTENDS = {
     "uair": "uair.text:load",
 }
 
+OPERATORS = {
+    "AscendAntiQuant": "uair.codegen.ascend.ops:AscendAntiQuant",
+    "AscendDequant": "uair.codegen.ascend.ops:AscendDequant",
+    "AscendQuant": "uair.codegen.ascend.ops:AscendQuant",
+}
+"""Operators of vendors, which only their target's lowering makes; the canonical ones are in uair.ops."""
+
 PASSES = {
     "bind-shapes": "uair.passes.bind_shapes:BindShapes",
     "canonicalise": "uair.passes.canonicalise:Canonicalise",
@@ -20,6 +27,7 @@ PASSES = {
     "fuse": "uair.passes.fuse:Fuse",
     "layout-align": "uair.passes.layout_align:LayoutAlign",
     "legalise-onnx": "uair.passes.legalise_onnx:LegaliseOnnx",
+    "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "simplify": "uair.passes.simplify:Simplify",
 }

@@ -10,13 +10,13 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from uair.errors import UnknownNameError
+from uair.errors import UnavailableError, UnknownNameError
 from uair.ops.base import Operator
 
 if TYPE_CHECKING:
@@ -44,14 +44,11 @@ class Context:
     def default() -> Context:
         """UAIR's own names and those of installed plug-ins."""
         import uair.ops
+        from uair.builtin import FRONTENDS, OPERATORS, PASSES, TARGETS
 
-        operators = {name: getattr(uair.ops, name) for name in uair.ops.OPERATORS}
-        for entry in entry_points(group="uair.operators"):
-            operators[entry.name] = entry.load()
-        from uair.builtin import FRONTENDS, PASSES, TARGETS
-
+        canonical = {name: getattr(uair.ops, name) for name in uair.ops.OPERATORS}
         return Context(
-            operators,
+            ResolvingMapping({**canonical, **OPERATORS, **_plugins("uair.operators")}),
             PASSES | _plugins("uair.passes"),
             TARGETS | _plugins("uair.targets"),
             FRONTENDS | _plugins("uair.frontends"),
@@ -93,6 +90,28 @@ class Context:
         return resolve(lookup(self.frontends, name, "frontend"))
 
 
+class ResolvingMapping(Mapping[str, Any]):
+    """Objects by name; what is given as a "module:attribute" string is imported when it is asked for."""
+
+    __slots__ = ("_references",)
+
+    def __init__(self, references: Mapping[str, Any]) -> None:
+        self._references = dict(references)
+
+    def __getitem__(self, name: str) -> Any:
+        found = self._references[name] = resolve(self._references[name])
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._references
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._references)
+
+    def __len__(self) -> int:
+        return len(self._references)
+
+
 def _plugins(group: str) -> dict[str, Any]:
     return {entry.name: entry.value for entry in entry_points(group=group)}
 
@@ -107,8 +126,17 @@ def lookup(known: Mapping[str, Any], name: str, kind: str) -> Any:
 
 
 def resolve(reference: Any) -> Any:
-    """Import what a "module:attribute" string names; anything else is returned as it is."""
+    """Import what a "module:attribute" string names; anything else is returned as it is.
+
+    Raises:
+        UnavailableError: there is no such module or attribute, or the module cannot be imported.
+    """
     if not isinstance(reference, str):
         return reference
     module, _, attribute = reference.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UnavailableError(
+            f"{reference!r} cannot be imported: {error}", hint="install, update or remove the package that brings it"
+        ) from error

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import attrs
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from uair._version import __version__
@@ -52,6 +53,7 @@ def export(
     value_info: bool = True,
     locations: bool = True,
     emitters: Emitters | None = None,
+    names: str | None = None,
 ) -> None:
     """Write a module's main graph as an ONNX model, atomically; weights are streamed, never held twice.
 
@@ -67,13 +69,15 @@ def export(
         value_info: write the types of intermediate values.
         locations: keep the source nodes: in metadata_props from IR version 10 on, in doc_string before.
         emitters: how to write the operators of a vendor, or to write some differently; looked at first.
+        names: regular expression of legal names of nodes and values; see `Options`.
 
     Raises:
         NotExpressible: an operator, attribute or type has no form at this opset.
         ModelTooLarge: 2 GiB are exceeded and `external_data` is False.
         OutputError: the file cannot be written.
     """
-    writer = write_graph(module, _options(module, opset, ir_version, attributes_explicit, locations), emitters)
+    options = _options(module, opset, ir_version, attributes_explicit, locations)
+    writer = write_graph(module, attrs.evolve(options, names=names), emitters)
     target = Path(path)
     data_name = f"{target.name}.data"
     places: dict[str, Placement] = {}

@@ -21,9 +21,11 @@ class OnnxTarget(Target):
 
     Class attributes:
         emitters: how the vendor's own operators are written; None when there are none.
+        names: regular expression of the names that the vendor's importer takes; None for any.
     """
 
     emitters: ClassVar[Emitters | None] = None
+    names: ClassVar[str | None] = None
 
     def emitted_ops(self, node: Node) -> Sequence[str] | None:
         """The ONNX operators that the writer makes of a node."""
@@ -48,4 +50,6 @@ class OnnxTarget(Target):
         """Write a legalised module."""
         onnx = self.description.onnx
         assert onnx is not None
-        export(module, path, opset=onnx.opset, ir_version=onnx.ir_version, emitters=self.emitters)
+        export(
+            module, path, opset=onnx.opset, ir_version=onnx.ir_version, emitters=self.emitters, names=self.names
+        )

@@ -23,7 +23,7 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.location import Location
 from uair.ir.types import TensorType
-from uair.names import Namer
+from uair.names import ANYTHING, Namer
 
 LOCATION_KEY = "uair.location"
 METADATA_IR_VERSION = 10  # the first in which a node has metadata_props
@@ -39,6 +39,9 @@ class Options:
         explicit: write attributes that have their default value too (some vendor tools know no defaults).
         locations: keep the source nodes of every node in it.
         domains: versions of the other operator sets.
+        names: regular expression of legal names, for importers that are particular about them; see `Namer`. Nodes then
+            also have names that no input and no constant has, because such importers make nodes of these too. The names
+            of the interface are kept as they are.
     """
 
     opset: int
@@ -46,6 +49,7 @@ class Options:
     explicit: bool = True
     locations: bool = True
     domains: Mapping[str, int] = attrs.Factory(dict[str, int])
+    names: str | None = None
 
 
 class GraphWriter:
@@ -68,8 +72,10 @@ class GraphWriter:
         self.types: dict[str, TensorType] = {}
         self.domains: dict[str, int] = {"": options.opset}
         self.extents = Extents(self)
-        self._value_names = Namer()
-        self._node_names = Namer(default="node")
+        legal = ANYTHING if options.names is None else options.names
+        self._value_names = Namer(legal)
+        self._node_names = Namer(legal, default="node")
+        self._apart: set[str] = set()
         self._named: dict[Tensor, str] = {}
         self._by_data: dict[Data, str] = {}
         self._literals: dict[tuple[DType, tuple[int, ...], bytes], str] = {}
@@ -81,6 +87,7 @@ class GraphWriter:
         """Give a graph input its interface name."""
         self._value_names.reserve(name)
         self._name(tensor, name)
+        self._apart.add(name)
         self.extents.offer(tensor.type, name)
 
     def take_names(self, graph: Graph) -> None:
@@ -125,9 +132,17 @@ class GraphWriter:
         if shared is not None:
             self._named[tensor] = shared
             return shared
-        name = self._name(tensor, self._value_names.unique(tensor.name, "constant"))
+        name = self._name(tensor, self._constant_name(tensor.name, "constant"))
         self._by_data[tensor.data] = name
         self.initializers[name] = tensor.data
+        return name
+
+    def _constant_name(self, hint: str, default: str) -> str:
+        """A new name for a constant."""
+        name = self._value_names.unique(hint, default)
+        while self.options.names is not None and name in self._node_names:
+            name = self._value_names.unique(hint, default)
+        self._apart.add(name)
         return name
 
     def alias(self, tensor: Tensor, name: str) -> bool:
@@ -172,7 +187,8 @@ class GraphWriter:
         key = (data.dtype, data.shape, bytes(data.tobytes()))
         name = self._literals.get(key)
         if name is None:
-            name = self.fresh(hint or f"const_{len(self._literals)}", TensorType(data.dtype, data.shape))
+            name = self._constant_name(hint or f"const_{len(self._literals)}", "t")
+            self.types[name] = TensorType(data.dtype, data.shape)
             self._literals[key] = name
             self.initializers[name] = data
         return name
@@ -209,6 +225,8 @@ class GraphWriter:
     def append(self, node: NodeProto, hint: str) -> None:
         """Add a finished node under a unique name, with the location of the node being written."""
         node.name = self._node_names.unique(hint, node.op_type)
+        while self.options.names is not None and node.name in self._apart:
+            node.name = self._node_names.unique(hint, node.op_type)
         if self.options.locations and self._location is not None:
             text = location_text(self._location, node.name)
             if text and self.options.ir_version >= METADATA_IR_VERSION:
@@ -382,6 +400,29 @@ class Emission:
         names = [self.graph.fresh(f"{base}_{op_type}_{i}", t) for i, t in enumerate(types)]
         self.graph.add(op_type, inputs, names, attributes, f"{self._hint}/{op_type}")
         return names
+
+    def foreign(
+        self, op_type: str, *inputs: str | None, outputs: Sequence[str] | None = None, hint: str = "", **attributes: Any
+    ) -> None:
+        """Add a node that ONNX itself does not describe: an operator, or element types, of a vendor.
+
+        Nothing is checked or converted; the types of the attributes are those of their Python values.
+
+        Args:
+            op_type: the operator, in the default domain.
+            inputs: names of the operands.
+            outputs: names of the results; the node's own when not given.
+            hint: name of the node; the UAIR node's own when not given.
+            attributes: ints, floats, strings, or lists of them.
+        """
+        node = NodeProto(op_type=op_type)
+        given = list(inputs)
+        while given and given[-1] is None:
+            given.pop()
+        node.input.extend(name or "" for name in given)
+        node.output.extend([self.graph.name(t) for t in self.node.outputs] if outputs is None else outputs)
+        node.attribute.extend(attribute(name, attributes[name]) for name in sorted(attributes))
+        self.graph.append(node, hint or self._hint)
 
     def alias(self) -> None:
         """Let the result be the operand itself."""
