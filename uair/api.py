@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 import numpy as np
 
-from uair.artifact import Artifact, ArtifactBuilder, build_artifact
+from uair.artifact import Artifact, ArtifactBuilder, ArtifactError, build_artifact
 from uair.context import Context
 from uair.errors import UairError
 from uair.ir.dtype import Array
-from uair.ir.graph import Graph
+from uair.ir.graph import Graph, Tensor
 from uair.ir.module import Module, Origin
 from uair.pipeline import Instrument, Measure, Pass, PassContext, PassManager, Verify
-from uair.preprocess import Preprocess
+from uair.preprocess import Preprocess, PreprocessError
 from uair.request import CompileRequest, Int8
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class DoesNotFit(UairError):
 class UnknownFormatError(UairError):
     """A model is of no format that a frontend reads."""
 
-    code = "UAIR-E0101"
+    code = "UAIR-E0100"
     title = "Unknown model format"
 
 
@@ -66,9 +66,10 @@ def load(source: Model, *, format: str | None = None, **options: Any) -> Module:
     path = Path(source)
     name = format or SUFFIXES.get(path.suffix.lower())
     if name is None:
-        raise UnknownFormatError(
-            f"{path} is of no known format", hint=f"files end in {', '.join(SUFFIXES)}, or give the format"
-        )
+        known = f"models end in {' or '.join(SUFFIXES)}"
+        if path.is_dir():
+            raise UnknownFormatError(f"{path} is a folder, not a model", hint=known)
+        raise UnknownFormatError(f"{path} is of no known format", hint=known)
     loader = Context.default().frontend(name)
     module: Module = loader(path, **options)
     return module
@@ -155,7 +156,13 @@ def check(
     from uair.passes.bind_shapes import BindShapes
 
     PassManager([BindShapes(shapes=dict(shapes or {})), *standard_passes()], []).run(module)
-    return [check_module(module, context.target(name)) for name in names]
+    return [check_module(_prepared(module, target), target) for target in map(context.target, names)]
+
+
+def _prepared(module: Module, target: Any) -> Module:
+    """The module as a target's rewrites leave it; the module itself when there are none."""
+    passes = target.prepare()
+    return PassManager(passes, []).run(module.clone()) if passes else module
 
 
 @attrs.define(eq=False)
@@ -208,10 +215,10 @@ def compile(
     temporary: tempfile.TemporaryDirectory[str] | None = None
     if output is None:
         temporary = tempfile.TemporaryDirectory(prefix="uair-")
-        path = Path(temporary.name) / f"{state.module.name}-{target}"
+        path = Path(temporary.name) / "artifact"
     else:
         path = Path(output)
-    with build_artifact(path, overwrite=overwrite) as builder:
+    with build_artifact(path if output is None else output, overwrite=overwrite) as builder:
         _emit(state, builder, golden=golden)
     artifact = Artifact.open(path, verify=False)
     if temporary is not None:
@@ -231,12 +238,29 @@ def _transform(source: Module, request: CompileRequest, instruments: Sequence[In
     watchers: list[Instrument] = [Verify(), measure, *instruments]
     bind = BindShapes(shapes=dict(request.shapes), static=target.requires_static)
     PassManager([bind], [Verify()], context).run(module)
+    _require_preprocess_fits(module.main, request.preprocess)
     reference = module.clone()
-    PassManager([*standard_passes(), *_quantization(request, target, module.main)], watchers, context).run(module)
+    passes = [*standard_passes(), *target.prepare(), *_quantization(request, target, module.main)]
+    PassManager(passes, watchers, context).run(module)
     report = check_module(module, target)
     require_fit(report)
     PassManager(target.legalise(), watchers, context).run(module)
     return _Compilation(request, target, reference, module, context, measure, report)
+
+
+def _require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess]) -> None:
+    """Refuse preprocessing for what is no image input of the model.
+
+    Raises:
+        PreprocessError: see there.
+    """
+    for name, chosen in preprocess.items():
+        if name not in graph.input_names:
+            raise PreprocessError(
+                f"preprocessing is given for {name!r}, which is no input",
+                hint=f"the inputs are {', '.join(graph.input_names)}",
+            )
+        chosen.image_size(graph.input(name).type.shape or ())
 
 
 def require_fit(report: CheckReport) -> None:
@@ -296,9 +320,9 @@ def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool) -> Non
     builder.manifest |= {
         "target": request.target,
         "name": module.name,
-        "inputs": _interface(module.main.input_names, module.main.inputs, request.preprocess),
-        "outputs": _interface(module.main.output_names, module.main.outputs, {}),
-        "source": _origin(module.origin),
+        "inputs": describe_interface(module.main.input_names, module.main.inputs, request.preprocess),
+        "outputs": describe_interface(module.main.output_names, module.main.outputs),
+        "source": describe_origin(module.origin),
         "pipeline": [step.spec for step in module.applied],
         "quantization": state.context.reports.get("quantization", {}).get("summary"),
         "toolchain": state.target.toolchain(),
@@ -321,8 +345,8 @@ def plain_value(_: Any, __: Any, value: Any) -> Any:
     return value.value if isinstance(value, enum.Enum) else value
 
 
-def _origin(origin: Origin) -> dict[str, Any]:
-    """Where the model came from, for the manifest."""
+def describe_origin(origin: Origin) -> dict[str, Any]:
+    """Where a model came from, as plain data."""
     return {
         "format": origin.format,
         "file": origin.file,
@@ -332,16 +356,17 @@ def _origin(origin: Origin) -> dict[str, Any]:
     }
 
 
-def _interface(
-    names: Sequence[str], tensors: Sequence[Any], preprocess: Mapping[str, Preprocess]
+def describe_interface(
+    names: Sequence[str], tensors: Sequence[Tensor], preprocess: Mapping[str, Preprocess] | None = None
 ) -> list[dict[str, Any]]:
-    """Inputs or outputs for the manifest."""
+    """Inputs or outputs as plain data; a shape is None when the rank is unknown, and open sizes in it are text."""
+    chosen = preprocess or {}
     entries: list[dict[str, Any]] = []
     for name, tensor in zip(names, tensors, strict=True):
         shape = None if tensor.type.shape is None else [d if isinstance(d, int) else str(d) for d in tensor.type.shape]
         entry: dict[str, Any] = {"name": name, "dtype": str(tensor.type.dtype), "shape": shape}
-        if name in preprocess:
-            entry["preprocess"] = preprocess[name].to_json()
+        if name in chosen:
+            entry["preprocess"] = chosen[name].to_json()
         entries.append(entry)
     return entries
 
@@ -436,12 +461,33 @@ def is_artifact(path: Path) -> bool:
 def _run_artifact(artifact: Artifact, inputs: Any) -> dict[str, Array]:
     target = Context.default().target(artifact.target)
     feeds = _named(inputs, [entry["name"] for entry in artifact.manifest["inputs"]])
+    _require_feeds(artifact.manifest["inputs"], feeds)
     outputs: dict[str, Array] | None = target.run(artifact, feeds)
     if outputs is not None:
         return outputs
     from uair.codegen.reference import run as interpret
 
     return interpret(load(artifact.file("model.uair")), feeds)
+
+
+def _require_feeds(entries: Sequence[Mapping[str, Any]], feeds: Mapping[str, Array]) -> None:
+    """Refuse arrays that are not what an artifact's inputs take, in the same words for every runtime.
+
+    Raises:
+        MissingFeedError, UnknownFeedError, FeedTypeError, FeedShapeError: see there.
+        ArtifactError: the manifest's own types cannot be read.
+    """
+    from uair.codegen.reference import check_feeds
+    from uair.ir.type_text import parse_type
+
+    graph = Graph("artifact")
+    for entry in entries:
+        shape = "*" if entry["shape"] is None else ",".join(map(str, entry["shape"]))
+        try:
+            graph.add_input(entry["name"], parse_type(f"{entry['dtype']}[{shape}]"))
+        except ValueError as error:
+            raise ArtifactError(f"the manifest's input {entry['name']!r} has no type: {error}") from None
+    check_feeds(graph, feeds)
 
 
 def _named(inputs: Any, names: Sequence[str]) -> dict[str, Array]:

@@ -14,19 +14,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import attrs
 import numpy as np
 
 from uair._version import __version__
-from uair.atomic import atomic_file, atomic_folder
+from uair.atomic import OutputError, atomic_file, atomic_folder, reported
 from uair.errors import UairError
 from uair.ir.dtype import Array
 
@@ -80,11 +82,8 @@ class ArtifactBuilder:
     def add_arrays(self, name: str, arrays: Mapping[str, Array]) -> Path:
         """Write an .npz file (uncompressed; its bytes depend on the arrays only)."""
         path = self.path_for(name)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for key, array in arrays.items():
-                entry = zipfile.ZipInfo(f"{key}.npy", EPOCH)
-                with archive.open(entry, "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+        with path.open("wb") as file:
+            write_arrays(file, arrays)
         return path
 
     def finish(self) -> None:
@@ -98,36 +97,81 @@ class ArtifactBuilder:
         self.add_json(MANIFEST, {"schema": SCHEMA_VERSION, "uair": __version__, **self.manifest, "files": files})
 
 
+def names_file(output: str | os.PathLike[str]) -> bool:
+    """Whether an output is one zip file: its name has a suffix, such as `model.bin` or `model.zip`.
+
+    `model-v1.0`, `model.v2` and `model.bin/` are folders: a suffix is a letter and up to seven letters and digits, and
+    no version.
+    """
+    text = os.fspath(output)
+    return not text.endswith(("/", os.sep)) and re.fullmatch(r"\.(?!v\d)[A-Za-z]\w{0,7}", Path(text).suffix) is not None
+
+
 @contextmanager
-def build_artifact(output: Path, *, overwrite: bool = False) -> Iterator[ArtifactBuilder]:
+def build_artifact(
+    output: str | os.PathLike[str], *, overwrite: bool = False
+) -> Generator[ArtifactBuilder, None, None]:
     """An artifact that appears at `output` when the block ends without an exception, and leaves nothing otherwise.
 
-    A name with a suffix (`model.bin`, `model.zip`) is one zip file, any other a folder.
+    Args:
+        output: a folder, or the name of one zip file, see `names_file`.
+        overwrite: replace what is there, when it is an artifact or an empty folder.
 
     Raises:
         OutputError: `output` exists (and is not to be overwritten) or cannot be written.
     """
-    if output.suffix and not output.is_dir():
-        if output.exists() and not overwrite:
-            from uair.atomic import OutputError
-
-            raise OutputError(f"{output} exists", hint="choose another name or pass --overwrite")
-        with (
-            atomic_file(output) as file,
-            tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temp,
-        ):
-            builder = ArtifactBuilder(Path(temp))
+    path = Path(output)
+    _require_free(path, overwrite=overwrite)
+    if path.is_dir() or not names_file(output):
+        with atomic_folder(path, overwrite=overwrite) as root:
+            builder = ArtifactBuilder(root)
             yield builder
             builder.finish()
-            _write_zip(builder.root, cast(Any, file))
         return
-    with atomic_folder(output, overwrite=overwrite) as root:
-        builder = ArtifactBuilder(root)
-        yield builder
-        builder.finish()
+    with atomic_file(path) as file, reported(path), tempfile.TemporaryDirectory(prefix="uair-") as temporary:
+        with reported(path, Path(temporary)):
+            builder = ArtifactBuilder(Path(temporary))
+            yield builder
+            builder.finish()
+            _write_zip(builder.root, file)
 
 
-def _write_zip(root: Path, file: Any) -> None:
+def _require_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse to replace anything that is no artifact: a typing mistake must not cost a model or a home folder.
+
+    Raises:
+        OutputError: see there.
+    """
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise OutputError(f"{path} exists", hint="choose another name, remove it, or pass --overwrite")
+    if path.is_dir():
+        mine = (path / MANIFEST).is_file() or not any(path.iterdir())
+    else:
+        mine = _is_zipped_artifact(path)
+    if not mine:
+        raise OutputError(f"{path} exists and is no artifact: it is not replaced", hint="choose another name")
+
+
+def _is_zipped_artifact(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+def write_arrays(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
+    """Write an .npz file, uncompressed, whose bytes depend on the arrays only."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for key, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{key}.npy", EPOCH)
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+
+
+def _write_zip(root: Path, file: BinaryIO) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for path in sorted(root.rglob("*")):
             if path.is_file():
@@ -171,7 +215,7 @@ class Artifact:
             root = Path(temporary.name)
             _extract(given, root)
         elif not given.is_dir():
-            raise ArtifactError(f"there is no artifact {given}")
+            raise ArtifactError(f"there is no artifact {given}", hint="`uair compile MODEL --target T` makes one")
         artifact = Artifact(root, _read_manifest(root, given), given, temporary)
         if verify:
             artifact.verify_files()
@@ -219,20 +263,24 @@ class Artifact:
 
 
 def _extract(source: Path, root: Path) -> None:
-    """Unpack a zip file; entries that leave the folder, links and lying sizes are refused."""
+    """Unpack a zip file; entries that leave the folder, links, repeated names and compressed bombs are refused."""
+    hint = "compile the model again, or copy the file again"
     try:
         with zipfile.ZipFile(source) as archive:
-            total = sum(entry.file_size for entry in archive.infolist())
-            if total > 4 * source.stat().st_size + (1 << 20):
-                raise ArtifactError(f"{source} would unpack to {total} bytes: artifacts are not compressed")
-            for entry in archive.infolist():
+            entries = archive.infolist()
+            total = sum(entry.file_size for entry in entries)
+            if total > source.stat().st_size:
+                raise ArtifactError(f"{source} would unpack to {total} bytes: artifacts are not compressed", hint=hint)
+            if len({entry.filename for entry in entries}) != len(entries):
+                raise ArtifactError(f"{source} holds two files of the same name", hint=hint)
+            for entry in entries:
                 path = root / _checked(entry.filename)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(entry) as packed, path.open("wb") as file:
+                with archive.open(entry) as packed, path.open("xb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
                 path.chmod(0o755 if (entry.external_attr >> 16) & 0o100 else 0o644)
-    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
-        raise ArtifactError(f"{source} is not an artifact: {error}") from error
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.error) as error:
+        raise ArtifactError(f"{source} is not an artifact: {error}", hint=hint) from error
 
 
 def _read_manifest(root: Path, shown: Path) -> Mapping[str, Any]:
@@ -247,8 +295,24 @@ def _read_manifest(root: Path, shown: Path) -> Mapping[str, Any]:
         raise ArtifactError(f"{shown}: {MANIFEST} cannot be read: {error}") from error
     problem = _manifest_problem(manifest)
     if problem:
-        raise ArtifactError(f"{shown}: {MANIFEST} {problem}")
+        raise ArtifactError(f"{shown}: {MANIFEST} {problem}", hint="compile the model again with this version")
     return cast("Mapping[str, Any]", manifest)
+
+
+_FIELDS: Mapping[str, type] = {
+    "inputs": list,
+    "outputs": list,
+    "files": dict,
+    "golden": dict,
+    "name": str,
+    "pipeline": list,
+    "source": dict,
+    "target": str,
+    "toolchain": dict,
+    "uair": str,
+    "verdicts": dict,
+}
+_REQUIRED = ("target", "inputs", "outputs", "files")
 
 
 def _manifest_problem(manifest: Any) -> str:
@@ -258,12 +322,39 @@ def _manifest_problem(manifest: Any) -> str:
     known = cast("dict[str, Any]", manifest)
     if known.get("schema") != SCHEMA_VERSION:
         return f"has schema {known.get('schema')!r}, this UAIR reads {SCHEMA_VERSION}"
-    if not isinstance(known.get("target"), str):
-        return "names no target"
-    files = known.get("files")
-    if not isinstance(files, dict):
-        return "lists no files"
-    for name, entry in cast("dict[str, Any]", files).items():
+    missing = [name for name in _REQUIRED if name not in known]
+    if missing:
+        return f"has no {missing[0]!r}"
+    wrong = [name for name, kind in _FIELDS.items() if not isinstance(known.get(name, kind()), kind)]
+    if wrong:
+        return f"has no {_FIELDS[wrong[0]].__name__} as {wrong[0]!r}"
+    bad = [name for name in ("inputs", "outputs") for entry in known[name] if not _is_port(entry)]
+    if bad:
+        return f"has an entry among its {bad[0]} without name, dtype and shape"
+    for which, name in known.get("golden", {}).items():
+        if which in ("inputs", "outputs") and name not in known["files"]:
+            return f"names golden {which} that are not among its files"
+    return _files_problem(known["files"])
+
+
+def _is_port(entry: Any) -> bool:
+    """Whether an entry describes an input or output."""
+    if not isinstance(entry, dict):
+        return False
+    port = cast("dict[str, Any]", entry)
+    shape = port.get("shape", 0)
+    sizes: list[Any] = shape if isinstance(shape, list) else []
+    return (
+        isinstance(port.get("name"), str)
+        and isinstance(port.get("dtype"), str)
+        and (shape is None or isinstance(shape, list))
+        and all(isinstance(size, (int, str)) for size in sizes)
+        and isinstance(port.get("preprocess", {}), dict)
+    )
+
+
+def _files_problem(files: Mapping[str, Any]) -> str:
+    for name, entry in files.items():
         record = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
         if not isinstance(record.get("sha256"), str) or not isinstance(record.get("bytes"), int):
             return f"has no size and hash for {name!r}"

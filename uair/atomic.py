@@ -38,10 +38,10 @@ def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO, None, None]
     target = Path(os.path.abspath(path))
     if target.is_dir():
         raise OutputError(f"{path} is a folder, a file is to be written", hint="give the name of a file")
-    with _reported(path):
+    with reported(path):
         temporary, file = _new_file(target)
     try:
-        with _reported(path, temporary):
+        with reported(path, temporary):
             with file:
                 yield file
             os.replace(temporary, target)
@@ -63,10 +63,10 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> G
     """
     target = Path(os.path.abspath(path))
     _check_free(target, path, overwrite)
-    with _reported(path):
+    with reported(path):
         temporary = _new_folder(target)
     try:
-        with _reported(path, temporary):
+        with reported(path, temporary):
             yield temporary
             _check_free(target, path, overwrite)
             _move_folder(temporary, target)
@@ -98,10 +98,17 @@ def _move_folder(temporary: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _reported(path: str | os.PathLike[str], temporary: Path | None = None) -> Generator[None, None, None]:
-    """Failures to write as `OutputError`; those that name a file outside of `temporary` are somebody else's."""
+def reported(path: str | os.PathLike[str], temporary: Path | None = None) -> Generator[None, None, None]:
+    """Failures to write as `OutputError`s that name `path`; those about a file outside of `temporary` pass unchanged.
+
+    An OutputError of the block that names the temporary place names the final one afterwards.
+    """
     try:
         yield
+    except OutputError as error:
+        if temporary is not None and str(temporary) in error.message:
+            error.message = error.message.replace(str(temporary), str(path))
+        raise
     except OSError as error:
         if temporary is not None and error.filename and not str(error.filename).startswith(str(temporary)):
             raise

@@ -65,6 +65,13 @@ class UnknownNameError(UairError):
     title = "Unknown name"
 
 
+class UnavailableError(UairError):
+    """A pass, target, operator or frontend is known by name, but its module cannot be imported: a broken plug-in."""
+
+    code = "UAIR-E0004"
+    title = "Part cannot be imported"
+
+
 class TypeInferenceError(UairError):
     """An operator cannot be applied to operands of these types; the message says which requirement failed."""
 

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, cast
 
 import attrs
 
+from uair.atomic import reported
 from uair.errors import UairError, VerificationError
 from uair.ir.graph import Node, Tensor
 from uair.ir.module import AppliedPass, Module
@@ -244,22 +245,32 @@ class Measure(Instrument):
 
 @attrs.define(eq=False)
 class Dump(Instrument):
-    """Writes the module's text after each pass that changed it: `00-input.uair`, `01-fuse.uair`, ..."""
+    """Writes the module's text after each pass that changed it: `00-input.uair`, `01-fuse.uair`, ...
+
+    Raises (from its hooks):
+        OutputError: the folder cannot be written to.
+    """
 
     directory: Path
     to_text: Callable[[Module], str]
     _number: int = 0
 
     def begin(self, module: Module) -> None:
-        """Write the input."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "00-input.uair").write_text(self.to_text(module))
+        """Write the input; of further runs only what the passes change."""
+        if self._number == 0:
+            self._write("input", module)
 
     def after(self, pass_: Pass, module: Module, changed: bool) -> None:
         """Write the result."""
         self._number += 1
         if changed:
-            (self.directory / f"{self._number:02}-{pass_.name}.uair").write_text(self.to_text(module))
+            self._write(pass_.name, module)
+
+    def _write(self, name: str, module: Module) -> None:
+        with reported(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            path = self.directory / f"{self._number:02}-{name}.uair"
+            path.write_bytes(self.to_text(module).encode())
 
 
 @attrs.define(eq=False)

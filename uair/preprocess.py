@@ -6,10 +6,14 @@ preprocessing (AIPP on Ascend, mean and std values on Rockchip).
 
 from __future__ import annotations
 
+import difflib
 import importlib
-from collections.abc import Mapping
+import math
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import numpy as np
@@ -34,8 +38,23 @@ class ImageError(UairError):
     title = "Image cannot be read"
 
 
+def _number(value: Any) -> float:
+    """A finite number.
+
+    Raises:
+        PreprocessError: it is none.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise PreprocessError(f"{value!r} is not a finite number")
+    return number
+
+
 def _per_channel(value: Any) -> tuple[float, ...]:
-    return tuple(float(v) for v in (value if isinstance(value, (tuple, list)) else (value,)))
+    return tuple(_number(v) for v in (cast("list[Any]", value) if isinstance(value, (tuple, list)) else (value,)))
 
 
 @attrs.frozen
@@ -56,16 +75,21 @@ class Preprocess:
     color: Literal["rgb", "bgr", "gray"] = "rgb"
     mean: tuple[float, ...] = attrs.field(default=(0.0,), converter=_per_channel)
     std: tuple[float, ...] = attrs.field(default=(1.0,), converter=_per_channel)
-    fill: float = 0.0
+    fill: float = attrs.field(default=0.0, converter=_number)
     layout: Literal["NCHW", "NHWC"] = "NCHW"
 
     def __attrs_post_init__(self) -> None:
-        channels = 1 if self.color == "gray" else 3
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise PreprocessError(f"{name}={getattr(self, name)} is not one of {', '.join(choices)}")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, channels):
-                raise PreprocessError(f"{name} has {len(values)} values, {self.color} has {channels} channels")
+            if len(values) not in (1, self.channels):
+                raise PreprocessError(
+                    f"{name} has {len(values)} values, color={self.color} has {self.channels} channels",
+                    hint=f"give {name} one number" + (" or three, separated by '/'" if self.channels == 3 else ""),
+                )
         if not all(s > 0 for s in self.std):
-            raise PreprocessError("std must be positive")
+            raise PreprocessError(f"std={_joined(self.std)} must be positive")
 
     @property
     def channels(self) -> int:
@@ -83,24 +107,45 @@ class Preprocess:
         Raises:
             PreprocessError: an unknown key or a value that is none.
         """
-        fields = {a.name: a for a in attrs.fields(Preprocess)}
+        names = [a.name for a in attrs.fields(Preprocess)]
         values: dict[str, Any] = {}
-        for part in filter(None, text.split(",")):
-            key, separator, value = part.partition("=")
-            key = key.strip()
-            if not separator or key not in fields:
-                raise PreprocessError(f"{part!r} is not one of {', '.join(f'{k}=...' for k in fields)}")
-            values[key] = _parse_value(key, value.strip())
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            key, separator, value = (x.strip() for x in part.partition("="))
+            if not separator or key not in names:
+                near = difflib.get_close_matches(key, names, n=1)
+                hint = f"did you mean {near[0]}=...?" if near else f"the steps are {', '.join(names)}"
+                raise PreprocessError(f"{part!r} in {text!r} is no preprocessing step", hint=hint)
+            if key in values:
+                raise PreprocessError(f"{key} is given twice in {text!r}")
+            values[key] = value if key in _CHOICES else value.split("/")
+        if "fill" in values:
+            values["fill"] = values["fill"][0] if len(values["fill"]) == 1 else values["fill"]
         return Preprocess(**values)
+
+    def __str__(self) -> str:
+        """As `parse` reads it; what is as it is by default is left out."""
+        parts: list[str] = []
+        for field in attrs.fields(Preprocess):
+            value = getattr(self, field.name)
+            if value != (_per_channel(field.default) if field.name in ("mean", "std") else field.default):
+                parts.append(f"{field.name}={value if field.name in _CHOICES else _joined(value)}")
+        return ",".join(parts) or f"resize={self.resize}"
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Preprocess:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Raises:
+            PreprocessError: an unknown step or a value that is none.
+        """
+        unknown = [key for key in value if key not in attrs.fields_dict(Preprocess)]
+        if unknown:
+            raise PreprocessError(f"{unknown[0]!r} is no preprocessing step")
         return Preprocess(**dict(value))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for manifests."""
-        return attrs.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in attrs.asdict(self).items()}
 
     def load(self, path: Path, shape: tuple[int, ...]) -> Array:
         """The input made from an image file.
@@ -116,9 +161,26 @@ class Preprocess:
         return self.apply(read_image(path, gray=self.color == "gray"), shape)
 
     def apply(self, image: Array, shape: tuple[int, ...]) -> Array:
-        """The input, float32, made from an RGB or gray image [H, W, C] of uint8."""
-        height, width = self._size(shape)
-        sized = self._resized(image, height, width).astype(np.float32)
+        """The input, float32, made from an RGB or gray image.
+
+        Args:
+            image: uint8 [H, W, 3] in RGB order or, for color="gray", [H, W, 1].
+            shape: shape of the input, see `load`.
+
+        Raises:
+            PreprocessError: image or input have another number of channels; the batch size is not 1.
+        """
+        height, width = self.image_size(shape)
+        if shape[0] != 1:
+            raise PreprocessError(
+                f"images are fed one at a time, the input has batch size {shape[0]}",
+                hint="bind the batch size to 1 with --shape",
+            )
+        if image.ndim != 3 or image.shape[2] != self.channels:
+            raise PreprocessError(
+                f"an image of shape {list(image.shape)} is not [H, W, {self.channels}], as color={self.color} needs"
+            )
+        sized = self._resized(image, height, width)
         if self.color == "bgr":
             sized = sized[..., ::-1]
         mean, std = (np.asarray(v, np.float32) for v in self.per_channel())
@@ -126,54 +188,61 @@ class Preprocess:
         chw = normal.transpose(2, 0, 1) if self.layout == "NCHW" else normal
         return np.ascontiguousarray(chw[None])
 
-    def _size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+    def image_size(self, shape: Sequence[Any]) -> tuple[Any, Any]:
+        """Height and width of an input of this shape; sizes may be open (symbols).
+
+        Raises:
+            PreprocessError: it is no image input of that many channels.
+        """
         if len(shape) != 4:
-            raise PreprocessError(f"an image input has four axes, this one has shape {list(shape)}")
+            raise PreprocessError(f"an image input has four axes, this one has the shape {_shape_text(shape)}")
         channels, height, width = (shape[1], *shape[2:]) if self.layout == "NCHW" else (shape[3], *shape[1:3])
-        if shape[0] != 1:
+        if isinstance(channels, int) and channels != self.channels:
             raise PreprocessError(
-                f"images are fed one at a time, the input has batch size {shape[0]}",
-                hint="bind the batch size to 1 with --shape",
-            )
-        if channels != self.channels:
-            raise PreprocessError(
-                f"the input {list(shape)} has {channels} channels, color={self.color} gives {self.channels}",
+                f"the input {_shape_text(shape)} has {channels} channels in layout={self.layout}, "
+                f"color={self.color} gives {self.channels}",
                 hint="set color=gray|rgb|bgr or layout=NCHW|NHWC",
             )
         return height, width
 
     def _resized(self, image: Array, height: int, width: int) -> Array:
+        """The image as float32 [height, width, C]."""
         h, w = image.shape[:2]
-        if self.resize == "none":
-            if (h, w) != (height, width):
-                raise PreprocessError(
-                    f"the image is {w}x{h}, the input is {width}x{height}", hint="set resize=stretch|pad|crop"
-                )
-            return image
-        if self.resize == "stretch":
-            return resize_bilinear(image, height, width)
+        if self.resize == "none" and (h, w) != (height, width):
+            raise PreprocessError(
+                f"the image is {w}x{h}, the input is {width}x{height}", hint="set resize=stretch|pad|crop"
+            )
+        if self.resize in ("none", "stretch"):
+            return resize_bilinear(image, height, width).astype(np.float32)
         ratio = min(height / h, width / w) if self.resize == "pad" else max(height / h, width / w)
         new_h, new_w = max(round(h * ratio), 1), max(round(w * ratio), 1)
-        sized = resize_bilinear(image, new_h, new_w)
         if self.resize == "pad":
-            canvas = np.full((height, width, sized.shape[2]), self.fill, sized.dtype)
-            canvas[: min(new_h, height), : min(new_w, width)] = sized[:height, :width]
+            new_h, new_w = min(new_h, height), min(new_w, width)
+        sized = resize_bilinear(image, new_h, new_w).astype(np.float32)
+        if self.resize == "pad":
+            canvas = np.full((height, width, sized.shape[2]), self.fill, np.float32)
+            canvas[:new_h, :new_w] = sized
             return canvas
         top, left = (new_h - height) // 2, (new_w - width) // 2
         return sized[top : top + height, left : left + width]
 
 
-def _parse_value(key: str, value: str) -> Any:
-    if key in ("resize", "color", "layout"):
-        choices = get_args(get_type_hints(Preprocess)[key])
-        if value not in choices:
-            raise PreprocessError(f"{key}={value} is not one of {', '.join(choices)}")
-        return value
-    try:
-        numbers = tuple(float(v) for v in value.split("/"))
-    except ValueError:
-        raise PreprocessError(f"{key}={value} is not a number (or numbers separated by '/')") from None
-    return numbers[0] if key == "fill" else numbers
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    name: get_args(hint) for name, hint in get_type_hints(Preprocess).items() if get_origin(hint) is Literal
+}
+
+
+def _joined(value: float | Sequence[float]) -> str:
+    values = value if isinstance(value, Sequence) else (value,)
+    return "/".join(str(int(v)) if v == int(v) and abs(v) < 1e15 else repr(v) for v in values)
+
+
+def _shape_text(shape: Sequence[Any]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+"""What Pillow's decoders raise on damaged files."""
 
 
 def read_image(path: Path, *, gray: bool = False) -> Array:
@@ -189,8 +258,10 @@ def read_image(path: Path, *, gray: bool = False) -> Array:
     try:
         with pillow.open(path) as image:
             pixels = np.asarray(image.convert("L" if gray else "RGB"))
-    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
-        raise ImageError(f"{path} cannot be read as an image: {error}") from error
+    except _PILLOW_ERRORS as error:
+        raise ImageError(f"{path} cannot be read as an image: {error}", hint="is it complete?") from error
+    except pillow.DecompressionBombError as error:
+        raise ImageError(f"{path} is too large to be an input: {error}") from error
     return pixels[..., None] if gray else pixels
 
 
@@ -198,22 +269,21 @@ def resize_bilinear(image: Array, height: int, width: int) -> Array:
     """Bilinear resize of [H, W, C] with half-pixel centres, in the image's element type (as OpenCV's INTER_LINEAR)."""
     if image.shape[:2] == (height, width):
         return image
-    rows = _weights(image.shape[0], height)
-    columns = _weights(image.shape[1], width)
-    values: Array = np.einsum("yh,hwc->ywc", rows, image.astype(np.float32), optimize=True)
-    values = np.einsum("xw,ywc->yxc", columns, values, optimize=True)
+    values = _interpolated(_interpolated(image.astype(np.float32), 1, width), 0, height)
     if image.dtype == np.uint8:
         values = np.clip(np.rint(values), 0, 255)
     result: Array = values.astype(image.dtype)
     return result
 
 
-def _weights(source: int, target: int) -> Array:
-    """Matrix [target, source] of a linear interpolation with half-pixel centres, clamped at the edges."""
-    at = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+def _interpolated(values: Array, axis: int, size: int) -> Array:
+    """Linear interpolation along an axis, clamped at the edges."""
+    source = values.shape[axis]
+    at = np.clip((np.arange(size) + 0.5) * source / size - 0.5, 0, source - 1)
     low = np.floor(at).astype(int)
-    high = np.minimum(low + 1, source - 1)
-    matrix = np.zeros((target, source), np.float32)
-    np.add.at(matrix, (np.arange(target), low), 1 - (at - low))
-    np.add.at(matrix, (np.arange(target), high), at - low)
-    return matrix
+    shape = [1] * values.ndim
+    shape[axis] = size
+    fraction = (at - low).astype(np.float32).reshape(shape)
+    first = np.take(values, low, axis)
+    result: Array = first + (np.take(values, np.minimum(low + 1, source - 1), axis) - first) * fraction
+    return result

@@ -1,8 +1,16 @@
 """The command line: one file per command, imported when the command is called.
 
-Exit status: 0 done; 1 the model, the data or a file is at fault (a UairError was printed); 2 the command line is
-wrong; 3 `uair check` found nodes that a target does not take; 4 `uair run` found a result outside of its tolerance;
-130 interrupted.
+Exit status:
+
+- 0: done;
+- 1: the model, the data or a file is at fault, and a `UairError` was printed (code UAIR-E0002: UAIR itself is);
+- 2: the command line is wrong;
+- 3: `uair check` found nodes that a target does not take;
+- 4: `uair run` found a result outside of `--tolerance`;
+- 130: interrupted.
+
+Results go to the standard output, errors, warnings and progress to the standard error stream. With `--json` the
+standard output is one JSON value, also when the command fails: then it is `{"error": {"code": ..., "message": ...}}`.
 """
 
 from __future__ import annotations
@@ -11,10 +19,14 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from uair._version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "compile": "Compile a model for a target.",
@@ -48,6 +60,13 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Completions, from the table as well."""
+        from click.shell_completion import CompletionItem
+
+        commands = [CompletionItem(n, help=text) for n, text in COMMANDS.items() if n.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -61,7 +80,12 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`uair COMMAND --help` says more. Exit status: 0 done, 1 error, 2 wrong command line, 3 a target does not "
+    "take the model, 4 result outside of the tolerance.",
+)
 @click.version_option(__version__, prog_name="uair")
 def group() -> None:
     """UAIR compiles one trained model for many AI accelerators.
@@ -71,21 +95,33 @@ def group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Returns the exit status."""
-    from uair.cli.errors import report
-
+    """Run a command line, without the program's name; the process's own when not given. Returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = group.main(
-            args=None if arguments is None else list(arguments), prog_name="uair", standalone_mode=False
-        )
-        return status if isinstance(status, int) else 0
-    except click.exceptions.Abort:
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except BrokenPipeError:
+        status = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` for instance, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # noqa: BLE001  reported with its code, or raised again when it is no UairError
-        return report(error)
+    return status
+
+
+def _run(given: list[str]) -> int:
+    """Run a command line and show what it raises."""
+    as_json = "--json" in given
+    try:
+        status: Any = group.main(args=given, prog_name="uair", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Abort:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except click.ClickException as error:
+        from uair.cli.errors import report_usage
+
+        return report_usage(error, as_json=as_json)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001  shown as a UairError, whatever it is
+        from uair.cli.errors import report
+
+        return report(error, as_json=as_json)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from uair.cli import options, output
-from uair.targets.verdict import Support
+
+if TYPE_CHECKING:
+    from uair.targets.check import CheckReport, NodeRow
 
 UNSUPPORTED_STATUS = 3
 
@@ -22,6 +24,7 @@ UNSUPPORTED_STATUS = 3
     multiple=True,
     default=("all",),
     show_default=True,
+    type=options.TargetName(),
     help="Target; may be given several times.",
 )
 @options.shape_option
@@ -33,12 +36,19 @@ def command(
 ) -> int:
     """Say which nodes of MODEL each target takes, and why not. No vendor tool is needed.
 
-    Exit status 3: a target does not take some node.
-    """
-    from uair.api import check
+    The answers are about the model after simplification and fusion. Exit status 3: a target does not take some node.
 
-    module = options.load_model(model, external_data_root)
-    reports = check(module, "all" if "all" in targets else list(targets), shapes=dict(shapes))
+    \b
+    uair check model.onnx
+    uair check model.onnx --target rk3588 --shape x=1,3,224,224
+    """  # noqa: D301  \b is click's mark of text that is not to be wrapped
+    from uair.api import check
+    from uair.targets.verdict import Support
+
+    with output.progress(f"reading {model.name}"):
+        module = options.load_model(model, external_data_root)
+        chosen = "all" if "all" in targets else list(targets)
+        reports = check(module, chosen, shapes=options.shapes_by_input(shapes))
     if as_json:
         output.print_json({report.target: report.to_json() for report in reports})
     else:
@@ -46,30 +56,38 @@ def command(
     return UNSUPPORTED_STATUS if any(r.verdict is Support.UNSUPPORTED for r in reports) else 0
 
 
-def _show(reports: Any, *, all_nodes: bool) -> None:
-    levels = list(Support)
+def _show(reports: list[CheckReport], *, all_nodes: bool) -> None:
+    from uair.targets.verdict import Support
+
     rows = []
     for report in reports:
         share = "" if report.device_share is None else f"{report.device_share:.1%}"
         peak = "" if report.peak_bytes is None else output.size(report.peak_bytes)
-        rows.append((report.target, *(report.counts[level] for level in levels), share, peak))
-    columns = ("target", *(level.value for level in levels), "operations on device", "peak activations")
-    output.table("", columns, rows, right=(1, 2, 3, 4, 5, 6))
+        rows.append((report.target, *(report.counts[level] for level in Support), share, peak))
+    columns = ("target", *(level.value for level in Support), "on device", "activations")
+    output.table(columns, rows, right=(1, 2, 3, 4, 5, 6))
     for report in reports:
-        for name, shape in report.unbound.items():
-            output.print_text(
-                f"{report.target}: input {name} is {shape}, the target takes fixed sizes: --shape {name}=..."
-            )
-        chosen = report.rows if all_nodes else report.problems()
-        if chosen:
+        _show_problems(report)
+        if all_nodes:
+            output.print_text(f"\n{report.target}, all nodes:\n")
             output.table(
-                f"{report.target}: {report.title}",
-                ("node", "operator", "verdict", "reason", "source"),
-                [(row.node, row.op_type, row.level, reason(row.verdict), row.source) for row in chosen],
+                ("node", "operator", "verdict", "through"),
+                [(row.node, row.op_type, row.level, ", ".join(row.verdict.through)) for row in report.rows],
             )
 
 
-def reason(verdict: Any) -> str:
-    """The reason, the rewrites that the answer presumes, and what would help."""
-    through = f"after {', '.join(verdict.through)}" if verdict.through else ""
-    return "; ".join(filter(None, (verdict.reason, through, verdict.suggestion)))
+def _show_problems(report: CheckReport) -> None:
+    """What the target does not take as it is: nodes of the same kind and reason together, worst first."""
+    kinds: dict[tuple[str, ...], list[NodeRow]] = {}
+    for row in report.problems():
+        kinds.setdefault((row.level.value, row.op_type, row.reason, row.rewrite, row.source), []).append(row)
+    if kinds or report.unbound:
+        output.print_text(f"\n{report.target}: {report.title}")
+    for name, type_ in report.unbound.items():
+        output.print_prose(
+            f"open sizes: input {name} is {type_}, the target takes numbers: give --shape {name}=...", "  ", "    "
+        )
+    for (level, op_type, reason, rewrite, source), rows in kinds.items():
+        output.print_prose(f"{level}: {len(rows)} x {op_type}: {reason}", "  ", "    ")
+        facts = {"nodes": output.listed([row.node for row in rows]), "help": rewrite, "source": source}
+        output.print_facts(facts, "    ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
 from uair.cli import output
 
@@ -17,9 +16,11 @@ def command(shell: str) -> None:
     bash: eval "$(uair completion bash)" in ~/.bashrc
     zsh:  eval "$(uair completion zsh)" in ~/.zshrc
     fish: uair completion fish > ~/.config/fish/completions/uair.fish
-    """
+    """  # noqa: D301  \b is click's mark of text that is not to be wrapped
+    from click.shell_completion import get_completion_class
+
     from uair.cli import group
 
     completer = get_completion_class(shell)
-    assert completer is not None
+    assert completer is not None, shell
     output.print_text(completer(group, {}, "uair", "_UAIR_COMPLETE").source())

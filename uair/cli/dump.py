@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,28 +11,28 @@ from uair.cli import options, output
 
 @click.command("dump")
 @options.model_argument
-@click.option("--passes", "-p", default="", help='Passes to run first: "canonicalise,fuse".')
-@options.shape_option
 @click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path),
-    help="Write to this .uair file, large weights beside it, instead of printing.",
+    "--passes", "-p", metavar="PIPELINE", default="", help='Passes to run first: "canonicalise,fuse". See `uair opt`.'
 )
+@options.shape_option
+@options.output_option("Write to this .uair file, large weights beside it, instead of printing.")
 @options.external_data_option
 def command(**given: Any) -> None:
-    """Print MODEL as IR text.
+    """Print MODEL, a model file or an artifact, as IR text.
 
     \b
     uair dump model.onnx
     uair dump model.onnx --shape x=1,3,224,224 -p canonicalise,fuse
-    """
-    from uair.api import run_pipeline
+    uair dump model-cpu/
+    """  # noqa: D301  \b is click's mark of text that is not to be wrapped
+    from uair.api import is_artifact, run_pipeline
+    from uair.artifact import Artifact
     from uair.text import print_module, save
 
-    module = run_pipeline(
-        options.load_model(given["model"], given["external_data_root"]), given["passes"], shapes=dict(given["shapes"])
-    )
+    artifact = Artifact.open(given["model"]) if is_artifact(given["model"]) else None
+    path = given["model"] if artifact is None else artifact.file("model.uair")
+    module = options.load_model(path, given["external_data_root"])
+    run_pipeline(module, given["passes"], shapes=options.shapes_by_input(given["shapes"]))
     if given["output"]:
         save(module, given["output"])
     else:

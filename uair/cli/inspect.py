@@ -3,72 +3,148 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from uair.cli import options, output
 
+if TYPE_CHECKING:
+    from uair.ir.graph import Tensor
+
 
 @click.command("inspect")
-@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@options.model_argument
 @options.shape_option
+@options.external_data_option
 @options.json_option
-def command(model: Path, shapes: Any, as_json: bool) -> None:
-    """Summarize MODEL: inputs, outputs, operators, parameters, operations; or an artifact's manifest."""
+def command(model: Path, shapes: Any, external_data_root: Path | None, as_json: bool) -> None:
+    """Summarize MODEL: inputs, outputs, operators, parameters, operations; or what an artifact holds.
+
+    \b
+    uair inspect model.onnx --shape x=1,3,224,224
+    uair inspect model-cpu/
+    """  # noqa: D301  \b is click's mark of text that is not to be wrapped
     from uair.api import is_artifact
 
-    facts = _artifact_facts(model) if is_artifact(model) else model_facts(model, dict(shapes))
+    if is_artifact(model):
+        _inspect_artifact(model, as_json=as_json)
+        return
+    facts = model_facts(model, options.shapes_by_input(shapes), external_data_root)
     if as_json:
         output.print_json(facts)
-        return
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            output.table(key, (key, ""), list(value.items()), right=(1,))
-        elif isinstance(value, list):
-            output.print_text(f"{key}:")
-            for item in value:
-                output.print_text(f"  {item}")
-        else:
-            output.print_text(f"{key}: {value}")
+    else:
+        _show_model(facts)
 
 
-def model_facts(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Facts of a model file."""
+def model_facts(path: Path, shapes: dict[str, tuple[int, ...]], external_data_root: Path | None) -> dict[str, Any]:
+    """Facts of a model file as plain data; `flops` is None while a size is open."""
+    from uair.api import describe_interface, describe_origin
     from uair.passes.bind_shapes import bind_shapes
+    from uair.targets.check import node_flops
 
-    module = options.load_model(path)
+    module = options.load_model(path, external_data_root)
     bind_shapes(module, shapes)
     graph = module.main
     constants = graph.constants()
-    bytes_of = sum(t.data.nbytes for t in constants if t.data is not None)
-    static = all(t.type.is_static for node in graph for t in (*node.inputs, *node.outputs) if t is not None)
-    flops = (
-        sum(n.op.flops([t and t.type for t in n.inputs], [t.type for t in n.outputs]) for n in graph)
-        if static
-        else None
-    )
+    flops = [node_flops(node) for node in graph]
+    known = [n for n in flops if n is not None]
     return {
-        "model": module.name,
-        "format": module.origin.format,
-        "producer": module.origin.producer,
-        "versions": ", ".join(f"{d or 'ai.onnx'} {v}" for d, v in module.origin.versions),
-        "sha256": module.origin.sha256,
-        "inputs": [f"{n}: {t.type}" for n, t in zip(graph.input_names, graph.inputs, strict=True)],
-        "outputs": [f"{n}: {t.type}" for n, t in zip(graph.output_names, graph.outputs, strict=True)],
+        "name": module.name,
+        "source": describe_origin(module.origin),
+        "inputs": describe_interface(graph.input_names, graph.inputs),
+        "outputs": describe_interface(graph.output_names, graph.outputs),
         "nodes": len(graph),
-        "constants": f"{len(constants)} ({output.size(bytes_of)})",
-        "floating-point operations": "open shapes: bind them with --shape" if flops is None else f"{flops:,}",
+        "constants": len(constants),
+        "constant_bytes": sum(t.data.nbytes for t in constants if t.data is not None),
+        "flops": sum(known) if len(known) == len(flops) else None,
         "operators": dict(Counter(node.op_type for node in graph).most_common()),
+        "open_sizes": _open_inputs(graph.input_names, graph.inputs),
     }
 
 
-def _artifact_facts(path: Path) -> dict[str, Any]:
+def _open_inputs(names: Sequence[str], tensors: Sequence[Tensor]) -> list[str]:
+    return [name for name, tensor in zip(names, tensors, strict=True) if not tensor.type.is_static]
+
+
+def _show_model(facts: dict[str, Any]) -> None:
+    source = facts["source"]
+    is_open = f"unknown: {output.listed(facts['open_sizes'])} has open sizes (--shape)"
+    output.print_facts(
+        {
+            "model": facts["name"],
+            "format": _format(source),
+            "producer": source["producer"],
+            "sha256": source["sha256"],
+            "input": interface_lines(facts["inputs"]),
+            "output": interface_lines(facts["outputs"]),
+            "nodes": str(facts["nodes"]),
+            "constants": f"{facts['constants']} ({output.size(facts['constant_bytes'])})",
+            "operations": is_open if facts["flops"] is None else f"{facts['flops']:,} floating-point operations a run",
+            "operators": ", ".join(f"{n} {name}" for name, n in facts["operators"].items()),
+        }
+    )
+
+
+def _format(source: dict[str, Any]) -> str:
+    versions = ", ".join(f"{domain} {version}" for domain, version in source["versions"].items())
+    return f"{source['format']} ({versions})" if versions else str(source["format"])
+
+
+def interface_lines(entries: list[dict[str, Any]]) -> list[str]:
+    """Inputs or outputs of a manifest, one line each."""
+    lines = []
+    for entry in entries:
+        shape = "?" if entry["shape"] is None else ",".join(map(str, entry["shape"]))
+        steps = entry.get("preprocess")
+        lines.append(
+            f"{entry['name']}: {entry['dtype']}[{shape}]" + (f" from images: {_steps(steps)}" if steps else "")
+        )
+    return lines
+
+
+def _steps(preprocess: dict[str, Any]) -> str:
+    from uair.preprocess import Preprocess
+
+    return str(Preprocess.from_json(preprocess))
+
+
+def _inspect_artifact(path: Path, *, as_json: bool) -> None:
     from uair.artifact import Artifact
+    from uair.cli.compile import describe_error
 
     manifest = Artifact.open(path).manifest
-    files = {name: output.size(entry["bytes"]) for name, entry in manifest["files"].items()}
-    shown = {k: v for k, v in manifest.items() if k not in ("files", "verdicts", "inputs", "outputs")}
-    interface = {k: [f"{e['name']}: {e['dtype']}{e['shape']}" for e in manifest[k]] for k in ("inputs", "outputs")}
-    return {**shown, **interface, "files": files}
+    if as_json:
+        output.print_json(manifest)
+        return
+    source, tool, verdicts = manifest["source"], manifest["toolchain"], manifest["verdicts"]
+    golden = manifest.get("golden", {}).get("compiled_against_reference", {})
+    counts = {level: verdicts[level] for level in ("supported", "partial", "unknown", "unsupported")}
+    output.print_facts(
+        {
+            "artifact": f"{path} (schema {manifest['schema']}, UAIR {manifest['uair']})",
+            "target": f"{manifest['target']}: {verdicts['title']}",
+            "toolchain": " ".join(filter(None, (tool["name"], ", ".join(tool["checked_versions"])))),
+            "model": manifest["name"],
+            "source": " ".join(filter(None, (source["file"], _format(source)))),
+            "sha256": source["sha256"],
+            "input": interface_lines(manifest["inputs"]),
+            "output": interface_lines(manifest["outputs"]),
+            "nodes": ", ".join(f"{n} {level}" for level, n in counts.items() if n),
+            "quantized": _quantization(manifest["quantization"]),
+            "pipeline": ", ".join(manifest["pipeline"]),
+            "accuracy": [f"{name}: {describe_error(error)}" for name, error in golden.items()],
+        }
+    )
+    output.print_text("")
+    rows = [(name, output.size(entry["bytes"])) for name, entry in sorted(manifest["files"].items())]
+    output.table(("file", "size"), rows, right=(1,))
+
+
+def _quantization(summary: dict[str, Any] | None) -> str:
+    if not summary:
+        return ""
+    samples = summary["calibration"]["samples"]
+    return f"{summary['quantized']} nodes to INT8 with {samples} samples, {summary['float']} nodes stay float"

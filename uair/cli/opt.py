@@ -2,61 +2,123 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from uair.cli import options, output
-from uair.pipeline import Instrument, Measure, Pass
-from uair.ir.module import Module
+
+if TYPE_CHECKING:
+    from uair.ir.module import Module
+    from uair.pipeline import Instrument, Measure
 
 
-class PrintAfter(Instrument):
-    """Prints the module after every pass that changed it."""
+def list_passes(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    """Print all passes with their options."""
+    if not wanted or context.resilient_parsing:
+        return
+    import attrs
 
-    def after(self, pass_: Pass, module: Module, changed: bool) -> None:
-        """Print."""
-        from uair.text import print_module
+    from uair.context import Context
+    from uair.pipeline import option_text
 
-        if changed:
-            output.print_text(f"// after {pass_.spec}\n{print_module(module)}")
+    known = Context.default()
+    for name in sorted(known.passes):
+        cls: Any = known.pass_class(name)
+        output.print_text(name)
+        output.print_prose(cls.description(), "    ")
+        fields = [a for a in attrs.fields(cls) if a.metadata.get("option", True)]
+        shown = [f"{a.name.replace('_', '-')}={option_text(default_of(a))}" for a in fields]
+        if shown:
+            output.print_prose(f"{{{' '.join(shown)}}}", "    ")
+    context.exit()
+
+
+def default_of(field: Any) -> Any:
+    """The value of a pass's option that is not given."""
+    return field.default.factory() if hasattr(field.default, "factory") else field.default
 
 
 @click.command("opt")
 @options.model_argument
-@click.option("--passes", "-p", default="canonicalise,fuse", show_default=True, help="The pipeline.")
-@options.shape_option
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="Write a .uair or .onnx file instead of printing."
+    "--passes",
+    "-p",
+    metavar="PIPELINE",
+    default="canonicalise,fuse",
+    show_default=True,
+    help="The passes, in order, with options in braces.",
 )
-@click.option("--opset", type=int, help="Operator set of an .onnx output.")
+@options.shape_option
+@options.output_option("Write a .uair or .onnx file instead of printing.")
+@click.option("--opset", type=click.IntRange(1), help="Operator set of an .onnx output.")
 @click.option("--print-after", is_flag=True, help="Print the IR after every pass that changed it.")
-@click.option("--dump-dir", type=click.Path(path_type=Path), help="Write the IR after every pass into this folder.")
-@click.option("--timing", is_flag=True, help="Show time, memory and node count of every pass.")
+@options.dump_dir_option
+@click.option("--timing", is_flag=True, help="Show time, memory and node count of every pass on the error stream.")
 @click.option(
-    "--check-numerics", type=float, help="Compare the outputs after every pass: greatest relative error allowed."
+    "--check-numerics",
+    metavar="ERROR",
+    type=click.FloatRange(0),
+    help="Run the model after every pass: greatest relative error allowed.",
 )
 @click.option("--no-verify", is_flag=True, help="Do not check the IR after every pass.")
 @click.option(
-    "--list-passes", is_flag=True, is_eager=True, expose_value=False, callback=lambda c, p, v: list_passes(c, v)
+    "--list-passes",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=list_passes,
+    help="List the passes with their options and defaults, and exit.",
 )
 @options.external_data_option
 @options.json_option
 def command(**given: Any) -> None:
-    """Run passes over MODEL.
+    """Run passes over MODEL and print or write the result.
 
     \b
-    uair opt model.onnx -p "canonicalise,fuse" -o model.opt.onnx
-    uair opt model.uair -p "quantize-int8{calib=images per-channel=false}" --timing
-    """
-    from uair.api import export_onnx, run_pipeline
-    from uair.pipeline import Dump, Verify
-    from uair.text import print_module, save
+    uair opt model.onnx -o model.opt.onnx
+    uair opt model.onnx --shape x=1,3,224,224 --timing --check-numerics 1e-4
+    uair opt model.uair -p "canonicalise{max-rounds=2},fuse" --print-after
+    """  # noqa: D301  \b is click's mark of text that is not to be wrapped
+    from uair.api import run_pipeline
+    from uair.pipeline import Measure
 
     measure = Measure()
+    require_output(given)
+    module = options.load_model(given["model"], given["external_data_root"])
+    run_pipeline(
+        module,
+        given["passes"],
+        shapes=options.shapes_by_input(given["shapes"]),
+        instruments=[*_instruments(given), measure],
+    )
+    _write(module, given)
+    _show_timing(measure, given)
+
+
+def require_output(given: dict[str, Any]) -> None:
+    """Refuse an output that could not be written, before the work.
+
+    Raises:
+        click.UsageError: see there.
+    """
+    target: Path | None = given["output"]
+    if target is not None and target.suffix not in (".onnx", ".uair"):
+        raise click.UsageError(f"--output {target}: the name must end in .uair or .onnx")
+    if given["opset"] is not None and (target is None or target.suffix != ".onnx"):
+        raise click.UsageError("--opset is for an .onnx output")
+    if given["print_after"] and given["as_json"]:
+        raise click.UsageError("--print-after prints IR text: it cannot be used with --json")
+
+
+def _instruments(given: dict[str, Any]) -> list[Instrument]:
+    from uair.cli.printing import PrintAfter
+    from uair.pipeline import Dump, Verify
+    from uair.text import print_module
+
     instruments: list[Instrument] = [] if given["no_verify"] else [Verify()]
-    instruments.append(measure)
     if given["print_after"]:
         instruments.append(PrintAfter())
     if given["dump_dir"]:
@@ -65,8 +127,13 @@ def command(**given: Any) -> None:
         from uair.codegen.reference import CheckNumerics
 
         instruments.append(CheckNumerics(tolerance=given["check_numerics"]))
-    module = options.load_model(given["model"], given["external_data_root"])
-    run_pipeline(module, given["passes"], shapes=dict(given["shapes"]), instruments=instruments)
+    return instruments
+
+
+def _write(module: Module, given: dict[str, Any]) -> None:
+    from uair.api import export_onnx
+    from uair.text import print_module, save
+
     target: Path | None = given["output"]
     if target is not None and target.suffix == ".onnx":
         export_onnx(module, target, opset=given["opset"])
@@ -74,7 +141,6 @@ def command(**given: Any) -> None:
         save(module, target)
     elif not given["print_after"] and not given["as_json"]:
         output.print_text(print_module(module))
-    _show_timing(measure, given)
 
 
 def _show_timing(measure: Measure, given: dict[str, Any]) -> None:
@@ -87,22 +153,4 @@ def _show_timing(measure: Measure, given: dict[str, Any]) -> None:
             (r.name, f"{r.seconds * 1e3:.1f}", f"{r.cpu_seconds * 1e3:.1f}", output.size(r.peak_bytes), r.nodes)
             for r in measure.records
         ]
-        output.table("", ("pass", "ms", "CPU ms", "peak memory", "nodes"), rows, right=(1, 2, 3, 4))
-
-
-def list_passes(context: click.Context, wanted: bool) -> None:
-    """Print all passes with their options."""
-    if not wanted:
-        return
-    import attrs
-
-    from uair.context import Context
-
-    known = Context.default()
-    rows = []
-    for name in sorted(known.passes):
-        cls: Any = known.pass_class(name)
-        fields = [a.name.replace("_", "-") for a in attrs.fields(cls) if a.metadata.get("option", True)]
-        rows.append((name, cls.description(), ", ".join(fields)))
-    output.table("", ("pass", "what it does", "options"), rows)
-    context.exit()
+        output.table(("pass", "ms", "CPU ms", "peak memory", "nodes"), rows, right=(1, 2, 3, 4), stream=sys.stderr)

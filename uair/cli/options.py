@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from uair.ir.module import Module
     from uair.preprocess import Preprocess
+
+    ParamType = click.ParamType[Any]  # generic from click 8.4 on, and only for the type checkers
+else:
+    ParamType = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ShapeType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on, not before
+class ShapeType(ParamType):
     """`x=1,3,224,224`."""
 
     name = "INPUT=SIZES"
@@ -25,16 +32,19 @@ class ShapeType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
         """Name and sizes."""
         name, separator, sizes = str(value).rpartition("=")
         try:
-            shape = tuple(int(s) for s in sizes.replace("x", ",").split(",") if s) if separator else None
+            shape = tuple(int(s) for s in sizes.replace("x", ",").split(",")) if sizes.strip() else ()
         except ValueError:
-            shape = None
-        if not name or shape is None:
+            separator = ""
+            shape = ()
+        if not name or not separator:
             self.fail(f"{value!r} is not of the form x=1,3,224,224", param, ctx)
+        if any(size < 0 for size in shape):
+            self.fail(f"{value!r}: a size cannot be negative", param, ctx)
         return name, shape
 
 
-class NamedText(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on, not before
-    """`x=...`, or `...` alone for a model with one input."""
+class NamedText(ParamType):
+    """`x:...`, or `...` alone for a model with one input."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,6 +55,20 @@ class NamedText(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
         return name, text
 
 
+class TargetName(ParamType):
+    """The name of a target; unknown ones are refused where the target is looked up."""
+
+    name = "TARGET"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The built-in targets."""
+        from click.shell_completion import CompletionItem
+
+        from uair.builtin import TARGETS
+
+        return [CompletionItem(name) for name in sorted(TARGETS) if name.startswith(incomplete)]
+
+
 def shape_option(command: F) -> F:
     """`--shape`."""
     return click.option(
@@ -52,13 +76,13 @@ def shape_option(command: F) -> F:
         "shapes",
         multiple=True,
         type=ShapeType(),
-        help="Fix the shape of an input: --shape x=1,3,224,224. Once for each input.",
+        help="Fix the sizes of an input that the model leaves open: --shape x=1,3,224,224. Once for each input.",
     )(command)
 
 
 def json_option(command: F) -> F:
     """`--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print the result, or the error, as JSON.")(command)
 
 
 def preprocess_option(command: F) -> F:
@@ -68,7 +92,8 @@ def preprocess_option(command: F) -> F:
         "preprocess",
         multiple=True,
         type=NamedText("[INPUT:]STEPS"),
-        help="How images become an input: resize=pad,color=bgr,mean=127.5,std=127.5 (numbers per channel: 123/116/103).",
+        help="How images become an input, (pixel 0..255 - mean) / std: resize=pad,color=bgr,mean=127.5,std=127.5; "
+        "numbers per channel are separated by '/', 123.7/116.3/103.5.",
     )(command)
 
 
@@ -76,6 +101,7 @@ def external_data_option(command: F) -> F:
     """`--external-data-root`."""
     return click.option(
         "--external-data-root",
+        metavar="FOLDER",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         help="Also read external weights from this folder. Without it only the model's own folder is read.",
     )(command)
@@ -86,15 +112,47 @@ def model_argument(command: F) -> F:
     return click.argument("model", type=click.Path(path_type=Path))(command)
 
 
-def load_model(path: Path, external_data_root: Path | None = None) -> Any:
+def output_option(help: str) -> Callable[[F], F]:
+    """`--output`."""
+    return click.option("--output", "-o", metavar="PATH", type=click.Path(path_type=Path), help=help)
+
+
+def dump_dir_option(command: F) -> F:
+    """`--dump-dir`."""
+    return click.option(
+        "--dump-dir",
+        metavar="FOLDER",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Write the IR after every pass that changed it into this folder.",
+    )(command)
+
+
+def load_model(path: Path, external_data_root: Path | None = None) -> Module:
     """Read a model file."""
     from uair.api import load
 
-    options: dict[str, Any] = {} if external_data_root is None else {"external_data_root": external_data_root}
-    return load(path, **options)
+    if external_data_root is None:
+        return load(path)
+    if path.suffix.lower() != ".onnx":
+        raise click.UsageError("--external-data-root is for .onnx models")
+    return load(path, external_data_root=external_data_root)
 
 
-def preprocess_by_input(given: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, Preprocess]:
+def shapes_by_input(given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """`--shape` values by input name.
+
+    Raises:
+        click.UsageError: an input is named twice.
+    """
+    shapes = dict(given)
+    if len(shapes) != len(given):
+        names = [name for name, _ in given]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise click.UsageError(f"--shape gives {twice!r} twice")
+    return shapes
+
+
+def preprocess_by_input(given: Sequence[tuple[str, str]], names: Sequence[str]) -> Mapping[str, Preprocess]:
     """`--preprocess` values by input name.
 
     Raises:
@@ -109,6 +167,8 @@ def preprocess_by_input(given: Sequence[tuple[str, str]], names: Sequence[str]) 
                 f"--preprocess must name one of the inputs {', '.join(names)}", hint=f"--preprocess {names[0]}:{text}"
             )
         if name and name not in names:
-            raise PreprocessError(f"--preprocess names {name!r}, the inputs are {', '.join(names)}")
+            raise PreprocessError(
+                f"--preprocess names {name!r}, which is no input", hint=f"the inputs are {', '.join(names)}"
+            )
         result[name or names[0]] = Preprocess.parse(text)
     return result

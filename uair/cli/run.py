@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 import numpy as np
 
 from uair.cli import options, output
 from uair.errors import UairError
 from uair.preprocess import IMAGE_SUFFIXES, Preprocess
+
+if TYPE_CHECKING:
+    from uair.artifact import Artifact
+    from uair.ir.dtype import Array
+    from uair.ir.module import Module
+
+OUT_OF_TOLERANCE_STATUS = 4
+MOST_VALUES = 1000
 
 
 class InputFileError(UairError):
@@ -21,180 +32,253 @@ class InputFileError(UairError):
 
 
 @click.command("run")
-@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@options.model_argument
 @click.option(
     "--input",
     "-i",
     "inputs",
+    metavar="[INPUT=]FILE",
     multiple=True,
-    help="An input: x=file.npy, x=picture.png, or one .npz file with all of them. The name may be left out when there is one.",
+    help="An input: x=file.npy, x=picture.png, or one .npz file with all of them. The name may be left out when the "
+    "model has one input.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write all outputs into this .npz file.")
+@options.output_option("Write all outputs into this .npz file.")
 @options.preprocess_option
 @options.shape_option
 @click.option(
-    "--tolerance", type=float, help="With an artifact's golden input: greatest relative error that is accepted."
+    "--tolerance",
+    metavar="ERROR",
+    type=click.FloatRange(0),
+    help="With an artifact's golden input: greatest error accepted, relative to the greatest value of the output.",
 )
+@options.external_data_option
 @options.json_option
 def command(**given: Any) -> int:
     """Run MODEL, a model file or a compiled artifact, and show its outputs.
 
-    An artifact without --input runs its golden input and is compared with the golden output.
+    A `cpu` artifact runs in onnxruntime, everything else in the reference interpreter. An artifact without --input runs
+    its golden input and is compared with the golden output. Exit status 4: the error is above --tolerance.
 
     \b
-    uair run model.onnx --input x=image.png --preprocess mean=127.5,std=127.5
+    uair run model.onnx --input x=image.png --shape x=1,3,224,224 \\
+        --preprocess mean=127.5,std=127.5
     uair run model-cpu/
-    """
+    uair run model-cpu/ --tolerance 1e-3
+    """  # noqa: D301  \b is click's mark of text that is not to be wrapped
     from uair.api import is_artifact
 
-    subject = _Subject.artifact(given["model"]) if is_artifact(given["model"]) else _Subject.model(given)
-    feeds, is_golden = subject.feeds(given)
+    subject = artifact_subject(given["model"]) if is_artifact(given["model"]) else model_subject(given)
+    feeds, is_golden = _feeds(subject, given)
+    if given["tolerance"] is not None and not is_golden:
+        raise click.UsageError("--tolerance needs an artifact with a golden input, and no --input")
     with output.progress(f"running {given['model'].name}"):
         outputs = subject.run(feeds)
     errors = subject.golden_errors(outputs) if is_golden else {}
     if given["output"]:
-        from uair.atomic import atomic_file
-
-        with atomic_file(given["output"]) as file:
-            np.savez(file, **outputs)
+        write_npz(given["output"], outputs)
     _show(outputs, errors, as_json=given["as_json"])
     limit = given["tolerance"]
     failed = limit is not None and any(e["relative"] is None or e["relative"] > limit for e in errors.values())
-    return 4 if failed else 0
+    return OUT_OF_TOLERANCE_STATUS if failed else 0
 
 
-class _Subject:
-    """A model or an artifact: names, shapes, preprocessing, how to run."""
+@attrs.define(eq=False)
+class Subject:
+    """A model or an artifact.
 
-    def __init__(
-        self, runnable: Any, types: dict[str, tuple[str, list[Any] | None]], known: dict[str, Preprocess]
-    ) -> None:
-        self.runnable = runnable
-        self.types = types
-        self.preprocess = known
+    Attributes:
+        runnable: what is run.
+        shapes: shape by input name; None for an unknown rank, text for an open size.
+        preprocess: how images become inputs, by input name, where it is known.
+    """
 
-    @staticmethod
-    def artifact(path: Path) -> _Subject:
-        from uair.artifact import Artifact
+    runnable: Module | Artifact
+    shapes: Mapping[str, list[int | str] | None]
+    preprocess: Mapping[str, Preprocess]
 
-        artifact = Artifact.open(path)
-        entries = artifact.manifest["inputs"]
-        known = {e["name"]: Preprocess.from_json(e["preprocess"]) for e in entries if "preprocess" in e}
-        return _Subject(artifact, {e["name"]: (e["dtype"], e["shape"]) for e in entries}, known)
-
-    @staticmethod
-    def model(given: dict[str, Any]) -> _Subject:
-        from uair.passes.bind_shapes import bind_shapes
-
-        module = options.load_model(given["model"])
-        bind_shapes(module, dict(given["shapes"]))
-        types = {
-            name: (str(t.type.dtype), None if t.type.shape is None else list(t.type.shape))
-            for name, t in zip(module.main.input_names, module.main.inputs, strict=True)
-        }
-        return _Subject(module, types, {})
-
-    def feeds(self, given: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """The inputs, and whether they are the golden ones."""
-        from uair.artifact import Artifact
-
-        if not given["inputs"] and isinstance(self.runnable, Artifact) and "golden" in self.runnable.manifest:
-            return self.runnable.arrays(self.runnable.manifest["golden"]["inputs"]), True
-        preprocess = self.preprocess | options.preprocess_by_input(given["preprocess"], list(self.types))
-        feeds: dict[str, Any] = {}
-        for text in given["inputs"]:
-            feeds |= self.read(text, preprocess)
-        return feeds, False
-
-    def read(self, text: str, preprocess: dict[str, Preprocess]) -> dict[str, Any]:
-        """The arrays of one --input."""
-        name, separator, file = text.partition("=")
-        path = Path(file if separator else text)
-        if not path.is_file():
-            raise InputFileError(f"there is no file {str(path)!r}", hint="--input NAME=FILE")
-        if path.suffix == ".npz" and not separator:
-            return load_npz(path)
-        if not separator:
-            if len(self.types) != 1:
-                raise InputFileError(
-                    f"{path}: say for which of the inputs {', '.join(self.types)} it is",
-                    hint=f"--input {next(iter(self.types), 'NAME')}={path}",
-                )
-            name = next(iter(self.types))
-        if name not in self.types:
-            raise InputFileError(f"there is no input {name!r}", hint=f"the inputs are {', '.join(self.types)}")
-        return {name: self.array(name, path, preprocess.get(name))}
-
-    def array(self, name: str, path: Path, preprocess: Preprocess | None) -> Any:
-        """One array from a file."""
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            shape = self.types[name][1]
-            if shape is None or not all(isinstance(d, int) for d in shape):
-                raise InputFileError(
-                    f"an image needs a fixed input size, {name!r} has the shape {shape}",
-                    hint=f"--shape {name}=1,3,224,224",
-                )
-            return (preprocess or Preprocess()).load(path, tuple(shape))
-        try:
-            return np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputFileError(
-                f"{path} cannot be read as an array: {error}", hint="save it with numpy.save"
-            ) from error
-
-    def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name."""
         from uair.api import run
 
         return run(self.runnable, feeds)
 
-    def golden_errors(self, outputs: dict[str, Any]) -> dict[str, Any]:
+    @property
+    def golden(self) -> dict[str, Any]:
+        """The names of the golden files; empty when there are none."""
+        from uair.artifact import Artifact
+
+        return self.runnable.manifest.get("golden", {}) if isinstance(self.runnable, Artifact) else {}
+
+    def golden_arrays(self, which: str) -> dict[str, Array]:
+        """The golden "inputs" or "outputs"."""
+        from uair.artifact import Artifact
+
+        assert isinstance(self.runnable, Artifact)
+        return self.runnable.arrays(self.golden[which])
+
+    def golden_errors(self, outputs: Mapping[str, Array]) -> dict[str, Any]:
         """Each output against the golden one."""
         from uair.api import compare
 
-        expected = self.runnable.arrays(self.runnable.manifest["golden"]["outputs"])
+        expected = self.golden_arrays("outputs")
         return {name: compare(expected[name], outputs[name]) for name in expected if name in outputs}
 
+    def read(self, text: str, preprocess: Mapping[str, Preprocess]) -> dict[str, Array]:
+        """The arrays of one --input.
 
-def load_npz(path: Path) -> dict[str, Any]:
+        Raises:
+            InputFileError: it cannot be read, or belongs to no input.
+        """
+        name, separator, file = text.partition("=")
+        path = Path(file if separator else text)
+        if not path.is_file():
+            raise InputFileError(f"there is no file {str(path)!r}", hint="--input NAME=FILE")
+        names = ", ".join(self.shapes)
+        if not separator:
+            if path.suffix.lower() == ".npz":
+                return load_npz(path)
+            if len(self.shapes) != 1:
+                hint = f"--input {next(iter(self.shapes), 'NAME')}={path}"
+                raise InputFileError(f"{path}: say for which of the inputs {names} it is", hint=hint)
+            name = next(iter(self.shapes))
+        if name not in self.shapes:
+            raise InputFileError(f"there is no input {name!r}", hint=f"the inputs are {names}")
+        return {name: self._array(name, path, preprocess.get(name))}
+
+    def _array(self, name: str, path: Path, preprocess: Preprocess | None) -> Array:
+        """One array from a file."""
+        if path.suffix.lower() == ".npz":
+            arrays = load_npz(path)
+            if name not in arrays:
+                raise InputFileError(f"{path} holds {', '.join(arrays) or 'nothing'}, not {name!r}")
+            return arrays[name]
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            return (preprocess or Preprocess()).load(path, self._image_shape(name))
+        try:
+            array: Any = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputFileError(
+                f"{path} cannot be read as an array: {error}",
+                hint=f"save it with numpy.save; images end in {', '.join(sorted(IMAGE_SUFFIXES))}",
+            ) from error
+        return np.asarray(array)
+
+    def _image_shape(self, name: str) -> tuple[int, ...]:
+        shape = self.shapes[name] or ["?"]
+        known = tuple(size for size in shape if isinstance(size, int))
+        if len(known) != len(shape):
+            raise InputFileError(
+                f"an image needs an input of known size, {name!r} is [{','.join(map(str, shape))}]",
+                hint=f"--shape {name}=1,3,224,224",
+            )
+        return known
+
+
+def artifact_subject(path: Path) -> Subject:
+    """What is run when an artifact was named."""
+    from uair.artifact import Artifact
+
+    artifact = Artifact.open(path)
+    entries = artifact.manifest["inputs"]
+    known = {e["name"]: Preprocess.from_json(e["preprocess"]) for e in entries if "preprocess" in e}
+    return Subject(artifact, {e["name"]: e["shape"] for e in entries}, known)
+
+
+def model_subject(given: dict[str, Any]) -> Subject:
+    """What is run when a model file was named."""
+    from uair.api import describe_interface
+    from uair.passes.bind_shapes import bind_shapes
+
+    module = options.load_model(given["model"], given["external_data_root"])
+    bind_shapes(module, options.shapes_by_input(given["shapes"]))
+    entries = describe_interface(module.main.input_names, module.main.inputs)
+    return Subject(module, {e["name"]: e["shape"] for e in entries}, {})
+
+
+def _feeds(subject: Subject, given: dict[str, Any]) -> tuple[dict[str, Array], bool]:
+    """The inputs, and whether they are the golden ones."""
+    if not given["inputs"] and subject.golden:
+        return subject.golden_arrays("inputs"), True
+    preprocess = {**subject.preprocess, **options.preprocess_by_input(given["preprocess"], list(subject.shapes))}
+    feeds: dict[str, Array] = {}
+    for text in given["inputs"]:
+        feeds |= subject.read(text, preprocess)
+    missing = [name for name in subject.shapes if name not in feeds]
+    if missing:
+        raise InputFileError(
+            f"input {missing[0]!r} has no value",
+            hint="give " + " ".join(f"--input {name}=FILE" for name in missing) + " (.npy, .npz or an image)",
+        )
+    return feeds, False
+
+
+def load_npz(path: Path) -> dict[str, Array]:
     """All arrays of an .npz file.
 
     Raises:
         InputFileError: it is none.
     """
-    import zipfile
-
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise InputFileError(f"{path} cannot be read: {error}", hint="save it with numpy.savez") from error
 
 
-def _show(outputs: dict[str, Any], errors: dict[str, Any], *, as_json: bool) -> None:
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays by name.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from uair.artifact import write_arrays
+    from uair.atomic import atomic_file
+
+    with atomic_file(path) as file:
+        write_arrays(file, arrays)
+
+
+def _show(outputs: Mapping[str, Array], errors: Mapping[str, Any], *, as_json: bool) -> None:
     from uair.cli.compile import describe_error
 
     if as_json:
         entries = {
-            name: {"shape": list(a.shape), "dtype": str(a.dtype), "values": a.reshape(-1)[:1000].tolist()}
+            name: {"shape": list(array.shape), "dtype": str(array.dtype), **_values(array)}
             | ({"error": errors[name]} if name in errors else {})
-            for name, a in outputs.items()
+            for name, array in outputs.items()
         }
         output.print_json({"outputs": entries})
         return
     for name, array in outputs.items():
-        output.print_text(f"{name}: {array.dtype}{list(array.shape)}  {summary(array)}")
+        output.print_prose(f"{name}: {array.dtype}[{','.join(map(str, array.shape))}]  {summary(array)}", "", "  ")
         if name in errors:
-            output.print_text(f"  {describe_error(errors[name])} from the golden output")
+            output.print_prose(f"against the golden output: {describe_error(errors[name])}", "  ", "    ")
 
 
-def summary(array: Any) -> str:
-    """A few values, or the greatest ones of a score vector."""
+def _values(array: Array) -> dict[str, Any]:
+    """The first values as plain data, and whether there are more."""
+    flat = array.reshape(-1)[:MOST_VALUES]
+    values = [str(v) for v in flat] if array.dtype.kind in "OUS" else plain_numbers(flat).tolist()
+    return {"values": values, "truncated": array.size > MOST_VALUES}
+
+
+def plain_numbers(array: Array) -> Array:
+    """Numbers in a type of NumPy's own: bfloat16 and the like as float32, complex ones as their absolute value."""
+    if array.dtype.kind == "c":
+        return np.abs(array)
+    return array if array.dtype.kind in "fiub" else array.astype(np.float32)
+
+
+def summary(array: Array) -> str:
+    """A few values, the greatest ones of a score vector, or the range."""
     flat = array.reshape(-1)
+    if array.dtype.kind in "OUS":
+        return output.listed([repr(str(v)) for v in flat[:8]], 7)
+    flat = plain_numbers(flat)
     if flat.size <= 8:
-        return np.array2string(flat, precision=4, separator=", ")
-    if array.dtype.kind == "f" and array.ndim <= 2 and flat.size <= 100_000:
-        best = np.argsort(-flat)[:5]
+        return ", ".join(f"{v:.4g}" if flat.dtype.kind == "f" else str(v) for v in flat)
+    if flat.dtype.kind == "f" and array.ndim <= 2 and flat.size <= 100_000:
+        best = np.argsort(-flat, kind="stable")[:5]
         return "greatest: " + ", ".join(f"[{i}] {flat[i]:.4g}" for i in best)
-    values = flat.astype(np.float64) if array.dtype.kind in "fiub" else None
-    return "" if values is None else f"min {values.min():.4g}, mean {values.mean():.4g}, max {values.max():.4g}"
+    values = flat.astype(np.float64)
+    return f"min {values.min():.4g}, mean {values.mean():.4g}, max {values.max():.4g}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command("targets")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=options.TargetName())
 @options.json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the targets, or describe target NAME."""
@@ -26,10 +26,12 @@ def command(name: str | None, as_json: bool) -> None:
     if as_json:
         output.print_json({n: facts(d) for n, d in described.items()})
     elif name:
-        output.print_text(targets[name].describe())
+        for line in targets[name].describe().splitlines():
+            indent = " " * (len(line) - len(line.lstrip()))
+            output.print_prose(line.lstrip(), indent, indent + " " * 15)
     else:
         rows: list[Any] = [(n, d.title, d.vendor, d.soc, d.toolchain.name) for n, d in described.items()]
-        output.table("", ("target", "", "vendor", "chip", "toolchain"), rows)
+        output.table(("target", "device", "vendor", "chip", "toolchain"), rows)
 
 
 def facts(description: DeviceDescription) -> dict[str, Any]:
