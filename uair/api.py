@@ -478,15 +478,15 @@ def _require_feeds(entries: Sequence[Mapping[str, Any]], feeds: Mapping[str, Arr
         ArtifactError: the manifest's own types cannot be read.
     """
     from uair.codegen.reference import check_feeds
-    from uair.ir.type_text import parse_type
+    from uair.text import TextError, parse_type
 
     graph = Graph("artifact")
     for entry in entries:
         shape = "*" if entry["shape"] is None else ",".join(map(str, entry["shape"]))
         try:
             graph.add_input(entry["name"], parse_type(f"{entry['dtype']}[{shape}]"))
-        except ValueError as error:
-            raise ArtifactError(f"the manifest's input {entry['name']!r} has no type: {error}") from None
+        except TextError as error:
+            raise ArtifactError(f"the manifest's input {entry['name']!r} has no type: {error.message}") from None
     check_feeds(graph, feeds)
 
 

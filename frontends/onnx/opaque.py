@@ -27,8 +27,9 @@ def keep(node: OnnxNode, resolved: NodeProto, reason: NotHandled | None) -> list
     Raises:
         OnnxOperatorError: the types of its results are declared nowhere.
     """
-    types = [_declared(node, name) for name in node.proto.output if name]
-    if not types or any(t is None or t.shape is None for t in types):
+    declared = [_declared(node, name) for name in node.proto.output if name]
+    types = tuple(t for t in declared if t is not None and t.shape is not None)
+    if not types or len(types) < len(declared):
         if reason is not None:
             raise OnnxOperatorError(reason.message, place=node.place, hint=reason.hint or _hint(node))
         version = f" version {node.version}" if not node.domain else ""
@@ -43,7 +44,7 @@ def keep(node: OnnxNode, resolved: NodeProto, reason: NotHandled | None) -> list
         operands += [t for name in captures(graph) if (t := node.scope.get(name, node.place)) is not None]
     _restore(resolved, node.importer.reader)
     payload = base64.b64encode(resolved.SerializeToString(deterministic=True)).decode("ascii")
-    op = Opaque(domain=node.domain, kind=node.op_type, payload=payload, result_types=tuple(str(t) for t in types))
+    op = Opaque(domain=node.domain, kind=node.op_type, payload=payload, result_types=types)
     results = iter(node.all(op, *operands))
     return [next(results) if name else None for name in node.proto.output]
 

@@ -48,6 +48,7 @@ from uair.ops.indexing import Gather, NonZero
 from uair.ops.layout import Pack, Unpack
 from uair.ops.linear import MatMul
 from uair.ops.shape import Expand, Reshape
+from uair.text import parse_type
 
 Array = npt.NDArray[Any]
 
@@ -206,7 +207,7 @@ def test_narrow_types_are_fed_as_their_numpy_types() -> None:
 def test_a_custom_operator_is_named_with_its_domain_and_node() -> None:
     graph = Graph()
     x = graph.add_input("x", f32(3))
-    y = add(graph, Opaque(domain="com.example", kind="Sort3", result_types=("f32[3]",)), x, name="sorter")
+    y = add(graph, Opaque(domain="com.example", kind="Sort3", result_types=(parse_type("f32[3]"),)), x, name="sorter")
     with pytest.raises(OpaqueError) as caught:
         run(module_of(graph, y), {"x": np.zeros(3, np.float32)})
     assert all(word in str(caught.value) for word in ("com.example", "Sort3", "sorter", "hint:"))

@@ -10,9 +10,9 @@ import numpy as np
 
 from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
-from uair.ir.type_text import parse_type
 from uair.ir.types import TensorType
 from uair.ops.base import Sample
+from uair.text import parse_type
 
 
 def draw(t: TensorType, rng: np.random.Generator) -> Array:

@@ -51,6 +51,7 @@ from uair.ops import (
 )
 from uair.targets import Confidence, Support, Target, description_names, load_description
 from uair.targets.errors import NoEmitter
+from uair.text import parse_type
 
 ASCEND = OnnxTarget("ascend310")
 RK3588 = OnnxTarget("rk3588")
@@ -218,7 +219,7 @@ def test_refused() -> None:
         (ASCEND, make(NonZero(), X), "depends on the data"),
         (ASCEND, make(Relu(), "f64[4]"), "element type f64 is not accepted"),
         (RK3588, make(Relu(), "bf16[4]"), "element type bf16 is not accepted"),
-        (REFERENCE, make(Opaque(kind="Foo", result_types=("f32[4]",)), "f32[4]"), "does not know their meaning"),
+        (REFERENCE, make(Opaque(kind="Foo", result_types=(parse_type("f32[4]"),)), "f32[4]"), "does not know their meaning"),
         (ASCEND, make(Quantize(), X, 0.1), "QuantizeLinear"),
     ):
         verdict = target.verdict(node)

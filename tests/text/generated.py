@@ -94,6 +94,7 @@ _VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "floats": st.lists(FLOATS, max_size=4),
     "strs": st.lists(NAMES, max_size=3),
     "shape": SHAPES,
+    "types": st.lists(TYPES, max_size=2),
     "dtype": st.sampled_from(list(DType)),
     "layout": LAYOUTS,
 }

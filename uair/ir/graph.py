@@ -357,13 +357,7 @@ class Graph:
             raise InternalError(f"{node!r} is in a graph already")
         if anchor.graph is not self:
             raise InternalError(f"{anchor!r} is not in graph {self.name!r}")
-        before = anchor._previous
-        node._previous, node._next = before, anchor
-        anchor._previous = node
-        if before is None:
-            self._first = node
-        else:
-            before._next = node
+        self._link(anchor, node)
         self._count += 1
         node.attach(self)
         return node
@@ -393,14 +387,7 @@ class Graph:
         if node.graph is not self or node is self._terminator:
             raise InternalError(f"{node!r} is not in graph {self.name!r}")
         node.detach()
-        before, following = node._previous, node._next
-        if before is None:
-            assert following is not None
-            self._first = following
-        else:
-            before._next = following
-        assert following is not None
-        following._previous = before
+        self._unlink(node)
         self._count -= 1
 
     def replace(self, node: Node, replacements: Sequence[Tensor]) -> None:
@@ -413,14 +400,11 @@ class Graph:
 
     def move_before(self, anchor: Node, node: Node) -> None:
         """Move a node of this graph in front of `anchor`; the caller keeps the order topological."""
-        before, following = node._previous, node._next
-        if before is None:
-            assert following is not None
-            self._first = following
-        else:
-            before._next = following
-        assert following is not None
-        following._previous = before
+        self._unlink(node)
+        self._link(anchor, node)
+
+    def _link(self, anchor: Node, node: Node) -> None:
+        """Put a node into the list in front of `anchor`."""
         before = anchor._previous
         node._previous, node._next = before, anchor
         anchor._previous = node
@@ -428,6 +412,16 @@ class Graph:
             self._first = node
         else:
             before._next = node
+
+    def _unlink(self, node: Node) -> None:
+        """Take a node out of the list; it still knows its neighbours."""
+        before, following = node._previous, node._next
+        assert following is not None
+        following._previous = before
+        if before is None:
+            self._first = following
+        else:
+            before._next = following
 
     # ------------------------------------------------------------------ tensors
     def constants(self) -> list[Tensor]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import attrs
 
-from uair.ir.dims import InferredShape, Shape, elements, is_static
+from uair.ir.dims import Dim, InferredShape, Shape, elements, is_static, substitute
 from uair.ir.dtype import DType
 from uair.ir.layout import Layout
 
@@ -61,8 +62,17 @@ class TensorType:
         """The same element type with another shape, layout unassigned."""
         return inferred(self.dtype, shape)
 
+    def substitute(self, values: Mapping[str, Dim]) -> TensorType:
+        """The type with the named sizes replaced; extents that only the data decides stay None."""
+        if self.shape is None or self.is_static:
+            return self
+        extents = cast(InferredShape, self.shape)
+        known = tuple(None if d is None else substitute(d, values) for d in extents)
+        return attrs.evolve(self, shape=cast(Shape, known))
+
     def __str__(self) -> str:
-        shape = "*" if self.shape is None else ",".join(str(d).replace(" ", "") for d in self.shape)
+        extents = cast("InferredShape | None", self.shape)
+        shape = "*" if extents is None else ",".join("?" if d is None else str(d).replace(" ", "") for d in extents)
         layout = "" if self.layout == Layout.ANY else f"; {self.layout}"
         return f"{self.dtype}[{shape}{layout}]"
 

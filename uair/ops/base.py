@@ -26,7 +26,7 @@ import numpy as np
 from typing_extensions import dataclass_transform
 
 from uair.errors import ArityError, AttributeTypeError, TypeInferenceError, UairError
-from uair.ir.dims import Dim, InferredShape, Shape, substitute_shape, symbols_of
+from uair.ir.dims import Dim, InferredShape, Shape, substitute, symbols_of
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor
 from uair.ir.layout import Layout
@@ -35,6 +35,7 @@ from uair.ir.types import TensorType
 Ints: TypeAlias = tuple[int, ...]
 Floats: TypeAlias = tuple[float, ...]
 Strs: TypeAlias = tuple[str, ...]
+Types: TypeAlias = tuple[TensorType, ...]
 Results: TypeAlias = "TensorType | tuple[TensorType, ...]"
 Values: TypeAlias = "Array | tuple[Array, ...]"
 
@@ -212,15 +213,16 @@ class Operator:
     # ---------------------------------------------------------- symbolic extents
     def symbols(self) -> list[str]:
         """Symbolic sizes that occur in the attributes."""
-        return [s for name in shape_attributes(type(self)) for s in symbols_of(getattr(self, name) or ())]
+        values = [getattr(self, name) for name in sized_attributes(type(self))]
+        return symbols_of(d for value in values for d in _extents(value))
 
     def substitute(self, values: Mapping[str, Dim]) -> Operator:
         """The operator with symbolic sizes in its attributes replaced."""
         if not self.symbols():
             return self
         changes = {
-            name: substitute_shape(getattr(self, name), values)
-            for name in shape_attributes(type(self))
+            name: _substituted(getattr(self, name), values)
+            for name in sized_attributes(type(self))
             if getattr(self, name) is not None
         }
         return cast(Operator, attrs.evolve(cast(Any, self), **changes))
@@ -284,14 +286,28 @@ def attribute_names(cls: type[Operator]) -> tuple[str, ...]:
     return cast("tuple[str, ...]", found)
 
 
-def shape_attributes(cls: type[Operator]) -> tuple[str, ...]:
-    """Names of the attributes that are shapes and may hold symbolic sizes."""
-    found = cls.__dict__.get("_shape_attributes")
+def sized_attributes(cls: type[Operator]) -> tuple[str, ...]:
+    """Names of the attributes that may hold symbolic sizes: shapes and types."""
+    found = cls.__dict__.get("_sized_attributes")
     if found is None:
-        fields = attrs.fields(cast(Any, cls)) if attrs.has(cls) else ()
-        found = tuple(a.name for a in fields if a.metadata.get("shape"))
-        cls._shape_attributes = found  # type: ignore[attr-defined]
+        found = tuple(name for name, kind in attribute_kinds(cls).items() if kind.base in ("shape", "types"))
+        cls._sized_attributes = found  # type: ignore[attr-defined]
     return cast("tuple[str, ...]", found)
+
+
+def _extents(value: Shape | Types | None) -> Iterable[Dim]:
+    """The extents in the value of a sized attribute that have a name or number."""
+    for item in value or ():
+        if not isinstance(item, TensorType):
+            yield item
+        else:
+            yield from (d for d in cast(InferredShape, item.shape or ()) if d is not None)
+
+
+def _substituted(value: Shape | Types, values: Mapping[str, Dim]) -> Shape | Types:
+    """The value of a sized attribute with symbolic sizes replaced."""
+    replaced = (d.substitute(values) if isinstance(d, TensorType) else substitute(d, values) for d in value)
+    return cast("Shape | Types", tuple(replaced))
 
 
 def attribute_kinds(cls: type[Operator]) -> Mapping[str, AttributeKind]:
@@ -305,7 +321,8 @@ class AttributeKind:
     """What an attribute may hold.
 
     Attributes:
-        base: "int", "float", "bool", "str", "ints", "floats", "strs", "shape", "dtype", "layout", "choice" or "graph".
+        base: "int", "float", "bool", "str", "ints", "floats", "strs", "shape", "types", "dtype", "layout",
+            "choice" or "graph". Extents of "types" may be None: only the data decides them.
         optional: whether None is allowed.
         choices: the allowed strings of a "choice".
     """
@@ -378,6 +395,9 @@ def _instance(cls: type[Any]) -> Callable[[Any, AttributeKind], Any]:
     return check
 
 
+_type = _instance(TensorType)
+
+
 def _choice(value: Any, kind: AttributeKind) -> str:
     if value not in kind.choices:
         raise ValueError(f"expected one of {', '.join(kind.choices)}, got {value!r}")
@@ -399,6 +419,7 @@ _CONVERTERS: dict[str, Callable[[Any, AttributeKind], Any]] = {
     "floats": lambda v, _: tuple(_real(x) for x in _sequence(v)),
     "strs": lambda v, _: tuple(_string(x) for x in _sequence(v)),
     "shape": lambda v, _: tuple(_extent(x) for x in _sequence(v)),
+    "types": lambda v, kind: tuple(_type(x, kind) for x in _sequence(v)),
     "dtype": _instance(DType),
     "layout": _instance(Layout),
     "choice": _choice,
@@ -415,6 +436,7 @@ _BASES: dict[Any, str] = {
     tuple[int, ...]: "ints",
     tuple[float, ...]: "floats",
     tuple[str, ...]: "strs",
+    tuple[TensorType, ...]: "types",
     Shape: "shape",
 }
 
@@ -449,7 +471,7 @@ def _checked_fields(cls: type[Any], fields: list[attrs.Attribute[Any]]) -> list[
             except (TypeError, ValueError) as error:
                 raise AttributeTypeError(f"{cls.__name__}.{field.name}: {error}", hint=f"expected {kind}") from None
 
-        return field.evolve(converter=convert, metadata={"kind": kind, "shape": kind.base == "shape"})
+        return field.evolve(converter=convert, metadata={"kind": kind})
 
     return [checked(field) for field in fields]
 

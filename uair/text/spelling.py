@@ -135,7 +135,7 @@ def attribute_text(value: Any, kind: AttributeKind) -> str:
     if value is None:
         return "none"
     base = kind.base
-    if base in ("ints", "floats", "strs", "shape"):
+    if base in ("ints", "floats", "strs", "shape", "types"):
         return "[" + ",".join(_item_text(v, base) for v in value) + "]"
     if base == "layout":
         return layout_text(value)
@@ -151,6 +151,8 @@ def _item_text(value: Any, base: str) -> str:
         return quote(value)
     if base == "bool":
         return "true" if value else "false"
+    if base == "types":
+        return type_text(value)
     return extent_text(value)
 
 

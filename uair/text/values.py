@@ -347,10 +347,10 @@ def attribute_value(value: Any, kind: AttributeKind) -> Any:
         raise ValueFault(f"expected {kind}", offset) from None
 
 
-def _items(value: Any, read: Callable[[Expression], Any]) -> tuple[Any, ...]:
+def _items(value: Any, read: Callable[[Any], Any]) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise TypeError
-    return tuple(read(v) for v in cast("list[Expression]", value))
+    return tuple(read(v) for v in cast("list[Any]", value))
 
 
 def _int(e: Expression) -> int:
@@ -380,6 +380,10 @@ def _refuse() -> Any:
     raise TypeError
 
 
+def _type(value: Any) -> TensorType:
+    return value if isinstance(value, TensorType) else _refuse()
+
+
 def _layout(value: Any) -> Layout:
     if isinstance(value, Layout):
         return value
@@ -396,6 +400,7 @@ _ATTRIBUTE_READERS: dict[str, Callable[[Any], Any]] = {
     "floats": lambda v: _items(v, _float),
     "strs": lambda v: _items(v, _str),
     "shape": lambda v: _items(v, extent),
+    "types": lambda v: _items(v, _type),
     "dtype": lambda v: DType(v.literal),
     "layout": _layout,
 }

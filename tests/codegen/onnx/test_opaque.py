@@ -14,6 +14,7 @@ from uair.codegen.onnx import NotExpressible, export, model_bytes, unsupported_r
 from uair.frontends.onnx import load
 from uair.ir import Array, Graph, Module, Node
 from uair.ops.custom import Opaque
+from uair.text import parse_type
 
 
 def info(name: str, shape: list[int], kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
@@ -78,5 +79,5 @@ def _refusal(module: Module) -> str:
 
 def test_a_payload_of_another_source_is_refused() -> None:
     graph = Graph()
-    node = graph.append(Node(Opaque(domain="torch", kind="aten::foo", result_types=("f32[2]",)), []))
+    node = graph.append(Node(Opaque(domain="torch", kind="aten::foo", result_types=(parse_type("f32[2]"),)), []))
     assert "does not come from an ONNX model" in unsupported_reason(node, 17)

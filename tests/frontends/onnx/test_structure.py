@@ -17,6 +17,7 @@ from uair.frontends.onnx import load, load_bytes
 from uair.frontends.onnx.errors import OnnxOperatorError
 from uair.ir.data import MappedData
 from uair.ir.dtype import DType
+from uair.text import parse_type
 
 X = {"x": floats(2, 3)}
 
@@ -186,7 +187,7 @@ def test_a_custom_operator_is_kept_with_its_bytes() -> None:
     (opaque,) = module.main
     assert opaque.op_type == "Opaque"
     assert (opaque.attributes["domain"], opaque.attributes["kind"]) == ("acme", "Magic")
-    assert opaque.attributes["result_types"] == ("f32[n,7]",)
+    assert opaque.attributes["result_types"] == (parse_type("f32[n,7]"),)
     payload = onnx.NodeProto.FromString(base64.b64decode(opaque.attributes["payload"]))
     assert payload == node
     assert len(opaque.inputs) == 2
