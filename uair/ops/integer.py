@@ -244,8 +244,8 @@ class IntegerConvTranspose3D(_Integer):
 class IntegerLinear(_Integer):
     """Affine map of 8-bit integers. x: [..., in]; w: [out, in], or [in, out] without transpose_w; bias: i32 [out].
 
-    acc: i32 [..., out] = (x - x_zero_point) @ (w - w_zero_point)^T + bias, exact, wrapping around at 32 bits. The zero point
-    of w is a scalar or [out].
+    acc: i32 [..., out] = (x - x_zero_point) @ (w - w_zero_point)^T + bias, exact, wrapping around at 32 bits. The zero
+    point of w is a scalar or [out].
     """
 
     plain: ClassVar[type[Operator]] = Linear
