@@ -34,6 +34,7 @@ from uair.ops import (
     Pack,
     PRelu,
     Resize,
+    Split,
     Unpack,
 )
 from uair.passes.padding.concat_channels import pad_concat_channels
@@ -137,8 +138,12 @@ class _Assignment:
             return False
         if isinstance(node.op, FOLLOWING) or node.op.family == FOLLOWING_FAMILY:
             return all(is_feature_map(t) for t in node.outputs)
-        if isinstance(node.op, Concat):
-            return node.op.axis == 1 and all(self.is_whole(t) for t in maps)
+        if isinstance(node.op, (Concat, Split)):
+            pieces = maps if isinstance(node.op, Concat) else node.outputs
+            along_channels = node.op.axis % 4 == 1
+            return all(t.type.rank == 4 for t in pieces) and (
+                not along_channels or all(self.is_whole(t) for t in pieces)
+            )
         channels = {t.type.dims[1] for t in maps}
         same_rank = all(t is None or t.is_constant or t.type.rank == 4 for t in node.inputs)
         return node.op.elementwise and same_rank and len(channels) == 1

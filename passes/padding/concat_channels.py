@@ -86,7 +86,7 @@ def maker_of(tensor: Tensor) -> tuple[Node, tuple[Node, ...]] | None:
         between.append(node)
         operand = node.inputs[0]
         node = None if operand is None else operand.producer
-    if node is None or node.output.use_count != 1 or not is_dense_convolution(node):
+    if node is None or not is_dense_convolution(node) or node.output.use_count != 1:
         return None
     return node, tuple(reversed(between))
 
