@@ -27,6 +27,7 @@ from uair.preprocess import Preprocess, PreprocessError
 from uair.request import CompileRequest, Int8
 
 if TYPE_CHECKING:
+    from uair.quant.calibration import Calibration
     from uair.targets.check import CheckReport
 
 Model: TypeAlias = "Module | str | os.PathLike[str]"
@@ -176,6 +177,7 @@ class _Compilation:
     context: PassContext
     measure: Measure
     report: CheckReport
+    sample: Mapping[str, Array] | None
 
 
 def compile(
@@ -212,17 +214,19 @@ def compile(
     """
     request = CompileRequest(target, dict(shapes or {}), quantize, dict(preprocess or {}))
     state = _transform(load(model), request, instruments)
-    temporary: tempfile.TemporaryDirectory[str] | None = None
-    if output is None:
-        temporary = tempfile.TemporaryDirectory(prefix="uair-")
-        path = Path(temporary.name) / "artifact"
-    else:
-        path = Path(output)
-    with build_artifact(path if output is None else output, overwrite=overwrite) as builder:
-        _emit(state, builder, golden=golden)
-    artifact = Artifact.open(path, verify=False)
-    if temporary is not None:
-        weakref.finalize(artifact, temporary.cleanup)
+    if output is not None:
+        with build_artifact(output, overwrite=overwrite) as builder:
+            _emit(state, builder, golden=golden)
+        return Artifact.open(output, verify=False)
+    temporary = tempfile.TemporaryDirectory(prefix="uair-")
+    try:
+        with build_artifact(Path(temporary.name) / "artifact") as builder:
+            _emit(state, builder, golden=golden)
+        artifact = Artifact.open(Path(temporary.name) / "artifact", verify=False)
+    except BaseException:
+        temporary.cleanup()
+        raise
+    weakref.finalize(artifact, temporary.cleanup)
     return artifact
 
 
@@ -240,12 +244,14 @@ def _transform(source: Module, request: CompileRequest, instruments: Sequence[In
     PassManager([bind], [Verify()], context).run(module)
     _require_preprocess_fits(module.main, request.preprocess)
     reference = module.clone()
-    passes = [*standard_passes(), *target.prepare(), *_quantization(request, target, module.main)]
+    calibration = _calibration(request, module.main)
+    passes = [*standard_passes(), *target.prepare(), *_quantization(request, target, calibration)]
     PassManager(passes, watchers, context).run(module)
     report = check_module(module, target)
     require_fit(report)
     PassManager(target.legalise(), watchers, context).run(module)
-    return _Compilation(request, target, reference, module, context, measure, report)
+    sample = None if calibration is None else calibration.first
+    return _Compilation(request, target, reference, module, context, measure, report, sample)
 
 
 def _require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess]) -> None:
@@ -286,21 +292,28 @@ def require_fit(report: CheckReport) -> None:
     )
 
 
-def _quantization(request: CompileRequest, target: Any, graph: Graph) -> list[Pass]:
-    """The quantization pass, when asked for."""
+def _calibration(request: CompileRequest, graph: Graph) -> Calibration | None:
+    """The calibration samples, when quantization is asked for."""
     if request.quantization is None:
+        return None
+    from uair.quant.calibration import open_calibration
+
+    return open_calibration(
+        request.quantization.calibration,
+        {n: t.type for n, t in zip(graph.input_names, graph.inputs, strict=True)},
+        preprocess=request.preprocess,
+        limit=request.quantization.samples,
+    )
+
+
+def _quantization(request: CompileRequest, target: Any, samples: Calibration | None) -> list[Pass]:
+    """The quantization pass, when asked for."""
+    settings = request.quantization
+    if settings is None:
         return []
     from uair.codegen.reference import Interpreter
     from uair.passes.quantize_int8 import QuantizeInt8
-    from uair.quant.calibration import open_calibration
 
-    settings = request.quantization
-    samples = open_calibration(
-        settings.calibration,
-        {n: t.type for n, t in zip(graph.input_names, graph.inputs, strict=True)},
-        preprocess=request.preprocess,
-        limit=settings.samples,
-    )
     return [
         QuantizeInt8(
             per_channel=settings.per_channel,
@@ -392,18 +405,11 @@ def _write_golden(state: _Compilation, builder: ArtifactBuilder) -> None:
 
 def golden_feeds(state: _Compilation) -> dict[str, Array]:
     """The first calibration sample, or numbers drawn with a fixed seed."""
-    graph = state.reference.main
-    if state.request.quantization is not None:
-        from uair.quant.calibration import open_calibration
-
-        types = {n: t.type for n, t in zip(graph.input_names, graph.inputs, strict=True)}
-        samples = open_calibration(
-            state.request.quantization.calibration, types, preprocess=state.request.preprocess, limit=1
-        )
-        return dict(next(iter(samples)))
+    if state.sample is not None:
+        return dict(state.sample)
     from uair.codegen.reference import random_feeds
 
-    return random_feeds(graph)
+    return random_feeds(state.reference.main)
 
 
 def compare(expected: Array, actual: Array) -> dict[str, float | None]:

@@ -84,6 +84,7 @@ class Calibration:
         description: what the source is, for reports.
         count: number of samples of the last complete iteration.
         notes: what looks wrong about the data, in sentences; known after an iteration.
+        first: the first sample, once one was read.
     """
 
     description: str
@@ -92,6 +93,7 @@ class Calibration:
     limit: int
     count: int = 0
     notes: list[str] = attrs.Factory(list[str])
+    first: Feeds | None = None
     _digest: str = ""
 
     def __iter__(self) -> Iterator[Feeds]:
@@ -104,6 +106,8 @@ class Calibration:
                 looks[name].see(feeds[name])
                 digest.update(f"{name} {feeds[name].dtype} {feeds[name].shape}\n".encode())
                 digest.update(np.ascontiguousarray(feeds[name]).reshape(-1).view(np.uint8).data)
+            if self.first is None:
+                self.first = feeds
             count += 1
             yield feeds
         if not count:
