@@ -8,7 +8,7 @@ import numpy as np
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, BatchNorm, Div, Mul, Sub
+from uair.ops import Add, BatchNorm, Div, Mul, Neg, Sub
 from uair.passes.fusion import affine
 from uair.passes.fusion.affine import WEIGHTED
 from uair.rewrite import NoMatch, Rule, no, of, optional
@@ -111,6 +111,23 @@ class FoldChannelScale(_FoldChannelwise):
         return affine.apply_affine(anchor, *self.factor_and_shift(root, value), name=c.name)
 
 
+class FoldNegation(Rule):
+    """Neg after a convolution or Linear goes into its weights and bias."""
+
+    def pattern(self) -> Any:
+        """A weighted operator, then Neg."""
+        return Neg()(of(*WEIGHTED)(...).named("anchor")).named("root")
+
+    def check(self, anchor: Node) -> bool | NoMatch:
+        """The weights can be changed."""
+        return foldable(anchor)
+
+    def rewrite(self, anchor: Node) -> Tensor:
+        """One operator with the opposite weights and bias."""
+        channels = affine.output_channels(anchor)
+        return affine.apply_affine(anchor, -np.ones(channels), np.zeros(channels))
+
+
 class FoldScaleIntoBatchNorm(_FoldChannelwise):
     """Mul, Div, Add or Sub by one constant per channel after BatchNorm goes into BatchNorm's parameters."""
 
@@ -137,4 +154,4 @@ class FoldScaleIntoBatchNorm(_FoldChannelwise):
         return anchor.op(x, new_scale, new_shift, mean, var)
 
 
-RULES = (FoldBatchNorm, FoldChannelScale, FoldScaleIntoBatchNorm)
+RULES = (FoldBatchNorm, FoldChannelScale, FoldNegation, FoldScaleIntoBatchNorm)

@@ -42,7 +42,10 @@ def vector(name: str, *values: float) -> str:
 
 WEIGHTS = "constant @w = [0.5,-1.0,2.0,0.25,1.5,-0.75] : f32[3,2,1,1]  "
 STATISTICS = (
-    vector("scale", 1.5, -0.5, 2.0) + vector("shift", 0.1, 0.2, -0.3) + vector("mean", 0.5, -0.25, 0.75) + vector("var", 1.5, 0.5, 2.5)
+    vector("scale", 1.5, -0.5, 2.0)
+    + vector("shift", 0.1, 0.2, -0.3)
+    + vector("mean", 0.5, -0.25, 0.75)
+    + vector("var", 1.5, 0.5, 2.5)
 )
 
 
@@ -93,8 +96,19 @@ def test_batch_norm_stays_when_the_convolution_has_another_user() -> None:
 @pytest.mark.parametrize("shape", ["[3,1,1]", "[1,3,1,1]", "[1]", "[]"])
 def test_channelwise_constants_go_into_a_convolution(op: str, shape: str) -> None:
     values = "[1.5,-0.5,2.0]" if "3" in shape else "[1.5]"
-    text = WEIGHTS + f"constant @c = {values if shape != '[]' else '1.5'} : f32{shape}  %x: f32[1,2,4,4]  %a = Conv2D(%x, @w)  "
+    text = (
+        WEIGHTS
+        + f"constant @c = {values if shape != '[]' else '1.5'} : f32{shape}  %x: f32[1,2,4,4]  %a = Conv2D(%x, @w)  "
+    )
     assert ops(fused(text + f"%y = {op}(%a, @c)")) == ["Conv2D"]
+
+
+@pytest.mark.parametrize("bias", ["", "constant @b = [0.5,1.0,-2.0] : f32[3]  "])
+def test_a_negation_goes_into_a_convolution(bias: str) -> None:
+    conv = "%a = Conv2D(%x, @w, @b)" if bias else "%a = Conv2D(%x, @w)"
+    assert ops(fused(WEIGHTS + bias + f"%x: f32[1,2,4,4]  {conv}  %y = Neg(%a)")) == ["Conv2D"]
+    shared = fused(WEIGHTS + bias + f"%x: f32[1,2,4,4]  {conv}  %y = Neg(%a)  return %a, %y")
+    assert ops(shared) == ["Conv2D", "Neg"]
 
 
 @pytest.mark.parametrize("text", ["%y = Sub(@c, %a)", "%y = Div(@c, %a)"])
@@ -109,7 +123,10 @@ def test_a_constant_that_varies_over_the_image_stays() -> None:
 
 
 def test_scale_and_shift_go_into_batch_norm() -> None:
-    text = STATISTICS + "constant @m = [2.0,0.5,1.5] : f32[3,1,1]  %x: f32[1,3,2,2]  %a = BatchNorm(%x, @scale, @shift, @mean, @var)  "
+    text = (
+        STATISTICS
+        + "constant @m = [2.0,0.5,1.5] : f32[3,1,1]  %x: f32[1,3,2,2]  %a = BatchNorm(%x, @scale, @shift, @mean, @var)  "
+    )
     assert ops(fused(text + "%b = Mul(%a, @m)  %y = Add(%b, @m)")) == ["BatchNorm"]
 
 
@@ -155,7 +172,12 @@ def test_matmul_and_add_are_linear() -> None:
     assert ops(fused(column + "%x: f32[4,2]  %m = MatMul(%x, @w)  %y = Add(%m, @b)")) == ["MatMul", "Add"]
 
 
-HALF, ONE, TWO, ROOT = "constant @h = 0.5 : f32[]  ", "constant @o = 1.0 : f32[]  ", "constant @t = 2.0 : f32[]  ", "constant @r = 1.4142135 : f32[]  "
+HALF, ONE, TWO, ROOT = (
+    "constant @h = 0.5 : f32[]  ",
+    "constant @o = 1.0 : f32[]  ",
+    "constant @t = 2.0 : f32[]  ",
+    "constant @r = 1.4142135 : f32[]  ",
+)
 THREE, SIX = "constant @three = 3.0 : f32[]  ", "constant @six = 6.0 : f32[]  "
 
 
@@ -166,17 +188,30 @@ THREE, SIX = "constant @three = 3.0 : f32[]  ", "constant @six = 6.0 : f32[]  "
         ("%s = Sigmoid(%x)  %y = Mul(%s, %x)", "Swish"),
         (THREE + SIX + "%a = Add(%x, @three)  %c = Clip(%a) {min = 0.0, max = 6.0}  %y = Div(%c, @six)", "HardSigmoid"),
         (
-            THREE + SIX + "%a = Add(%x, @three)  %c = Clip(%a) {min = 0.0, max = 6.0}  %d = Div(%c, @six)  %y = Mul(%x, %d)",
+            THREE
+            + SIX
+            + "%a = Add(%x, @three)  %c = Clip(%a) {min = 0.0, max = 6.0}  %d = Div(%c, @six)  %y = Mul(%x, %d)",
             "HardSwish",
         ),
         (
-            THREE + SIX + "%a = Add(%x, @three)  %c = Clip(%a) {min = 0.0, max = 6.0}  %m = Mul(%x, %c)  %y = Div(%m, @six)",
+            THREE
+            + SIX
+            + "%a = Add(%x, @three)  %c = Clip(%a) {min = 0.0, max = 6.0}  %m = Mul(%x, %c)  %y = Div(%m, @six)",
             "HardSwish",
         ),
         ("%s = Softplus(%x)  %t = Tanh(%s)  %y = Mul(%x, %t)", "Mish"),
-        (HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%x, %a)  %y = Mul(%m, @h)", "Gelu"),
-        (HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(@o, %e)  %m = Mul(%x, @h)  %y = Mul(%m, %a)", "Gelu"),
-        (HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%a, @h)  %y = Mul(%x, %m)", "Gelu"),
+        (
+            HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%x, %a)  %y = Mul(%m, @h)",
+            "Gelu",
+        ),
+        (
+            HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(@o, %e)  %m = Mul(%x, @h)  %y = Mul(%m, %a)",
+            "Gelu",
+        ),
+        (
+            HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%a, @h)  %y = Mul(%x, %m)",
+            "Gelu",
+        ),
         (
             HALF + ONE + "constant @c = 0.044715 : f32[]  constant @k = 0.7978846 : f32[]  constant @p = 3.0 : f32[]  "
             "%q = Pow(%x, @p)  %b = Mul(%q, @c)  %d = Add(%x, %b)  %e = Mul(%d, @k)  %t = Tanh(%e)  %a = Add(%t, @o)  "
@@ -190,7 +225,12 @@ def test_activations_are_recognized(text: str, op: str) -> None:
 
 
 def test_other_constants_are_no_gelu() -> None:
-    text = HALF + ONE + TWO + "%x: f32[2,3]  %d = Div(%x, @t)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%x, %a)  %y = Mul(%m, @h)"
+    text = (
+        HALF
+        + ONE
+        + TWO
+        + "%x: f32[2,3]  %d = Div(%x, @t)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%x, %a)  %y = Mul(%m, @h)"
+    )
     assert "Gelu" not in ops(fused(text))
 
 

@@ -72,6 +72,14 @@ class Target:
         """
         return None
 
+    def prepare(self) -> tuple[Pass, ...]:
+        """Passes, in order, that give a canonical, fused module a form that suits the target, before it is quantized.
+
+        Rewrites into other numbers of the same meaning belong here: quantization then measures what is computed, and
+        `verdict` judges what is left.
+        """
+        return ()
+
     def legalise(self) -> tuple[Pass, ...]:
         """Passes, in order, that make a canonical, fused (and, when asked for, quantized) module fit the target.
 
@@ -247,14 +255,18 @@ class Target:
         source = self.description.source(onnx.source)
         if emitted is None:
             return NodeVerdict(
-                Support.UNKNOWN, "the target's list is by ONNX name, and the ONNX form of the node is not known",
-                source=source, confidence=Confidence.UNCERTAIN,
+                Support.UNKNOWN,
+                "the target's list is by ONNX name, and the ONNX form of the node is not known",
+                source=source,
+                confidence=Confidence.UNCERTAIN,
             )
         missing = [name for name in dict.fromkeys(emitted) if name not in names]
         if missing:
             return NodeVerdict(
-                Support.UNSUPPORTED, f"ONNX {', '.join(missing)} (opset {onnx.opset}) is not in the vendor's list",
-                source=source, confidence=confidence_of(None, source),
+                Support.UNSUPPORTED,
+                f"ONNX {', '.join(missing)} (opset {onnx.opset}) is not in the vendor's list",
+                source=source,
+                confidence=confidence_of(None, source),
             )
         return NodeVerdict(Support.SUPPORTED, source=source, confidence=confidence_of(None, source))
 
@@ -279,15 +291,22 @@ def _by_entry(node: Node, table: OperatorSupport, listed: NodeVerdict | None) ->
         words = {Support.PARTIAL: " does not run on the accelerator", Support.UNSUPPORTED: " is not taken"}
         reason = entry.reason or (f"{node.op_type}{words[entry.support]}" if entry.support in words else "")
         base = NodeVerdict(
-            entry.support, reason, source=table.source, confidence=table.confidence, suggestion=entry.suggestion,
+            entry.support,
+            reason,
+            source=table.source,
+            confidence=table.confidence,
+            suggestion=entry.suggestion,
             stays=entry.stays,
         )
     else:
         base = listed or NodeVerdict(Support.UNKNOWN, "the vendor's list was not consulted")
     if entry.prefer == "decomposed" and entry.support is None and base.support is Support.SUPPORTED:
         base = NodeVerdict(
-            Support.UNSUPPORTED, entry.reason or f"{node.op_type} is taken in its decomposed form only",
-            source=table.source, confidence=table.confidence, suggestion=entry.suggestion,
+            Support.UNSUPPORTED,
+            entry.reason or f"{node.op_type} is taken in its decomposed form only",
+            source=table.source,
+            confidence=table.confidence,
+            suggestion=entry.suggestion,
         )
     answers = (_by_constraint(node, each) for each in table.constraints)
     return worst([base, *(a for a in answers if a is not None)])
@@ -303,15 +322,26 @@ def _by_constraint(node: Node, each: OperatorConstraint) -> NodeVerdict | None:
     values = ", ".join(dict.fromkeys(c.values for c in clauses if c.values))
     if outcome.truth is None:
         return NodeVerdict(
-            Support.UNKNOWN, f"whether {text} depends on a size that is not known: {values}", text, values, each.source,
-            each.confidence, suggestion="bind the sizes, e.g. --shape x=1,3,224,224",
+            Support.UNKNOWN,
+            f"whether {text} depends on a size that is not known: {values}",
+            text,
+            values,
+            each.source,
+            each.confidence,
+            suggestion="bind the sizes, e.g. --shape x=1,3,224,224",
         )
     reason = f"needs {text}, but {values}" if values else f"needs {text}"
     if each.entry.reason:
         reason += f": {each.entry.reason}"
     return NodeVerdict(
-        each.entry.otherwise, reason, text, values, each.source, each.confidence,
-        suggestion=each.entry.suggestion, stays=each.entry.stays,
+        each.entry.otherwise,
+        reason,
+        text,
+        values,
+        each.source,
+        each.confidence,
+        suggestion=each.entry.suggestion,
+        stays=each.entry.stays,
     )
 
 
@@ -324,8 +354,14 @@ def _decomposed(op: Operator, direct: NodeVerdict, through: NodeVerdict) -> Node
     rewrites = (_decompose(op), *through.through)
     reason = "" if through.support is Support.SUPPORTED else f"in its decomposition: {through.reason}"
     return NodeVerdict(
-        through.support, reason, through.clause, through.values, through.source or direct.source, through.confidence,
-        tuple(dict.fromkeys(rewrites)), through.suggestion,
+        through.support,
+        reason,
+        through.clause,
+        through.values,
+        through.source or direct.source,
+        through.confidence,
+        tuple(dict.fromkeys(rewrites)),
+        through.suggestion,
     )
 
 

@@ -1,0 +1,7 @@
+"""Rockchip NPUs by rknn-toolkit2: normalised ONNX, and the script that builds and simulates it."""
+
+from uair.codegen.rockchip.target import RockchipTarget
+
+TARGET = RockchipTarget("rk3588")
+
+__all__ = ["TARGET", "RockchipTarget"]
