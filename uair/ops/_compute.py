@@ -36,7 +36,7 @@ def require_dtype(t: TensorType, allowed: frozenset[DType], name: str) -> None:
     """Refuse an operand whose element type is not one of `allowed`."""
     if t.dtype not in allowed:
         words = next((text for kinds, text in _NAMES if kinds == allowed), " or ".join(sorted(map(str, allowed))))
-        require(False, f"{name} must be {words}, is {t.dtype}", hint="insert a Cast")
+        require(False, "{} must be {}, is {}", name, words, t.dtype, hint="insert a Cast")
 
 
 def broadcast(dtype: DType, *operands: TensorType) -> TensorType:

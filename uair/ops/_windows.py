@@ -64,17 +64,22 @@ class WindowOperator(Operator):
         """Refuse attributes of the wrong length or range."""
         n = self.spatial_rank
         for name, values, least in (("strides", self.strides, 1), ("dilations", self.dilations, 1)):
-            require(len(values) == n, f"{name} has {len(values)} numbers, {self.op_type} needs {n}")
-            require(min(values) >= least, f"{name} must be at least {least}, got {list(values)}")
+            require(len(values) == n, "{} has {} numbers, {} needs {}", name, len(values), self.op_type, n)
+            require(min(values) >= least, "{} must be at least {}, got {}", name, least, list(values))
         require(
             len(self.pads) == 2 * n,
-            f"pads has {len(self.pads)} numbers, {self.op_type} needs {2 * n}",
-            "give the padding at the begin of every axis, then at the end of every axis",
+            "pads has {} numbers, {} needs {}",
+            len(self.pads),
+            self.op_type,
+            2 * n,
+            hint="give the padding at the begin of every axis, then at the end of every axis",
         )
-        require(min(self.pads) >= 0, f"pads must not be negative, got {list(self.pads)}", "crop with Slice")
+        require(min(self.pads) >= 0, "pads must not be negative, got {}", list(self.pads), hint="crop with Slice")
         require(
             self.auto_pad == "notset" or not any(self.pads),
-            f"pads {list(self.pads)} contradict auto_pad {self.auto_pad}",
+            "pads {} contradict auto_pad {}",
+            list(self.pads),
+            self.auto_pad,
         )
 
     def window_extents(
@@ -91,8 +96,12 @@ class WindowOperator(Operator):
             span = self.dilations[i] * (kernel[i] - 1) + 1
             require(
                 not isinstance(count, int) or count >= 1,
-                f"a window of {span} does not fit into the extent {extent} of spatial axis {i} "
-                f"padded by {begin} and {end}",
+                "a window of {} does not fit into the extent {} of spatial axis {} padded by {} and {}",
+                span,
+                extent,
+                i,
+                begin,
+                end,
             )
             result.append(count)
         return tuple(result)

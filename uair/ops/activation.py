@@ -338,8 +338,13 @@ class PRelu(Operator):
                 s == 1 or not (isinstance(s, int) and isinstance(d, int)) or s == d
                 for s, d in zip(reversed(slope.shape), reversed(x.shape), strict=False)
             )
-            require(fits, f"slope of shape {list(slope.shape)} does not broadcast to x of shape {list(x.shape)}",
-                    hint="a slope per channel of [N, C, H, W] has shape [C, 1, 1]")
+            require(
+                fits,
+                "slope of shape {} does not broadcast to x of shape {}",
+                list(slope.shape),
+                list(x.shape),
+                hint="a slope per channel of [N, C, H, W] has shape [C, 1, 1]",
+            )
             broadcast_shapes(x.shape, slope.shape)
         return TensorType(dtype, x.shape)
 

@@ -508,14 +508,21 @@ def bad(op: Operator, *operands: str | Array | None, because: str) -> Sample:
 
 
 # -------------------------------------------------------------- help for infer
-def require(condition: Any, message: str, hint: str = "") -> None:
+def require(condition: Any, message: str, *values: object, hint: str = "") -> None:
     """Refuse the operands unless `condition` holds.
 
+    Args:
+        condition: what must hold.
+        message: why not, with `{}` for each of `values`; they are put in only then, because to write a symbolic
+            extent out takes longer than to infer a type.
+        values: see there.
+        hint: what to do about it.
+
     Raises:
-        InferenceFailure: with `message`.
+        InferenceFailure: with the message.
     """
     if not condition:
-        raise InferenceFailure(message, hint=hint)
+        raise InferenceFailure(message.format(*values) if values else message, hint=hint)
 
 
 def ranked(t: TensorType, name: str = "x", ranks: int | tuple[int, ...] | None = None) -> InferredShape:
@@ -524,8 +531,8 @@ def ranked(t: TensorType, name: str = "x", ranks: int | tuple[int, ...] | None =
         raise InferenceFailure(f"the rank of {name} must be known")
     if ranks is not None:
         allowed = (ranks,) if isinstance(ranks, int) else ranks
-        if len(t.shape) not in allowed:  # not `require`: to write a symbolic shape out takes time
-            raise InferenceFailure(f"{name} must have rank {' or '.join(map(str, allowed))}, has shape {list(t.shape)}")
+        words = " or ".join(map(str, allowed))
+        require(len(t.shape) in allowed, "{} must have rank {}, has shape {}", name, words, list(t.shape))
     return t.shape
 
 
@@ -534,17 +541,14 @@ def same_dtype(**operands: TensorType | None) -> DType:
     given = {name: t.dtype for name, t in operands.items() if t is not None}
     first_name, first = next(iter(given.items()))
     for name, dtype in given.items():
-        require(
-            dtype is first,
-            f"{name} is {dtype}, {first_name} is {first}: element types must agree",
-            hint="insert a Cast",
-        )
+        words = "{} is {}, {} is {}: element types must agree"
+        require(dtype is first, words, name, dtype, first_name, first, hint="insert a Cast")
     return first
 
 
 def normalize_axis(axis: int, rank: int) -> int:
     """A non-negative axis."""
-    require(-rank <= axis < max(rank, 1), f"axis {axis} is out of range for rank {rank}")
+    require(-rank <= axis < max(rank, 1), "axis {} is out of range for rank {}", axis, rank)
     return axis + rank if axis < 0 else axis
 
 
@@ -563,7 +567,7 @@ def broadcast_shapes(*shapes: InferredShape) -> InferredShape:
 
 def _broadcast_extent(extents: list[Dim | None], shapes: Sequence[InferredShape]) -> Dim | None:
     numbers = {d for d in extents if isinstance(d, int)}
-    if len(numbers) > 1:  # not `require`: to write symbolic shapes out takes longer than to broadcast them
+    if len(numbers) > 1:
         raise InferenceFailure(f"shapes {' and '.join(str(list(s)) for s in shapes)} do not broadcast")
     if numbers:
         return numbers.pop()  # a symbolic extent beside a number is that number or 1: the result has the number

@@ -14,21 +14,21 @@ from uair.ops.base import Ints, Sample, bad, case, operator, ranked, require, sa
 
 
 def _numeric(dtype: DType) -> None:
-    require(dtype.is_float or dtype.is_integer, f"element type {dtype} has no products", "insert a Cast")
+    require(dtype.is_float or dtype.is_integer, "element type {} has no products", dtype, hint="insert a Cast")
 
 
 def _kernel_of(shape: InferredShape) -> Ints:
     """The kernel extents of a weight shape, which must be numbers."""
     extents = [d for d in shape[2:] if isinstance(d, int)]
-    require(len(extents) == len(shape) - 2, f"the kernel extents of w must be known, w has shape {list(shape)}")
-    require(all(d >= 1 for d in extents), f"the kernel extents of w must be at least 1, w has shape {list(shape)}")
+    require(len(extents) == len(shape) - 2, "the kernel extents of w must be known, w has shape {}", list(shape))
+    require(all(d >= 1 for d in extents), "the kernel extents of w must be at least 1, w has shape {}", list(shape))
     return tuple(extents)
 
 
 def _require_bias(bias: TensorType | None, channels: Dim | None) -> None:
     if bias is not None:
         (extent,) = ranked(bias, "bias", 1)
-        require(unify_extents(extent, channels), f"bias has {extent} elements, w gives {channels} output channels")
+        require(unify_extents(extent, channels), "bias has {} elements, w gives {} output channels", extent, channels)
 
 
 class _Convolution(WindowOperator):
@@ -42,16 +42,20 @@ class _Convolution(WindowOperator):
         _numeric(dtype)
         shape, weight = ranked(x, "x", n + 2), ranked(w, "w", n + 2)
         self.require_window()
-        require(self.groups >= 1, f"groups must be at least 1, got {self.groups}")
+        require(self.groups >= 1, "groups must be at least 1, got {}", self.groups)
         expected = None if weight[1] is None else weight[1] * self.groups
         require(
             unify_extents(expected, shape[1]),
-            f"weight expects {expected} input channels, x has {shape[1]}",
-            f"w has shape {list(weight)} and groups is {self.groups}: x needs w.shape[1] * groups channels",
+            "weight expects {} input channels, x has {}",
+            expected,
+            shape[1],
+            hint=f"w has shape {list(weight)} and groups is {self.groups}: x needs w.shape[1] * groups channels",
         )
         require(
             not isinstance(weight[0], int) or weight[0] % self.groups == 0,
-            f"{weight[0]} output channels cannot be divided into {self.groups} groups",
+            "{} output channels cannot be divided into {} groups",
+            weight[0],
+            self.groups,
         )
         _require_bias(bias, weight[0])
         return inferred(dtype, (shape[0], weight[0], *self.window_extents(shape[2:], _kernel_of(weight))))
@@ -174,16 +178,20 @@ class _Transposed(WindowOperator):
         _numeric(dtype)
         shape, weight = ranked(x, "x", n + 2), ranked(w, "w", n + 2)
         self.require_window()
-        require(self.groups >= 1, f"groups must be at least 1, got {self.groups}")
+        require(self.groups >= 1, "groups must be at least 1, got {}", self.groups)
         self._require_output_padding()
         require(
             unify_extents(weight[0], shape[1]),
-            f"weight expects {weight[0]} input channels, x has {shape[1]}",
-            "w of a transposed convolution is [C, M/groups, kernel...]",
+            "weight expects {} input channels, x has {}",
+            weight[0],
+            shape[1],
+            hint="w of a transposed convolution is [C, M/groups, kernel...]",
         )
         require(
             not isinstance(weight[0], int) or weight[0] % self.groups == 0,
-            f"{weight[0]} input channels cannot be divided into {self.groups} groups",
+            "{} input channels cannot be divided into {} groups",
+            weight[0],
+            self.groups,
         )
         channels = None if weight[1] is None else weight[1] * self.groups
         _require_bias(bias, channels)
@@ -194,12 +202,18 @@ class _Transposed(WindowOperator):
         n = self.spatial_rank
         require(
             len(self.output_padding) == n,
-            f"output_padding has {len(self.output_padding)} numbers, {self.op_type} needs {n}",
+            "output_padding has {} numbers, {} needs {}",
+            len(self.output_padding),
+            self.op_type,
+            n,
         )
         for extra, stride, dilation in zip(self.output_padding, self.strides, self.dilations, strict=True):
             require(
                 0 <= extra < max(stride, dilation),
-                f"output_padding {extra} must be less than the stride {stride} or the dilation {dilation}",
+                "output_padding {} must be less than the stride {} or the dilation {}",
+                extra,
+                stride,
+                dilation,
             )
 
     def _extent(self, i: int, extent: Dim | None, kernel: int) -> Dim | None:
@@ -211,7 +225,10 @@ class _Transposed(WindowOperator):
         result = extent * self.strides[i] + constant
         require(
             not isinstance(result, int) or result >= 1,
-            f"padding {pads} removes all of spatial axis {i}: its extent would be {result}",
+            "padding {} removes all of spatial axis {}: its extent would be {}",
+            pads,
+            i,
+            result,
         )
         return result
 

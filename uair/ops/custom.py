@@ -39,7 +39,7 @@ class Opaque(Operator):
     def infer(self, *inputs: TensorType) -> Results:
         for t in self.result_types:
             impossible = [d for d in t.shape or () if isinstance(d, int) and d < 0]
-            require(not impossible, f"result_types: an extent cannot be {impossible}")
+            require(not impossible, "result_types: an extent cannot be {}", impossible)
         return tuple(t.with_shape(t.shape) for t in self.result_types)
 
     def evaluate(self, *inputs: Array) -> Array:

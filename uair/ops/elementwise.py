@@ -753,8 +753,13 @@ class Cast(Operator):
     saturate: bool = True
 
     def infer(self, x: TensorType) -> TensorType:
-        require(x.dtype not in COMPLEX or self.to in COMPLEX, f"x is {x.dtype}: it cannot become {self.to}",
-                hint="take its real and imaginary parts apart first")
+        require(
+            x.dtype not in COMPLEX or self.to in COMPLEX,
+            "x is {}: it cannot become {}",
+            x.dtype,
+            self.to,
+            hint="take its real and imaginary parts apart first",
+        )
         return TensorType(self.to, x.shape)
 
     def evaluate(self, x: Array) -> Array:

@@ -104,13 +104,18 @@ class GatherElements(Operator):
 def _elements_fit(x: TensorType, indices: TensorType, axis: int, name: str) -> None:
     if x.shape is None or indices.shape is None:
         return
-    require(len(x.shape) == len(indices.shape), f"{name} has shape {list(indices.shape)}, x has shape {list(x.shape)}: "
-            "the ranks must agree")
+    require(
+        len(x.shape) == len(indices.shape),
+        "{} has shape {}, x has shape {}: the ranks must agree",
+        name,
+        list(indices.shape),
+        list(x.shape),
+    )
     require(x.shape, "x has no axis: its rank is 0")
     picked = normalize_axis(axis, len(x.shape))
     for a, (have, want) in enumerate(zip(x.shape, indices.shape, strict=True)):
         if a != picked and isinstance(have, int) and isinstance(want, int):
-            require(want <= have, f"{name} has extent {want} along axis {a}, x has {have}")
+            require(want <= have, "{} has extent {} along axis {}, x has {}", name, want, a, have)
 
 
 def _coordinates(places: Array, axis: int) -> tuple[Array, ...]:
@@ -131,19 +136,24 @@ class GatherND(Operator):
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         require_dtype(indices, INTEGERS, "indices")
-        require(self.batch_dims >= 0, f"batch_dims must not be negative, is {self.batch_dims}")
+        require(self.batch_dims >= 0, "batch_dims must not be negative, is {}", self.batch_dims)
         if x.shape is None or indices.shape is None:
             return TensorType(x.dtype, None)
         b = self.batch_dims
-        require(len(indices.shape) > b, f"indices of rank {len(indices.shape)} need more than {b} batch axes")
-        require(len(x.shape) > b or not b, f"x of rank {len(x.shape)} needs more than {b} batch axes")
+        require(len(indices.shape) > b, "indices of rank {} need more than {} batch axes", len(indices.shape), b)
+        require(len(x.shape) > b or not b, "x of rank {} needs more than {} batch axes", len(x.shape), b)
         for a in range(b):
-            require(unify_extents(x.shape[a], indices.shape[a]),
-                    f"indices has extent {indices.shape[a]} along batch axis {a}, x has {x.shape[a]}")
+            require(
+                unify_extents(x.shape[a], indices.shape[a]),
+                "indices has extent {} along batch axis {}, x has {}",
+                indices.shape[a],
+                a,
+                x.shape[a],
+            )
         k = indices.shape[-1]
         if not isinstance(k, int):
             return TensorType(x.dtype, None)
-        require(b + k <= len(x.shape), f"indices has {k} coordinates, x has {len(x.shape) - b} axes to index")
+        require(b + k <= len(x.shape), "indices has {} coordinates, x has {} axes to index", k, len(x.shape) - b)
         return inferred(x.dtype, (*indices.shape[:-1], *x.shape[b + k :]))
 
     def evaluate(self, x: Array, indices: Array) -> Array:
@@ -197,7 +207,7 @@ class ScatterElements(Operator):
         _elements_fit(x, indices, self.axis, "indices")
         if indices.shape is not None and updates.shape is not None:
             fits = len(indices.shape) == len(updates.shape) and all(map(unify_extents, indices.shape, updates.shape))
-            require(fits, f"updates has shape {list(updates.shape)}, indices {list(indices.shape)}: they must agree")
+            require(fits, "updates has shape {}, indices {}: they must agree", list(updates.shape), list(indices.shape))
         return TensorType(x.dtype, x.shape)
 
     def evaluate(self, x: Array, indices: Array, updates: Array) -> Array:
@@ -238,10 +248,10 @@ class ScatterND(Operator):
             require(indices.shape, "indices must have an axis for the coordinates, is a scalar")
             k = indices.shape[-1]
             if isinstance(k, int):
-                require(k <= len(x.shape), f"indices has {k} coordinates, x has {len(x.shape)} axes")
+                require(k <= len(x.shape), "indices has {} coordinates, x has {} axes", k, len(x.shape))
                 want = (*indices.shape[:-1], *x.shape[k:])
                 fits = len(want) == len(updates.shape) and all(map(unify_extents, want, updates.shape))
-                require(fits, f"updates must have shape {list(want)}, has {list(updates.shape)}")
+                require(fits, "updates must have shape {}, has {}", list(want), list(updates.shape))
         return TensorType(x.dtype, x.shape)
 
     def evaluate(self, x: Array, indices: Array, updates: Array) -> Array:
@@ -283,16 +293,18 @@ class TopK(Operator):
         require(self.k is None or k is None, "k is both an attribute and an operand")
         if k is not None:
             require_dtype(k, INTEGERS, "k")
-            require(k.shape is None or dims.product(k.shape) == 1 or not k.is_static, f"k must hold one number, is {k}")
+            require(
+                k.shape is None or dims.product(k.shape) == 1 or not k.is_static, "k must hold one number, is {}", k
+            )
         if x.shape is None:
             return TensorType(x.dtype, None), TensorType(DType.I64, None)
         require(x.shape, "x has no axis: its rank is 0")
         axis = normalize_axis(self.axis, len(x.shape))
         extent = x.shape[axis]
         if self.k is not None:
-            require(self.k >= 0, f"k must not be negative, is {self.k}")
+            require(self.k >= 0, "k must not be negative, is {}", self.k)
             enough = not isinstance(extent, int) or self.k <= extent
-            require(enough, f"k is {self.k}, x has {extent} elements along axis {axis}")
+            require(enough, "k is {}, x has {} elements along axis {}", self.k, extent, axis)
         shape = (*x.shape[:axis], self.k, *x.shape[axis + 1 :])
         return inferred(x.dtype, shape), inferred(DType.I64, shape)
 
@@ -341,9 +353,9 @@ class OneHot(Operator):
         require_dtype(depth, REALS, "depth")
         if values.shape is not None:
             fits = len(values.shape) == 1 and unify_extents(values.shape[0], 2)
-            require(fits, f"values must have shape [2], has {list(values.shape)}")
+            require(fits, "values must have shape [2], has {}", list(values.shape))
         if depth.shape is not None:
-            require(not depth.is_static or depth.size == 1, f"depth must hold one number, is {depth}")
+            require(not depth.is_static or depth.size == 1, "depth must hold one number, is {}", depth)
         if indices.shape is None:
             return TensorType(values.dtype, None)
         axis = normalize_axis(self.axis, len(indices.shape) + 1)

@@ -35,24 +35,26 @@ _BYTES = (DType.I8, DType.U8)
 
 def _require_bytes(**operands: TensorType) -> None:
     for name, t in operands.items():
-        require(t.dtype in _BYTES, f"{name} is {t.dtype}, it must be i8 or u8", "quantize it")
+        require(t.dtype in _BYTES, "{} is {}, it must be i8 or u8", name, t.dtype, hint="quantize it")
 
 
 def _require_zero_point(zero_point: TensorType | None, of: TensorType, name: str, channels: object = None) -> None:
     """A scalar of the operand's type; with `channels` also a vector of so many."""
     if zero_point is None:
         return
-    require(zero_point.dtype is of.dtype, f"{name} is {zero_point.dtype}, the values are {of.dtype}")
+    require(zero_point.dtype is of.dtype, "{} is {}, the values are {}", name, zero_point.dtype, of.dtype)
     shape = ranked(zero_point, name)
     vector = channels is not None and len(shape) == 1
     allowed = "a scalar or one number an output channel" if channels is not None else "a scalar"
-    require(not shape or vector, f"{name} of shape {list(shape)} must be {allowed}")
+    require(not shape or vector, "{} of shape {} must be {}", name, list(shape), allowed)
     if vector and isinstance(channels, int):
-        require(unify_extents(shape[0], channels), f"{name} has {shape[0]} elements for {channels} output channels")
+        require(
+            unify_extents(shape[0], channels), "{} has {} elements for {} output channels", name, shape[0], channels
+        )
 
 
 def _require_bias(bias: TensorType | None) -> None:
-    require(bias is None or bias.dtype is DType.I32, f"bias is {bias and bias.dtype}, it must be i32")
+    require(bias is None or bias.dtype is DType.I32, "bias is {}, it must be i32", bias and bias.dtype)
 
 
 def _wide(t: TensorType) -> TensorType:

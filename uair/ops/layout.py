@@ -24,12 +24,15 @@ class Pack(Operator):
     def infer(self, x: TensorType) -> TensorType:
         shape = ranked(x)
         for axis, block in self.layout.blocks:
-            require(0 <= axis < len(shape), f"layout {self.layout} blocks axis {axis}, x has shape {list(shape)}")
-            require(block >= 1, f"layout {self.layout} has a block of {block}")
+            require(0 <= axis < len(shape), "layout {} blocks axis {}, x has shape {}", self.layout, axis, list(shape))
+            require(block >= 1, "layout {} has a block of {}", self.layout, block)
         order = self.layout.order
         require(
             not order or sorted(order) == list(range(len(shape) + len(self.layout.blocks))),
-            f"layout {self.layout} orders {len(order) - len(self.layout.blocks)} axes, x has shape {list(shape)}",
+            "layout {} orders {} axes, x has shape {}",
+            self.layout,
+            len(order) - len(self.layout.blocks),
+            list(shape),
         )
         return TensorType(x.dtype, x.shape, self.layout)
 

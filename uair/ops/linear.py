@@ -28,7 +28,7 @@ from uair.ops.base import (
 
 
 def _require_numeric(dtype: DType) -> None:
-    require(dtype.is_float or dtype.is_integer, f"element type {dtype} has no products", "insert a Cast")
+    require(dtype.is_float or dtype.is_integer, "element type {} has no products", dtype, hint="insert a Cast")
 
 
 @operator(inputs="a b", family="linear")
@@ -47,16 +47,22 @@ class MatMul(Operator):
         dtype = same_dtype(a=a, b=b)
         _require_numeric(dtype)
         left, right = ranked(a, "a"), ranked(b, "b")
-        require(left and right, "a scalar has no matrix product", "use Mul")
+        require(left and right, "a scalar has no matrix product", hint="use Mul")
         require(
             min(len(left), len(right)) > 1 or not (self.trans_a or self.trans_b),
-            f"shapes {list(left)} and {list(right)}: a 1-D operand cannot be transposed",
+            "shapes {} and {}: a 1-D operand cannot be transposed",
+            list(left),
+            list(right),
         )
         rows = left[-2:][::-1] if self.trans_a else left[-2:]
         columns = right[-2:][::-1] if self.trans_b else right[-2:]
         require(
             unify_extents(rows[-1], columns[0]),
-            f"a of shape {list(left)} has rows of {rows[-1]}, b of shape {list(right)} has columns of {columns[0]}",
+            "a of shape {} has rows of {}, b of shape {} has columns of {}",
+            list(left),
+            rows[-1],
+            list(right),
+            columns[0],
         )
         return inferred(dtype, (*broadcast_shapes(left[:-2], right[:-2]), *rows[:-1], *columns[1:]))
 
@@ -110,12 +116,14 @@ class Linear(Operator):
         out, depth = weight if self.transpose_w else weight[::-1]
         require(
             unify_extents(depth, shape[-1]),
-            f"weight expects {depth} input features, x has {shape[-1]}",
-            f"w is {'[out, in]' if self.transpose_w else '[in, out]'} of shape {list(weight)}",
+            "weight expects {} input features, x has {}",
+            depth,
+            shape[-1],
+            hint=f"w is {'[out, in]' if self.transpose_w else '[in, out]'} of shape {list(weight)}",
         )
         if bias is not None:
             (extent,) = ranked(bias, "bias", 1)
-            require(unify_extents(extent, out), f"bias has {extent} elements, w gives {out} output features")
+            require(unify_extents(extent, out), "bias has {} elements, w gives {} output features", extent, out)
         return inferred(dtype, (*shape[:-1], out))
 
     def evaluate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
@@ -169,7 +177,11 @@ class Einsum(Operator):
         _require_numeric(dtype)
         terms, result = self._terms()
         require(
-            len(terms) == len(inputs), f"equation {self.equation!r} has {len(terms)} terms for {len(inputs)} operands"
+            len(terms) == len(inputs),
+            "equation {!r} has {} terms for {} operands",
+            self.equation,
+            len(terms),
+            len(inputs),
         )
         extents: dict[str, Dim | None] = {}
         ellipses: list[InferredShape] = []
@@ -177,7 +189,9 @@ class Einsum(Operator):
             ellipses.append(self._bind(term, ranked(t, f"inputs[{i}]"), extents, i))
         shape: list[Dim | None] = []
         for label in result:
-            require(label == "." or label in extents, f"result letter {label!r} of {self.equation!r} is in no operand")
+            require(
+                label == "." or label in extents, "result letter {!r} of {!r} is in no operand", label, self.equation
+            )
             shape += broadcast_shapes(*ellipses) if label == "." else (extents[label],)
         return inferred(dtype, tuple(shape))
 
@@ -190,13 +204,15 @@ class Einsum(Operator):
             letters = term.replace(".", "")
             require(
                 (not letters or (letters.isalpha() and letters.isascii())) and term.count(".") <= 1,
-                f"equation {self.equation!r} is malformed near {term!r}",
-                'terms hold letters and at most one "..."',
+                "equation {!r} is malformed near {!r}",
+                self.equation,
+                term,
+                hint='terms hold letters and at most one "..."',
             )
         if not arrow:
             once = sorted(c for c in set(left) - {",", "."} if left.count(c) == 1)
             right = ("." if "." in left else "") + "".join(once)
-        require(len(set(right)) == len(right), f"a letter occurs twice in the result of {self.equation!r}")
+        require(len(set(right)) == len(right), "a letter occurs twice in the result of {!r}", self.equation)
         return terms, right
 
     def _bind(self, term: str, shape: InferredShape, extents: dict[str, Dim | None], i: int) -> InferredShape:
@@ -205,8 +221,12 @@ class Einsum(Operator):
         hidden = len(shape) - len(letters)
         require(
             hidden == 0 or (hidden > 0 and "." in term),
-            f"term {term.replace('.', '...')!r} of {self.equation!r} names {len(letters)} axes, "
-            f"operand {i} has shape {list(shape)}",
+            "term {!r} of {!r} names {} axes, operand {} has shape {}",
+            term.replace(".", "..."),
+            self.equation,
+            len(letters),
+            i,
+            list(shape),
         )
         at = term.find(".") if "." in term else len(letters)
         for letter, extent in zip(letters, shape[:at] + shape[at + hidden :], strict=True):
@@ -215,7 +235,12 @@ class Einsum(Operator):
                 extents[letter] = extent if extent != 1 and extent is not None else known
             require(
                 unify_extents(known, extent) or 1 in (known, extent),
-                f"letter {letter!r} of {self.equation!r} is {known} in one place and {extent} in operand {i}",
+                "letter {!r} of {!r} is {} in one place and {} in operand {}",
+                letter,
+                self.equation,
+                known,
+                extent,
+                i,
             )
         return shape[at : at + hidden]
 
@@ -267,7 +292,7 @@ class Trilu(Operator):
 
     def infer(self, x: TensorType) -> TensorType:
         shape = ranked(x)
-        require(len(shape) >= 2, f"x must have at least two axes, has shape {list(shape)}")
+        require(len(shape) >= 2, "x must have at least two axes, has shape {}", list(shape))
         require(x.dtype is not DType.STRING, "strings have no zero")
         return inferred(x.dtype, shape)
 

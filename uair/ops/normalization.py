@@ -32,7 +32,9 @@ from uair.ops.base import (
 def _floating(**operands: TensorType | None) -> None:
     """Refuse element types that differ or are not floating-point."""
     dtype = same_dtype(**operands)
-    require(dtype.is_float, f"element type {dtype} cannot be normalized", "insert a Cast to a floating-point type")
+    require(
+        dtype.is_float, "element type {} cannot be normalized", dtype, hint="insert a Cast to a floating-point type"
+    )
 
 
 def _require_channels(shape: InferredShape, **parameters: TensorType | None) -> None:
@@ -40,7 +42,7 @@ def _require_channels(shape: InferredShape, **parameters: TensorType | None) -> 
     for name, t in parameters.items():
         if t is not None:
             (extent,) = ranked(t, name, 1)
-            require(unify_extents(extent, shape[1]), f"{name} has {extent} elements, x has {shape[1]} channels")
+            require(unify_extents(extent, shape[1]), "{} has {} elements, x has {} channels", name, extent, shape[1])
 
 
 def _channelwise(parameter: Array, rank: int) -> Array:
@@ -106,7 +108,7 @@ class BatchNorm(Operator):
     ) -> TensorType:
         _floating(x=x, scale=scale, bias=bias, mean=mean, var=var)
         shape = ranked(x)
-        require(len(shape) >= 2, f"x must have axes N and C, has shape {list(shape)}")
+        require(len(shape) >= 2, "x must have axes N and C, has shape {}", list(shape))
         _require_channels(shape, scale=scale, bias=bias, mean=mean, var=var)
         return inferred(x.dtype, shape)
 
@@ -186,7 +188,9 @@ def _require_trailing(shape: InferredShape, axis: int, **parameters: TensorType 
             extent == 1 or unify_extents(extent, want)
             for extent, want in zip(given[::-1], normalized[::-1], strict=False)
         )
-        require(fits, f"{name} of shape {list(given)} does not broadcast to the normalized axes {list(normalized)}")
+        require(
+            fits, "{} of shape {} does not broadcast to the normalized axes {}", name, list(given), list(normalized)
+        )
 
 
 @operator(inputs="x scale?", family="normalization")
@@ -233,7 +237,7 @@ class RMSNorm(Operator):
 
 
 def _require_spatial(shape: InferredShape) -> None:
-    require(len(shape) >= 3, f"x must have spatial axes behind N and C, has shape {list(shape)}")
+    require(len(shape) >= 3, "x must have spatial axes behind N and C, has shape {}", list(shape))
 
 
 @operator(inputs="x scale? bias?", family="normalization")
@@ -288,11 +292,13 @@ class GroupNorm(Operator):
     def infer(self, x: TensorType, scale: TensorType | None = None, bias: TensorType | None = None) -> TensorType:
         _floating(x=x, scale=scale, bias=bias)
         shape = ranked(x)
-        require(len(shape) >= 2, f"x must have axes N and C, has shape {list(shape)}")
-        require(self.groups >= 1, f"groups must be at least 1, got {self.groups}")
+        require(len(shape) >= 2, "x must have axes N and C, has shape {}", list(shape))
+        require(self.groups >= 1, "groups must be at least 1, got {}", self.groups)
         require(
             not isinstance(shape[1], int) or shape[1] % self.groups == 0,
-            f"{shape[1]} channels cannot be divided into {self.groups} groups",
+            "{} channels cannot be divided into {} groups",
+            shape[1],
+            self.groups,
         )
         _require_channels(shape, scale=scale, bias=bias)
         return inferred(x.dtype, shape)
@@ -343,8 +349,8 @@ class LRN(Operator):
     def infer(self, x: TensorType) -> TensorType:
         _floating(x=x)
         shape = ranked(x)
-        require(len(shape) >= 2, f"x must have axes N and C, has shape {list(shape)}")
-        require(self.size >= 1, f"size must be at least 1, got {self.size}")
+        require(len(shape) >= 2, "x must have axes N and C, has shape {}", list(shape))
+        require(self.size >= 1, "size must be at least 1, got {}", self.size)
         return inferred(x.dtype, shape)
 
     def evaluate(self, x: Array) -> Array:
@@ -402,7 +408,7 @@ class LpNormalize(Operator):
         _floating(x=x)
         shape = ranked(x)
         normalize_axis(self.axis, len(shape))
-        require(self.p in (1, 2), f"p must be 1 or 2, got {self.p}")
+        require(self.p in (1, 2), "p must be 1 or 2, got {}", self.p)
         return inferred(x.dtype, shape)
 
     def evaluate(self, x: Array) -> Array:

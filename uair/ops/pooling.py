@@ -25,22 +25,26 @@ class _Pool(WindowOperator):
         n = self.spatial_rank
         shape = ranked(x, "x", n + 2)
         self.require_dtype(x.dtype)
-        require(len(self.kernel) == n, f"kernel has {len(self.kernel)} numbers, {self.op_type} needs {n}")
-        require(min(self.kernel) >= 1, f"kernel must be at least 1, got {list(self.kernel)}")
+        require(len(self.kernel) == n, "kernel has {} numbers, {} needs {}", len(self.kernel), self.op_type, n)
+        require(min(self.kernel) >= 1, "kernel must be at least 1, got {}", list(self.kernel))
         self.require_window()
         for i, (k, d) in enumerate(zip(self.kernel, self.dilations, strict=True)):
             span = d * (k - 1) + 1
             require(
                 max(self.pads[i], self.pads[n + i]) < span,
-                f"padding {self.pads[i]}, {self.pads[n + i]} of spatial axis {i} holds a whole window of {span}",
-                "padding must be less than the window, or a window would see nothing of x",
+                "padding {}, {} of spatial axis {} holds a whole window of {}",
+                self.pads[i],
+                self.pads[n + i],
+                i,
+                span,
+                hint="padding must be less than the window, or a window would see nothing of x",
             )
         extents = self.window_extents(shape[2:], self.kernel, ceil_mode=self.ceil_mode)
         return inferred(x.dtype, (*shape[:2], *extents))
 
     def require_dtype(self, dtype: DType) -> None:
         """Refuse element types that cannot be pooled."""
-        require(dtype.is_float or dtype.is_integer, f"element type {dtype} cannot be pooled", "insert a Cast")
+        require(dtype.is_float or dtype.is_integer, "element type {} cannot be pooled", dtype, hint="insert a Cast")
 
     def extents_and_pads(self, spatial: Sequence[int]) -> tuple[Ints, Ints]:
         """Extents of the result, and the padding that the windows of `x` with these extents meet."""
@@ -105,7 +109,7 @@ class _AvgPool(_Pool):
     count_include_pad: bool
 
     def require_dtype(self, dtype: DType) -> None:
-        require(dtype.is_float, f"element type {dtype} has no mean", "insert a Cast to a floating-point type")
+        require(dtype.is_float, "element type {} has no mean", dtype, hint="insert a Cast to a floating-point type")
 
     def evaluate(self, x: Array) -> Array:
         total = self.reduce_windows(widened(x), np.add, 0)
@@ -256,9 +260,11 @@ class _GlobalPool(Operator):
 
     def infer(self, x: TensorType) -> TensorType:
         shape = ranked(x)
-        require(len(shape) >= 3, f"x must have spatial axes behind N and C, has shape {list(shape)}")
-        require(x.dtype.is_float, f"element type {x.dtype} cannot be pooled", "insert a Cast to a floating-point type")
-        require(0 not in shape[2:], f"x has no elements to pool, its shape is {list(shape)}")
+        require(len(shape) >= 3, "x must have spatial axes behind N and C, has shape {}", list(shape))
+        require(
+            x.dtype.is_float, "element type {} cannot be pooled", x.dtype, hint="insert a Cast to a floating-point type"
+        )
+        require(0 not in shape[2:], "x has no elements to pool, its shape is {}", list(shape))
         return inferred(x.dtype, (*shape[:2], *(1 for _ in shape[2:])))
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:

@@ -20,26 +20,31 @@ def _require_parameters(
     shape: InferredShape, scale: TensorType, zero_point: TensorType | None, axis: int | None, quantized: DType
 ) -> None:
     """Refuse scales and zero points that do not fit x and its quantized element type."""
-    require(scale.dtype.is_float and scale.dtype.bits >= 16, f"scale is {scale.dtype}, it must be floating-point")
-    require(quantized.is_quantizable, f"{quantized} cannot hold quantized values")
+    require(scale.dtype.is_float and scale.dtype.bits >= 16, "scale is {}, it must be floating-point", scale.dtype)
+    require(quantized.is_quantizable, "{} cannot hold quantized values", quantized)
     given = ranked(scale, "scale")
     if axis is None:
-        require(not given, f"scale of shape {list(given)} needs an axis", "set axis, or give a scalar scale")
+        require(not given, "scale of shape {} needs an axis", list(given), hint="set axis, or give a scalar scale")
     else:
         place = normalize_axis(axis, len(shape))
-        require(len(given) == 1, f"axis is {axis}: scale must have rank 1, has shape {list(given)}")
+        require(len(given) == 1, "axis is {}: scale must have rank 1, has shape {}", axis, list(given))
         require(
             unify_extents(given[0], shape[place]),
-            f"scale has {given[0]} elements, axis {axis} of x has extent {shape[place]}",
+            "scale has {} elements, axis {} of x has extent {}",
+            given[0],
+            axis,
+            shape[place],
         )
     if zero_point is not None:
         require(
-            zero_point.dtype is quantized, f"zero_point is {zero_point.dtype}, the quantized values are {quantized}"
+            zero_point.dtype is quantized, "zero_point is {}, the quantized values are {}", zero_point.dtype, quantized
         )
         offsets = ranked(zero_point, "zero_point")
         require(
             len(offsets) == len(given) and all(unify_extents(a, b) for a, b in zip(offsets, given, strict=True)),
-            f"zero_point has shape {list(offsets)}, scale has shape {list(given)}",
+            "zero_point has shape {}, scale has shape {}",
+            list(offsets),
+            list(given),
         )
 
 
@@ -75,7 +80,8 @@ class Quantize(Operator):
         shape = ranked(x)
         require(
             (x.dtype.is_float and x.dtype.bits >= 16) or x.dtype is DType.I32,
-            f"x is {x.dtype}: floating-point or i32 numbers can be quantized",
+            "x is {}: floating-point or i32 numbers can be quantized",
+            x.dtype,
         )
         _require_parameters(shape, scale, zero_point, self.axis, self.dtype)
         return inferred(self.dtype, shape)

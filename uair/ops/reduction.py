@@ -29,7 +29,7 @@ def reduced_shape(shape: InferredShape, axes: Ints | None, keepdims: bool) -> In
     if axes is None:
         return (1,) * len(shape) if keepdims else ()
     gone = {normalize_axis(a, len(shape)) for a in axes}
-    require(len(gone) == len(axes), f"axes {list(axes)} name an axis twice")
+    require(len(gone) == len(axes), "axes {} name an axis twice", list(axes))
     require(shape or not gone, "axes: x has rank 0")
     if keepdims:
         return tuple(1 if i in gone else d for i, d in enumerate(shape))
@@ -308,7 +308,7 @@ class Position(Operator):
             return TensorType(DType.I64, None)
         require(x.shape, "x has no axis: its rank is 0")
         axis = normalize_axis(self.axis, len(x.shape))
-        require(x.shape[axis] != 0, f"x has no elements along axis {axis}")
+        require(x.shape[axis] != 0, "x has no elements along axis {}", axis)
         return inferred(DType.I64, reduced_shape(x.shape, (self.axis,), self.keepdims))
 
     def evaluate(self, x: Array) -> Array:

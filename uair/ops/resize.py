@@ -60,15 +60,20 @@ class Resize(Operator):
         for name, values in given.items():
             require(
                 values is None or len(values) == len(shape),
-                f"{name} has {len(values or ())} numbers, x has shape {list(shape)}",
-                f"give one of {name} per axis of x, also for the axes that stay",
+                "{} has {} numbers, x has shape {}",
+                name,
+                len(values or ()),
+                list(shape),
+                hint=f"give one of {name} per axis of x, also for the axes that stay",
             )
-        require(self.scales is None or min(self.scales, default=1) > 0, f"scales must be positive, got {self.scales}")
+        require(self.scales is None or min(self.scales, default=1) > 0, "scales must be positive, got {}", self.scales)
         self._require_sizes()
         require(
             self.mode == "nearest" or x.dtype.is_float or x.dtype.is_integer,
-            f"element type {x.dtype} cannot be interpolated", "insert a Cast, or use mode nearest",
-        )  # fmt: skip
+            "element type {} cannot be interpolated",
+            x.dtype,
+            hint="insert a Cast, or use mode nearest",
+        )
         _require_operand(sizes, "sizes", len(shape), DType.I64)
         _require_operand(scales, "scales", len(shape), DType.F32)
         known = self.sizes is not None or self.scales is not None or sizes is not None or scales is not None
@@ -78,7 +83,8 @@ class Resize(Operator):
     def _require_sizes(self) -> None:
         require(
             self.sizes is None or all(not isinstance(d, int) or d >= 1 for d in self.sizes),
-            f"sizes must be at least 1, got {list(self.sizes or ())}",
+            "sizes must be at least 1, got {}",
+            list(self.sizes or ()),
         )
 
     def _result_shape(self, shape: InferredShape, sizes_at_run_time: bool, scales_at_run_time: bool) -> InferredShape:
@@ -160,9 +166,9 @@ class Resize(Operator):
 
 def _require_operand(t: TensorType | None, name: str, rank: int, dtype: DType) -> None:
     if t is not None:
-        require(t.dtype is dtype, f"{name} must be {dtype}, is {t.dtype}", "insert a Cast")
+        require(t.dtype is dtype, "{} must be {}, is {}", name, dtype, t.dtype, hint="insert a Cast")
         (extent,) = ranked(t, name, 1)
-        require(not isinstance(extent, int) or extent == rank, f"{name} has {extent} numbers, x has {rank} axes")
+        require(not isinstance(extent, int) or extent == rank, "{} has {} numbers, x has {} axes", name, extent, rank)
 
 
 def _along_axis(x: Array, axis: int, indices: Array, weights: Array) -> Array:

@@ -48,11 +48,11 @@ UNBOUNDED = 2**31 - 1
 # ----------------------------------------------------------------------- both forms
 def one_form(attribute: object, operand: TensorType | None, name: str) -> None:
     """Refuse an operator that has a value both as attribute and as operand, or in neither form."""
-    require(attribute is not None or operand is not None, f"{name} is neither an attribute nor an operand")
-    require(attribute is None or operand is None, f"{name} is both an attribute and an operand")
+    require(attribute is not None or operand is not None, "{} is neither an attribute nor an operand", name)
+    require(attribute is None or operand is None, "{} is both an attribute and an operand", name)
     if operand is not None:
         require_dtype(operand, INTEGERS, name)
-        require(operand.shape is None or len(operand.shape) == 1, f"{name} must be a vector, is {operand}")
+        require(operand.shape is None or len(operand.shape) == 1, "{} must be a vector, is {}", name, operand)
 
 
 def vector_length(operand: TensorType | None) -> int | None:
@@ -78,7 +78,7 @@ def numbers(op: Operator, attribute: Shape | None, operand: Array | None) -> Int
 def unique_axes(axes: Ints, rank: int, name: str = "axes") -> Ints:
     """Non-negative axes, each named once."""
     result = tuple(normalize_axis(a, rank) for a in axes)
-    require(len(set(result)) == len(result), f"{name} {list(axes)} name an axis twice")
+    require(len(set(result)) == len(result), "{} {} name an axis twice", name, list(axes))
     return result
 
 
@@ -102,20 +102,22 @@ class Reshape(Operator):
 
     def _resolve(self, target: Shape, x: TensorType) -> InferredShape:
         open_axes = [i for i, d in enumerate(target) if isinstance(d, int) and d < 0]
-        require(all(target[i] == -1 for i in open_axes), f"shape {list(target)} holds a negative extent other than -1")
-        require(len(open_axes) <= 1, f"shape {list(target)} holds more than one -1")
+        require(all(target[i] == -1 for i in open_axes), "shape {} holds a negative extent other than -1", list(target))
+        require(len(open_axes) <= 1, "shape {} holds more than one -1", list(target))
         if x.shape is None:
             return tuple(None if i in open_axes else d for i, d in enumerate(target))
         total = product(x.shape)
         rest = product(d for i, d in enumerate(target) if i not in open_axes)
-        misfit = f"x of shape {list(x.shape)} has {total} elements, shape {list(target)}"
         if not open_axes:
-            difference = dims.normal(total - rest)
-            require(not isinstance(difference, int) or difference == 0, f"{misfit} has {rest}")
+            difference = 0 if total == rest else dims.normal(total - rest)
+            fits = not isinstance(difference, int) or difference == 0
+            misfit = "x of shape {} has {} elements, shape {} has {}"
+            require(fits, misfit, list(x.shape), total, list(target), rest)
             return target
-        require(rest != 0, f"shape {list(target)} has no elements besides its -1")
+        require(rest != 0, "shape {} has no elements besides its -1", list(target))
         if isinstance(total, int) and isinstance(rest, int):
-            require(total % rest == 0, f"{misfit} asks for a multiple of {rest}")
+            multiple = "x of shape {} has {} elements, shape {} asks for a multiple of {}"
+            require(total % rest == 0, multiple, list(x.shape), total, list(target), rest)
         remaining = dims.floor_div(total, rest)
         return tuple(remaining if i in open_axes else d for i, d in enumerate(target))
 
@@ -155,7 +157,7 @@ class Expand(Operator):
     def infer(self, x: TensorType, shape: TensorType | None = None) -> TensorType:
         one_form(self.shape, shape, "shape")
         if self.shape is not None:
-            require(all(not isinstance(d, int) or d >= 0 for d in self.shape), f"shape {list(self.shape)} is negative")
+            require(all(not isinstance(d, int) or d >= 0 for d in self.shape), "shape {} is negative", list(self.shape))
             return inferred(x.dtype, None if x.shape is None else broadcast_shapes(x.shape, self.shape))
         rank = vector_length(shape)
         if rank is None or x.shape is None:
@@ -190,7 +192,7 @@ class Transpose(Operator):
 
     def infer(self, x: TensorType) -> TensorType:
         shape = ranked(x, "x", len(self.perm)) if x.shape is not None else None
-        require(sorted(self.perm) == list(range(len(self.perm))), f"perm {list(self.perm)} is not a permutation")
+        require(sorted(self.perm) == list(range(len(self.perm))), "perm {} is not a permutation", list(self.perm))
         return inferred(x.dtype, (None,) * len(self.perm) if shape is None else tuple(shape[p] for p in self.perm))
 
     def evaluate(self, x: Array) -> Array:
@@ -218,7 +220,7 @@ class Squeeze(Operator):
         gone = unique_axes(self.axes, len(x.shape))
         for a in gone:
             d = x.shape[a]
-            require(not isinstance(d, int) or d == 1, f"axis {a} of x has extent {d}, not 1")
+            require(not isinstance(d, int) or d == 1, "axis {} of x has extent {}, not 1", a, d)
         return inferred(x.dtype, tuple(d for i, d in enumerate(x.shape) if i not in gone))
 
     def evaluate(self, x: Array) -> Array:
@@ -241,7 +243,7 @@ class Unsqueeze(Operator):
     axes: Ints = ()
 
     def infer(self, x: TensorType) -> TensorType:
-        require(all(a >= 0 for a in self.axes), f"axes {list(self.axes)} must not be negative")
+        require(all(a >= 0 for a in self.axes), "axes {} must not be negative", list(self.axes))
         if x.shape is None:
             return TensorType(x.dtype, None)
         rank = len(x.shape) + len(self.axes)
@@ -273,7 +275,14 @@ class Concat(Operator):
         require(inputs, "inputs: at least one operand is needed")
         first = inputs[0]
         for i, t in enumerate(inputs):
-            require(t.dtype is first.dtype, f"inputs[{i}] is {t.dtype}, inputs[0] is {first.dtype}", "insert a Cast")
+            require(
+                t.dtype is first.dtype,
+                "inputs[{}] is {}, inputs[0] is {}",
+                i,
+                t.dtype,
+                first.dtype,
+                hint="insert a Cast",
+            )
         shapes = [t.shape for t in inputs if t.shape is not None]
         if not shapes:
             return TensorType(first.dtype, None)
@@ -282,13 +291,13 @@ class Concat(Operator):
         axis = normalize_axis(self.axis, rank)
         result: list[Dim | None] = list(shapes[0])
         for i, s in enumerate(shapes[1:], 1):
-            require(len(s) == rank, f"inputs[{i}] has shape {list(s)}, inputs[0] has shape {list(shapes[0])}")
+            require(len(s) == rank, "inputs[{}] has shape {}, inputs[0] has shape {}", i, list(s), list(shapes[0]))
             for a, d in enumerate(s):
                 if a == axis:
                     continue
                 have = result[a]
                 fits = d == have or not (isinstance(d, int) and isinstance(have, int))
-                require(fits, f"inputs[{i}] has extent {d} along axis {a}, inputs[0] has {have}")
+                require(fits, "inputs[{}] has extent {} along axis {}, inputs[0] has {}", i, d, a, have)
                 if isinstance(d, int):
                     result[a] = d
         if len(shapes) < len(inputs):
@@ -332,7 +341,7 @@ class Split(Operator):
 
     def infer(self, x: TensorType) -> Results:
         require(self.sizes, "sizes: at least one part is needed")
-        require(all(not isinstance(s, int) or s >= 0 for s in self.sizes), f"sizes {list(self.sizes)} are negative")
+        require(all(not isinstance(s, int) or s >= 0 for s in self.sizes), "sizes {} are negative", list(self.sizes))
         if x.shape is None:
             return tuple(TensorType(x.dtype, None) for _ in self.sizes)
         axis = normalize_axis(self.axis, len(x.shape))
@@ -341,8 +350,14 @@ class Split(Operator):
         for s in self.sizes:
             total = total + s
         rest = dims.normal(x.shape[axis] - total)
-        require(not isinstance(rest, int) or rest == 0,
-                f"sizes {list(self.sizes)} add up to {total}, x has extent {x.shape[axis]} along axis {axis}")
+        require(
+            not isinstance(rest, int) or rest == 0,
+            "sizes {} add up to {}, x has extent {} along axis {}",
+            list(self.sizes),
+            total,
+            x.shape[axis],
+            axis,
+        )
         return tuple(inferred(x.dtype, (*x.shape[:axis], s, *x.shape[axis + 1 :])) for s in self.sizes)
 
     def evaluate(self, x: Array) -> tuple[Array, ...]:
@@ -379,11 +394,15 @@ class Slice(Operator):
     def infer(self, x: TensorType, starts: TensorType | None = None, ends: TensorType | None = None) -> TensorType:
         one_form(self.starts, starts, "starts")
         one_form(self.ends, ends, "ends")
-        require(len(self.steps) == len(self.axes), f"steps {list(self.steps)}: one for each of axes {list(self.axes)}")
-        require(0 not in self.steps, f"steps {list(self.steps)}: a step cannot be 0")
+        require(
+            len(self.steps) == len(self.axes), "steps {}: one for each of axes {}", list(self.steps), list(self.axes)
+        )
+        require(0 not in self.steps, "steps {}: a step cannot be 0", list(self.steps))
         for name, attribute, operand in (("starts", self.starts, starts), ("ends", self.ends, ends)):
             length = len(attribute) if attribute is not None else vector_length(operand)
-            require(length is None or length == len(self.axes), f"{name} has {length} values for {len(self.axes)} axes")
+            require(
+                length is None or length == len(self.axes), "{} has {} values for {} axes", name, length, len(self.axes)
+            )
         if x.shape is None:
             return TensorType(x.dtype, None)
         result: list[Dim | None] = list(x.shape)
@@ -493,17 +512,26 @@ class Pad(Operator):
         if x.shape is None:
             return inferred(x.dtype, None if length is None else (None,) * (length // 2))
         rank = len(x.shape)
-        require(length is None or length == 2 * rank, f"pads has {length} values, x of rank {rank} needs {2 * rank}")
+        require(
+            length is None or length == 2 * rank, "pads has {} values, x of rank {} needs {}", length, rank, 2 * rank
+        )
         if self.pads is None:
             return inferred(x.dtype, (None,) * rank)
         result: list[Dim | None] = []
         for a, d in enumerate(x.shape):
             begin, end = self.pads[a], self.pads[a + rank]
             total = dims.normal(d + begin + end)
-            require(not isinstance(total, int) or total >= 0, f"pads {begin}, {end} crop more than axis {a} has ({d})")
+            require(
+                not isinstance(total, int) or total >= 0,
+                "pads {}, {} crop more than axis {} has ({})",
+                begin,
+                end,
+                a,
+                d,
+            )
             if self.mode != "constant" and isinstance(d, int) and isinstance(total, int):
                 left = d + sum(p for p in (begin, end) if isinstance(p, int) and p < 0)
-                require(left > 0 or total == max(left, 0), f"mode {self.mode}: axis {a} of x has nothing to repeat")
+                require(left > 0 or total == max(left, 0), "mode {}: axis {} of x has nothing to repeat", self.mode, a)
             result.append(total)
         return inferred(x.dtype, tuple(result))
 
@@ -540,11 +568,11 @@ class Tile(Operator):
         if x.shape is None:
             return inferred(x.dtype, None if length is None else (None,) * length)
         rank = len(x.shape)
-        require(length is None or length == rank, f"repeats has {length} values, x has rank {rank}")
+        require(length is None or length == rank, "repeats has {} values, x has rank {}", length, rank)
         if self.repeats is None:
             return inferred(x.dtype, (None,) * rank)
         negative = any(isinstance(r, int) and r < 0 for r in self.repeats)
-        require(not negative, f"repeats {list(self.repeats)} are negative")
+        require(not negative, "repeats {} are negative", list(self.repeats))
         return inferred(x.dtype, tuple(dims.normal(d * r) for d, r in zip(x.shape, self.repeats, strict=True)))
 
     def evaluate(self, x: Array, repeats: Array | None = None) -> Array:
@@ -601,12 +629,12 @@ class DepthToSpace(Operator):
     mode: Literal["DCR", "CRD"] = "DCR"
 
     def infer(self, x: TensorType) -> TensorType:
-        require(self.block >= 1, f"block must be at least 1, is {self.block}")
+        require(self.block >= 1, "block must be at least 1, is {}", self.block)
         if x.shape is None:
             return inferred(x.dtype, (None,) * 4)
         n, c, h, w = ranked(x, "x", 4)
         area = self.block**2
-        require(not isinstance(c, int) or c % area == 0, f"x has {c} channels, not a multiple of {area}")
+        require(not isinstance(c, int) or c % area == 0, "x has {} channels, not a multiple of {}", c, area)
         channels = None if c is None else dims.floor_div(c, area)
         return inferred(x.dtype, (n, channels, _scaled(h, self.block), _scaled(w, self.block)))
 
@@ -644,12 +672,14 @@ class SpaceToDepth(Operator):
     block: int = 1
 
     def infer(self, x: TensorType) -> TensorType:
-        require(self.block >= 1, f"block must be at least 1, is {self.block}")
+        require(self.block >= 1, "block must be at least 1, is {}", self.block)
         if x.shape is None:
             return inferred(x.dtype, (None,) * 4)
         n, c, h, w = ranked(x, "x", 4)
         for name, d in (("height", h), ("width", w)):
-            require(not isinstance(d, int) or d % self.block == 0, f"x has {name} {d}, not a multiple of {self.block}")
+            require(
+                not isinstance(d, int) or d % self.block == 0, "x has {} {}, not a multiple of {}", name, d, self.block
+            )
         rows, columns = (None if d is None else dims.floor_div(d, self.block) for d in (h, w))
         return inferred(x.dtype, (n, _scaled(c, self.block**2), rows, columns))
 
@@ -737,7 +767,7 @@ class Range(Operator):
         require_dtype(start, REALS, "start")
         dtype = same_dtype(start=start, limit=limit, delta=delta)
         for name, t in (("start", start), ("limit", limit), ("delta", delta)):
-            require(t.shape is None or t.shape == (), f"{name} must be a scalar, is {t}")
+            require(t.shape is None or t.shape == (), "{} must be a scalar, is {}", name, t)
         return inferred(dtype, (None,))
 
     def evaluate(self, start: Array, limit: Array, delta: Array) -> Array:
