@@ -145,6 +145,6 @@ def _checked(name: str, type_: TensorType, preprocess: Preprocess) -> tuple[int,
             f"{where}: AIPP subtracts means of 0 to 256, not {wrong:g}",
             hint="mean and std are those of pixel values 0..255",
         )
-    if any(not np.isfinite(np.float32(1.0 / s)) for s in deviations):
+    if any(1.0 / s > float(np.finfo(np.float32).max) for s in deviations):
         raise PreprocessError(f"{where}: a standard deviation is too small")
     return shape

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Compiles the model for Ascend310 with ATC, Huawei's offline compiler (CANN 6.0, or a later release that knows the chip).
+# No device is needed. Writes model.om and atc.log beside this script.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+fail() {
+    echo "build.sh: $1" >&2
+    exit 1
+}
+
+if ! command -v atc > /dev/null; then
+    for environment in "${ASCEND_TOOLKIT_HOME:-/usr/local/Ascend/ascend-toolkit/latest}/../set_env.sh" \
+        "/usr/local/Ascend/ascend-toolkit/set_env.sh" \
+        "${HOME:-}/Ascend/ascend-toolkit/set_env.sh" \
+        "/usr/local/Ascend/cann/set_env.sh"; do
+        if [ -f "$environment" ]; then
+            set +eu # the vendor's script reads variables that may be unset
+            # shellcheck disable=SC1090
+            source "$environment"
+            set -eu
+            break
+        fi
+    done
+fi
+command -v atc > /dev/null || fail "ATC was not found: install the CANN toolkit, or source its set_env.sh"
+
+rm -f model.om model_*.om
+status=0
+atc \
+    --model=model.onnx \
+    --framework=5 \
+    --output=model \
+    --soc_version=Ascend310 \
+    --input_format=NCHW \
+    --input_shape="image:1,3,12,10" \
+    --precision_mode=force_fp16 \
+    --log=error \
+    --insert_op_conf=aipp.cfg 2>&1 | tee atc.log || status=$?
+[ "$status" -eq 0 ] || fail "ATC failed with status $status, see atc.log"
+grep -q "ATC run success" atc.log || fail "ATC did not report success, see atc.log"
+
+# Later releases add the host's system to the name.
+for result in model.om model_*.om; do
+    if [ -s "$result" ]; then
+        echo "$result is ready"
+        exit 0
+    fi
+done
+fail "ATC reported success but wrote no model.om"
