@@ -25,6 +25,7 @@ import attrs
 from uair.atomic import reported
 from uair.errors import UairError, VerificationError
 from uair.ir.graph import Node, Tensor
+from uair.ir.inference import number_unknowns
 from uair.ir.module import AppliedPass, Module
 from uair.ir.verify import verify
 from uair.rewrite.driver import Fuel, RuleSet, Statistics, apply_rules
@@ -311,6 +312,8 @@ class PassManager:
             for instrument in self.instruments:
                 instrument.before(pass_, module)
             changed = pass_.run(module, self.context)
+            if changed:
+                number_unknowns(module)
             module.applied.append(AppliedPass(pass_.spec, changed))
             for instrument in self.instruments:
                 instrument.after(pass_, module, changed)

@@ -38,6 +38,7 @@ from uair.frontends.onnx.text import check_function, check_graph
 from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.inference import number_unknowns
 from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ir.types import TensorType
@@ -155,7 +156,9 @@ class Importer:
             if value.name in self.graph.output_names:
                 raise OnnxDuplicateError(f"output {value.name!r} is listed twice", place=scope.where)
             self.graph.add_output(value.name, self._result(scope, value.name, f"outputs of {scope.where}"))
-        return Module(proto.name or "model", {"main": self.graph})
+        module = Module(proto.name or "model", {"main": self.graph})
+        number_unknowns(module)
+        return module
 
     # ------------------------------------------------------------------ used by nodes
     def known(self, tensor: Tensor) -> Array | None:

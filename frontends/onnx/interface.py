@@ -9,14 +9,13 @@ from onnx import TypeProto, ValueInfoProto
 
 from uair.frontends.onnx.errors import OnnxShapeError, OnnxTypeError
 from uair.frontends.onnx.tensors import dtype_of
-from uair.ir.dims import Dim, Shape, symbol
+from uair.ir.dims import COUNTED_NAME, Dim, Shape, symbol
 from uair.ir.types import TensorType
 
 MAX_RANK = 64
 """Axes of a declared type; NumPy's own limit."""
 
 _UNNAMED = {"", "?", "-1", "None", "unk__"}
-_COUNTED = re.compile(r"u\d+")  # what the IR calls extents of its own
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.]+")
 
 
@@ -41,7 +40,7 @@ class SymbolNames:
         legal = _ILLEGAL.sub("_", wish).strip(".") or "d"
         if not legal[0].isalpha() and legal[0] != "_":
             legal = "_" + legal
-        if _COUNTED.fullmatch(legal):
+        if COUNTED_NAME.fullmatch(legal):
             legal += "_"
         name, n = legal, 1
         while name in self._taken:

@@ -7,7 +7,7 @@ from typing import Literal
 from uair.context import Context
 from uair.ir import DType, Graph, Layout, TensorType
 from uair.ir.dims import Shape
-from uair.ops.base import Floats, Ints, Operator, Results, Strs, operator
+from uair.ops.base import Floats, Ints, Operator, Results, Strs, Types, operator
 
 
 @operator(inputs="x", family="toy")
@@ -35,6 +35,7 @@ class Mix(Operator):
     end: int | None = None
     to: DType = DType.F32
     layout: Layout = Layout.ANY
+    like: Types = ()
 
     def infer(self, x: TensorType, w: TensorType | None = None, b: TensorType | None = None) -> Results:
         return x

@@ -40,6 +40,8 @@ Shape: TypeAlias = tuple[Dim, ...]
 InferredShape: TypeAlias = tuple[Dim | None, ...]
 
 SYMBOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+COUNTED_NAME = re.compile(r"u[0-9]+")
+"""Names that the IR itself gives to sizes that nothing is known about; frontends call sizes of a model otherwise."""
 
 
 def _sympy() -> Any:
@@ -55,7 +57,7 @@ def symbol(name: str) -> Dim:
     if not SYMBOL_NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a dimension")
     global _fresh_count  # noqa: PLW0603  names must be fresh within the process
-    if name[0] == "u" and name[1:].isdecimal():
+    if COUNTED_NAME.fullmatch(name):
         _fresh_count = max(_fresh_count, int(name[1:]))
     sympy = _sympy()
     symbolic: Expr = sympy.Symbol(name, integer=True, nonnegative=True)
@@ -141,11 +143,11 @@ def substitute_shape(shape: Sequence[Dim], values: Mapping[str, Dim]) -> Shape:
 
 
 def symbols_of(shape: Iterable[Dim]) -> list[str]:
-    """Names of the sizes that occur, in order of first occurrence."""
+    """Names of the sizes that occur, in order of first occurrence; within one extent u9 stands before u10."""
     names: dict[str, None] = {}
     for d in shape:
         if not isinstance(d, int):
-            names.update(dict.fromkeys(sorted(s.name for s in d.free_symbols)))
+            names.update(dict.fromkeys(sorted((s.name for s in d.free_symbols), key=lambda name: (len(name), name))))
     return list(names)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import cast
 
-from uair.ir.dims import Dim, InferredShape, substitute, substitute_shape
-from uair.ir.graph import Graph, Node
+from uair.ir.dims import COUNTED_NAME, Dim, InferredShape, substitute, substitute_shape, symbol, symbols_of
+from uair.ir.graph import Graph, Node, named_unknowns
+from uair.ir.module import Module
 from uair.ir.types import TensorType
 
 
@@ -47,9 +49,52 @@ def _merged(recorded: TensorType, inferred: TensorType, values: Mapping[str, Dim
         return None if recorded.shape is None else substitute_shape(recorded.shape, values)
     shape = cast(InferredShape, inferred.shape)
     if recorded.shape is None or len(recorded.shape) != len(shape):
-        from uair.ir.graph import named_unknowns
-
         return named_unknowns(inferred).shape
     return tuple(
         substitute(old, values) if new is None else new for old, new in zip(recorded.shape, shape, strict=True)
     )
+
+
+def number_unknowns(module: Module) -> None:
+    """Call the sizes that the IR named itself u1, u2, ... in order of first appearance, passing over names of inputs.
+
+    Fresh names are counted over a whole process; after this a module's text does not depend on what else it did.
+    """
+    given = {name for graph in module.graphs.values() for t in graph.inputs for name in symbols_of(t.type.shape or ())}
+    graphs = [inner for graph in module.graphs.values() for inner in _with_nested(graph)]
+    counted = dict.fromkeys(
+        name for graph in graphs for name in _sizes(graph) if COUNTED_NAME.fullmatch(name) and name not in given
+    )
+    free = (name for name in map("u{}".format, itertools.count(1)) if name not in given)
+    renamed = {old: symbol(new) for old, new in zip(counted, free, strict=False) if old != new}
+    if renamed:
+        for graph in graphs:
+            _substitute(graph, renamed)
+
+
+def _with_nested(graph: Graph) -> Iterator[Graph]:
+    """A graph and those in the attributes of its nodes."""
+    yield graph
+    for node in graph:
+        for value in node.attributes.values():
+            if isinstance(value, Graph):
+                yield from _with_nested(value)
+
+
+def _sizes(graph: Graph) -> Iterator[str]:
+    """Names of the sizes in the types and attributes of one graph, in order."""
+    for tensor in graph.inputs:
+        yield from symbols_of(tensor.type.shape or ())
+    for node in graph:
+        yield from node.op.symbols()
+        for tensor in node.outputs:
+            yield from symbols_of(tensor.type.shape or ())
+
+
+def _substitute(graph: Graph, values: Mapping[str, Dim]) -> None:
+    for tensor in graph.inputs:
+        tensor.type = tensor.type.substitute(values)
+    for node in graph:
+        node.op = node.op.substitute(values)
+        for tensor in node.outputs:
+            tensor.type = tensor.type.substitute(values)

@@ -350,7 +350,8 @@ def attribute_value(value: Any, kind: AttributeKind) -> Any:
 def _items(value: Any, read: Callable[[Any], Any]) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise TypeError
-    return tuple(read(v) for v in cast("list[Any]", value))
+    items: list[Any] = value
+    return tuple(read(v) for v in items)
 
 
 def _int(e: Expression) -> int:
