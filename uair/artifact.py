@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Generator, Mapping
@@ -194,7 +195,6 @@ class Artifact:
     root: Path
     manifest: Mapping[str, Any]
     path: Path
-    _temporary: tempfile.TemporaryDirectory[str] | None = None
 
     @staticmethod
     def open(path: str | os.PathLike[str], *, verify: bool = True) -> Artifact:
@@ -208,17 +208,18 @@ class Artifact:
             ArtifactError: it is none, incomplete, altered, or of an unknown schema.
         """
         given = Path(path)
-        temporary: tempfile.TemporaryDirectory[str] | None = None
-        root = given
-        if given.is_file():
-            temporary = tempfile.TemporaryDirectory(prefix="uair-artifact-")
-            root = Path(temporary.name)
-            _extract(given, root)
-        elif not given.is_dir():
+        if given.is_dir():
+            return _opened(given, given, verify=verify)
+        if not given.is_file():
             raise ArtifactError(f"there is no artifact {given}", hint="`uair compile MODEL --target T` makes one")
-        artifact = Artifact(root, _read_manifest(root, given), given, temporary)
-        if verify:
-            artifact.verify_files()
+        temporary = tempfile.TemporaryDirectory(prefix="uair-artifact-")
+        try:
+            _extract(given, Path(temporary.name))
+            artifact = _opened(Path(temporary.name), given, verify=verify)
+        except BaseException:
+            temporary.cleanup()
+            raise
+        weakref.finalize(artifact, temporary.cleanup)
         return artifact
 
     @property
@@ -260,6 +261,13 @@ class Artifact:
                 raise ArtifactError(f"{self.path}: {name} is missing", hint="compile the model again")
             if path.stat().st_size != recorded["bytes"] or file_sha256(path) != recorded["sha256"]:
                 raise ArtifactError(f"{self.path}: {name} is not what was compiled", hint="compile the model again")
+
+
+def _opened(root: Path, path: Path, *, verify: bool) -> Artifact:
+    artifact = Artifact(root, _read_manifest(root, path), path)
+    if verify:
+        artifact.verify_files()
+    return artifact
 
 
 def _extract(source: Path, root: Path) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import abc
 import inspect
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -163,8 +164,12 @@ def option_text(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "[" + ",".join(option_text(v) for v in cast("Sequence[Any]", value)) + "]"
     if isinstance(value, dict):
-        return "[" + ",".join(f"{k}:{option_text(v)}" for k, v in cast("dict[str, Any]", value).items()) + "]"
-    return str(value)
+        pairs = cast("dict[str, Any]", value).items()
+        return "[" + ",".join(f"{option_text(k)}:{option_text(v)}" for k, v in pairs) + "]"
+    text = str(value)
+    if re.fullmatch(r'[^\s,{}\[\]=:"]+', text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class Instrument:

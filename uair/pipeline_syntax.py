@@ -13,7 +13,7 @@ from uair.context import Context
 from uair.errors import UairError
 from uair.pipeline import Pass, option_fields
 
-_TOKEN = re.compile(r'\s*(?:(?P<word>[^\s,{}\[\]=:"]+)|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<mark>[,{}\[\]=:]))')
+_TOKEN = re.compile(r'\s*(?:(?P<word>[^\s,{}\[\]=:"]+)|"(?P<quoted>(?:[^"\\]|\\[\s\S])*)"|(?P<mark>[,{}\[\]=:]))')
 MAX_DEPTH = 8
 
 
@@ -34,17 +34,28 @@ def parse_pipeline(text: str, context: Context) -> list[Pass]:
 
 
 class _Parser:
-    """Recursive descent over names, options and values."""
+    """Recursive descent over names, options and values.
+
+    Attributes:
+        at: where the next token begins, blanks before it included.
+        last: where the token that was taken last begins.
+    """
 
     def __init__(self, text: str, context: Context) -> None:
         self.text = text
         self.context = context
         self.at = 0
+        self.last = 0
 
-    def fail(self, message: str) -> PipelineSyntaxError:
+    def window(self, at: int) -> str:
+        """The text with a mark under position `at`."""
+        return f"   {self.text}\n   {' ' * at}^"
+
+    def fail(self, message: str, at: int | None = None) -> PipelineSyntaxError:
+        """The error about what stands at a position, at the token taken last when none is given."""
         return PipelineSyntaxError(
             message,
-            window=f"   {self.text}\n   {' ' * self.at}^",
+            window=self.window(self.last if at is None else at),
             hint='write passes as "canonicalise,fuse" and options as "quantize-int8{per-channel=false}"',
         )
 
@@ -53,13 +64,18 @@ class _Parser:
         found = _TOKEN.match(self.text, self.at)
         if found is None:
             if self.text[self.at :].strip():
-                raise self.fail("the quotation mark is not closed")
+                raise self.fail("the quotation mark is not closed", self.next_start())
             return "end", ""
         kind = found.lastgroup or ""
         return kind, found.group(kind)
 
+    def next_start(self) -> int:
+        """Where the next token begins, without the blanks before it."""
+        return len(self.text) - len(self.text[self.at :].lstrip())
+
     def take(self) -> tuple[str, str]:
         token = self.peek()
+        self.last = self.next_start()
         found = _TOKEN.match(self.text, self.at)
         if found is not None:
             self.at = found.end()
@@ -73,7 +89,7 @@ class _Parser:
 
     def expect(self, mark: str) -> None:
         if not self.accept(mark):
-            raise self.fail(f"expected {mark!r}, found {self.peek()[1] or 'the end'!r}")
+            raise self.fail(f"expected {mark!r}, found {self.peek()[1] or 'the end'!r}", self.next_start())
 
     def pipeline(self) -> list[Pass]:
         passes: list[Pass] = []
@@ -87,14 +103,25 @@ class _Parser:
         kind, name = self.take()
         if kind != "word":
             raise self.fail(f"expected the name of a pass, found {name or 'the end'!r}")
-        cls = self.context.pass_class(name)
+        start = self.last
+        try:
+            cls = self.context.pass_class(name)
+        except UairError as error:
+            error.window = error.window or self.window(start)
+            raise
         options: dict[str, Any] = {}
         if self.accept("{"):
             while not self.accept("}"):
                 key, value = self.option(name)
+                if key.replace("-", "_") in options:
+                    raise self.fail(f"option {key} is given twice")
                 options[key.replace("-", "_")] = value
                 self.accept(",")
-        return make_pass(cls, options)
+        try:
+            return make_pass(cls, options)
+        except UairError as error:
+            error.window = error.window or self.window(start)
+            raise
 
     def option(self, name: str) -> tuple[str, Any]:
         kind, key = self.take()
@@ -111,7 +138,7 @@ class _Parser:
             kind, text = self.take()
             if kind not in ("word", "quoted"):
                 raise self.fail(f"expected a value, found {text or 'the end'!r}")
-            return text if kind == "word" else re.sub(r"\\(.)", r"\1", text)
+            return text if kind == "word" else re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
         items: list[Any] = []
         pairs: dict[str, Any] = {}
         while not self.accept("]"):
@@ -169,6 +196,8 @@ def convert(value: Any, annotation: Any) -> Any:
         items = value if isinstance(value, list) else [value]
         return tuple(convert(v, arguments[0]) for v in items)
     if origin is dict:
+        if value == []:
+            return {}
         if not isinstance(value, dict):
             raise TypeError(f"{value!r} is not a list of key:value pairs")
         return {k: convert(v, arguments[1]) for k, v in value.items()}

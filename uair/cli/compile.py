@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 @click.option(
     "--target", "-t", required=True, type=options.TargetName(), help="Name of the target; `uair targets` lists them."
 )
-@options.output_option(
-    "Folder to write, or a file name with a suffix (model.bin) for one zip file.  [default: MODEL-TARGET]"
+@click.option(
+    "--output",
+    "-o",
+    metavar="PATH",
+    type=click.Path(),  # text: a name that ends in a slash is a folder
+    help="Folder to write, or a file name with a suffix (model.bin) for one zip file.  [default: MODEL-TARGET]",
 )
 @options.shape_option
 @click.option(
