@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from uair.artifact import ArtifactBuilder
 from uair.codegen.onnx import Emitters
 from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, ports
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.rockchip.emitters import EMITTERS
-from uair.ir.graph import Graph
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.finite_constants import FiniteConstants
