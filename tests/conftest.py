@@ -15,5 +15,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
-    """The golden files of the test's file."""
-    return Golden(FOLDER / Path(str(request.path)).stem, bool(request.config.getoption("--update-golden")))
+    """The golden files of the test's file: tests/golden/codegen/ascend/test_files/ for that file."""
+    file = Path(str(request.path)).relative_to(FOLDER.parent).with_suffix("")
+    return Golden(FOLDER / file, bool(request.config.getoption("--update-golden")))

@@ -3,7 +3,7 @@
     def test_script(golden: Golden) -> None:
         golden.check("build.sh", script)
 
-compares with tests/golden/<name of the test file>/build.sh; `pytest --update-golden` writes the files instead, for
+compares with tests/golden/<path of the test file>/build.sh; `pytest --update-golden` writes the files instead, for
 review as a diff.
 """
 

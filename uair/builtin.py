@@ -1,4 +1,4 @@
-"""The names of UAIR's own passes, targets and frontends, and of the operators of targets: each imported when it is used.
+"""The names of UAIR's own passes, targets, frontends and vendors' operators: each is imported only when it is used.
 
 A test checks that every name resolves and agrees with the object's own name.
 """

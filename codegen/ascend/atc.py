@@ -67,15 +67,14 @@ class AtcCommand:
         """build.sh."""
         command = " \\\n    ".join(["atc", *self.flags()])
         toolkits = " \\\n        ".join(f'"{path}"' for path in TOOLKITS)
-        return SCRIPT.format(
-            soc=self.soc, output=self.output, command=command, toolkits=toolkits, success=SUCCESS
-        )
+        return SCRIPT.format(soc=self.soc, output=self.output, command=command, toolkits=toolkits, success=SUCCESS)
 
 
 def input_shapes(names: Sequence[str], graph: Graph) -> str:
     """The value of --input_shape: `x:1,3,224,224;ids:1,64`."""
     return ";".join(
-        f"{name}:{','.join(map(str, static(tensor.type.dims)))}" for name, tensor in zip(names, graph.inputs, strict=True)
+        f"{name}:{','.join(map(str, static(tensor.type.dims)))}"
+        for name, tensor in zip(names, graph.inputs, strict=True)
     )
 
 

@@ -115,7 +115,9 @@ def refusal(view: QuantizedView) -> str:
         return "Ascend quantizes transposed convolutions with dilation 1 only"
     if isinstance(node.op, (Linear, MatMul)) and view.w.scale.ndim:
         return "Ascend quantizes matrices with one scale"
-    if isinstance(node.op, MatMul) and (node.op.trans_a or view.w.integers.type.rank != 2 or not view.x.integers.type.rank):
+    if isinstance(node.op, MatMul) and (
+        node.op.trans_a or view.w.integers.type.rank != 2 or not view.x.integers.type.rank
+    ):
         return "Ascend quantizes products by a constant matrix"
     return ""
 
@@ -145,13 +147,19 @@ def reciprocal(scale: Array) -> float:
     return float(np.float32(1.0 / float(scale)))
 
 
-# ------------------------------------------------------------------------------------------------------------- layers
+# --------------------------------------------------------------------------------------------------------------- layers
 def lower_layer(graph: Graph, view: QuantizedView) -> dict[str, Any]:
     """Replace one quantized layer; its parameters, for the record."""
     node, layer = view.node, view.node.name
     bias = view.integer_bias()
-    quant = _put(graph, node, AscendQuant(scale=reciprocal(view.x.scale), offset=float(view.x.zero_point)),
-                 [view.x.source], f"{layer}.quant", f"{layer}.quant.output0")
+    quant = _put(
+        graph,
+        node,
+        AscendQuant(scale=reciprocal(view.x.scale), offset=float(view.x.zero_point)),
+        [view.x.source],
+        f"{layer}.quant",
+        f"{layer}.quant.output0",
+    )
     zero = None if view.x.is_symmetric else constant(view.x.zero_point, f"{layer}.quant.offset")
     operands = [quant, view.w.integers, zero, None]
     if not isinstance(node.op, MatMul):
@@ -204,7 +212,7 @@ def restore_operand(view: QuantizedView) -> None:
 
 
 def lower_alone(graph: Graph, node: Node) -> None:
-    """Replace a Quantize or Dequantize that belongs to no layer: fold a constant's, else state it in Ascend's operators.
+    """Replace a Quantize or Dequantize of no layer: fold a constant's, state others in Ascend's operators.
 
     Raises:
         LoweringError: Ascend has no form of it.

@@ -32,12 +32,14 @@ def packed_scales(scales: Array) -> Array:
     Bits 32 and up would hold the weight's zero point (0 for INT8) and a shift that is no longer used. Source:
     hicann/amct, amct_pytorch/classic/graph_based, insert_dequant_pass.py.
     """
-    return np.ascontiguousarray(scales, np.float32).reshape(-1).view(np.uint32).astype(np.uint64)
+    bits: Array = np.ascontiguousarray(scales, np.float32).reshape(-1).view(np.uint32)
+    return bits.astype(np.uint64)
 
 
 def unpacked_scales(packed: Array) -> Array:
     """The float32 scales in bits 0 to 31."""
-    return (packed & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.float32)
+    bits: Array = (packed & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    return bits.view(np.float32)
 
 
 @operator(inputs="x", family=FAMILY)

@@ -1,4 +1,4 @@
-"""Layout alignment: the aligned module computes the same, conversions stand where they must, the report counts right."""
+"""Layout alignment: the same values, conversions where they must be, a report that counts right."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def assert_same(module: Module, aligned: Module, *, exact: bool = True) -> None:
                 np.testing.assert_allclose(got[name], expected, rtol=1e-5, atol=1e-5)
 
 
-# ----------------------------------------------------------------------------------------------------------- real models
+# ---------------------------------------------------------------------------------------------------------- real models
 @functools.cache
 def prepared(name: str) -> tuple[Module, dict[str, uair.Array]]:
     """A model of the zoo, bound and optimised, and one input."""
@@ -118,11 +118,12 @@ def test_quantized_models_compute_the_same(name: str) -> None:
     plain = [t for t in maps if not t.type.layout.is_blocked]
     assert {str(t.type.layout) for t in maps if t not in plain} == {"NC1HWC0<32>"}
     assert len(plain) <= 2, "only what reads plain tensors: the model's input"
-    assert all(isinstance(user.op, Pack) for t in plain for user in t.users), "integers are packed: a quarter of the bytes"
+    readers = [user for t in plain for user in t.users]
+    assert all(isinstance(user.op, Pack) for user in readers), "integers are packed, not what they come from"
     assert len(context.reports["layout"]["lanes"]) == sum(n.op_type == "IntegerConv2D" for n in aligned.main)
 
 
-# ------------------------------------------------------------------------------------------------------- where blocks go
+# ------------------------------------------------------------------------------------------------------ where blocks go
 def test_convolutions_are_blocked_and_what_follows_keeps_it() -> None:
     b = models.Builder()
     t = conv(b, "first", b.input("x", 1, 16, 8, 8), 32, 3)
@@ -232,11 +233,12 @@ def test_broadcasting_a_channel_is_not_elementwise_on_blocks() -> None:
     assert_same(module, aligned)
 
 
-# ---------------------------------------------------------------------------------------------------- padded concatenations
+# ------------------------------------------------------------------------------------------------ padded concatenations
 def test_pieces_of_a_concatenation_are_padded_to_whole_blocks() -> None:
     module = models.concat_net()
     aligned, context = align(module)
-    assert context.reports["layout"]["padded_channels"] == [{"node": "joined", "channels": [24, 24], "padded": [32, 32]}]
+    (row,) = context.reports["layout"]["padded_channels"]
+    assert row == {"node": "joined", "channels": [24, 24], "padded": [32, 32]}
     assert conversions(aligned) == 2
     shapes = {n.name: n.outputs[0].type.dims[1] for n in aligned.main if n.name}
     assert (shapes["left"], shapes["joined"], shapes["read"]) == (32, 64, 16)
@@ -311,7 +313,7 @@ def test_the_report_counts_bytes_units_and_lanes() -> None:
     assert (result["bytes"], result["stored_bytes"]) == (20 * 20 * 2, 32 * 20 * 2)
     assert (unpacked["bytes"], unpacked["stored_bytes"]) == (800, 800)
     assert report["wasted_bytes"] == report["stored_bytes"] - report["bytes"] == 520 + 480
-    assert (result["units_dense"], result["units_aligned"]) == (20 * 4 * 2, 40), "a row of 10 bytes may straddle 2 units"
+    assert (result["units_dense"], result["units_aligned"]) == (20 * 4 * 2, 40), "rows of 10 bytes straddle units"
     assert report["conversions"] == 2
     assert report["lanes"] == [{"node": "only", "channels": 3, "padded": 16, "used": 3 / 16}]
 

@@ -1,5 +1,7 @@
 """An evaluator of what is written for ATC, apart from UAIR: onnx's reference evaluator with the device's operators.
 
+In the models it runs, every convolution and every product is quantized.
+
 The integer operators do what CANN's graph engine does: it finds the offset of the AscendQuant in front, pads with it,
 and folds -offset * (sum of weights) into the bias.
 """
@@ -17,15 +19,12 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops.op_conv import Conv as FloatConv
-from onnx.reference.ops.op_conv_transpose import ConvTranspose as FloatConvTranspose
-from onnx.reference.ops.op_gemm import Gemm_7 as FloatGemm
 
 from uair import ops
 from uair.ir import Array
 
 
-class AscendQuant(OpRun):  # type: ignore[misc]
+class AscendQuant(OpRun):
     """clip(round(x * scale + offset))."""
 
     op_domain = ""
@@ -37,7 +36,7 @@ class AscendQuant(OpRun):  # type: ignore[misc]
         return (np.clip(np.round(value), -128, 127).astype(np.int8),)
 
 
-class AscendDequant(OpRun):  # type: ignore[misc]
+class AscendDequant(OpRun):
     """sums * scale, the scale in the low half of 64 bits, one a channel or one."""
 
     op_domain = ""
@@ -62,49 +61,42 @@ def device_operators(model: onnx.ModelProto) -> list[type[OpRun]]:
         if attribute.name == "offset"
     }
 
-    class Conv(FloatConv):  # type: ignore[misc]
+    class Conv(OpRun):
         op_domain = ""
 
         def _run(self, x: Array, w: Array, b: Array | None = None, **a: Any) -> tuple[Array]:
-            if x.dtype != np.int8:
-                return cast("tuple[Array]", super()._run(x, w, b, **a))
             offset = offsets[self.onnx_node.input[0]]
             return (integer_convolution(x, w, b, offset, a),)
 
-    class ConvTranspose(FloatConvTranspose):  # type: ignore[misc]
+    class ConvTranspose(OpRun):
         op_domain = ""
 
         def _run(self, x: Array, w: Array, b: Array | None = None, **a: Any) -> tuple[Array]:
-            if x.dtype != np.int8:
-                return cast("tuple[Array]", super()._run(x, w, b, **a))
             return (integer_transposed(x, w, b, offsets[self.onnx_node.input[0]], a),)
 
-    class Gemm(FloatGemm):  # type: ignore[misc]
+    class Gemm(OpRun):
         op_domain = ""
 
         def _run(self, x: Array, w: Array, b: Array | None = None, **a: Any) -> tuple[Array]:
-            if x.dtype != np.int8:
-                return cast("tuple[Array]", super()._run(x, w, b, **a))
             assert not a["transA"] and a["alpha"] == a["beta"] == 1
             return (integer_product(x, w.T if a["transB"] else w, b, offsets[self.onnx_node.input[0]]),)
 
-    class MatMul(OpRun):  # type: ignore[misc]
+    class MatMul(OpRun):
         op_domain = ""
 
         def _run(self, x: Array, w: Array) -> tuple[Array]:
-            if x.dtype != np.int8:
-                return (np.matmul(x, w),)
             return (integer_product(x, w, None, offsets[self.onnx_node.input[0]]),)
 
     return [AscendQuant, AscendDequant, Conv, ConvTranspose, Gemm, MatMul, *rounding_operators()]
 
 
 def integer_product(x: Array, w: Array, b: Array | None, offset: int) -> Array:
-    """x @ w with -offset * (column sums of w) in the bias."""
+    """X @ w with -offset * (column sums of w) in the bias."""
     check(x, w, b)
     folded = -offset * w.astype(np.int64).sum(axis=0)
     bias = folded if b is None else folded + b
-    return (x.astype(np.int64) @ w.astype(np.int64) + bias).astype(np.int32)
+    sums: Array = x.astype(np.int64) @ w.astype(np.int64) + bias
+    return sums.astype(np.int32)
 
 
 def integer_convolution(x: Array, w: Array, b: Array | None, offset: int, a: Mapping[str, Any]) -> Array:
@@ -121,12 +113,15 @@ def integer_convolution(x: Array, w: Array, b: Array | None, offset: int, a: Map
         [np.einsum("nchwij,mcij->nmhw", i, f, optimize=True) for i, f in zip(inputs, filters, strict=True)], axis=1
     )
     bias = -offset * w.astype(np.int64).sum(axis=(1, 2, 3)) + (0 if b is None else b)
-    return (sums + bias.reshape(1, -1, 1, 1)).astype(np.int32)
+    total: Array = sums + bias.reshape(1, -1, 1, 1)
+    return total.astype(np.int32)
 
 
 def integer_transposed(x: Array, w: Array, b: Array | None, offset: int, a: Mapping[str, Any]) -> Array:
-    """Transposed convolution: every input pixel adds its multiple of the filter. Where filters do not reach, nothing is
-    added, so the offset is subtracted pixel by pixel instead of in the bias."""
+    """Transposed convolution: every input pixel adds its multiple of the filter.
+
+    Where filters do not reach nothing is added, so the offset is subtracted pixel by pixel instead of in the bias.
+    """
     check(x, w, b)
     assert not any(a["pads"]) and not any(a["output_padding"]) and list(a["dilations"]) == [1, 1]
     (sh, sw), groups = a["strides"], a["group"]
@@ -150,22 +145,24 @@ def check(x: Array, w: Array, b: Array | None) -> None:
 
 
 def rounding_operators() -> list[type[OpRun]]:
-    """Operators on real numbers whose last bit depends on the order of operations, as UAIR computes them: the test is
-    about the integers, and one bit here may turn one of them."""
+    """Operators on real numbers whose last bit depends on the order of operations, as UAIR computes them.
 
-    class GlobalAveragePool(OpRun):  # type: ignore[misc]
+    The test is about the integers, and one bit here may turn one of them.
+    """
+
+    class GlobalAveragePool(OpRun):
         op_domain = ""
 
         def _run(self, x: Array) -> tuple[Array]:
             return (ops.GlobalAvgPool().evaluate(x),)
 
-    class HardSigmoid(OpRun):  # type: ignore[misc]
+    class HardSigmoid(OpRun):
         op_domain = ""
 
         def _run(self, x: Array, alpha: float, beta: float) -> tuple[Array]:
             return (np.asarray(ops.HardSigmoid(alpha=alpha, beta=beta).evaluate(x)),)
 
-    class Softmax(OpRun):  # type: ignore[misc]
+    class Softmax(OpRun):
         op_domain = ""
 
         def _run(self, x: Array, axis: int) -> tuple[Array]:

@@ -36,7 +36,7 @@ class Builder:
 
 
 def cnn() -> Module:
-    """Convolutions of every kind that Ascend quantizes: dense, strided, depthwise, grouped, transposed, without bias."""
+    """Convolutions as Ascend quantizes them: dense, strided, depthwise, grouped, transposed, without bias."""
     b = Builder(1)
     x = b.input("image", 1, 3, 12, 10)
     t = b.add("stem/conv", Conv2D(strides=(2, 2), pads=(1, 1, 1, 1)), x, b.weight("w0", 8, 3, 3, 3), b.weight("b0", 8))

@@ -59,8 +59,15 @@ def test_record(golden: Golden) -> None:
 def test_flags_are_those_of_cann_6(artifact: Artifact) -> None:
     flags = AtcCommand("model.onnx", "model", "Ascend310", "NCHW", "x:1,3,8,8", aipp="aipp.cfg").flags()
     known = {
-        "--model", "--framework", "--output", "--soc_version", "--input_format", "--input_shape", "--precision_mode",
-        "--log", "--insert_op_conf",
+        "--model",
+        "--framework",
+        "--output",
+        "--soc_version",
+        "--input_format",
+        "--input_shape",
+        "--precision_mode",
+        "--log",
+        "--insert_op_conf",
     }
     assert {flag.partition("=")[0] for flag in flags} == known
     script = artifact.file("build.sh").read_text()
@@ -91,7 +98,8 @@ TOOLS = {
 def test_the_script_believes_only_a_result(kind: str, shell: str, tmp_path: Path, artifact: Artifact) -> None:
     action, status, message = TOOLS[kind]
     folder, tools = tmp_path / "with blank", tmp_path / "tools"
-    folder.mkdir(), tools.mkdir()
+    folder.mkdir()
+    tools.mkdir()
     script = folder / "build.sh"
     script.write_bytes(artifact.file("build.sh").read_bytes())
     atc = tools / "atc"

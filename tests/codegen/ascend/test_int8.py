@@ -87,7 +87,9 @@ def test_integers_come_from_ascend_operators_only(name: str, folder: Path) -> No
         assert types[node.input[1]] == onnx.TensorProto.UINT64
         quant = makers[layer.input[0]]
         assert (quant.op_type, quant.name, node.name) == (
-            "AscendQuant", f"{layer.name}.quant", f"{layer.name}.dequant",
+            "AscendQuant",
+            f"{layer.name}.quant",
+            f"{layer.name}.dequant",
         )
 
 

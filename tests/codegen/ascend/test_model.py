@@ -144,7 +144,7 @@ def test_inputs_of_other_types_are_refused(dtype: DType, tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
-# ------------------------------------------------------------------------------------------------------ rules, one by one
+# ---------------------------------------------------------------------------------------------------- rules, one by one
 def valid() -> onnx.ModelProto:
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y"))
     zero = helper.make_tensor("c", TensorProto.FLOAT, [4], [0.0] * 4)

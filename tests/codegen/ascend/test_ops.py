@@ -80,7 +80,7 @@ def test_dequant_scales_channels() -> None:
     value = AscendDequant().evaluate(sums, packed_scales(np.array([0.5, 10.0], np.float32)))
     assert value.tolist() == [[[0.5, 1.0], [30.0, 40.0]]]
     half = AscendDequant(dtype=DType.F16).evaluate(sums, packed_scales(np.array([0.1], np.float32)))
-    assert half.dtype == np.float16 and half.ravel().tolist() == np.float16([0.1, 0.2, 0.3, 0.4]).tolist()
+    assert half.dtype == np.float16 and half.ravel().tolist() == np.array([0.1, 0.2, 0.3, 0.4], np.float16).tolist()
 
 
 def test_anti_quant_is_the_inverse() -> None:
