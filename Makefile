@@ -6,8 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Vendor toolchains take gigabytes and minutes: they are shared by all checkouts.
-export UAIR_VENDOR_HOME ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/uair/vendor
-VENDORS := $(patsubst tools/vendor/%.sh,%,$(wildcard tools/vendor/*.sh))
+export UAIR_VENDOR_HOME ?= $(or $(UAIR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/uair)/vendor
+VENDORS := rknn $(patsubst tools/vendor/%.sh,%,$(wildcard tools/vendor/*.sh))
 # More arguments for pytest: make test ARGS="-k conv -x"
 ARGS ?=
 
@@ -17,7 +17,7 @@ DEV := $(VENV)/.installed-dev
 INPUTS := pyproject.toml setup.py uair/_version.py
 
 .DELETE_ON_ERROR:
-.PHONY: help docs demo test test-unit test-vendor lint format types package check clean
+.PHONY: help docs demo test test-unit test-vendor vendor-rknn lint format types package check clean
 
 help:
 	@sed -n '2,3s/^#//p' $(MAKEFILE_LIST)
@@ -47,7 +47,11 @@ test-unit: $(DEV)
 # Each tools/vendor/NAME.sh installs one vendor's tools into the virtual environment it is given; tests marked `vendor`
 # find it as $UAIR_VENDOR_HOME/NAME. It is installed again only when the script changes.
 test-vendor: $(DEV) $(addprefix vendor-,$(VENDORS))
-	$(if $(VENDORS),$(BIN)/python -m pytest -m vendor $(ARGS))
+	$(BIN)/python -m pytest -m vendor $(ARGS)
+
+# rknn-toolkit2 runs on Python 3.11 only, which its script looks for.
+vendor-rknn: $(DEV)
+	@$(BIN)/python tools/rknn_env.py
 
 vendor-%: tools/vendor/%.sh
 	@cmp -s $< $(UAIR_VENDOR_HOME)/$*/installed-by.sh || { \
