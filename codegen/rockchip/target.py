@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
 
 from uair.artifact import ArtifactBuilder
 from uair.codegen.onnx import Emitters
 from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, ports
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.rockchip.emitters import EMITTERS
+from uair.codegen.rockchip.settings import normalization, pixels, settings, shell_script
 from uair.ir.module import Module
+from uair.ops import Quantize
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.finite_constants import FiniteConstants
 from uair.passes.flatten_linear import FlattenLinear
@@ -17,12 +23,13 @@ from uair.passes.fold_long_convolutions import FoldLongConvolutions
 from uair.pipeline import Pass
 from uair.request import CompileRequest
 
-MODEL, RKNN = "model.onnx", "model.rknn"
+MODEL, RKNN, SETTINGS, BUILD, SCRIPT = "model.onnx", "model.rknn", "build.json", "build.py", "build.sh"
+PIXELS = "golden/pixels.npz"
 MANIFEST_KEY = "rockchip"
 NAMES = "[A-Za-z][A-Za-z0-9_]*"
 """rknn-toolkit2 2.5.0 raises KeyError for names with ':' or ';', in its build as in its simulator."""
 LONGEST_KERNEL, LONGEST_STRIDE = 31, 7
-"""Of a convolution that the NPU does in one step; the operator list 2.3.2 says so, and the toolkit splits longer ones."""
+"""What the NPU does in one step; the toolkit splits longer convolutions. Source: operator list 2.3.2."""
 
 
 class RockchipTarget(OnnxTarget):
@@ -48,9 +55,34 @@ class RockchipTarget(OnnxTarget):
         inputs, outputs = list(written.main.input_names), list(written.main.output_names)
         legal_interface(written.main, NAMES)
         self.write_onnx(written, artifact.path_for(MODEL))
-        artifact.manifest[MANIFEST_KEY] = {
-            "model": RKNN,
-            "inputs": ports(inputs, written.main.input_names, written.main.inputs),
-            "outputs": ports(outputs, written.main.output_names, written.main.outputs),
-            "unused_inputs": unused,
-        }
+        taken = ports(inputs, written.main.input_names, written.main.inputs)
+        for port in taken:
+            port["normalization"] = normalization(request.preprocess.get(port["source"]))
+        given = ports(outputs, written.main.output_names, written.main.outputs)
+        content = settings(
+            model=MODEL,
+            output=RKNN,
+            chip=self.description.toolchain.soc_version,
+            quantized=any(isinstance(node.op, Quantize) for node in written.main),
+            inputs=taken,
+            outputs=given,
+            golden=_golden(artifact, taken),
+        )
+        artifact.add_json(SETTINGS, content)
+        artifact.add_text(BUILD, Path(__file__).with_name("build_script.py").read_text(encoding="utf-8"))
+        artifact.add_text(SCRIPT, shell_script(self.description.toolchain, RKNN), executable=True)
+        artifact.manifest[MANIFEST_KEY] = {"model": RKNN, "inputs": taken, "outputs": given, "unused_inputs": unused}
+
+
+def _golden(artifact: ArtifactBuilder, inputs: list[dict[str, Any]]) -> dict[str, str] | None:
+    """The reference files of the artifact; inputs that the compiled model normalizes are given as pixels."""
+    golden: Mapping[str, Any] | None = artifact.manifest.get("golden")
+    if golden is None:
+        return None
+    files = {key: str(golden[key]) for key in ("inputs", "outputs")}
+    if any(port["normalization"] for port in inputs):
+        with np.load(artifact.path_for(files["inputs"]), allow_pickle=False) as archive:
+            fed = {port["source"]: pixels(archive[port["source"]], port["normalization"]) for port in inputs}
+        artifact.add_arrays(PIXELS, fed)
+        files["inputs"] = PIXELS
+    return files

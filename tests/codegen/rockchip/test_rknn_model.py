@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from onnx import ModelProto, defs, helper, numpy_helper
 import uair
 from tests import zoo
 from tests.codegen.onnx.running import run as run_onnx
+from tests.golden import Golden
 from uair.artifact import file_sha256
 from uair.codegen.onnx.rules import ModelRules
+from uair.codegen.rockchip import build_script
 from uair.codegen.rockchip.target import NAMES
 from uair.ir import DType
+from uair.preprocess import Preprocess
 from uair.text import parse_module
 
 MODELS = zoo.models()
@@ -65,7 +69,7 @@ def missing_defaults(proto: ModelProto) -> Iterator[str]:
 
 
 def sliced_concatenations(proto: ModelProto) -> list[str]:
-    """Slices of a Concat along its axis: the toolkit's rule remove_concat_slice raises IndexError for chains of them."""
+    """Slices of a Concat along its axis; the toolkit's rule remove_concat_slice fails on chains of them."""
     constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     axes = {n.output[0]: n.attribute[0].i for n in proto.graph.node if n.op_type == "Concat"}
     slices = [n for n in proto.graph.node if n.op_type == "Slice" and n.input[0] in axes]
@@ -189,6 +193,57 @@ def test_infinite_masks_are_finite(tmp_path: Path) -> None:
     made = uair.compile(parse_module(text), "rk3588", output=tmp_path / "out")
     (mask,) = emitted(made).graph.initializer
     assert numpy_helper.to_array(mask).tolist() == [0.0, -10000.0]
+
+
+CONVOLUTION = """constant @w = [0.5,-1.0,2.0] : f32[1,3,1,1]  constant @b = [1.0] : f32[1]
+    "image:0" = %x: f32[1,3,2,2]  %s: f32[1]  %c = Conv2D(%x, @w, @b)  %a = Mul(%c, %s)  %y = Relu(%a)
+    return "y:0" = %y"""
+
+
+def test_settings_and_scripts(golden: Golden, tmp_path: Path) -> None:
+    made = uair.compile(parse_module(CONVOLUTION), "rk3588", output=tmp_path / "out")
+    for name in ("build.json", "build.sh"):
+        golden.check(name, made.file(name).read_text())
+    assert made.file("build.py").read_text() == Path(build_script.__file__).read_text()
+    assert made.file("build.sh").stat().st_mode & 0o111
+
+
+def test_settings_of_a_quantized_model(golden: Golden, tmp_path: Path) -> None:
+    samples = [{"image:0": np.full((1, 3, 2, 2), k, np.float32), "s": np.ones(1, np.float32)} for k in (-1, 1)]
+    made = uair.compile(parse_module(CONVOLUTION), "rk3588", output=tmp_path / "out", quantize=uair.Int8(samples))
+    golden.check("build_int8.json", made.file("build.json").read_text())
+
+
+def test_normalization_is_done_by_the_compiled_model(tmp_path: Path) -> None:
+    preprocess = Preprocess(mean=(10.0, 20.0, 30.0), std=(2.0,), color="bgr")
+    made = uair.compile(
+        parse_module(CONVOLUTION), "rk3588", output=tmp_path / "out", preprocess={"image:0": preprocess}
+    )
+    content = json.loads(made.file("build.json").read_text())
+    assert content["config"]["mean_values"] == [[10.0, 20.0, 30.0], []]
+    assert content["config"]["std_values"] == [[2.0, 2.0, 2.0], []]
+    image, scale = made.manifest["rockchip"]["inputs"]
+    assert image["normalization"] == {"mean": [10.0, 20.0, 30.0], "std": [2.0, 2.0, 2.0]}
+    assert scale["normalization"] is None
+    fed, tensors = made.arrays(content["golden"]["inputs"]), made.arrays("golden/inputs.npz")
+    mean = np.array([10, 20, 30], np.float32).reshape(1, 3, 1, 1)
+    np.testing.assert_allclose((fed["image:0"] - mean) / 2, tensors["image:0"], rtol=1e-5, atol=1e-5)
+    assert np.array_equal(fed["s"], tensors["s"])
+
+
+def test_normalization_of_channels_last_is_left_to_the_host(tmp_path: Path) -> None:
+    text = "%x: f32[1,2,2,3]  %y = Relu(%x)"
+    preprocess = Preprocess(mean=(10.0,), std=(2.0,), layout="NHWC")
+    made = uair.compile(parse_module(text), "rk3588", output=tmp_path / "out", preprocess={"x": preprocess})
+    content = json.loads(made.file("build.json").read_text())
+    assert "mean_values" not in content["config"]
+    assert content["golden"]["inputs"] == "golden/inputs.npz"
+    assert made.manifest["inputs"][0]["preprocess"]["mean"] == [10.0]
+
+
+def test_without_golden_data_nothing_is_compared(tmp_path: Path) -> None:
+    made = uair.compile(parse_module(CONVOLUTION), "rk3588", output=tmp_path / "out", golden=False)
+    assert "golden" not in json.loads(made.file("build.json").read_text())
 
 
 @pytest.mark.parametrize("quantized", [False, True])
