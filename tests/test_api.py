@@ -94,6 +94,14 @@ def test_int8_with_samples_from_memory(tiny: Path) -> None:
     assert compare(uair.run(tiny, X)["y"], uair.run(artifact, X)["y"])["cosine"] > 0.99
 
 
+def test_the_golden_input_may_be_given(tiny: Path) -> None:
+    x = np.full((1, 3, 8, 8), 0.5, np.float32)
+    artifact = uair.compile(tiny, "cpu", shapes={"x": (1, 3, 8, 8)}, golden={"x": x})
+    np.testing.assert_array_equal(artifact.arrays("golden/inputs.npz")["x"], x)
+    with pytest.raises(uair.UairError, match="no input 'z'"):
+        uair.compile(tiny, "cpu", shapes={"x": (1, 3, 8, 8)}, golden={"z": x})
+
+
 def test_the_golden_input_is_the_first_sample(tiny: Path) -> None:
     samples = [np.full((1, 3, 8, 8), i / 16, np.float32) for i in range(1, 17)]
     artifact = uair.compile(tiny, "cpu", shapes={"x": (1, 3, 8, 8)}, quantize=uair.Int8(samples))

@@ -189,7 +189,7 @@ def compile(
     quantize: Int8 | None = None,
     preprocess: Mapping[str, Preprocess] | None = None,
     overwrite: bool = False,
-    golden: bool = True,
+    golden: bool | Mapping[str, Any] = True,
     instruments: Sequence[Instrument] = (),
 ) -> Artifact:
     """Compile a model for a target.
@@ -203,7 +203,8 @@ def compile(
         quantize: INT8 quantization with its calibration data.
         preprocess: how images become inputs, by input name; recorded and handed to the vendor's tool.
         overwrite: replace an existing output.
-        golden: compute and store a reference input and output.
+        golden: compute and store a reference input and output; an input by name is the one to take, otherwise it is the
+            first calibration sample, or random numbers.
         instruments: further watchers of the passes.
 
     Returns:
@@ -325,7 +326,7 @@ def _quantization(request: CompileRequest, target: Any, samples: Calibration | N
     ]
 
 
-def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool) -> None:
+def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool | Mapping[str, Any]) -> None:
     """Fill an artifact."""
     from uair.text import save
 
@@ -348,8 +349,8 @@ def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool) -> Non
         **state.context.reports,
     }
     save(module, builder.path_for("model.uair"))
-    if golden:
-        _write_golden(state, builder)
+    if golden is not False:
+        _write_golden(state, builder, None if golden is True else golden)
     state.target.emit(module, builder, request)
 
 
@@ -384,14 +385,17 @@ def describe_interface(
     return entries
 
 
-def _write_golden(state: _Compilation, builder: ArtifactBuilder) -> None:
-    """One input, the original model's output for it, and how far the compiled module's is from that."""
+def _write_golden(state: _Compilation, builder: ArtifactBuilder, given: Mapping[str, Any] | None) -> None:
+    """One input, the original model's output for it, and how far the compiled module's is from that.
+
+    There are none for a model with open sizes or with custom operators: the interpreter cannot run it.
+    """
     from uair.codegen.reference import run as interpret
 
     graph = state.reference.main
-    if not all(t.type.is_static for t in graph.inputs):
+    if not all(t.type.is_static for t in graph.inputs) or any(node.op_type == "Opaque" for node in graph):
         return
-    feeds = golden_feeds(state)
+    feeds = golden_feeds(state) if given is None else {name: np.asarray(array) for name, array in given.items()}
     expected = interpret(state.reference, feeds)
     actual = interpret(state.module, feeds)
     builder.add_arrays("golden/inputs.npz", feeds)
