@@ -195,6 +195,14 @@ def test_rewrites_merge_locations_and_keep_names() -> None:
     verify_graph(graph)
 
 
+def test_what_lives_on_keeps_its_name() -> None:
+    graph, x = graph_with()
+    relu = graph.append(Node(Relu(), (x,), name="conv1"))
+    graph.add_output("y", graph.append(Node(Sigmoid(), (relu.output,), name="bn1")).output)
+    apply_rules(graph, RuleSet([SigmoidOfRelu()]))
+    assert [n.name for n in graph] == ["conv1"]
+
+
 def test_a_rewrite_applies_again_where_it_made_a_new_match() -> None:
     graph, x = graph_with()
     tensor = graph.append(Relu().node(x)).output

@@ -135,14 +135,23 @@ def apply_match(
     location = Location.fused([node.loc for node in reversed(found.nodes)], by=rule.name)
     new_nodes = insert_detached(graph, root, replacements, location)
     users = [user for tensor in root.outputs for user in tensor.users]
-    if len(new_nodes) and not new_nodes[-1].name:
-        new_nodes[-1].name = root.name
+    if new_nodes and not new_nodes[-1].name:
+        new_nodes[-1].name = _name_for(new_nodes[-1], found)
     graph.replace(root, replacements)
     for node in (*users, *reversed(new_nodes)):
         if not node.is_return:
             touched(node)
     remove_dead(graph, [n for n in found.nodes if n is not root], [t for t in root.inputs if t], touched)
     return True
+
+
+def _name_for(node: Node, found: Match) -> str:
+    """The name of the matched node that lives on in `node`: one of the same operator, else the root.
+
+    A BatchNorm folded into `conv1` leaves a convolution called `conv1`.
+    """
+    same = (n.name for n in found.nodes if type(n.op) is type(node.op) and n.name)
+    return next(same, found.root.name)
 
 
 def check_replacements(rule: Rule, root: Node, replacements: Sequence[Tensor]) -> None:
