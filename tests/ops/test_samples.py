@@ -250,6 +250,28 @@ def test_decomposition_has_the_same_meaning(sample: Sample) -> None:
     assert_close(finite_operands_only(got, operands), finite_operands_only(want, operands), ulps_of(sample))
 
 
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap", "symmetric"])
+@pytest.mark.parametrize("extent", [1, 2, 5])
+@pytest.mark.parametrize("pads", [(0, 3, 0, 4), (0, -1, 0, 3), (1, 2, -1, 0)], ids=str)
+def test_padding_of_an_open_axis_is_decomposed(mode: Any, extent: int, pads: tuple[int, ...]) -> None:
+    op = uair.ops.Pad(pads=pads, mode=mode)
+    x = Tensor(parse_type("i32[2,n]"))
+    value = np.arange(2 * extent + 2, dtype=np.int32).reshape(2, extent + 1)
+    made = op.decompose(x)
+    assert made is not None
+    np.testing.assert_array_equal(evaluated(made, {x: value}), op.evaluate(value))
+
+
+def test_floor_division_is_decomposed_for_zero_divisors_too() -> None:
+    a, b = np.array([-7, 7, 0, -7, 7, -8, -128], np.int8), np.array([0, 0, 0, 2, -2, 2, -1], np.int8)
+    op = uair.ops.IntDiv(rounding="floor")
+    tensors = Tensor(type_of(a)), Tensor(type_of(b))
+    made = op.decompose(*tensors)
+    assert made is not None
+    got = evaluated(made, dict(zip(tensors, (a, b), strict=True)))
+    assert got.tolist() == op.evaluate(a, b).tolist() == [0, 0, 0, -4, -4, -4, -128]
+
+
 def ulps_of(sample: Sample) -> float:
     return DECOMPOSITION_ULPS.get(sample.op.op_type, 16)
 
@@ -305,7 +327,9 @@ def test_symbols_in_shape_attributes_are_substituted() -> None:
     assert op.substitute({"n": 3}) == uair.ops.Reshape(shape=(3, 6))
     opaque = uair.ops.Opaque(kind="K", result_types=(parse_type("f32[n,2*n,?]"), parse_type("i8[*]")))
     assert opaque.symbols() == ["n"]
-    assert opaque.substitute({"n": 3}) == uair.ops.Opaque(kind="K", result_types=(parse_type("f32[3,6,?]"), parse_type("i8[*]")))
+    assert opaque.substitute({"n": 3}) == uair.ops.Opaque(
+        kind="K", result_types=(parse_type("f32[3,6,?]"), parse_type("i8[*]"))
+    )
 
 
 def test_attributes_evolve() -> None:

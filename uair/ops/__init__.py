@@ -134,6 +134,9 @@ from uair.ops.normalization import (
     LpNormalize,
     RMSNorm,
 )
+from uair.ops.padding import (
+    Pad,
+)
 from uair.ops.pooling import (
     AvgPool1D,
     AvgPool2D,
@@ -172,7 +175,6 @@ from uair.ops.shape import (
     DepthToSpace,
     Expand,
     Flip,
-    Pad,
     Range,
     Reshape,
     ShapeOf,

@@ -59,12 +59,13 @@ def _to_small_float(x: Array, source: DType, to: DType, saturate: bool) -> Array
     real = x if source.is_float else x.astype(np.float32)
     if saturate:
         wide = real.astype(np.float64 if real.dtype == np.float64 else np.float32, copy=False)
-        least, greatest = _finite_range(to)
+        least, greatest = finite_limits(to)
         real = np.clip(wide, wide.dtype.type(least), wide.dtype.type(greatest))
     return real.astype(to.numpy)
 
 
-def _finite_range(to: DType) -> tuple[float, float]:
+def finite_limits(to: DType) -> tuple[float, float]:
+    """Least and greatest finite number of a floating-point type."""
     limits: Any = ml_dtypes.finfo  # it has no annotations
     info = limits(to.numpy)
     return float(info.min), float(info.max)

@@ -11,6 +11,7 @@ from uair.ir.dims import Dim, InferredShape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
+from uair.ops._cast import finite_limits
 from uair.ops._precision import compute_type
 from uair.ops.base import broadcast_shapes, require
 
@@ -89,7 +90,9 @@ def finite_range(dtype: DType) -> tuple[Any, Any]:
         return False, True
     if dtype.is_integer:
         return dtype.range
-    return -np.inf, np.inf
+    if np.isinf(np.asarray(np.inf).astype(dtype.numpy)):
+        return -np.inf, np.inf
+    return finite_limits(dtype)
 
 
 def resolve_extent(d: Dim | None) -> int | None:

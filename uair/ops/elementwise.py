@@ -475,14 +475,17 @@ class IntDiv(SizeBinary):
         return (_symbolic.floor_div if self.rounding == "floor" else _symbolic.trunc_div)(a, b)
 
     def decompose(self, a: Tensor, b: Tensor) -> Tensor | None:
-        from uair.ops.comparison import Equal, Less, LogicalAnd, LogicalNot, LogicalXor
+        from uair.ops.comparison import Equal, Less, LogicalAnd, LogicalNot, LogicalOr
 
         if self.rounding == "trunc":
             return None
         quotient = IntDiv()(a, b)
         exact = Equal()(Mul()(quotient, b), a)
-        signs = LogicalXor()(Less()(a, scalar(0, a)), Less()(b, scalar(0, b)))
-        return Sub()(quotient, Cast(to=a.type.dtype)(LogicalAnd()(LogicalNot()(exact), signs)))
+        zero_a, zero_b = scalar(0, a), scalar(0, b)
+        falling = LogicalAnd()(Less()(a, zero_a), Less()(zero_b, b))  # neither: b may be 0
+        rising = LogicalAnd()(Less()(zero_a, a), Less()(b, zero_b))
+        below = LogicalAnd()(LogicalNot()(exact), LogicalOr()(falling, rising))
+        return Sub()(quotient, Cast(to=a.type.dtype)(below))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -523,8 +526,9 @@ class Mod(SizeBinary):
 class Pow(Binary):
     """a to the power b; the result has a's element type, b may have another numeric one.
 
-    Integers to a negative power are rounded towards 0 (1 and -1 stay of magnitude 1, 0 gives 0), as onnxruntime does; a
-    floating-point exponent of an integer is computed in f64 and rounded towards 0.
+    Integers to a negative power are rounded towards 0 (1 and -1 stay of magnitude 1), as onnxruntime does; a
+    floating-point exponent of an integer is computed in f64 and rounded towards 0. The integer 0 to a negative power is
+    infinity converted as Cast does: the least i32 or i64, as in onnxruntime.
     """
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
@@ -535,7 +539,9 @@ class Pow(Binary):
     def evaluate(self, a: Array, b: Array) -> Array:
         kinds = (DType.from_numpy(a.dtype).is_integer, DType.from_numpy(b.dtype).is_integer)
         if kinds == (True, True):
-            return compute(_integer_power, a.astype(np.int64), b.astype(np.int64), dtype=a.dtype)
+            powers = compute(_integer_power, a.astype(np.int64), b.astype(np.int64), dtype=a.dtype)
+            infinity = cast(np.array(np.inf), DType.from_numpy(a.dtype))
+            return np.where((a == 0) & (b < 0), infinity, powers)
         if kinds == (True, False):
             with np.errstate(all="ignore"):
                 power = np.power(a.astype(np.float64), b.astype(np.float64))

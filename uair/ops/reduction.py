@@ -137,13 +137,27 @@ def _count(x: Array, axes: Axes) -> int:
     return count
 
 
+class Extreme(SizeReduction):
+    """Base of ReduceMax and ReduceMin."""
+
+    limit: ClassVar[int]  # which end of the type's range is the result for no elements
+
+    def evaluate(self, x: Array) -> Array:
+        if x.size or _symbolic.is_symbolic(x):
+            return super().evaluate(x)
+        shape = dims.static(reduced_shape(x.shape, self.axes, self.keepdims))
+        nothing = finite_range(DType.from_numpy(x.dtype))[self.limit]
+        return np.full(shape, np.asarray(nothing).astype(x.dtype))
+
+
 @operator(inputs="x", family=FAMILY)
-class ReduceMax(SizeReduction):
-    """The greatest element; the least value of the type (-inf) of nothing.
+class ReduceMax(Extreme):
+    """The greatest element; the least value of the type (-inf where it has one) of nothing.
 
     NaN when one is NaN, as in PyTorch, TensorFlow and NumPy; onnxruntime's ReduceMax may pass over NaN.
     """
 
+    limit = 0
     axes: Ints | None = None
     keepdims: bool = True
 
@@ -155,9 +169,10 @@ class ReduceMax(SizeReduction):
 
 
 @operator(inputs="x", family=FAMILY)
-class ReduceMin(SizeReduction):
-    """The least element; the greatest value of the type (inf) of nothing. NaN when one is NaN."""
+class ReduceMin(Extreme):
+    """The least element; the greatest value of the type (inf where it has one) of nothing. NaN when one is NaN."""
 
+    limit = 1
     axes: Ints | None = None
     keepdims: bool = True
 

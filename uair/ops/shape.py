@@ -21,7 +21,6 @@ from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
 from uair.ops._cast import cast
 from uair.ops._compute import INTEGERS, REALS, require_dtype
-from uair.ops._pad import PadMode, pad
 from uair.ops._precision import compute_type
 from uair.ops.base import (
     Ints,
@@ -488,72 +487,6 @@ def _clamped(bound: Dim, extent: Dim, low: Dim, high: Dim) -> Dim | None:
     if negative:
         return dims.maximum(counted, low)
     return dims.minimum(counted, high)
-
-
-# --------------------------------------------------------------------------- padding
-@operator(inputs="x pads?", family=FAMILY)
-class Pad(Operator):
-    """x with elements put in front of and behind each axis.
-
-    pads: the numbers in front for all axes, then the numbers behind (ONNX's order; PyTorch's begins at the last axis).
-    Negative numbers crop, before anything is put in. mode "constant": `value`, converted to x's element type; "edge":
-    the outermost element; "reflect": mirrored without it; "symmetric": mirrored with it (TensorFlow only); "wrap":
-    periodic.
-    """
-
-    pads: Shape | None = None
-    mode: Literal["constant", "reflect", "edge", "wrap", "symmetric"] = "constant"
-    value: float = 0.0
-
-    def infer(self, x: TensorType, pads: TensorType | None = None) -> TensorType:
-        one_form(self.pads, pads, "pads")
-        require(self.mode != "constant" or x.dtype is not DType.STRING, "x is string: it has no padding value")
-        length = len(self.pads) if self.pads is not None else vector_length(pads)
-        if x.shape is None:
-            return inferred(x.dtype, None if length is None else (None,) * (length // 2))
-        rank = len(x.shape)
-        require(
-            length is None or length == 2 * rank, "pads has {} values, x of rank {} needs {}", length, rank, 2 * rank
-        )
-        if self.pads is None:
-            return inferred(x.dtype, (None,) * rank)
-        result: list[Dim | None] = []
-        for a, d in enumerate(x.shape):
-            begin, end = self.pads[a], self.pads[a + rank]
-            total = dims.normal(d + begin + end)
-            require(
-                not isinstance(total, int) or total >= 0,
-                "pads {}, {} crop more than axis {} has ({})",
-                begin,
-                end,
-                a,
-                d,
-            )
-            if self.mode != "constant" and isinstance(d, int) and isinstance(total, int):
-                left = d + sum(p for p in (begin, end) if isinstance(p, int) and p < 0)
-                require(left > 0 or total == max(left, 0), "mode {}: axis {} of x has nothing to repeat", self.mode, a)
-            result.append(total)
-        return inferred(x.dtype, tuple(result))
-
-    def evaluate(self, x: Array, pads: Array | None = None) -> Array:
-        return pad(x, numbers(self, self.pads, pads), self.mode, self.value)
-
-    @classmethod
-    def samples(cls) -> Iterable[Sample]:
-        modes: tuple[PadMode, ...] = ("constant", "reflect", "edge", "wrap", "symmetric")
-        for mode in modes:
-            yield case(cls(pads=(1, 2, 0, 1), mode=mode), "f32[3,4]")
-            yield case(cls(pads=(-1, 2, 0, -2), mode=mode), "f32[3,4]")
-            yield case(cls(pads=(0, 5, 0, 7), mode=mode), "i32[2,3]")
-        yield case(cls(pads=(1, 1), value=-3.5), "f16[2]")
-        yield case(cls(pads=(1, 1), value=1.0), "bool[2]")
-        yield case(cls(pads=(1, 1), value=float("-inf")), "f32[0]")
-        yield case(cls(pads=(1, 0), value=2.0), "i4[2]")
-        yield case(cls(), "f32[2,3]", np.array([0, 1, 0, 1]))
-        yield bad(cls(pads=(1, 1)), "f32[2,3]", because="pads has 2 values")
-        yield bad(cls(pads=(-2, -2)), "f32[3]", because="crop more than axis 0")
-        yield bad(cls(pads=(1, 1), mode="edge"), "f32[0]", because="nothing to repeat")
-        yield bad(cls(), "f32[2]", because="pads is neither")
 
 
 @operator(inputs="x repeats?", family=FAMILY)

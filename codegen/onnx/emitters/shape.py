@@ -10,15 +10,15 @@ from onnx import helper
 from uair.codegen.onnx.schema import ONNX_TYPE, NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
-from uair.ir.dims import Dim, Shape, is_static
+from uair.ir.dims import Dim, Shape, is_static, static
 from uair.ir.dtype import DType
 from uair.ir.types import TensorType
+from uair.ops.padding import Pad, places
 from uair.ops.shape import (
     Concat,
     DepthToSpace,
     Expand,
     Flip,
-    Pad,
     Range,
     Reshape,
     ShapeOf,
@@ -178,19 +178,16 @@ def gathered_pad(e: Emission, op: Pad) -> None:
     Raises:
         NotExpressible: shape or padding are known only at run time.
     """
-    if op.pads is None or not is_static(op.pads) or op.mode == "constant":
-        raise NotExpressible(f"Pad in mode {op.mode} needs constant padding at opset {e.opset}")
+    if op.pads is None or not is_static(op.pads) or not e.type().is_static:
+        raise NotExpressible(f"Pad in mode {op.mode} needs a static shape and constant padding at opset {e.opset}")
     shape, name, rank = list(e.static_shape()), e.x(), len(e.static_shape())
-    amounts = [d for d in op.pads if isinstance(d, int)]
+    amounts = static(op.pads)
     for axis in range(rank):
         before, after = amounts[axis], amounts[rank + axis]
-        if before == after == 0:
-            continue
-        places = np.arange(shape[axis])[max(-before, 0) : shape[axis] - max(-after, 0)]
-        places = np.pad(places, (max(before, 0), max(after, 0)), mode=op.mode)
-        shape[axis] = len(places)
-        type = e.type().with_shape(tuple(shape))
-        name = e.op("Gather", name, e.ints(int(i) for i in places), type=type, axis=axis)
+        if before or after:
+            indices = places(shape[axis], before, after, op.mode)
+            shape[axis] = len(indices)
+            name = e.op("Gather", name, e.ints(indices.tolist()), type=e.type().with_shape(tuple(shape)), axis=axis)
     e.result("Identity", name)
 
 

@@ -39,7 +39,6 @@ LEFT_OPEN: dict[tuple[str, str], str] = {
     ("Cast", "DType.I4, saturate=True)(float32[7])"): "conversion of numbers outside of the range to integers",
     ("Cast", "DType.STRING, saturate=True)(float32[7])"): "how a number is spelled",
     ("NonZero", "(int64[])"): "NonZero of a scalar: onnxruntime takes it as a vector of one",
-    ("Pow", "(int32[5],int32[5])"): "0 to a negative power in integers",
     ("ReduceMean", "(f32[2,0,3])"): "the mean of nothing: onnxruntime gives 0",
     ("TopK", "sorted=False)(u8[2,4])"): "the order of unsorted results",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,17 +12,10 @@ import onnxruntime
 from uair.ir import Array, DType, Graph, Module, Node, Tensor, TensorType, constant
 from uair.ops.base import Operator, Sample
 from uair.ops.elementwise import Cast
+from uair.text import parse_type
 
 PLAIN = frozenset(DType(name) for name in "bool i8 u8 i16 u16 i32 u32 i64 u64 f16 f32 f64 string".split())
 """Types that onnxruntime's Python interface passes as NumPy arrays; others come and go by a Cast in the model."""
-
-
-def parse_type(text: str) -> TensorType:
-    """A static type in text form."""
-    match = re.fullmatch(r"(\w+)\[([\d,]*)\]", text)
-    assert match is not None, text
-    shape = tuple(int(d) for d in match[2].split(",") if d)
-    return TensorType(DType(match[1]), shape)
 
 
 def draw(type: TensorType, rng: np.random.Generator) -> Array:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,6 +38,7 @@ from uair.ir.dims import Dim, ceil_div, floor_div, maximum, minimum, symbol
 from uair.ops.activation import HardSwish, Relu
 from uair.ops.elementwise import Add
 from uair.ops.linear import Linear, MatMul
+from uair.ops.padding import Pad
 from uair.ops.shape import Expand, Reshape, Slice, Split
 from uair.passes.legalise_onnx import LegaliseOnnx
 from uair.pipeline import PassManager
@@ -347,6 +349,21 @@ def test_what_an_opset_lacks_is_refused_with_the_next_step() -> None:
     assert "legalise-onnx{opset=13}" in caught.value.hint
     PassManager([LegaliseOnnx(opset=13)]).run(module)
     check(model_bytes(module, opset=13))
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "wrap"])
+def test_padding_that_onnx_lacks_is_computed_for_open_extents(mode: Any) -> None:
+    pad = Pad(pads=(0, 3, 0, -1), mode=mode)
+    graph = Graph()
+    x = graph.add_input("x", TensorType(DType.F32, (2, symbol("n"))))
+    graph.add_output("y", graph.append(pad.node(x)).output)
+    module = Module("m", {"main": graph})
+    PassManager([LegaliseOnnx(opset=17)]).run(module)
+    model = model_bytes(module, opset=17)
+    check(model)
+    for extent in (2, 7):
+        value = np.arange(2 * extent, dtype=np.float32).reshape(2, extent)
+        np.testing.assert_array_equal(run(model, {"x": value})["y"], pad.evaluate(value))
 
 
 @pytest.mark.parametrize("opset", [0, 10, 1000])

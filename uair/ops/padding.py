@@ -1,0 +1,162 @@
+"""Padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from uair.ir import dims
+from uair.ir.dims import Dim, Shape, is_static, static
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor, constant
+from uair.ir.types import TensorType, inferred
+from uair.ops._cast import cast
+from uair.ops.base import Operator, Sample, bad, case, operator, require
+from uair.ops.comparison import Less
+from uair.ops.elementwise import Add, Identity, Maximum, Minimum, Mod, Mul, Sub, Where
+from uair.ops.indexing import Gather
+from uair.ops.shape import FAMILY, Range, ShapeOf, Squeeze, numbers, one_form, vector_length
+
+PadMode: TypeAlias = Literal["constant", "reflect", "edge", "wrap", "symmetric"]
+
+
+@operator(inputs="x pads?", family=FAMILY)
+class Pad(Operator):
+    """x with elements put in front of and behind each axis.
+
+    pads: the numbers in front for all axes, then the numbers behind (ONNX's order; PyTorch's begins at the last axis).
+    Negative numbers crop, before anything is put in. mode "constant": `value`, converted to x's element type; "edge":
+    the outermost element; "reflect": mirrored without it; "symmetric": mirrored with it (TensorFlow only); "wrap":
+    periodic.
+    """
+
+    pads: Shape | None = None
+    mode: PadMode = "constant"
+    value: float = 0.0
+
+    def infer(self, x: TensorType, pads: TensorType | None = None) -> TensorType:
+        one_form(self.pads, pads, "pads")
+        require(self.mode != "constant" or x.dtype is not DType.STRING, "x is string: it has no padding value")
+        length = len(self.pads) if self.pads is not None else vector_length(pads)
+        if x.shape is None:
+            return inferred(x.dtype, None if length is None else (None,) * (length // 2))
+        rank = len(x.shape)
+        require(
+            length is None or length == 2 * rank, "pads has {} values, x of rank {} needs {}", length, rank, 2 * rank
+        )
+        if self.pads is None:
+            return inferred(x.dtype, (None,) * rank)
+        result: list[Dim | None] = []
+        for a, d in enumerate(x.shape):
+            begin, end = self.pads[a], self.pads[a + rank]
+            total = dims.normal(d + begin + end)
+            require(
+                not isinstance(total, int) or total >= 0,
+                "pads {}, {} crop more than axis {} has ({})",
+                begin,
+                end,
+                a,
+                d,
+            )
+            if self.mode != "constant" and isinstance(d, int) and isinstance(total, int):
+                left = d + sum(p for p in (begin, end) if isinstance(p, int) and p < 0)
+                require(left > 0 or total == max(left, 0), "mode {}: axis {} of x has nothing to repeat", self.mode, a)
+            result.append(total)
+        return inferred(x.dtype, tuple(result))
+
+    def evaluate(self, x: Array, pads: Array | None = None) -> Array:
+        return pad(x, numbers(self, self.pads, pads), self.mode, self.value)
+
+    def decompose(self, x: Tensor, pads: Tensor | None = None) -> Tensor | None:
+        if self.mode == "constant" or self.pads is None or not is_static(self.pads) or x.type.shape is None:
+            return None
+        y = x
+        for axis, (begin, end) in enumerate(_sides(static(self.pads))):
+            if begin or end:
+                extent = x.type.shape[axis]
+                known = constant(places(extent, begin, end, self.mode)) if isinstance(extent, int) else None
+                y = Gather(axis=axis)(y, known or _computed_places(x, axis, begin, end, self.mode))
+        return Identity()(x) if y is x else y
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        modes: tuple[PadMode, ...] = ("constant", "reflect", "edge", "wrap", "symmetric")
+        for mode in modes:
+            yield case(cls(pads=(1, 2, 0, 1), mode=mode), "f32[3,4]")
+            yield case(cls(pads=(-1, 2, 0, -2), mode=mode), "f32[3,4]")
+            yield case(cls(pads=(0, 5, 0, 7), mode=mode), "i32[2,3]")
+        yield case(cls(pads=(1, 1), value=-3.5), "f16[2]")
+        yield case(cls(pads=(1, 1), value=1.0), "bool[2]")
+        yield case(cls(pads=(1, 1), value=float("-inf")), "f32[0]")
+        yield case(cls(pads=(1, 0), value=2.0), "i4[2]")
+        yield case(cls(), "f32[2,3]", np.array([0, 1, 0, 1]))
+        yield bad(cls(pads=(1, 1)), "f32[2,3]", because="pads has 2 values")
+        yield bad(cls(pads=(-2, -2)), "f32[3]", because="crop more than axis 0")
+        yield bad(cls(pads=(1, 1), mode="edge"), "f32[0]", because="nothing to repeat")
+        yield bad(cls(), "f32[2]", because="pads is neither")
+
+
+def pad(x: Array, pads: Sequence[int], mode: PadMode = "constant", value: float = 0.0) -> Array:
+    """`x` with `pads` (in front of all axes, then behind them); negative numbers crop first."""
+    sides = _sides(pads)
+    if mode != "constant":
+        for axis, (b, e) in enumerate(sides):
+            if b or e:
+                x = x.take(places(x.shape[axis], b, e, mode), axis=axis)
+        return x
+    kept = x[tuple(slice(max(-b, 0), d - max(-e, 0)) for d, (b, e) in zip(x.shape, sides, strict=True))]
+    added = [(max(b, 0), max(e, 0)) for b, e in sides]
+    shape = tuple(d + b + e for d, (b, e) in zip(kept.shape, added, strict=True))
+    result = np.full(shape, _fill(value, x.dtype), x.dtype)
+    result[tuple(slice(b, b + d) for d, (b, _) in zip(kept.shape, added, strict=True))] = kept
+    return result
+
+
+def _sides(pads: Sequence[int]) -> list[tuple[int, int]]:
+    """(begin, end) of every axis."""
+    return list(zip(pads[: len(pads) // 2], pads[len(pads) // 2 :], strict=True))
+
+
+def _fill(value: float, dtype: np.dtype[Any]) -> Any:
+    if dtype.kind == "O":
+        return int(value)
+    return cast(np.array(value, np.float64), DType.from_numpy(dtype), saturate=False)
+
+
+def places(extent: int, begin: int, end: int, mode: PadMode) -> Array:
+    """For every place of a padded axis the place of x that it repeats (not for mode "constant").
+
+    Where the padding is longer than x, x is mirrored or repeated again; negative `begin` and `end` crop first.
+    """
+    kept = np.arange(max(-begin, 0), extent - max(-end, 0))
+    wanted = np.arange(-max(begin, 0), len(kept) + max(end, 0))
+    if mode == "edge":
+        return kept[np.clip(wanted, 0, len(kept) - 1)]
+    if mode == "wrap":
+        return kept[wanted % len(kept)]
+    period = max(2 * len(kept) - 2, 1) if mode == "reflect" else 2 * len(kept)
+    place = wanted % period
+    mirrored = period - place if mode == "reflect" else period - 1 - place
+    return kept[np.where(place < len(kept), place, mirrored)]
+
+
+def _computed_places(x: Tensor, axis: int, begin: int, end: int, mode: PadMode) -> Tensor:
+    """`places` for an axis of `x` whose extent is known only at run time."""
+    zero, one, two = constant(0), constant(1), constant(2)
+    extent = Squeeze(axes=(0,))(ShapeOf(start=axis, end=axis + 1)(x))
+    count = Sub()(extent, constant(max(-begin, 0) + max(-end, 0)))
+    wanted = Range()(constant(-max(begin, 0)), Add()(count, constant(max(end, 0))), one)
+    if mode == "edge":
+        found = Minimum()(Maximum()(wanted, zero), Sub()(count, one))
+    elif mode == "wrap":
+        found = Mod()(wanted, count)
+    else:
+        period = Mul()(count, two)
+        if mode == "reflect":
+            period = Maximum()(Sub()(period, two), one)
+        place = Mod()(wanted, period)
+        mirrored = Sub()(Sub()(period, place), zero if mode == "reflect" else one)
+        found = Where()(Less()(place, count), place, mirrored)
+    return Add()(found, constant(max(-begin, 0)))
