@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from uair.errors import ShapeBindingError
-from uair.ir.dims import Dim, plain_symbol, substitute, symbols_of
+from uair.errors import ShapeBindingError, TypeInferenceError
+from uair.ir.dims import Dim, Shape, plain_symbol, substitute, symbols_of
 from uair.ir.graph import Graph
 from uair.ir.inference import refine_types
 from uair.ir.module import Module
@@ -58,14 +58,19 @@ def bind_shapes(module: Module, shapes: Mapping[str, tuple[int, ...]], *, static
         if name in shapes and bound != tuple(shapes[name]):
             raise ShapeBindingError(
                 f"input {name!r} is {tensor.type} in the model, which is {list(bound)} with the sizes given; "
-                f"--shape says {list(shapes[name])}"
+                f"--shape says {list(shapes[name])}",
+                hint="sizes of the same name in the model are the same size",
             )
         tensor.type = TensorType(tensor.type.dtype, bound, tensor.type.layout)
     if static:
         _require_static(graph)
     if not shapes:
         return False
-    refine_types(graph, values)
+    try:
+        refine_types(graph, values)
+    except TypeInferenceError as error:
+        error.hint = error.hint or "are the sizes given with --shape those that the model was made for?"
+        raise
     return True
 
 
@@ -83,7 +88,8 @@ def _match(graph: Graph, name: str, shape: tuple[int, ...], values: dict[str, Di
         return
     if len(declared) != len(shape):
         raise ShapeBindingError(
-            f"input {name!r} has {len(declared)} axes ({graph.input(name).type}), --shape gives {list(shape)}"
+            f"input {name!r} has {len(declared)} axes ({graph.input(name).type}), --shape gives {list(shape)}",
+            hint=f"--shape {name}={_example(declared)}",
         )
     for axis, (have, want) in enumerate(zip(declared, shape, strict=True)):
         if isinstance(have, int):
@@ -109,10 +115,14 @@ def _require_static(graph: Graph) -> None:
             shape = "?" if tensor.type.shape is None else ",".join(str(d) for d in tensor.type.shape)
             raise ShapeBindingError(
                 f"input {name!r} has the open shape [{shape}], the target needs numbers",
-                hint=f"give it a shape: --shape {name}="
-                + (
-                    "1,..."
-                    if tensor.type.shape is None
-                    else ",".join(str(d) if isinstance(d, int) else "1" for d in tensor.type.shape)
-                ),
+                hint=f"give it a shape: --shape {name}={_example(tensor.type.shape)}",
             )
+
+
+def _example(shape: Shape | None) -> str:
+    """Sizes for a hint: those that are known, 1 for an open batch size, the name of what the user has to decide."""
+    if shape is None:
+        return "1,..."
+    return ",".join(
+        str(size) if isinstance(size, int) else "1" if axis == 0 else f"<{size}>" for axis, size in enumerate(shape)
+    )

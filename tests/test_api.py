@@ -91,7 +91,7 @@ def test_int8_with_samples_from_memory(tiny: Path) -> None:
     samples = [np.random.default_rng(i).normal(size=(1, 3, 8, 8)).astype(np.float32) for i in range(16)]
     artifact = uair.compile(tiny, "cpu", shapes={"x": (1, 3, 8, 8)}, quantize=uair.Int8(samples))
     assert artifact.manifest["quantization"]["quantized"] == 2
-    assert compare(uair.run(tiny, X)["y"], uair.run(artifact, X)["y"])["cosine"] > 0.99
+    assert (compare(uair.run(tiny, X)["y"], uair.run(artifact, X)["y"])["cosine"] or 0) > 0.99
 
 
 def test_the_golden_input_may_be_given(tiny: Path) -> None:
@@ -132,8 +132,9 @@ def test_what_a_target_does_not_take_is_listed(tmp_path: Path) -> None:
     ],
 )
 def test_refusals_leave_nothing(tiny: Path, tmp_path: Path, arguments: dict[str, Any], error: type, words: str) -> None:
+    given: dict[str, Any] = {"target": "cpu", "output": tmp_path / "out"} | arguments
     with pytest.raises(error, match=words):
-        uair.compile(tiny, output=tmp_path / "out", **{"target": "cpu", **arguments})
+        uair.compile(tiny, **given)
     assert listing(tmp_path) == ["tiny.onnx"]
 
 

@@ -12,16 +12,15 @@ from uair import builtin
 from uair.context import Context, lookup, resolve
 from uair.errors import UairError, UnavailableError, UnknownNameError
 from uair.ops.elementwise import Add
-from uair.pipeline import Pass
 from uair.targets.target import Target
 
 
 @pytest.mark.parametrize("name", sorted(builtin.PASSES))
 def test_a_built_in_pass_has_its_own_name(name: str) -> None:
     cls = Context.default().pass_class(name)
-    assert issubclass(cls, Pass) and cls.name == name and attrs.has(cls)
-    assert cls.description().endswith(".") and "\n" not in cls.description()
+    assert cls.name == name and cls.description().endswith(".") and "\n" not in cls.description()
     assert not inspect.isabstract(cls)
+    assert attrs.has(cls)
 
 
 @pytest.mark.parametrize("name", sorted(builtin.TARGETS))
@@ -84,7 +83,7 @@ def test_entry_points_add_names(monkeypatch: pytest.MonkeyPatch) -> None:
         return [importlib.metadata.EntryPoint("theirs", known[group], group)] if group in known else []
 
     monkeypatch.setattr("uair.context.entry_points", entry_points)
-    context = Context.default.__wrapped__()  # type: ignore[attr-defined]
+    context = Context.default.__wrapped__()
     assert context.pass_class("theirs").name == "fuse"
     assert context.operator("theirs").__name__ == "Sub"
     assert "fuse" in context.passes

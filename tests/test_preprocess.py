@@ -43,7 +43,8 @@ def resized_by_onnxruntime(image: Array, height: int, width: int) -> Array:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (result,) = session.run(None, {"x": image.astype(np.float32).transpose(2, 0, 1)[None]})
-    return np.asarray(result)[0].transpose(1, 2, 0)
+    image_out: Array = np.asarray(result)[0].transpose(1, 2, 0)
+    return image_out
 
 
 # -------------------------------------------------------------------------------------------------------------- resize
@@ -60,7 +61,7 @@ def test_resize_is_that_of_onnxruntime(size: tuple[int, int]) -> None:
 def test_enlarging_is_that_of_pillow(size: tuple[int, int]) -> None:
     """Only enlarging: Pillow averages when it shrinks."""
     image = smooth(32, 32)
-    expected = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
+    expected = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)).astype(int)
     assert np.max(np.abs(resize_bilinear(image, *size).astype(int) - expected)) <= 1
 
 
@@ -131,7 +132,7 @@ def test_mean_and_std_are_in_the_order_of_the_inputs_channels() -> None:
 
 def test_layouts_hold_the_same_values() -> None:
     image = noise(5, 7)
-    steps = {"resize": "pad", "color": "bgr", "mean": (1, 2, 3), "std": 2.0}
+    steps: dict[str, Any] = {"resize": "pad", "color": "bgr", "mean": (1, 2, 3), "std": 2.0}
     first = Preprocess(**steps).apply(image, (1, 3, 6, 6))
     last = Preprocess(**steps, layout="NHWC").apply(image, (1, 6, 6, 3))
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), last)

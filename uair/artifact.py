@@ -122,8 +122,9 @@ def build_artifact(
         OutputError: `output` exists (and is not to be overwritten) or cannot be written.
     """
     path = Path(output)
-    _require_free(path, overwrite=overwrite)
-    if path.is_dir() or not names_file(output):
+    with reported(path):
+        _require_free(path, overwrite=overwrite)
+    if os.path.isdir(path) or not names_file(output):
         with atomic_folder(path, overwrite=overwrite) as root:
             builder = ArtifactBuilder(root)
             yield builder

@@ -36,7 +36,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO, None, None]
         OutputError: the folder does not exist or cannot be written to, `path` is a folder, or writing failed.
     """
     target = Path(os.path.abspath(path))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise OutputError(f"{path} is a folder, a file is to be written", hint="give the name of a file")
     with reported(path):
         temporary, file = _new_file(target)
@@ -62,8 +62,8 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> G
         OutputError: `path` exists and may not be replaced, or its parent does not exist or cannot be written to.
     """
     target = Path(os.path.abspath(path))
-    _check_free(target, path, overwrite)
     with reported(path):
+        _check_free(target, path, overwrite)
         temporary = _new_folder(target)
     try:
         with reported(path, temporary):

@@ -27,11 +27,13 @@ class UairError(Exception):
 
     code: ClassVar[str] = "UAIR-E0001"
     title: ClassVar[str] = "Unclassified error"
+    next_step: ClassVar[str] = ""
+    """The hint of errors of this class that are raised without one."""
 
     def __init__(self, message: str, *, hint: str = "", place: str = "", window: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.next_step
         self.place = place
         self.window = window
         self.pass_name = ""

@@ -142,7 +142,7 @@ def unsupported_reason(node: Node, opset: int, emitters: Emitters | None = None)
 
 
 def emitted_ops(node: Node, opset: int, emitters: Emitters | None = None) -> list[str]:
-    """The ONNX operator types that a node is written as at an opset, in order.
+    """The ONNX operator types that a node is written as at an opset, in order; `domain.type` outside of ONNX's own.
 
     Raises:
         NotExpressible: it cannot be written.
@@ -150,7 +150,7 @@ def emitted_ops(node: Node, opset: int, emitters: Emitters | None = None) -> lis
     writer = GraphWriter(Options(opset, 0, explicit=False, locations=False))
     writer.extents.assume = True
     writer.emit(node, _table(emitters).emitter(node.op, opset))
-    return [each.op_type for each in writer.nodes]
+    return [f"{each.domain}.{each.op_type}" if each.domain else each.op_type for each in writer.nodes]
 
 
 def write_graph(module: Module, options: Options, emitters: Emitters | None = None) -> GraphWriter:

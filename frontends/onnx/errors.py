@@ -10,6 +10,7 @@ class OnnxModelError(UairError):
 
     code = "UAIR-E0101"
     title = "Not an ONNX model"
+    next_step = "export the model again, or copy the file again"
 
 
 class OnnxVersionError(UairError):
@@ -24,6 +25,7 @@ class OnnxCycleError(UairError):
 
     code = "UAIR-E0103"
     title = "Cycle in the model"
+    next_step = "the model was edited wrongly or is damaged; export it again"
 
 
 class OnnxMissingValueError(UairError):
@@ -31,6 +33,7 @@ class OnnxMissingValueError(UairError):
 
     code = "UAIR-E0104"
     title = "Undefined value"
+    next_step = "the model was edited wrongly or is damaged; export it again"
 
 
 class OnnxDuplicateError(UairError):
@@ -38,6 +41,7 @@ class OnnxDuplicateError(UairError):
 
     code = "UAIR-E0105"
     title = "Duplicate definition"
+    next_step = "the model was edited wrongly or is damaged; export it again"
 
 
 class OnnxAttributeError(UairError):
@@ -45,6 +49,7 @@ class OnnxAttributeError(UairError):
 
     code = "UAIR-E0106"
     title = "Wrong attribute in the model"
+    next_step = "correct the exporter or tool that wrote the node, and export the model again"
 
 
 class OnnxTensorError(UairError):
@@ -52,6 +57,7 @@ class OnnxTensorError(UairError):
 
     code = "UAIR-E0107"
     title = "Malformed tensor"
+    next_step = "the model is damaged or was edited wrongly; export it again"
 
 
 class OnnxExternalDataError(UairError):
@@ -59,6 +65,7 @@ class OnnxExternalDataError(UairError):
 
     code = "UAIR-E0108"
     title = "External data cannot be read"
+    next_step = "copy the model together with its data files, or export it again"
 
 
 class OnnxOperatorError(UairError):
@@ -73,6 +80,7 @@ class OnnxFunctionError(UairError):
 
     code = "UAIR-E0110"
     title = "Local function cannot be inlined"
+    next_step = "inline the functions with onnx.inliner before, or export the model without functions"
 
 
 class OnnxShapeError(UairError):

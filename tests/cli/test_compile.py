@@ -97,7 +97,8 @@ def test_preprocessing_is_recorded_and_used(uair: Shell, tmp_path: Path) -> None
 def test_int8(uair: Shell, tmp_path: Path) -> None:
     result = uair(
         "compile", EXAMPLE, "-t", "cpu", "--shape", EXAMPLE_SHAPE, "--quantize", "int8",
-        "--calib", IMAGES / "calibration", "--calib-samples", "8", "--preprocess", EXAMPLE_STEPS, "-o", "q.zip", "--json",
+        "--calib", IMAGES / "calibration", "--calib-samples", "8", "--preprocess", EXAMPLE_STEPS,
+        "-o", "q.zip", "--json",
     ).require()  # fmt: skip
     summary = result.json["quantization"]
     assert summary["quantized"] > 40

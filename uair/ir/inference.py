@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import cast
 
+from uair.errors import UairError
 from uair.ir.dims import COUNTED_NAME, Dim, InferredShape, substitute, substitute_shape, symbol, symbols_of
 from uair.ir.graph import Graph, Node, named_unknowns
 from uair.ir.module import Module
@@ -34,7 +35,11 @@ def refine_node(node: Node, values: Mapping[str, Dim]) -> bool:
     if values:
         node.op = node.op.substitute(values)
     changed = False
-    inferred = node.op.infer_types([None if t is None else t.type for t in node.inputs])
+    try:
+        inferred = node.op.infer_types([None if t is None else t.type for t in node.inputs])
+    except UairError as error:
+        error.place, error.node = f"{node.loc}: {error.place}", node
+        raise
     for tensor, want in zip(node.outputs, inferred, strict=True):
         shape = _merged(tensor.type, want, values)
         if shape != tensor.type.shape or want.dtype is not tensor.type.dtype:

@@ -55,6 +55,7 @@ class TextFileError(TextError):
 
     code = "UAIR-E0206"
     title = "Text file cannot be read"
+    next_step = "name a file that `uair dump -o` wrote"
 
 
 class ValueFault(Exception):

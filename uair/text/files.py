@@ -27,11 +27,11 @@ def save(module: Module, path: str | os.PathLike[str]) -> None:
         OutputError: a file cannot be written.
     """
     weights = weights_of(module)
-    if weights:
-        write_weights(weights, os.fspath(path) + SUFFIX)
     text = print_module(module).encode()
     with atomic_file(path) as file:
         file.write(text)
+        if weights:
+            write_weights(weights, os.fspath(path) + SUFFIX)
 
 
 def load(path: str | os.PathLike[str], *, context: Context | None = None, check_weights: bool = True) -> Module:
@@ -63,6 +63,8 @@ def load(path: str | os.PathLike[str], *, context: Context | None = None, check_
         raise TextFileError(
             f"{shown} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
         ) from error
+    if not text.strip():
+        raise TextFileError(f"{shown} is empty")
     sidecar = os.fspath(path) + SUFFIX
     weights: Weights | None = None
     if os.path.lexists(sidecar):
