@@ -148,6 +148,7 @@ def _computed_places(x: Tensor, axis: int, begin: int, end: int, mode: PadMode) 
     extent = Squeeze(axes=(0,))(ShapeOf(start=axis, end=axis + 1)(x))
     count = Sub()(extent, constant(max(-begin, 0) + max(-end, 0)))
     wanted = Range()(constant(-max(begin, 0)), Add()(count, constant(max(end, 0))), one)
+    wanted.type = wanted.type.with_shape((dims.normal(x.type.dims[axis] + begin + end),))
     if mode == "edge":
         found = Minimum()(Maximum()(wanted, zero), Sub()(count, one))
     elif mode == "wrap":
