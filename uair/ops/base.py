@@ -25,7 +25,7 @@ import attrs
 import numpy as np
 from typing_extensions import dataclass_transform
 
-from uair.errors import ArityError, AttributeTypeError, TypeInferenceError, UairError
+from uair.errors import ArityError, AttributeTypeError, TypeInferenceError
 from uair.ir.dims import Dim, InferredShape, Shape, substitute, symbols_of
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor
@@ -40,10 +40,8 @@ Results: TypeAlias = "TensorType | tuple[TensorType, ...]"
 Values: TypeAlias = "Array | tuple[Array, ...]"
 
 
-class InferenceFailure(UairError):
+class InferenceFailure(TypeInferenceError):
     """Raised by `infer` through `require`; the caller adds the operator and the operand types."""
-
-    code = "UAIR-E0301"
 
 
 @attrs.frozen
