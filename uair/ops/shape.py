@@ -550,8 +550,24 @@ class Flip(Operator):
 
 
 # -------------------------------------------------------------------- blocks of space
+class _Rearrangement(Operator):
+    """Base of the operators that are a transposition between two reshapes."""
+
+    def _plan(self, shape: Sequence[Dim]) -> tuple[Shape, Ints, Shape]:
+        """The shape with its axes taken apart, the permutation, and the result's shape."""
+        raise NotImplementedError
+
+    def evaluate(self, x: Array) -> Array:
+        apart, perm, result = self._plan(x.shape)
+        return np.transpose(x.reshape(dims.static(apart)), perm).reshape(dims.static(result))
+
+    def decompose(self, x: Tensor) -> Tensor:
+        apart, perm, result = self._plan(x.type.dims)
+        return Reshape(shape=result)(Transpose(perm=perm)(Reshape(shape=apart)(x)))
+
+
 @operator(inputs="x", family=FAMILY)
-class DepthToSpace(Operator):
+class DepthToSpace(_Rearrangement):
     """[N, C, H, W] to [N, C / b^2, H b, W b], b = `block`.
 
     mode "DCR": a channel's index is (row in block, column in block, channel) (TensorFlow, ONNX's default); "CRD":
@@ -580,14 +596,6 @@ class DepthToSpace(Operator):
             return (n, b, b, depth, h, w), (0, 3, 4, 1, 5, 2), result
         return (n, depth, b, b, h, w), (0, 1, 4, 2, 5, 3), result
 
-    def evaluate(self, x: Array) -> Array:
-        apart, perm, result = self._plan(x.shape)
-        return np.transpose(x.reshape(dims.static(apart)), perm).reshape(dims.static(result))
-
-    def decompose(self, x: Tensor) -> Tensor:
-        apart, perm, result = self._plan(x.type.dims)
-        return Reshape(shape=result)(Transpose(perm=perm)(Reshape(shape=apart)(x)))
-
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(block=2), "f32[1,8,2,3]")
@@ -599,7 +607,7 @@ class DepthToSpace(Operator):
 
 
 @operator(inputs="x", family=FAMILY)
-class SpaceToDepth(Operator):
+class SpaceToDepth(_Rearrangement):
     """[N, C, H, W] to [N, C b^2, H / b, W / b], b = `block`; the inverse of DepthToSpace{mode=DCR}."""
 
     block: int = 1
@@ -621,14 +629,6 @@ class SpaceToDepth(Operator):
         b = self.block
         rows, columns = dims.floor_div(h, b), dims.floor_div(w, b)
         return (n, c, rows, b, columns, b), (0, 3, 5, 1, 2, 4), (n, dims.normal(c * b * b), rows, columns)
-
-    def evaluate(self, x: Array) -> Array:
-        apart, perm, result = self._plan(x.shape)
-        return np.transpose(x.reshape(dims.static(apart)), perm).reshape(dims.static(result))
-
-    def decompose(self, x: Tensor) -> Tensor:
-        apart, perm, result = self._plan(x.type.dims)
-        return Reshape(shape=result)(Transpose(perm=perm)(Reshape(shape=apart)(x)))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
-from uair.codegen.onnx.emitters.convolution import kernel_shape, padding
+from uair.codegen.onnx.emitters.convolution import IntegerConvolution, IntegerTransposed, transposed_window, window
 from uair.codegen.onnx.emitters.linear import transposed
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
@@ -22,8 +20,6 @@ from uair.ops.integer import (
 )
 
 EMITTERS = Emitters()
-Convolution: TypeAlias = IntegerConv1D | IntegerConv2D | IntegerConv3D
-Transposed: TypeAlias = IntegerConvTranspose1D | IntegerConvTranspose2D | IntegerConvTranspose3D
 BIAS = 4
 
 
@@ -35,16 +31,10 @@ def channelwise(e: Emission, name: str, rank: int) -> str:
 
 
 @EMITTERS.of(IntegerConv1D, IntegerConv2D, IntegerConv3D)
-def conv(e: Emission, op: Convolution) -> None:
+def conv(e: Emission, op: IntegerConvolution) -> None:
     """ConvInteger has no bias."""
     operands = [e.x(0), e.x(1), e.optional(2), e.optional(3)]
-    attributes = dict(
-        kernel_shape=kernel_shape(e),
-        strides=op.strides,
-        dilations=op.dilations,
-        group=op.groups,
-        **padding(op.pads, op.auto_pad),
-    )
+    attributes = window(e, op)
     if e.given(BIAS):
         acc = e.op("ConvInteger", *operands, type=e.y, **attributes)
         e.result("Add", acc, channelwise(e, e.x(BIAS), len(e.shape())))
@@ -59,19 +49,14 @@ def centred(e: Emission, i: int, zero_point: int) -> str:
 
 
 @EMITTERS.of(IntegerConvTranspose1D, IntegerConvTranspose2D, IntegerConvTranspose3D)
-def conv_transpose(e: Emission, op: Transposed) -> None:
+def conv_transpose(e: Emission, op: IntegerTransposed) -> None:
     """ONNX has no integer form: by way of f64 and i64, which wraps around to i32."""
     acc = e.op(
         "ConvTranspose",
         centred(e, 0, 2),
         centred(e, 1, 3),
         type=e.y.with_dtype(DType.F64),
-        kernel_shape=kernel_shape(e),
-        strides=op.strides,
-        dilations=op.dilations,
-        group=op.groups,
-        pads=op.pads,
-        output_padding=op.output_padding,
+        **transposed_window(e, op),
     )
     whole = e.cast(acc, DType.I64)
     if e.given(BIAS):
