@@ -72,9 +72,7 @@ def errors() -> str:
         cls = pending.pop()
         pending += cls.__subclasses__()
         if cls.__module__.startswith("uair"):
-            known = found.setdefault(cls.code, cls)
-            if issubclass(known, cls):
-                found[cls.code] = cls
+            found.setdefault(cls.code, cls)
     lines = [
         "# Errors",
         NOTE,

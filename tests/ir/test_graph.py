@@ -110,7 +110,7 @@ def test_iteration_goes_on_behind_several_removed_nodes() -> None:
 def test_move_before() -> None:
     graph = Graph()
     x = graph.add_input("x", TensorType(DType.F32, (2,)))
-    a, b, c = (graph.append(Node(Relu(), (x,), name=n)) for n in "abc")
+    a, _, c = (graph.append(Node(Relu(), (x,), name=n)) for n in "abc")
     graph.move_before(a, c)
     assert names(graph) == ["c", "a", "b"]
     graph.move_before(graph.end, c)
