@@ -14,6 +14,7 @@ from onnx import helper
 from tests.cli.helpers import EXAMPLE, EXAMPLE_SHAPE, EXAMPLE_STEPS, IMAGES, Shell, listing, tiny_model
 from uair.artifact import Artifact
 from uair.cli import output
+from uair.preprocess import Preprocess
 
 ALWAYS = {"model.uair", "report.json", "golden/inputs.npz", "golden/outputs.npz"}
 
@@ -92,6 +93,24 @@ def test_preprocessing_is_recorded_and_used(uair: Shell, tmp_path: Path) -> None
         run = uair("run", out, "--input", IMAGES / image, "--json").require()
         (entry,) = run.json["outputs"].values()
         assert int(np.argmax(entry["values"])) == label
+
+
+def test_the_golden_input_may_be_given(uair: Shell, tmp_path: Path) -> None:
+    options = [
+        "--shape",
+        EXAMPLE_SHAPE,
+        "--preprocess",
+        EXAMPLE_STEPS,
+        "--golden",
+        str(IMAGES / "text_line_rotated.png"),
+    ]
+    uair("compile", EXAMPLE, "-t", "cpu", "-o", "art", *options).require()
+    artifact = Artifact.open("art")
+    expected = Preprocess.parse(EXAMPLE_STEPS).load(IMAGES / "text_line_rotated.png", (1, 3, 48, 192))
+    np.testing.assert_array_equal(artifact.arrays("golden/inputs.npz")["x"], expected)
+    (probabilities,) = artifact.arrays("golden/outputs.npz").values()
+    assert probabilities[0, 1] > 0.99
+    assert "exclude" in uair("compile", EXAMPLE, "-t", "cpu", "--no-golden", *options).require(2).err
 
 
 def test_int8(uair: Shell, tmp_path: Path) -> None:

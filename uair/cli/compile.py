@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from uair.cli import options, output
 
 if TYPE_CHECKING:
     from uair.artifact import Artifact
+    from uair.ir.module import Module
+    from uair.preprocess import Preprocess
 
 
 @click.command("compile")
@@ -38,6 +41,12 @@ if TYPE_CHECKING:
 @options.preprocess_option
 @options.external_data_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
+@click.option(
+    "--golden",
+    metavar="[INPUT=]FILE",
+    multiple=True,
+    help="Input of the reference result, as `uair run --input`. [default: the first calibration sample, else noise]",
+)
 @click.option("--no-golden", is_flag=True, help="Do not compute a reference input and output.")
 @options.dump_dir_option
 @options.json_option
@@ -75,6 +84,8 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
         raise click.UsageError("--quantize int8 needs calibration data: --calib FOLDER")
     if not given["quantize"] and (given["calib"] or given["skip"] or given["per_tensor"]):
         raise click.UsageError("--calib, --skip and --per-tensor are for quantization: add --quantize int8")
+    if given["golden"] and given["no_golden"]:
+        raise click.UsageError("--golden and --no-golden exclude each other")
     model: Path = given["model"]
     shapes = options.shapes_by_input(given["shapes"])
     with output.progress(f"reading {model.name}") as watchers:
@@ -97,10 +108,25 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
             quantize=quantize if given["quantize"] else None,
             preprocess=preprocess,
             overwrite=given["overwrite"],
-            golden=not given["no_golden"],
+            golden=_golden(given, module, shapes, preprocess),
             instruments=watchers,
         )
     return artifact, warnings + advice.after(artifact)
+
+
+def _golden(
+    given: dict[str, Any], module: Module, shapes: Mapping[str, Sequence[int]], preprocess: Mapping[str, Preprocess]
+) -> bool | Mapping[str, Any]:
+    """What the API is told about the golden input."""
+    if not given["golden"]:
+        return not given["no_golden"]
+    from uair.cli.inputs import InputReader
+
+    graph = module.main
+    declared = {name: t.type.shape for name, t in zip(graph.input_names, graph.inputs, strict=True)}
+    return InputReader(
+        {name: shapes.get(name, shape) for name, shape in declared.items()}, preprocess, "--golden"
+    ).read(given["golden"])
 
 
 def _summary(artifact: Artifact) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,8 @@ import click
 import numpy as np
 
 from uair.cli import options, output
-from uair.errors import UairError
-from uair.preprocess import IMAGE_SUFFIXES, Preprocess
+from uair.cli.inputs import InputReader
+from uair.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from uair.artifact import Artifact
@@ -22,13 +21,6 @@ if TYPE_CHECKING:
 
 OUT_OF_TOLERANCE_STATUS = 4
 MOST_VALUES = 1000
-
-
-class InputFileError(UairError):
-    """An input file given to `uair run` cannot be read or belongs to no input."""
-
-    code = "UAIR-E0901"
-    title = "Input cannot be read"
 
 
 @click.command("run")
@@ -123,56 +115,6 @@ class Subject:
         expected = self.golden_arrays("outputs")
         return {name: compare(expected[name], outputs[name]) for name in expected if name in outputs}
 
-    def read(self, text: str, preprocess: Mapping[str, Preprocess]) -> dict[str, Array]:
-        """The arrays of one --input.
-
-        Raises:
-            InputFileError: it cannot be read, or belongs to no input.
-        """
-        name, separator, file = text.partition("=")
-        path = Path(file if separator else text)
-        if not path.is_file():
-            raise InputFileError(f"there is no file {str(path)!r}", hint="--input NAME=FILE")
-        names = ", ".join(self.shapes)
-        if not separator:
-            if path.suffix.lower() == ".npz":
-                return load_npz(path)
-            if len(self.shapes) != 1:
-                hint = f"--input {next(iter(self.shapes), 'NAME')}={path}"
-                raise InputFileError(f"{path}: say for which of the inputs {names} it is", hint=hint)
-            name = next(iter(self.shapes))
-        if name not in self.shapes:
-            raise InputFileError(f"there is no input {name!r}", hint=f"the inputs are {names}")
-        return {name: self._array(name, path, preprocess.get(name))}
-
-    def _array(self, name: str, path: Path, preprocess: Preprocess | None) -> Array:
-        """One array from a file."""
-        if path.suffix.lower() == ".npz":
-            arrays = load_npz(path)
-            if name not in arrays:
-                raise InputFileError(f"{path} holds {', '.join(arrays) or 'nothing'}, not {name!r}")
-            return arrays[name]
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            return (preprocess or Preprocess()).load(path, self._image_shape(name))
-        try:
-            array: Any = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputFileError(
-                f"{path} cannot be read as an array: {error}",
-                hint=f"save it with numpy.save; images end in {', '.join(sorted(IMAGE_SUFFIXES))}",
-            ) from error
-        return np.asarray(array)
-
-    def _image_shape(self, name: str) -> tuple[int, ...]:
-        shape = self.shapes[name] or ["?"]
-        known = tuple(size for size in shape if isinstance(size, int))
-        if len(known) != len(shape):
-            raise InputFileError(
-                f"an image needs an input of known size, {name!r} is [{','.join(map(str, shape))}]",
-                hint=f"--shape {name}=1,3,224,224",
-            )
-        return known
-
 
 def artifact_subject(path: Path) -> Subject:
     """What is run when an artifact was named."""
@@ -200,29 +142,7 @@ def _feeds(subject: Subject, given: dict[str, Any]) -> tuple[dict[str, Array], b
     if not given["inputs"] and subject.golden:
         return subject.golden_arrays("inputs"), True
     preprocess = {**subject.preprocess, **options.preprocess_by_input(given["preprocess"], list(subject.shapes))}
-    feeds: dict[str, Array] = {}
-    for text in given["inputs"]:
-        feeds |= subject.read(text, preprocess)
-    missing = [name for name in subject.shapes if name not in feeds]
-    if missing:
-        raise InputFileError(
-            f"input {missing[0]!r} has no value",
-            hint="give " + " ".join(f"--input {name}=FILE" for name in missing) + " (.npy, .npz or an image)",
-        )
-    return feeds, False
-
-
-def load_npz(path: Path) -> dict[str, Array]:
-    """All arrays of an .npz file.
-
-    Raises:
-        InputFileError: it is none.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise InputFileError(f"{path} cannot be read: {error}", hint="save it with numpy.savez") from error
+    return InputReader(subject.shapes, preprocess).read(given["inputs"]), False
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
