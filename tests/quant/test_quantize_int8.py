@@ -345,4 +345,4 @@ def test_onnxruntime_agrees_with_the_interpreter(target: str, network: Any, tmp_
         want = run(module, feeds)
         for output, got in zip(session.get_outputs(), session.run(None, feeds), strict=True):
             # sums in another order move a value across a rounding boundary now and then: one step of an operand
-            assert sqnr(want[output.name], got) > 40
+            assert sqnr(want[output.name], np.asarray(got)) > 40

@@ -111,7 +111,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("old", "new", "message", "hint", "line"), FAULTS, ids=[f[2] for f in FAULTS])
-def test_faults_name_file_line_and_next_step(  # noqa: PLR0917
+def test_faults_name_file_line_and_next_step(
     tmp_path: Path, old: str, new: str, message: str, hint: str, line: int
 ) -> None:
     assert old in MINIMAL

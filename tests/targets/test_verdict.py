@@ -213,13 +213,14 @@ def test_patterns_that_the_vendor_recognises() -> None:
 
 
 def test_refused() -> None:
+    opaque = Opaque(kind="Foo", result_types=(parse_type("f32[4]"),))
     for target, node, words in (
         (RK3588, make(MaxPool3D(kernel=(2, 2, 2)), "f32[1,2,4,4,4]"), "SIGABRT"),
         (RK3588, make(NonZero(), X), "depends on the data"),
         (ASCEND, make(NonZero(), X), "depends on the data"),
         (ASCEND, make(Relu(), "f64[4]"), "element type f64 is not accepted"),
         (RK3588, make(Relu(), "bf16[4]"), "element type bf16 is not accepted"),
-        (REFERENCE, make(Opaque(kind="Foo", result_types=(parse_type("f32[4]"),)), "f32[4]"), "does not know their meaning"),
+        (REFERENCE, make(opaque, "f32[4]"), "does not know their meaning"),
         (ASCEND, make(Quantize(), X, 0.1), "QuantizeLinear"),
     ):
         verdict = target.verdict(node)

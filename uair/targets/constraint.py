@@ -426,9 +426,7 @@ class _Builder:
         parts = _children(tree)
         operands = [self.build(t, depth) for t in parts[::2]]
         symbols = [" ".join(str(c) for c in t.children) for t in parts[1::2]]
-        links = [
-            self._link(tree, symbol, a, b) for symbol, a, b in zip(symbols, operands, operands[1:], strict=False)
-        ]
+        links = [self._link(tree, symbol, a, b) for symbol, a, b in zip(symbols, operands, operands[1:], strict=False)]
         if len(links) == 1:
             return links[0]
         evaluations = [link.evaluate for link in links]

@@ -512,7 +512,8 @@ class _Checker:
             self._check_source(entry.source, (*path, "source"))
             if entry.support is None and self.description.onnx_operators is None:
                 raise self._fault(
-                    "support is not given, and there is no list of ONNX operators that would say", path,
+                    "support is not given, and there is no list of ONNX operators that would say",
+                    path,
                     'add support = "supported" (or partial, unknown, unsupported)',
                 )
             for name in entry.names:

@@ -71,6 +71,7 @@ class Document:
                 found.setdefault((*table, key["name"].strip("\"'")), number)
         return found
 
+
 _HEADER = re.compile(r"\s*(?P<open>\[\[?)(?P<name>[^\[\]]+)\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"\s*(?P<name>[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')\s*=")
 
@@ -175,9 +176,7 @@ def _scalar(annotation: Any, value: Any, document: Document, path: Path) -> Any:
 
 def _wrong(document: Document, path: Path, wanted: str, value: Any) -> DescriptionError:
     shown = "a table" if isinstance(value, dict) else "an array" if isinstance(value, list) else repr(value)
-    return DescriptionError(
-        f"{key_text(path)} is {shown}", place=document.place(path), hint=f"it must be {wanted}"
-    )
+    return DescriptionError(f"{key_text(path)} is {shown}", place=document.place(path), hint=f"it must be {wanted}")
 
 
 _NAMES = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}

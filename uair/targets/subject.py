@@ -136,8 +136,17 @@ def _names_of(cls: type[Operator]) -> Mapping[str, Term]:
 
 
 _ATTRIBUTE_TYPES = {
-    "int": INT, "float": FLOAT, "bool": BOOL, "str": STR, "choice": STR, "dtype": DTYPE, "layout": STR,
-    "ints": INT.list_of(), "floats": FLOAT.list_of(), "strs": STR.list_of(), "shape": INT.list_of(),
+    "int": INT,
+    "float": FLOAT,
+    "bool": BOOL,
+    "str": STR,
+    "choice": STR,
+    "dtype": DTYPE,
+    "layout": STR,
+    "ints": INT.list_of(),
+    "floats": FLOAT.list_of(),
+    "strs": STR.list_of(),
+    "shape": INT.list_of(),
 }
 
 
