@@ -30,9 +30,11 @@ PASSES = {
     "fuse": "uair.passes.fuse:Fuse",
     "layout-align": "uair.passes.layout_align:LayoutAlign",
     "legalise-onnx": "uair.passes.legalise_onnx:LegaliseOnnx",
+    "log-of-squares": "uair.passes.log_of_squares:LogOfSquares",
     "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "simplify": "uair.passes.simplify:Simplify",
+    "stable-log-energy": "uair.passes.stable_log_energy:StableLogEnergy",
 }
 
 TARGETS = {

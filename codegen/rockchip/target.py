@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,12 +15,16 @@ from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, por
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.rockchip.emitters import EMITTERS
 from uair.codegen.rockchip.settings import normalization, pixels, settings, shell_script
+from uair.ir.data import Data
+from uair.ir.graph import Graph, constant
 from uair.ir.module import Module
-from uair.ops import Quantize
+from uair.ops import Dequantize, MatMul, Quantize
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.finite_constants import FiniteConstants
 from uair.passes.flatten_linear import FlattenLinear
 from uair.passes.fold_long_convolutions import FoldLongConvolutions
+from uair.passes.fusion import affine
+from uair.passes.log_of_squares import LogOfSquares
 from uair.pipeline import Pass
 from uair.request import CompileRequest
 
@@ -28,6 +33,7 @@ PIXELS = "golden/pixels.npz"
 MANIFEST_KEY = "rockchip"
 NAMES = "[A-Za-z][A-Za-z0-9_]*"
 """rknn-toolkit2 2.5.0 raises KeyError for names with ':' or ';', in its build as in its simulator."""
+WEIGHTED = (*affine.WEIGHTED, MatMul, Dequantize)
 LONGEST_KERNEL, LONGEST_STRIDE = 31, 7
 """What the NPU does in one step; the toolkit splits longer convolutions. Source: operator list 2.3.2."""
 
@@ -39,10 +45,10 @@ class RockchipTarget(OnnxTarget):
     names: ClassVar[str | None] = NAMES
 
     def prepare(self) -> tuple[Pass, ...]:
-        """Long convolutions into channel blocks, matrix products of matrices, finite masks."""
+        """Long convolutions in channel blocks, products of matrices, and what float16 cannot hold in other numbers."""
         channels = max(self.description.alignment.channels.values())
         fold = FoldLongConvolutions(kernel=LONGEST_KERNEL, stride=LONGEST_STRIDE, channels=channels)
-        return (fold, FlattenLinear(), FiniteConstants(), Canonicalise())
+        return (fold, FlattenLinear(), FiniteConstants(), LogOfSquares(), Canonicalise())
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, build.json, build.py and build.sh.
@@ -54,6 +60,7 @@ class RockchipTarget(OnnxTarget):
         unused = drop_unused_inputs(written.main)
         inputs, outputs = list(written.main.input_names), list(written.main.output_names)
         legal_interface(written.main, NAMES)
+        unshare_weights(written.main)
         self.write_onnx(written, artifact.path_for(MODEL))
         taken = ports(inputs, written.main.input_names, written.main.inputs)
         for port in taken:
@@ -72,6 +79,23 @@ class RockchipTarget(OnnxTarget):
         artifact.add_text(BUILD, Path(__file__).with_name("build_script.py").read_text(encoding="utf-8"))
         artifact.add_text(SCRIPT, shell_script(self.description.toolchain, RKNN), executable=True)
         artifact.manifest[MANIFEST_KEY] = {"model": RKNN, "inputs": taken, "outputs": given, "unused_inputs": unused}
+
+
+def unshare_weights(graph: Graph) -> None:
+    """Give every operator with weights its own: the toolkit's tiling crashes (SIGSEGV) when two share one.
+
+    Shared scales and zero points do no harm.
+    """
+    taken: set[Data] = set()
+    for node in graph:
+        if not isinstance(node.op, WEIGHTED):
+            continue
+        for i, tensor in enumerate(node.inputs[:1] if isinstance(node.op, Dequantize) else node.inputs):
+            if tensor is None or tensor.data is None:
+                continue
+            if tensor.data in taken:
+                node.set_input(i, constant(copy.copy(tensor.data), tensor.name))
+            taken.add(tensor.data)
 
 
 def _golden(artifact: ArtifactBuilder, inputs: list[dict[str, Any]]) -> dict[str, str] | None:

@@ -152,6 +152,22 @@ def test_what_the_toolkit_takes_decomposed_only(tmp_path: Path) -> None:
     assert not kinds & {"Mish", "Gelu", "Swish"}
 
 
+@pytest.mark.parametrize("quantized", [False, True])
+def test_no_two_operators_share_a_weight(quantized: bool, tmp_path: Path) -> None:
+    text = """constant @w = splat<0.5> : f32[4,4,1,1]  constant @b = [1.0,2.0,3.0,4.0] : f32[4]  %x: f32[1,4,2,2]
+        %a = Conv2D(%x, @w, @b)  %s = Sigmoid(%a)  %y = Conv2D(%s, @w, @b)"""
+    samples = [{"x": np.full((1, 4, 2, 2), k, np.float32)} for k in (-1, 1)]
+    made = uair.compile(
+        parse_module(text), "rk3588", output=tmp_path / "out", quantize=uair.Int8(samples) if quantized else None
+    )
+    proto = emitted(made)
+    constants = {t.name: t for t in proto.graph.initializer}
+    kinds = ("DequantizeLinear",) if quantized else ("Conv",)
+    weights = [n.input[0 if quantized else 1] for n in proto.graph.node if n.op_type in kinds]
+    weights = [name for name in weights if name in constants]
+    assert len(weights) == len(set(weights)) == (4 if quantized else 2)
+
+
 def test_an_unused_input_is_dropped_and_reported(tmp_path: Path) -> None:
     made = uair.compile(parse_module("%x: f32[2]  %n: i32[]  %y = Relu(%x)"), "rk3588", output=tmp_path / "out")
     assert [i.name for i in emitted(made).graph.input] == ["x"]

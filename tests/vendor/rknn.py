@@ -1,0 +1,109 @@
+"""Building artifacts with the real rknn-toolkit2, once: the result of an unchanged artifact is kept.
+
+The key of a result is a hash of everything that decides it: the ONNX file, build.py, build.json, the golden arrays, and
+the versions of the toolkit's environment. A build that the toolkit fails is never kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+import uair
+from tests import zoo
+from tools import rknn_env
+from uair.vendor import Limits, ToolResult, run_tool
+
+THREADS = 2
+LIMITS = Limits(seconds=540.0, memory=10 << 30)
+
+
+@attrs.frozen
+class Build:
+    """A finished build.
+
+    Attributes:
+        seconds: wall-clock time of the child process.
+        memory: its peak, in bytes.
+        result: content of result.json.
+        cached: whether it was done in an earlier run.
+    """
+
+    seconds: float
+    memory: int
+    result: dict[str, Any]
+    cached: bool = False
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the file was written and the simulator ran it: only comparing may have failed."""
+        return self.result["stage"] in ("compare", "done") and "outputs" in self.result
+
+    @property
+    def cosine(self) -> float | None:
+        """The lowest of all outputs; None when one is not finite."""
+        values = [row["cosine"] for row in self.result["outputs"]]
+        return None if None in values else min(values)
+
+    def describe(self) -> str:
+        """One line for people."""
+        cosine = "not finite" if self.cosine is None else f"{self.cosine:.6f}"
+        size = self.result["file"]["bytes"] / 2**20
+        kept = ", kept" if self.cached else ""
+        return (
+            f"{self.seconds:5.1f} s{kept}, {size:6.1f} MiB, {self.memory / 2**20:5.0f} MiB of memory, cosine {cosine}"
+        )
+
+
+def build(artifact: uair.Artifact, folder: Path) -> Build:
+    """Run the artifact's build.py in a child process.
+
+    Args:
+        artifact: what `uair.compile` made.
+        folder: for its results and logs.
+
+    Raises:
+        AssertionError: the toolkit crashed, failed, or wrote no result.
+    """
+    python = rknn_env.ensure()
+    kept = zoo.cache_dir() / "rknn" / f"{_key(artifact, python)}.json"
+    if kept.is_file():
+        return Build(**json.loads(kept.read_text()), cached=True)
+    folder.mkdir()
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    command: Sequence[str | os.PathLike[str]] = (python, artifact.file("build.py"), "--output", folder)
+    tool = run_tool(command, log=folder / "process.log", limits=LIMITS, environment=dict.fromkeys(names, str(THREADS)))
+    done = Build(round(tool.seconds, 1), tool.peak_memory, _result(folder, tool))
+    assert done.is_built, f"{tool.describe()}\n{done.result}\n{_tail(folder / 'build.log')}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(attrs.asdict(done, filter=lambda a, _: a.name != "cached")))
+    partial.replace(kept)
+    shutil.rmtree(folder)  # up to 550 MiB
+    return done
+
+
+def _result(folder: Path, tool: ToolResult) -> dict[str, Any]:
+    path = folder / "result.json"
+    assert path.is_file(), f"no result.json: {tool.describe()}\n{tool.tail}"
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text("utf-8", "replace").replace("\r", "\n").splitlines() if log.is_file() else []
+    return "\n".join(lines[-30:])
+
+
+def _key(artifact: uair.Artifact, python: Path) -> str:
+    files = artifact.manifest["files"]
+    decisive = {name: files[name]["sha256"] for name in files if name.startswith(("build.", "golden/", "model.onnx"))}
+    text = json.dumps([decisive, str(python.relative_to(rknn_env.home())), THREADS], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,55 @@
+"""The real models through rknn-toolkit2 and its simulator, in float16 and in INT8."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import uair
+from tests import zoo
+from tests.vendor import rknn
+
+pytestmark = pytest.mark.vendor
+MODELS = zoo.models()
+FLOAT16 = 0.999
+"""Lowest cosine similarity of an output in float16 with the reference."""
+INT8 = {
+    "ppocr_det": 0.95,
+    "ppocr_rec": 0.98,
+    "ppocr_cls": 0.99,
+    "magika": 0.98,
+    "basic_pitch": 0.85,
+    "yolo": 0.98,
+    "densenet121_real": 0.99,
+    "inception_v1_real": 0.99,
+    "inception_v2_real": 0.99,
+    "resnet50_real": 0.99,
+    "shufflenet_real": 0.95,
+    "squeezenet_real": 0.99,
+}
+"""The same in INT8, quantized with four samples. Models named light_* are not compared: their weights of one repeated
+value leave the range of float16, and their results do not depend on the input."""
+NAMES = [name for name in MODELS if name != "bert"]
+
+
+@pytest.mark.parametrize("mode", ["float16", "int8"])
+@pytest.mark.parametrize("name", NAMES)
+def test_builds_and_simulates(name: str, mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = MODELS[name]
+    artifact = uair.compile(
+        model.path,
+        "rk3588",
+        output=tmp_path / "artifact",
+        shapes=dict(model.shapes),
+        quantize=uair.Int8(model.calibration(4)) if mode == "int8" else None,
+        golden=model.feeds(0),
+    )
+    done = rknn.build(artifact, tmp_path / "build")
+    with capsys.disabled():
+        sys.stdout.write(f"\n{name:20} {mode:8} {done.describe()}\n")
+    if "light" in model.tags:
+        return
+    lowest = FLOAT16 if mode == "float16" else INT8[name]
+    assert done.cosine is not None and done.cosine >= lowest
