@@ -34,7 +34,6 @@ PASSES = {
     "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "simplify": "uair.passes.simplify:Simplify",
-    "stable-log-energy": "uair.passes.stable_log_energy:StableLogEnergy",
 }
 
 TARGETS = {
