@@ -16,7 +16,7 @@ from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.rockchip.emitters import EMITTERS
 from uair.codegen.rockchip.settings import normalization, pixels, settings, shell_script
 from uair.ir.data import Data
-from uair.ir.graph import Graph, constant
+from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ops import Dequantize, MatMul, Quantize
 from uair.passes.canonicalise import Canonicalise
@@ -33,7 +33,7 @@ PIXELS = "golden/pixels.npz"
 MANIFEST_KEY = "rockchip"
 NAMES = "[A-Za-z][A-Za-z0-9_]*"
 """rknn-toolkit2 2.5.0 raises KeyError for names with ':' or ';', in its build as in its simulator."""
-WEIGHTED = (*affine.WEIGHTED, MatMul, Dequantize)
+WEIGHTED = (*affine.WEIGHTED, MatMul)
 LONGEST_KERNEL, LONGEST_STRIDE = 31, 7
 """What the NPU does in one step; the toolkit splits longer convolutions. Source: operator list 2.3.2."""
 
@@ -86,16 +86,38 @@ def unshare_weights(graph: Graph) -> None:
 
     Shared scales and zero points do no harm.
     """
-    taken: set[Data] = set()
+    taken: set[Tensor | Data] = set()
     for node in graph:
-        if not isinstance(node.op, WEIGHTED):
-            continue
-        for i, tensor in enumerate(node.inputs[:1] if isinstance(node.op, Dequantize) else node.inputs):
-            if tensor is None or tensor.data is None:
-                continue
-            if tensor.data in taken:
-                node.set_input(i, constant(copy.copy(tensor.data), tensor.name))
-            taken.add(tensor.data)
+        if isinstance(node.op, WEIGHTED):
+            for i, tensor in enumerate(node.inputs):
+                source = None if tensor is None else weight_source(tensor)
+                if tensor is None or source is None:
+                    continue
+                if tensor in taken or source in taken:
+                    node.set_input(i, _copy(graph, node, tensor))
+                taken |= {tensor, source}
+
+
+def weight_source(tensor: Tensor) -> Data | None:
+    """The data of a constant, or of the integers of a dequantized constant; None for what is computed."""
+    node = tensor.producer
+    if node is not None and isinstance(node.op, Dequantize):
+        return None if node.inputs[0] is None else node.inputs[0].data
+    return tensor.data
+
+
+def _copy(graph: Graph, user: Node, tensor: Tensor) -> Tensor:
+    """Another constant of the same values, dequantized in front of `user` if `tensor` is."""
+    node = tensor.producer
+    if node is None:
+        assert tensor.data is not None
+        return constant(copy.copy(tensor.data), tensor.name)
+    integers, *parameters = node.inputs
+    assert integers is not None and integers.data is not None
+    stored = constant(copy.copy(integers.data), integers.name)
+    twin = Node(node.op, [stored, *parameters], name=node.name, loc=node.loc, output_names=[tensor.name])
+    graph.insert_before(user, twin)
+    return twin.output
 
 
 def _golden(artifact: ArtifactBuilder, inputs: list[dict[str, Any]]) -> dict[str, str] | None:
