@@ -101,6 +101,34 @@ def passes() -> str:
     return "\n".join(lines)
 
 
+def command_line() -> str:
+    """The help of every command, and what holds for all of them."""
+    import click
+
+    import uair.cli
+
+    general = (inspect.getdoc(uair.cli) or "").split("\n\n", 1)[1]
+    lines = [
+        "# The command line",
+        NOTE,
+        "Also `python -m uair`. Commands are completed by bash, zsh and fish: `uair completion SHELL`.\n",
+        general + "\n",
+        "`UAIR_DEBUG=1` in the environment adds the traceback to every error.\n",
+        _help(uair.cli.group, click.Context(uair.cli.group, info_name="uair", terminal_width=80)),
+    ]
+    for name in uair.cli.COMMANDS:
+        command: click.Command = importlib.import_module(f"uair.cli.{name}").command
+        parent = click.Context(uair.cli.group, info_name="uair")
+        context = click.Context(command, info_name=name, parent=parent, terminal_width=80)
+        lines += [f"## uair {name}\n", _help(command, context)]
+    return "\n".join(lines)
+
+
+def _help(command: Any, context: Any) -> str:
+    context.help_option_names = ["-h", "--help"]
+    return f"```\n{command.get_help(context)}\n```\n"
+
+
 def _description(cls: type[Any]) -> str:
     return (inspect.getdoc(cls) or "").split("\n\nArgs:")[0]
 
@@ -109,7 +137,12 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES: dict[str, Callable[[], str]] = {"operators.md": operators, "errors.md": errors, "passes.md": passes}
+PAGES: dict[str, Callable[[], str]] = {
+    "operators.md": operators,
+    "errors.md": errors,
+    "passes.md": passes,
+    "cli.md": command_line,
+}
 
 
 def main() -> int:

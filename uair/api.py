@@ -345,7 +345,7 @@ def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool | Mappi
     builder.report |= {
         "check": report,
         "rules": dict(sorted(state.context.statistics.applied.items())),
-        "nodes": {r.name: r.nodes for r in state.measure.records},
+        "passes": [{"pass": r.name, "nodes": r.nodes, "changed": r.changed} for r in state.measure.records],
         **state.context.reports,
     }
     save(module, builder.path_for("model.uair"))

@@ -69,7 +69,7 @@ def _show(reports: list[CheckReport], *, all_nodes: bool) -> None:
     for report in reports:
         _show_problems(report)
         if all_nodes:
-            output.print_text(f"\n{report.target}, all nodes:\n")
+            output.print_text(f"\n{report.target}, all nodes:\n\n")
             output.table(
                 ("node", "operator", "verdict", "through"),
                 [(row.node, row.op_type, row.level, ", ".join(row.verdict.through)) for row in report.rows],

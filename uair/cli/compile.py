@@ -134,7 +134,8 @@ def _summary(artifact: Artifact) -> None:
     manifest = artifact.manifest
     rows = [(name, output.size(entry["bytes"])) for name, entry in sorted(manifest["files"].items())]
     rows.append(("manifest.json", output.size((artifact.root / "manifest.json").stat().st_size)))
-    output.print_text(f"{artifact.path} for {manifest['target']}\n")
+    output.print_text(f"{artifact.path} for {manifest['target']}")
+    output.print_text("")
     output.table(("file", "size"), rows, right=(1,))
     golden = manifest.get("golden", {}).get("compiled_against_reference", {})
     if golden:

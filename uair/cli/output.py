@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from uair.pipeline import Instrument
 
 PROSE = 80
+LONGEST_NAME = 64
 UNLIMITED = 10_000
 
 
@@ -106,9 +107,15 @@ def size(nbytes: float) -> str:
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """A few of the names, and how many more there are."""
+    """A few of the names, long ones without their middle, and how many more there are."""
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(shortened, names[:most])) + (f" and {more} more" if more > 0 else "")
+
+
+def shortened(name: str) -> str:
+    """A name without its middle where it is longer than a line should be."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
 
 
 @contextmanager
