@@ -29,6 +29,7 @@ PASSES = {
     "fold-shapes": "uair.passes.fold_shapes:FoldShapes",
     "fuse": "uair.passes.fuse:Fuse",
     "layout-align": "uair.passes.layout_align:LayoutAlign",
+    "legalise": "uair.passes.legalise:Legalise",
     "legalise-onnx": "uair.passes.legalise_onnx:LegaliseOnnx",
     "log-of-squares": "uair.passes.log_of_squares:LogOfSquares",
     "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
