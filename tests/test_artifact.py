@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cli.helpers import listing, write_tiny
+from tests.cli.helpers import listing, run_uair, write_tiny
 from uair.api import compile as compile_model
 from uair.artifact import (
     MANIFEST,
@@ -26,6 +26,7 @@ from uair.artifact import (
     to_json,
 )
 from uair.atomic import OutputError
+from uair.builtin import TARGETS
 
 INTERFACE: dict[str, Any] = {"target": "reference", "inputs": [], "outputs": []}
 
@@ -48,7 +49,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 # --------------------------------------------------------------------------------------------------------- determinism
-@pytest.mark.parametrize("target", ["cpu", "reference"])
+@pytest.mark.parametrize("target", sorted(TARGETS))
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path, target: str) -> None:
     model = write_tiny(tmp_path)
     for name in ("first", "second"):
@@ -56,6 +57,20 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path, target: str) -> Non
         compile_model(model, target, output=tmp_path / f"{name}.zip", shapes={"x": (1, 3, 8, 8)})
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
     assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
+
+
+@pytest.mark.parametrize("target", ["ascend310", "cpu", "rk3588"])
+def test_another_process_gives_the_same_bytes(tmp_path: Path, target: str) -> None:
+    """With another order of hash tables, in another folder, with INT8."""
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        model = write_tiny(folder)
+        np.save(folder / "calib.npy", np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32))
+        quantize = ("--quantize", "int8", "--calib", "calib.npy")
+        command = ("compile", model, "-t", target, "--shape", "x=1,3,8,8", *quantize, "-o", "out.zip")
+        run_uair(*command, cwd=folder, PYTHONHASHSEED=seed).require()
+    assert (tmp_path / "1" / "out.zip").read_bytes() == (tmp_path / "2" / "out.zip").read_bytes()
 
 
 def test_nothing_depends_on_place_time_or_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -93,6 +94,33 @@ def test_preprocessing_is_recorded_and_used(uair: Shell, tmp_path: Path) -> None
         run = uair("run", out, "--input", IMAGES / image, "--json").require()
         (entry,) = run.json["outputs"].values()
         assert int(np.argmax(entry["values"])) == label
+
+
+@pytest.mark.parametrize(
+    ("target", "files"),
+    [
+        ("ascend310", {"model.onnx", "build.sh", "aipp.cfg", "record.txt", "layout.json"}),
+        ("rk3588", {"model.onnx", "build.sh", "build.py", "build.json"}),
+    ],
+)
+def test_int8_for_a_device_in_one_file(uair: Shell, target: str, files: set[str]) -> None:
+    result = uair(
+        "compile", EXAMPLE, "--target", target, "--shape", EXAMPLE_SHAPE, "--quantize", "int8",
+        "--calib", IMAGES / "calibration", "--calib-samples", "8", "--preprocess", EXAMPLE_STEPS, "-o", "model.bin",
+    ).require()  # fmt: skip
+    assert f"model.bin for {target}" in result.out
+    artifact = Artifact.open("model.bin")
+    assert set(artifact.manifest["files"]) >= files | ALWAYS
+    assert artifact.manifest["quantization"]["quantized"] > 40
+    (entry,) = uair("run", "model.bin", "--json").require().json["outputs"].values()
+    assert entry["error"]["cosine"] > 0.999
+    assert os.access(artifact.root / "build.sh", os.X_OK)
+
+
+@pytest.mark.parametrize("target", ["ascend310", "rk3588"])
+def test_a_folder_for_a_device_says_how_to_build(uair: Shell, tiny: Path, target: str) -> None:
+    out = uair("compile", tiny, "-t", target, "--shape", "x=1,3,8,8", "-o", "art").require().out
+    assert "Next: sh art/build.sh" in out
 
 
 def test_the_golden_input_may_be_given(uair: Shell, tmp_path: Path) -> None:

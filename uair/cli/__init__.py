@@ -96,6 +96,9 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, without the program's name; the process's own when not given. Returns the exit status."""
+    # Idle threads of NumPy's BLAS go to sleep at once instead of spinning: between small matrix products they spin most
+    # of the time, and on a machine that has other work too they take the time of those that compute.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = _run(given)
