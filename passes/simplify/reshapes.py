@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from uair import ops
 from uair.ir.graph import Node, Tensor
 from uair.ops import Concat, Expand, Reshape, Slice, Squeeze, Unsqueeze
 from uair.rewrite import NoMatch, Rule, no, of
+
+BROADCASTING = (
+    ops.Add, ops.Sub, ops.Mul, ops.Div, ops.IntDiv, ops.Mod, ops.Pow, ops.Atan2, ops.Maximum, ops.Minimum, ops.Where,
+    ops.Equal, ops.NotEqual, ops.Less, ops.LessEqual, ops.Greater, ops.GreaterEqual, ops.LogicalAnd, ops.LogicalOr,
+    ops.LogicalXor,
+)  # fmt: skip
+"""Operators that broadcast all their operands."""
 
 
 class MergeReshapes(Rule):
@@ -47,30 +55,34 @@ def _is_data_dependent(extent: Any) -> bool:
 
 
 class ExpandBroadcastOperand(Rule):
-    """Expand before an elementwise operator that broadcasts anyway is dropped."""
+    """Expand in front of an elementwise operator that broadcasts anyway is dropped."""
 
     def pattern(self) -> Any:
-        """Any elementwise operator is looked at from the Expand's side."""
-        return of(Expand)(...).named("expand")
+        """Any operator that broadcasts."""
+        return of(*BROADCASTING)(...).named("node")
 
-    def check(self, expand: Node) -> bool | NoMatch:
-        """Every user broadcasts its operands and has the same result type without the Expand."""
-        operand = expand.inputs[0]
-        assert operand is not None
-        for user, index in expand.output.uses:
-            if not user.op.elementwise or len(user.inputs) < 2:
-                return no(f"{user!r} does not broadcast its operands", user)
-            types = [None if t is None else t.type for t in user.inputs]
-            types[index] = operand.type
-            if user.op.infer_types(types)[0] != user.outputs[0].type:
-                return no(f"without it the result of {user!r} would have another shape", user)
-        return expand.output.use_count > 0
+    def check(self, node: Node) -> bool | NoMatch:
+        """An operand is an Expand, and without it the result has the same type."""
+        if all(t is None or t.producer is None or not isinstance(t.producer.op, Expand) for t in node.inputs):
+            return no("no operand is an Expand", node)
+        return bool(self.dropped(node)) or no("without the Expand the result would have another shape", node)
 
-    def rewrite(self, expand: Node) -> Tensor:
-        """The operand; the users broadcast it."""
-        operand = expand.inputs[0]
-        assert operand is not None
-        return operand
+    def rewrite(self, node: Node) -> Tensor:
+        """The operator on what was expanded."""
+        return node.op(*self.dropped(node))
+
+    @staticmethod
+    def dropped(node: Node) -> list[Tensor | None]:
+        """The operands without one Expand that is not needed; empty when there is none."""
+        for i, tensor in enumerate(node.inputs):
+            if tensor is None or tensor.producer is None or not isinstance(tensor.producer.op, Expand):
+                continue
+            operands = list(node.inputs)
+            operands[i] = tensor.producer.inputs[0]
+            types = [None if t is None else t.type for t in operands]
+            if node.op.infer_types(types)[0] == node.output.type:
+                return operands
+        return []
 
 
 class MergeSlices(Rule):

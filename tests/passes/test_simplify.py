@@ -66,6 +66,22 @@ X = "%x: f32[2,3,4,4]  "
             "%y = Concat(%x, %x, %x) {axis = 1}",
             id="concat-concat",
         ),
+        pytest.param(
+            "%z: f32[3,1,4]  %e = Expand(%z) {shape = [2,3,4,4]}  %y = Add(%x, %e)",
+            "%z: f32[3,1,4]  %y = Add(%x, %z)",
+            id="expand-for-nothing",
+        ),
+        pytest.param(
+            "%z: f32[4]  %e = Expand(%z) {shape = [2,3,4,4]}  %y = Mul(%e, %x)  return %e, %y",
+            "%z: f32[4]  %e = Expand(%z) {shape = [2,3,4,4]}  %y = Mul(%z, %x)  return %e, %y",
+            id="expand-for-one-of-two-users",
+        ),
+        pytest.param(
+            "%z: f32[4]  %w: f32[3,1,1]  %e = Expand(%z) {shape = [3,4,4]}  %f = Expand(%w) {shape = [3,4,4]}"
+            "  %y = Sub(%e, %f)  return %y",
+            "%z: f32[4]  %w: f32[3,1,1]  %f = Expand(%w) {shape = [3,4,4]}  %y = Sub(%z, %f)  return %y",
+            id="expand-of-both-operands",
+        ),
         pytest.param("%a = Clip(%x) {min = -inf, max = inf}  %y = Relu(%a)", "%y = Relu(%x)", id="clip-infinite"),
         pytest.param(
             "%a = Slice(%x) {axes = [0,1,3], starts = [0,-2,0], ends = [2147483647,3,9], steps = [1,1,1]}",
@@ -118,6 +134,8 @@ def test_rewrites(before: str, after: str) -> None:
             "%a = Concat(%x, %x) {axis = 1}  %y = Slice(%a) {axes = [1], starts = [0], ends = [6], steps = [2]}",
             id="slice-of-concat-with-step",
         ),
+        pytest.param("%z: f32[4]  %e = Expand(%z) {shape = [5,4]}  %y = Relu(%e)", id="expand-without-broadcasting"),
+        pytest.param("%z: f32[4]  %e = Expand(%z) {shape = [5,4]}  %y = Add(%e, %z)", id="expand-that-makes-the-shape"),
         pytest.param("%a = Cast(%x) {to = f16}  %y = Cast(%a) {to = f32}", id="narrowing-cast-rounds"),
         pytest.param("%a = Cast(%x) {to = i32}  %y = Cast(%a) {to = f32}", id="cast-through-integers-truncates"),
     ],

@@ -86,7 +86,7 @@ def build(artifact: uair.Artifact, folder: Path) -> Build:
     partial = kept.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps(attrs.asdict(done, filter=lambda a, _: a.name != "cached")))
     partial.replace(kept)
-    shutil.rmtree(folder)  # up to 550 MiB
+    shutil.rmtree(folder)
     return done
 
 
