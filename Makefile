@@ -10,6 +10,8 @@ export UAIR_VENDOR_HOME ?= $(or $(UAIR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.ca
 VENDORS := rknn $(patsubst tools/vendor/%.sh,%,$(wildcard tools/vendor/*.sh))
 # More arguments for pytest: make test ARGS="-k conv -x"
 ARGS ?=
+# Unit tests share the cores; more than eight processes wait for each other and need gigabytes.
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 DEMO := $(VENV)/.installed-demo
@@ -36,13 +38,15 @@ $(DEV): $(INPUTS) | $(BIN)/python
 	$(PIP) install -e '.[dev]'
 	@touch $@
 
+# Idle threads of NumPy's BLAS sleep instead of spinning, as in the uair command.
+demo: export OPENBLAS_THREAD_TIMEOUT ?= 4
 demo: $(DEMO)
 	$(BIN)/python examples/demo.py
 
 test: test-unit test-vendor
 
 test-unit: $(DEV)
-	$(BIN)/python -m pytest -m "not vendor" $(ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vendor" $(PARALLEL) $(ARGS)
 
 # Each tools/vendor/NAME.sh installs one vendor's tools into the virtual environment it is given; tests marked `vendor`
 # find it as $UAIR_VENDOR_HOME/NAME. It is installed again only when the script changes.

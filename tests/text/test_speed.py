@@ -46,7 +46,7 @@ def test_twenty_thousand_nodes() -> None:
 
 
 def test_linear() -> None:
-    small, large = network(1_000), network(8_000)
+    small, large = network(500), network(4_000)
     weights = weights_of(small)
     for module in (small, large):
         print_module(module)
