@@ -50,6 +50,4 @@ class OnnxTarget(Target):
         """Write a legalised module."""
         onnx = self.description.onnx
         assert onnx is not None
-        export(
-            module, path, opset=onnx.opset, ir_version=onnx.ir_version, emitters=self.emitters, names=self.names
-        )
+        export(module, path, opset=onnx.opset, ir_version=onnx.ir_version, emitters=self.emitters, names=self.names)
