@@ -81,7 +81,7 @@ format: $(DEV)
 types: $(DEV)
 	$(BIN)/python -m tools.check_tree coverage
 	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
 package: $(DEV)
 	$(BIN)/python -m tools.check_package

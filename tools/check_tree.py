@@ -96,7 +96,8 @@ def seen_by_mypy(copy: Path) -> set[str]:
 
 def seen_by_pyright(copy: Path) -> set[str]:
     """The files in which pyright reports the planted name."""
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
+    program = [sys.executable, "-m", "pyright", "--project", "pyproject.toml"]
+    command = [*program, "--outputjson", "--pythonpath", sys.executable]
     rows = json.loads(_output(command, copy))["generalDiagnostics"]
     return {
         _relative(row["file"], copy)
