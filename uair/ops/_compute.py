@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from uair.ir.dims import Dim, InferredShape
+from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
@@ -93,8 +93,3 @@ def finite_range(dtype: DType) -> tuple[Any, Any]:
     if np.isinf(np.asarray(np.inf).astype(dtype.numpy)):
         return -np.inf, np.inf
     return finite_limits(dtype)
-
-
-def resolve_extent(d: Dim | None) -> int | None:
-    """The extent when it is a number."""
-    return d if isinstance(d, int) else None

@@ -40,13 +40,6 @@ class ConstraintTypeError(TargetError):
     title = "Constraint does not fit the operator"
 
 
-class NoExchangeForm(TargetError):
-    """The target's exchange format has no form of an operator; the message is the reason given in the verdict."""
-
-    code = "UAIR-E0505"
-    title = "Operator has no form in the target's exchange format"
-
-
 class NoEmitter(TargetError):
     """A target is known by its description only: it can be checked against, but nothing writes its files."""
 
