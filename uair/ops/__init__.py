@@ -151,6 +151,11 @@ from uair.ops.quantization import (
     Dequantize,
     Quantize,
 )
+from uair.ops.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+)
 from uair.ops.reduction import (
     ArgMax,
     ArgMin,
@@ -236,6 +241,7 @@ __all__ = [
     "Expm1",
     "Flip",
     "Floor",
+    "GRU",
     "Gather",
     "GatherElements",
     "GatherND",
@@ -262,6 +268,7 @@ __all__ = [
     "IsInf",
     "IsNaN",
     "LRN",
+    "LSTM",
     "LayerNorm",
     "LeakyRelu",
     "Less",
@@ -295,6 +302,7 @@ __all__ = [
     "Pow",
     "Quantize",
     "RMSNorm",
+    "RNN",
     "Range",
     "Reciprocal",
     "ReduceAll",
