@@ -34,6 +34,8 @@ ONNX_TYPE: Mapping[DType, int] = {
     DType.I64: TensorProto.INT64,
     DType.U64: TensorProto.UINT64,
     DType.F4E2M1: TensorProto.FLOAT4E2M1,
+    DType.F6E2M3: 27,  # numbers, for onnx before 1.23 has no names for them
+    DType.F6E3M2: 28,
     DType.F8E4M3: TensorProto.FLOAT8E4M3FN,
     DType.F8E5M2: TensorProto.FLOAT8E5M2,
     DType.F8E4M3FNUZ: TensorProto.FLOAT8E4M3FNUZ,
@@ -47,7 +49,11 @@ ONNX_TYPE: Mapping[DType, int] = {
     DType.C128: TensorProto.COMPLEX128,
     DType.STRING: TensorProto.STRING,
 }
-_BY_TYPE_STRING = {f"tensor({TensorProto.DataType.Name(code).lower()})": dtype for dtype, code in ONNX_TYPE.items()}
+_BY_TYPE_STRING = {
+    f"tensor({TensorProto.DataType.Name(code).lower()})": dtype
+    for dtype, code in ONNX_TYPE.items()
+    if code in TensorProto.DataType.values()
+}
 
 CARRIERS: Mapping[DType, tuple[DType, ...]] = {
     DType.BOOL: (DType.U8, DType.I32, DType.I64, DType.F32),

@@ -37,6 +37,10 @@ from uair.ops.comparison import (
     LogicalXor,
     NotEqual,
 )
+from uair.ops.conversion import (
+    BitCast,
+    Cast,
+)
 from uair.ops.convolution import (
     Conv1D,
     Conv2D,
@@ -63,7 +67,6 @@ from uair.ops.elementwise import (
     BitwiseNot,
     BitwiseOr,
     BitwiseXor,
-    Cast,
     Ceil,
     Clip,
     Cos,
@@ -210,6 +213,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNorm",
+    "BitCast",
     "BitShift",
     "BitwiseAnd",
     "BitwiseNot",

@@ -3,6 +3,7 @@
 from uair.codegen.onnx.emitters import (
     activation,
     comparison,
+    conversion,
     convolution,
     custom,
     elementwise,
@@ -22,6 +23,7 @@ from uair.codegen.onnx.table import Emitters
 EMITTERS = Emitters(
     activation.EMITTERS,
     comparison.EMITTERS,
+    conversion.EMITTERS,
     convolution.EMITTERS,
     custom.EMITTERS,
     elementwise.EMITTERS,
