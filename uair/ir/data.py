@@ -265,11 +265,12 @@ def unpack_bytes(raw: bytes | memoryview, dtype: DType, shape: tuple[int, ...]) 
 def _unpack_codes(packed: Array, bits: int) -> Array:
     """The codes of `bits` bits each that lie in `packed`, the first in the lowest bits."""
     if 8 % bits:
-        planes = np.unpackbits(packed, bitorder="little")
-        planes = planes[: len(planes) // bits * bits].reshape(-1, bits)
+        stream = np.unpackbits(packed, bitorder="little")
+        planes = stream[: len(stream) // bits * bits].reshape(-1, bits)
         return np.packbits(planes, axis=1, bitorder="little").reshape(-1)
     shifts = np.arange(8 // bits, dtype=np.uint8) * np.uint8(bits)
-    return ((packed[:, None] >> shifts) & np.uint8((1 << bits) - 1)).reshape(-1)
+    codes: Array = (packed[:, None] >> shifts) & np.uint8((1 << bits) - 1)
+    return codes.reshape(-1)
 
 
 def _pack_bits(codes: Array, bits: int) -> bytes:

@@ -45,13 +45,16 @@ def reinterpret(x: Array, to: DType) -> Array:
     """The bits of `x` as elements of another type of as many bits."""
     if to is DType.BOOL:
         return np.not_equal(np.ascontiguousarray(x).view(np.uint8), 0).reshape(x.shape)
+    dense = np.ascontiguousarray(x)
+    values: Array
     if to.bits >= 8:
-        return np.ascontiguousarray(x).view(to.numpy).reshape(x.shape)
-    codes = np.ascontiguousarray(x).view(np.uint8) & np.uint8((1 << to.bits) - 1)
-    if to.is_float:
-        return codes.view(to.numpy).reshape(x.shape)
-    sign = np.uint8((1 << to.bits >> 1) if to.is_signed else 0)
-    return ((codes ^ sign).astype(np.int8) - sign.astype(np.int8)).astype(to.numpy).reshape(x.shape)
+        values = dense.view(to.numpy)
+    else:
+        codes = dense.view(np.uint8) & np.uint8((1 << to.bits) - 1)
+        sign = np.uint8((1 << to.bits >> 1) if to.is_signed else 0)
+        whole = (codes ^ sign).astype(np.int8) - sign.astype(np.int8)
+        values = codes.view(to.numpy) if to.is_float else whole.astype(to.numpy)
+    return values.reshape(x.shape)
 
 
 def _to_integer(x: Array, to: DType) -> Array:

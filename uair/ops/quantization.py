@@ -74,7 +74,8 @@ def along(parameter: Array, shape: tuple[int, ...], axis: int | None, block_size
     place = axis % len(shape)
     if block_size:
         spread = np.repeat(parameter, block_size, axis=place)
-        return spread[(*(slice(None) for _ in range(place)), slice(shape[place]))]
+        kept: Array = spread[tuple(slice(shape[i]) for i in range(len(shape)))]
+        return kept
     return parameter.reshape([-1 if i == place else 1 for i in range(len(shape))])
 
 
@@ -110,8 +111,8 @@ class Quantize(Operator):
     scale: f32 (or f16, bf16, f64, f8e8m0): a scalar, or [C] along `axis`, or with block_size B one for B neighbours
     along `axis`: x's shape with ceil(D / B) in place of D there. zero_point: of the result's type and scale's shape,
     zero when omitted. Both operands are converted to `precision` (f16, bf16, f32, f64; none: f32, f64 for an x of f64),
-    the quotient is rounded to it, then to a whole number: half to even ("half_even") or half away from zero ("half_away").
-    A NaN gives the least integer.
+    the quotient is rounded to it, then to a whole number: half to even ("half_even") or half away from zero
+    ("half_away"). A NaN gives the least integer.
     Floating-point results are x / scale + zero_point rounded to nearest even; `saturate` as for Cast. Their zero point
     is zero in practice. Source: ONNX QuantizeLinear; half_away: CMSIS-NN, TFLite reference kernels.
     """
