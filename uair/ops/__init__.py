@@ -37,6 +37,11 @@ from uair.ops.comparison import (
     LogicalXor,
     NotEqual,
 )
+from uair.ops.control import (
+    If,
+    Loop,
+    Scan,
+)
 from uair.ops.conversion import (
     BitCast,
     Cast,
@@ -178,6 +183,18 @@ from uair.ops.reduction import (
 from uair.ops.resize import (
     Resize,
 )
+from uair.ops.sequence import (
+    ConcatFromSequence,
+    OptionalConstruct,
+    OptionalGetElement,
+    OptionalHasElement,
+    SequenceAt,
+    SequenceConstruct,
+    SequenceErase,
+    SequenceInsert,
+    SequenceLength,
+    SplitToSequence,
+)
 from uair.ops.shape import (
     Concat,
     DepthToSpace,
@@ -224,6 +241,7 @@ __all__ = [
     "Celu",
     "Clip",
     "Concat",
+    "ConcatFromSequence",
     "Conv1D",
     "Conv2D",
     "Conv3D",
@@ -259,6 +277,7 @@ __all__ = [
     "HardSwish",
     "Hardmax",
     "Identity",
+    "If",
     "InstanceNorm",
     "IntDiv",
     "IntegerConv1D",
@@ -285,6 +304,7 @@ __all__ = [
     "LogicalNot",
     "LogicalOr",
     "LogicalXor",
+    "Loop",
     "LpNormalize",
     "MatMul",
     "MaxPool1D",
@@ -300,6 +320,9 @@ __all__ = [
     "NotEqual",
     "OneHot",
     "Opaque",
+    "OptionalConstruct",
+    "OptionalGetElement",
+    "OptionalHasElement",
     "PRelu",
     "Pack",
     "Pad",
@@ -325,9 +348,15 @@ __all__ = [
     "Resize",
     "Round",
     "Rsqrt",
+    "Scan",
     "ScatterElements",
     "ScatterND",
     "Selu",
+    "SequenceAt",
+    "SequenceConstruct",
+    "SequenceErase",
+    "SequenceInsert",
+    "SequenceLength",
     "ShapeOf",
     "Sigmoid",
     "Sign",
@@ -340,6 +369,7 @@ __all__ = [
     "Softsign",
     "SpaceToDepth",
     "Split",
+    "SplitToSequence",
     "Sqrt",
     "Squeeze",
     "Sub",

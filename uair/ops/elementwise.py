@@ -378,13 +378,14 @@ class BitwiseNot(Unary):
 
 @operator(inputs="x", family=FAMILY)
 class Identity(Operator):
-    """x itself, of any element type."""
+    """x itself, of any element type; also a sequence, optional or map."""
 
     elementwise = True
     shape_arithmetic = True
+    takes_containers = True
 
     def infer(self, x: TensorType) -> TensorType:
-        return TensorType(x.dtype, x.shape)
+        return TensorType(x.dtype, x.shape, containers=x.containers)
 
     def evaluate(self, x: Array) -> Array:
         return x

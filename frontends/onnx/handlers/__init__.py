@@ -17,6 +17,7 @@ from uair.frontends.onnx.handlers import (
     recurrent,
     reduction,
     resize,
+    sequence,
     shape,
 )
 from uair.frontends.onnx.table import Family
@@ -36,5 +37,6 @@ FAMILIES: tuple[Family, ...] = (
     recurrent.FAMILY,
     reduction.FAMILY,
     resize.FAMILY,
+    sequence.FAMILY,
     shape.FAMILY,
 )
