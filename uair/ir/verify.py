@@ -45,8 +45,9 @@ def _verify_node(graph: Graph, node: Node, defined: set[Tensor]) -> None:
     if node.is_return:
         return
     _verify_results(node)
-    for region in node.regions:
-        verify_graph(region, frozenset(defined))
+    for value in node.attributes.values():
+        if isinstance(value, Graph):
+            verify_graph(value, frozenset(defined))
 
 
 def _verify_interface(graph: Graph) -> None:
@@ -105,7 +106,7 @@ def _verify_results(node: Node) -> None:
 
 def agrees(recorded: TensorType, inferred: TensorType) -> bool:
     """Whether a recorded type may stand for an inferred one: equal, or more precise where inference cannot know."""
-    if recorded.dtype is not inferred.dtype or recorded.containers != inferred.containers:
+    if recorded.dtype is not inferred.dtype:
         return False
     if inferred.shape is None or recorded.shape is None:
         return inferred.shape is None

@@ -407,15 +407,28 @@ class AlongAxis(Operator):
 class Softmax(AlongAxis):
     """exp(x - m) / sum(exp(x - m)) along `axis`, m the greatest element; a vector of nothing but -inf gives NaN.
 
-    NaN for the fully masked vector is what PyTorch, TensorFlow and onnxruntime compute.
+    NaN for the fully masked vector is what PyTorch, TensorFlow and onnxruntime compute. Types narrower than f32 round
+    the exponentials and their sum too, as ONNX's definition in terms of Exp, ReduceSum and Div does (but a sum that
+    the type cannot hold stays what it is).
     """
 
     axis: int = -1
 
-    def compute(self, x: Array) -> Any:
-        e = np.exp(x - np.max(x, axis=self.axis, keepdims=True))
-        e /= np.sum(e, axis=self.axis, keepdims=True)
-        return e
+    def evaluate(self, x: Array) -> Array:
+        narrow = x.dtype
+
+        def steps(wide: Array) -> Array:
+            e: Array = np.exp(wide - np.max(wide, axis=self.axis, keepdims=True))
+            if narrow != wide.dtype:
+                e = e.astype(narrow).astype(wide.dtype)
+            total = np.sum(e, axis=self.axis, keepdims=True)
+            if narrow != wide.dtype:
+                held = total.astype(narrow).astype(wide.dtype)
+                total = np.where(np.isfinite(held), held, total)
+            e /= total
+            return e
+
+        return compute(steps, x) if x.size else x
 
     def decompose(self, x: Tensor) -> Tensor:
         e = Exp()(Sub()(x, ReduceMax(axes=(self.axis,))(x)))

@@ -2,8 +2,8 @@
 
 from uair.codegen.onnx.emitters import (
     activation,
+    attention,
     comparison,
-    conversion,
     convolution,
     custom,
     elementwise,
@@ -22,8 +22,8 @@ from uair.codegen.onnx.table import Emitters
 
 EMITTERS = Emitters(
     activation.EMITTERS,
+    attention.EMITTERS,
     comparison.EMITTERS,
-    conversion.EMITTERS,
     convolution.EMITTERS,
     custom.EMITTERS,
     elementwise.EMITTERS,

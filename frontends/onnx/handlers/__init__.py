@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uair.frontends.onnx.handlers import (
     activation,
+    attention,
     contrib,
     control,
     convolution,
@@ -17,13 +18,13 @@ from uair.frontends.onnx.handlers import (
     recurrent,
     reduction,
     resize,
-    sequence,
     shape,
 )
 from uair.frontends.onnx.table import Family
 
 FAMILIES: tuple[Family, ...] = (
     activation.FAMILY,
+    attention.FAMILY,
     contrib.FAMILY,
     control.FAMILY,
     convolution.FAMILY,
@@ -37,6 +38,5 @@ FAMILIES: tuple[Family, ...] = (
     recurrent.FAMILY,
     reduction.FAMILY,
     resize.FAMILY,
-    sequence.FAMILY,
     shape.FAMILY,
 )
