@@ -18,6 +18,7 @@ from uair.ir.dtype import DType
 OLDEST_OPSET = 11
 DEFAULT_OPSET = 17  # every runtime and vendor tool in use reads it; newer operators are often without kernels
 NEWEST_OPSET: int = defs.onnx_opset_version()
+ML_DOMAIN = "ai.onnx.ml"  # classical machine learning: labels, trees
 
 ONNX_TYPE: Mapping[DType, int] = {
     DType.BOOL: TensorProto.BOOL,
@@ -34,6 +35,8 @@ ONNX_TYPE: Mapping[DType, int] = {
     DType.I64: TensorProto.INT64,
     DType.U64: TensorProto.UINT64,
     DType.F4E2M1: TensorProto.FLOAT4E2M1,
+    DType.F6E2M3: 27,  # numbers, for onnx before 1.23 has no names for them
+    DType.F6E3M2: 28,
     DType.F8E4M3: TensorProto.FLOAT8E4M3FN,
     DType.F8E5M2: TensorProto.FLOAT8E5M2,
     DType.F8E4M3FNUZ: TensorProto.FLOAT8E4M3FNUZ,
@@ -47,7 +50,11 @@ ONNX_TYPE: Mapping[DType, int] = {
     DType.C128: TensorProto.COMPLEX128,
     DType.STRING: TensorProto.STRING,
 }
-_BY_TYPE_STRING = {f"tensor({TensorProto.DataType.Name(code).lower()})": dtype for dtype, code in ONNX_TYPE.items()}
+_BY_TYPE_STRING = {
+    f"tensor({TensorProto.DataType.Name(code).lower()})": dtype
+    for dtype, code in ONNX_TYPE.items()
+    if code in TensorProto.DataType.values()
+}
 
 CARRIERS: Mapping[DType, tuple[DType, ...]] = {
     DType.BOOL: (DType.U8, DType.I32, DType.I64, DType.F32),
@@ -110,18 +117,40 @@ class Signature:
 
 
 @functools.cache
-def signature(op_type: str, opset: int) -> Signature:
-    """The schema of an operator of the default domain.
+def domain_version(domain: str, opset: int) -> int:
+    """The version of another of ONNX's operator sets that was current when the default set had version `opset`.
+
+    Raises:
+        NotExpressible: ONNX had no such operator set then, or never has.
+    """
+    columns = ("", ML_DOMAIN, "ai.onnx.training")  # after the release and the version of the file format
+    versions = [row[2:] for row in cast("list[tuple[Any, ...]]", helper.VERSION_TABLE) if row[2] <= opset]
+    column = columns.index(domain) if domain in columns else len(columns)
+    found = max((int(row[column]) for row in versions if column < len(row)), default=0)
+    if not found:
+        raise NotExpressible(f"ONNX has no operator set {domain!r} at opset {opset}")
+    return found
+
+
+@functools.cache
+def signature(op_type: str, opset: int, domain: str = "") -> Signature:
+    """The schema of an operator.
+
+    Args:
+        op_type: its name.
+        opset: version of its operator set.
+        domain: its operator set, ONNX's default one if not given.
 
     Raises:
         NotExpressible: ONNX has no such operator at that opset, or has deprecated it.
     """
+    place = f"opset {opset}" if not domain else f"version {opset} of {domain}"
     try:
-        schema = defs.get_schema(op_type, opset)
+        schema = defs.get_schema(op_type, opset, domain)
     except defs.SchemaError:
-        raise NotExpressible(f"ONNX has no {op_type} at opset {opset}") from None
+        raise NotExpressible(f"ONNX has no {op_type} at {place}") from None
     if schema.deprecated:
-        raise NotExpressible(f"ONNX {op_type} is deprecated at opset {opset}")
+        raise NotExpressible(f"ONNX {op_type} is deprecated at {place}")
     constraints = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
 
     def formal(parameter: Any) -> Formal:

@@ -15,7 +15,7 @@ import numpy as np
 from onnx import NodeProto
 
 from uair.codegen.onnx.extents import Extents
-from uair.codegen.onnx.schema import CARRIERS, NotExpressible, Signature, attribute, signature
+from uair.codegen.onnx.schema import CARRIERS, NotExpressible, Signature, attribute, domain_version, signature
 from uair.errors import InternalError
 from uair.ir.data import ArrayData, Data
 from uair.ir.dims import Dim, Shape, is_static
@@ -200,15 +200,16 @@ class GraphWriter:
         outputs: Sequence[str],
         attributes: Mapping[str, Any],
         hint: str,
+        domain: str = "",
     ) -> None:
-        """Add a node of the default domain; operand types that it lacks are carried by wider ones.
+        """Add a node of one of ONNX's domains; operand types that it lacks are carried by wider ones.
 
         An empty name in `outputs` leaves that result out.
 
         Raises:
             NotExpressible: ONNX has no such operator at this opset, or not for these types.
         """
-        schema = signature(op_type, self.opset)
+        schema = signature(op_type, self.version(domain), domain)
         given = list(inputs)
         while given and given[-1] is None:
             given.pop()
@@ -219,10 +220,23 @@ class GraphWriter:
             self._uncarried(n, carriers.get(schema.outputs[min(i, len(schema.outputs) - 1)].variable))
             for i, n in enumerate(outputs)
         ]
-        self.append(self._node(op_type, operands, results, self._attributes(schema, attributes)), hint)
+        self.append(self._node(op_type, operands, results, self._attributes(schema, attributes), domain), hint)
         for name, result in zip(outputs, results, strict=True):
             if name != result:
                 self.add("Cast", [result], [name], {"to": self.types[name].dtype}, f"{hint}/Cast")
+
+    def version(self, domain: str) -> int:
+        """Version of one of ONNX's operator sets that is written, which the model then imports.
+
+        Raises:
+            NotExpressible: ONNX had no such set at this opset, or the model imports another version of it.
+        """
+        version = self.opset if not domain else domain_version(domain, self.opset)
+        if self.domains.setdefault(domain, version) != version:
+            raise NotExpressible(
+                f"the model imports {domain} in version {self.domains[domain]}, {version} is needed too"
+            )
+        return version
 
     def append(self, node: NodeProto, hint: str) -> None:
         """Add a finished node under a unique name, with the location of the node being written."""
@@ -238,9 +252,14 @@ class GraphWriter:
         self.nodes.append(node)
 
     def _node(
-        self, op_type: str, inputs: Iterable[str | None], outputs: Iterable[str], attributes: Mapping[str, Any]
+        self,
+        op_type: str,
+        inputs: Iterable[str | None],
+        outputs: Iterable[str],
+        attributes: Mapping[str, Any],
+        domain: str,
     ) -> NodeProto:
-        node = NodeProto(op_type=op_type)
+        node = NodeProto(op_type=op_type, domain=domain)
         node.input.extend(n or "" for n in inputs)
         node.output.extend(outputs)
         node.attribute.extend(attributes[name] for name in sorted(attributes))
@@ -384,25 +403,29 @@ class Emission:
         return axis + len(shape) if axis < 0 and shape is not None else axis
 
     # ------------------------------------------------------------------- nodes
-    def result(self, op_type: str, *inputs: str | None, **attributes: Any) -> None:
+    def result(self, op_type: str, *inputs: str | None, domain: str = "", **attributes: Any) -> None:
         """Add the ONNX node that gives the node's results."""
         names = [self.graph.name(t) for t in self.node.outputs]
-        self.graph.add(op_type, inputs, names, attributes, self._hint)
+        self.graph.add(op_type, inputs, names, attributes, self._hint, domain)
 
-    def op(self, op_type: str, *inputs: str | None, type: TensorType | None = None, **attributes: Any) -> str:
+    def op(
+        self, op_type: str, *inputs: str | None, type: TensorType | None = None, domain: str = "", **attributes: Any
+    ) -> str:
         """Add an ONNX node with one intermediate result, of the type of the first operand unless said otherwise."""
         if type is None:
             assert inputs[0] is not None
             type = self.graph.types[inputs[0]]
         name = self.graph.fresh(f"{self.graph.name(self.node.outputs[0])}_{op_type}", type)
-        self.graph.add(op_type, inputs, [name], attributes, f"{self._hint}/{op_type}")
+        self.graph.add(op_type, inputs, [name], attributes, f"{self._hint}/{op_type}", domain)
         return name
 
-    def ops(self, op_type: str, *inputs: str | None, types: Sequence[TensorType], **attributes: Any) -> list[str]:
+    def ops(
+        self, op_type: str, *inputs: str | None, types: Sequence[TensorType], domain: str = "", **attributes: Any
+    ) -> list[str]:
         """Add an ONNX node with several intermediate results."""
         base = self.graph.name(self.node.outputs[0])
         names = [self.graph.fresh(f"{base}_{op_type}_{i}", t) for i, t in enumerate(types)]
-        self.graph.add(op_type, inputs, names, attributes, f"{self._hint}/{op_type}")
+        self.graph.add(op_type, inputs, names, attributes, f"{self._hint}/{op_type}", domain)
         return names
 
     def foreign(

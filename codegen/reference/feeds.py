@@ -13,7 +13,7 @@ from uair.ir.dims import Dim, Shape, plain_symbol, static, substitute, symbols_o
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph
 from uair.ir.layout import Layout
-from uair.ir.types import TensorType
+from uair.ir.types import Container, TensorType
 
 
 def is_stored(layout: Layout) -> bool:
@@ -26,7 +26,37 @@ def value_shape(t: TensorType) -> Shape:
     return t.layout.storage_shape(t.dims, t.dtype.numpy.itemsize) if is_stored(t.layout) else t.dims
 
 
-def check_feeds(graph: Graph, feeds: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, int]]:
+def holds(value: Any, t: TensorType) -> bool:
+    """Whether a value is of a type: the right containers around arrays of the right element type and known extents."""
+    if not t.containers:
+        if not isinstance(value, np.ndarray) or not _same_dtype(value, t):
+            return False
+        if t.shape is None:
+            return True
+        pairs = zip(value.shape, t.shape, strict=False)
+        return value.ndim == len(t.shape) and all(not isinstance(want, int) or got == want for got, want in pairs)
+    outermost = t.containers[0]
+    if outermost is Container.OPTIONAL:
+        return value is None or holds(value, t.inner)
+    if outermost is Container.SEQUENCE:
+        return isinstance(value, list) and all(holds(item, t.inner) for item in value)
+    keys = int if outermost is Container.MAP_I64 else str
+    items = value.items() if isinstance(value, dict) else None
+    return items is not None and all(isinstance(key, keys) and holds(item, t.inner) for key, item in items)
+
+
+def _converted(value: Any, t: TensorType) -> Any:
+    """A value with arrays for what can be made one."""
+    if isinstance(value, (list, tuple)) and t.containers and t.containers[0] is not Container.OPTIONAL:
+        return [_converted(item, t.inner) for item in value]
+    if isinstance(value, dict):
+        return {key: _converted(item, t.inner) for key, item in value.items()}
+    if t.containers[:1] == (Container.OPTIONAL,):
+        return None if value is None else _converted(value, t.inner)
+    return np.asarray(value)
+
+
+def check_feeds(graph: Graph, feeds: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
     """The arrays by input name, and the symbolic sizes that they bind.
 
     Args:
@@ -38,11 +68,18 @@ def check_feeds(graph: Graph, feeds: Mapping[str, Any]) -> tuple[dict[str, Array
             another element type or shape than its input.
     """
     _require_names(graph, feeds)
-    arrays: dict[str, Array] = {}
+    values: dict[str, Any] = {}
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
-        arrays[name] = np.asarray(feeds[name])
-        _require_dtype(name, arrays[name], tensor.type)
-    return arrays, _bind(graph, arrays)
+        values[name] = _converted(feeds[name], tensor.type)
+        if tensor.type.is_tensor:
+            _require_dtype(name, values[name], tensor.type)
+        elif not holds(values[name], tensor.type):
+            raise FeedTypeError(
+                f"input {name!r} expects a value of type {tensor.type}",
+                hint="a list of arrays for a sequence, None for an empty optional, a dict for a map",
+            )
+    tensors = {n: values[n] for n, t in zip(graph.input_names, graph.inputs, strict=True) if t.type.is_tensor}
+    return values, _bind(graph, tensors)
 
 
 def _require_names(graph: Graph, feeds: Mapping[str, Any]) -> None:
@@ -61,8 +98,12 @@ def _require_names(graph: Graph, feeds: Mapping[str, Any]) -> None:
         )
 
 
+def _same_dtype(array: Array, t: TensorType) -> bool:
+    return array.dtype == t.dtype.numpy or (t.dtype is DType.STRING and array.dtype.kind in "OUST")
+
+
 def _require_dtype(name: str, array: Array, t: TensorType) -> None:
-    if array.dtype == t.dtype.numpy or (t.dtype is DType.STRING and array.dtype.kind in "OUST"):
+    if _same_dtype(array, t):
         return
     known = f"uair.DType.{t.dtype.name}.numpy" if t.dtype.numpy.isbuiltin != 1 else f"np.{t.dtype.numpy.name}"
     raise FeedTypeError(
@@ -76,9 +117,9 @@ def _bind(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, int]:
     values: dict[str, int] = {}
     source: dict[str, str] = {}
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
-        shape = arrays[name].shape
-        if tensor.type.shape is None:
+        if tensor.type.shape is None or not tensor.type.is_tensor:
             continue
+        shape = arrays[name].shape
         wanted = value_shape(tensor.type)
         if len(shape) != len(wanted):
             raise _shape_error(name, shape, wanted, f"it has {len(shape)} axes instead of {len(wanted)}")
@@ -87,7 +128,7 @@ def _bind(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, int]:
             if size is not None and values.setdefault(size, got) == got:
                 source.setdefault(size, f"axis {axis} of {name!r}")
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
-        if tensor.type.shape is not None:
+        if tensor.type.shape is not None and tensor.type.is_tensor:
             _require_extents(name, arrays[name].shape, value_shape(tensor.type), values, source)
     return values
 

@@ -1,5 +1,7 @@
 """The interpreter: `evaluate` of one node after the other, with freeing of what is no longer needed.
 
+Control flow runs its graphs by the same steps, each in a frame of its own that sees the values of the graph around it.
+
 A value is an array of the tensor's logical shape, or of its layout's storage shape when the tensor has a layout that
 permutes, blocks or pitches. Pack and Unpack convert. Any other operator computes on logical arrays: the interpreter
 unpacks its operands and packs its results, so that a layout-aligned module runs like any other.
@@ -7,14 +9,14 @@ unpacks its operands and packs its results, so that a layout-aligned module runs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
 
 from uair.codegen.reference.errors import ResultTypeError
-from uair.codegen.reference.feeds import check_feeds, is_stored, value_shape
+from uair.codegen.reference.feeds import check_feeds, holds, is_stored, value_shape
 from uair.errors import EvaluationError, UairError
 from uair.ir.data import ArrayData, SplatData
 from uair.ir.dims import Dim, plain_symbol, static, substitute_shape
@@ -22,6 +24,7 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
 from uair.ops.base import Operator
+from uair.ops.control import Call, ControlFlow
 from uair.ops.layout import Pack
 
 Observer: TypeAlias = Callable[[Tensor, Array], None]
@@ -36,6 +39,7 @@ class _Step:
         symbols: sizes that occur in the operator's attributes.
         dead: tensors whose last use this is, results that nobody uses included.
         packed: whether an operand or result has a layout that the values follow.
+        regions: the steps of the graphs that the operator runs.
         bound: the sizes of the last run and the operator with them put in.
     """
 
@@ -43,6 +47,7 @@ class _Step:
     symbols: tuple[str, ...]
     dead: tuple[Tensor, ...]
     packed: bool
+    regions: Mapping[Graph, tuple[_Step, ...]]
     bound: tuple[tuple[int, ...], Operator] | None = None
 
     def operator(self, sizes: Mapping[str, int]) -> Operator:
@@ -54,6 +59,30 @@ class _Step:
             values: dict[str, Dim] = {s: sizes[s] for s in self.symbols if s in sizes}
             self.bound = (key, self.node.op.substitute(values))
         return self.bound[1]
+
+
+@attrs.define(eq=False)
+class _Frame:
+    """One run of a graph.
+
+    Attributes:
+        values: of the graph's tensors, as long as they are needed.
+        sizes: numbers of the symbolic sizes; those of the graph around it, too.
+        outer: the run of the graph around it.
+    """
+
+    values: dict[Tensor, Any]
+    sizes: dict[str, int]
+    outer: _Frame | None = None
+
+    def find(self, tensor: Tensor) -> tuple[bool, Any]:
+        """Whether a value is there, and the value."""
+        frame: _Frame | None = self
+        while frame is not None:
+            if tensor in frame.values:
+                return True, frame.values[tensor]
+            frame = frame.outer
+        return False, None
 
 
 class Interpreter:
@@ -71,13 +100,14 @@ class Interpreter:
         self._constants: dict[Tensor, Array] = {}
         self._steps = _plan(self.graph)
 
-    def run(self, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Array]:
-        """The outputs by name.
+    def run(self, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Any]:
+        """The outputs by name: arrays; a list of arrays for a sequence, a dict for a map, None for an empty optional.
 
         Args:
             feeds: arrays by input name, of exactly the inputs' element types; their shapes bind the symbolic sizes.
+                For inputs that are no tensors, values as above.
             observe: called with every input and every result of a node as soon as it is there, in the graph's order;
-                the array must not be written to.
+                the array must not be written to. What happens inside of control flow is not observed.
 
         Raises:
             MissingFeedError, UnknownFeedError, FeedTypeError, FeedShapeError: the feeds do not fit the inputs.
@@ -86,36 +116,48 @@ class Interpreter:
             ResultTypeError: a result is not of its recorded type.
         """
         arrays, sizes = check_feeds(self.graph, feeds)
-        values: dict[Tensor, Array] = {}
+        frame = _Frame({}, sizes)
         for name, tensor in zip(self.graph.input_names, self.graph.inputs, strict=True):
-            values[tensor] = arrays[name]
+            frame.values[tensor] = arrays[name]
             if observe is not None:
                 observe(tensor, arrays[name])
         with np.errstate(all="ignore"):
             for step in self._steps:
-                self._run_step(step, values, sizes, observe)
-        return self._collect(values, list(arrays.values()))
+                self._run_step(step, frame, observe)
+        return self._collect(frame, list(arrays.values()))
 
     # ------------------------------------------------------------------- one node
-    def _run_step(
-        self, step: _Step, values: dict[Tensor, Array], sizes: dict[str, int], observe: Observer | None
-    ) -> None:
+    def _run_step(self, step: _Step, frame: _Frame, observe: Observer | None) -> None:
         node = step.node
-        operands = [None if t is None else self._value(t, values) for t in node.inputs]
-        results = _evaluate(step, operands, sizes)
-        for tensor, array in zip(node.outputs, results, strict=True):
-            _check_result(node, tensor, array, sizes)
-            values[tensor] = array
+        operands = [None if t is None else self._value(t, frame) for t in node.inputs]
+        results = _evaluate(step, operands, frame.sizes, self._caller(step, frame))
+        for tensor, value in zip(node.outputs, results, strict=True):
+            _check_result(node, tensor, value, frame.sizes)
+            frame.values[tensor] = value
             if observe is not None:
-                observe(tensor, array)
+                observe(tensor, value)
         for tensor in step.dead:
-            values.pop(tensor, None)
+            frame.values.pop(tensor, None)
             if tensor.data is not None and not self.keep_constants:
                 tensor.data.release()
 
-    def _value(self, tensor: Tensor, values: dict[Tensor, Array]) -> Array:
-        found = values.get(tensor)
-        if found is not None:
+    def _caller(self, step: _Step, frame: _Frame) -> Call:
+        """What runs the graphs of a step's operator."""
+
+        def call(graph: Graph, inputs: Sequence[Any]) -> tuple[Any, ...]:
+            inner = _Frame({}, dict(frame.sizes), frame)
+            for tensor, value in zip(graph.inputs, inputs, strict=True):
+                _check_result(step.node, tensor, value, inner.sizes)
+                inner.values[tensor] = value
+            for each in step.regions[graph]:
+                self._run_step(each, inner, None)
+            return tuple(self._value(tensor, inner) for tensor in graph.outputs)
+
+        return call
+
+    def _value(self, tensor: Tensor, frame: _Frame) -> Any:
+        there, found = frame.find(tensor)
+        if there:
             return found
         data = tensor.data
         assert data is not None  # the verifier's rule: an operand is an input, a constant or an earlier result
@@ -125,48 +167,68 @@ class Interpreter:
             if tensor not in self._constants:
                 self._constants[tensor] = data.array()
             return self._constants[tensor]
-        values[tensor] = data.array()
-        return values[tensor]
+        frame.values[tensor] = data.array()
+        return frame.values[tensor]
 
-    def _collect(self, values: dict[Tensor, Array], feeds: list[Array]) -> dict[str, Array]:
+    def _collect(self, frame: _Frame, feeds: Sequence[Any]) -> dict[str, Any]:
         """The outputs; copied where they would be views of a feed, of a constant, or of each other."""
-        outputs: dict[str, Array] = {}
+        outputs: dict[str, Any] = {}
+        taken = [a for value in feeds for a in _arrays(value)]
         for name, tensor in zip(self.graph.output_names, self.graph.outputs, strict=True):
-            array = self._value(tensor, values)
-            others = [*feeds, *outputs.values()]
-            if not array.flags.writeable or any(np.may_share_memory(array, other) for other in others):
-                array = array.copy()
-            outputs[name] = array
+            outputs[name] = _own(self._value(tensor, frame), taken)
+            taken += _arrays(outputs[name])
         return outputs
 
 
-def run(module: Module, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Array]:
+def _arrays(value: Any) -> list[Array]:
+    """The arrays in a value."""
+    if isinstance(value, dict):
+        return [a for item in value.values() for a in _arrays(item)]
+    if isinstance(value, list):
+        return [a for item in value for a in _arrays(item)]
+    return [] if value is None else [value]
+
+
+def _own(value: Any, taken: Sequence[Array]) -> Any:
+    """The value, with arrays copied that cannot be written to or share memory with those taken."""
+    if isinstance(value, dict):
+        return {key: _own(item, taken) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_own(item, taken) for item in value]
+    if value is None or (value.flags.writeable and not any(np.may_share_memory(value, a) for a in taken)):
+        return value
+    return value.copy()
+
+
+def run(module: Module, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Any]:
     """The outputs of a module's main graph by name; see `Interpreter.run`."""
     return Interpreter(module).run(feeds, observe=observe)
 
 
-def _plan(graph: Graph) -> list[_Step]:
+def _plan(graph: Graph) -> tuple[_Step, ...]:
     """The steps in order, each with the tensors that it uses last."""
     last: dict[Tensor, Node] = {}
     for node in graph:
         last.update((t, node) for t in (*node.outputs, *node.inputs) if t is not None)
+        last.update((t, node) for region in node.regions for t in region.captures())
     kept = set(graph.outputs)
     dead: dict[Node, list[Tensor]] = {}
     for tensor, node in last.items():
         if tensor not in kept:
             dead.setdefault(node, []).append(tensor)
-    return [
+    return tuple(
         _Step(
             node,
             tuple(dict.fromkeys(node.op.symbols())),
             tuple(dead.get(node, ())),
             any(t is not None and is_stored(t.type.layout) for t in (*node.inputs, *node.outputs)),
+            {region: _plan(region) for region in node.regions},
         )
         for node in graph
-    ]
+    )
 
 
-def _evaluate(step: _Step, operands: list[Array | None], sizes: Mapping[str, int]) -> tuple[Array, ...]:
+def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: Call) -> tuple[Any, ...]:
     node = step.node
     if step.packed:
         operands = [
@@ -175,12 +237,12 @@ def _evaluate(step: _Step, operands: list[Array | None], sizes: Mapping[str, int
         ]
     op = step.operator(sizes)
     try:
-        results = op.evaluate_all(operands)
+        results = op.execute(call, *operands) if isinstance(op, ControlFlow) else op.evaluate_all(operands)
     except UairError as error:
         error.place = error.place or _place(node)
         raise
     except Exception as error:
-        given = ", ".join("-" if a is None else f"{a.dtype}{list(a.shape)}" for a in operands)
+        given = ", ".join(_type_text(a) for a in operands)
         raise EvaluationError(
             f"{node.op_type} failed on ({given}): {type(error).__name__}: {error}",
             place=_place(node),
@@ -201,9 +263,22 @@ def _logical(tensor: Tensor, array: Array, sizes: Mapping[str, int]) -> Array:
     return tensor.type.layout.unpack(array, static(substitute_shape(tensor.type.dims, values)))
 
 
-def _check_result(node: Node, tensor: Tensor, array: Array, sizes: dict[str, int]) -> None:
+def _type_text(value: Any) -> str:
+    """The type of a value, for messages."""
+    if isinstance(value, (list, dict)):
+        return f"{'a sequence' if isinstance(value, list) else 'a map'} of {len(value)}"
+    return "-" if value is None else f"{value.dtype}{list(value.shape)}"
+
+
+def _check_result(node: Node, tensor: Tensor, array: Any, sizes: dict[str, int]) -> None:
     """Compare a result with its recorded type, and bind the sizes that only the data decides."""
     t = tensor.type
+    if t.containers:
+        if not holds(array, t):
+            raise _result_error(node, tensor, array)
+        return
+    if not isinstance(array, np.ndarray):
+        raise _result_error(node, tensor, array)
     if array.dtype != t.dtype.numpy and not (t.dtype is DType.STRING and array.dtype.kind in "OUST"):
         raise _result_error(node, tensor, array)
     if t.shape is None:
@@ -213,19 +288,21 @@ def _check_result(node: Node, tensor: Tensor, array: Array, sizes: dict[str, int
         return
     if len(array.shape) != len(expected):
         raise _result_error(node, tensor, array)
-    for got, want in zip(array.shape, expected, strict=True):
-        if isinstance(want, int):
-            fits = got == want
-        else:
-            size = plain_symbol(want)
-            fits = size is None or sizes.setdefault(size, got) == got
-        if not fits:
-            raise _result_error(node, tensor, array)
+    if not all(_fits(got, want, sizes) for got, want in zip(array.shape, expected, strict=True)):
+        raise _result_error(node, tensor, array)
 
 
-def _result_error(node: Node, tensor: Tensor, array: Array) -> ResultTypeError:
+def _fits(got: int, want: Dim, sizes: dict[str, int]) -> bool:
+    """Whether an extent is as recorded; a size that has no number yet gets one."""
+    if isinstance(want, int):
+        return got == want
+    size = plain_symbol(want)
+    return size is None or sizes.setdefault(size, got) == got
+
+
+def _result_error(node: Node, tensor: Tensor, value: Any) -> ResultTypeError:
     return ResultTypeError(
-        f"{node.op_type} gave {array.dtype}{list(array.shape)} for {tensor!r}",
+        f"{node.op_type} gave {_type_text(value)} for {tensor!r}",
         place=_place(node),
         hint="the model's own shape annotations contradict its computation: drop them, or bind other input shapes",
     )

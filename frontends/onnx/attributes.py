@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
-from onnx import AttributeProto, GraphProto, TensorProto
+from onnx import AttributeProto, GraphProto, TensorProto, TypeProto
 
 from uair.frontends.onnx.errors import OnnxAttributeError
 
@@ -210,6 +210,11 @@ class Attributes:
         """A subgraph."""
         found: GraphProto | None = self._get(name, AttributeProto.GRAPH)
         return found
+
+    def type(self, name: str) -> TypeProto:
+        """A type; without a kind when not given."""
+        found: TypeProto | None = self._get(name, AttributeProto.TYPE_PROTO)
+        return TypeProto() if found is None else found
 
     def sparse(self, name: str) -> Any:
         """A stored sparse tensor (`SparseTensorProto`), None when not given."""

@@ -14,7 +14,9 @@ from onnx import FunctionProto, NodeProto
 
 from uair.frontends.onnx.errors import OnnxDuplicateError, OnnxFunctionError
 from uair.frontends.onnx.table import schema
+from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
+from uair.ir.types import Container, TensorType
 
 FunctionKey = tuple[str, str, str]  # domain, name, overload
 
@@ -90,7 +92,11 @@ def _newest(versions: Sequence[int], opset: int) -> int | None:
 
 def _type_proto(tensor: Tensor | None, types: Mapping[str, int]) -> onnx.TypeProto:
     proto = onnx.TypeProto()
-    if tensor is not None:
+    if tensor is None:
+        return proto
+    if tensor.type.containers:
+        _put(proto, tensor.type, types)
+    else:
         proto.tensor_type.elem_type = types[str(tensor.type.dtype)]
         if tensor.type.shape is not None:
             proto.tensor_type.shape.SetInParent()
@@ -99,6 +105,20 @@ def _type_proto(tensor: Tensor | None, types: Mapping[str, int]) -> onnx.TypePro
                 if isinstance(extent, int):
                     dim.dim_value = extent
     return proto
+
+
+def _put(proto: onnx.TypeProto, t: TensorType, types: Mapping[str, int]) -> None:
+    """Write the type of a sequence, optional or map into a message; shapes matter to no definition."""
+    if not t.containers:
+        proto.tensor_type.elem_type = types[str(t.dtype)]
+    elif t.containers[0] is Container.SEQUENCE:
+        _put(proto.sequence_type.elem_type, t.inner, types)
+    elif t.containers[0] is Container.OPTIONAL:
+        _put(proto.optional_type.elem_type, t.inner, types)
+    else:
+        key = DType.STRING if t.containers[0] is Container.MAP_STRING else DType.I64
+        proto.map_type.key_type = types[str(key)]
+        _put(proto.map_type.value_type, t.inner, types)
 
 
 def check_call(function: FunctionProto, node: NodeProto, stack: Sequence[FunctionKey], place: str) -> None:

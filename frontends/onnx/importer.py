@@ -56,6 +56,7 @@ class Scope:
     """Names of one graph, subgraph or function call.
 
     Attributes:
+        graph: where its nodes go.
         opsets: version of the operator set by domain.
         where: the graph or function in words.
         prefix: of names from here; a call's body is named after the call.
@@ -66,6 +67,7 @@ class Scope:
         values: what the names stand for; None for an operand that a call leaves out.
     """
 
+    graph: Graph
     opsets: Mapping[str, int]
     where: str
     prefix: str = ""
@@ -146,16 +148,10 @@ class Importer:
         """
         proto = self.model.graph
         check_graph(proto, "the graph")
-        scope = Scope(self.opsets, f"graph {proto.name!r}" if proto.name else "the graph")
-        for value in (*proto.value_info, *proto.output):
-            scope.declared[value.name] = value
+        scope = Scope(self.graph, self.opsets, f"graph {proto.name!r}" if proto.name else "the graph")
         self._initializers(scope, proto)
         self._inputs(scope, proto.input)
-        self._nodes(scope, proto.node)
-        for value in proto.output:
-            if value.name in self.graph.output_names:
-                raise OnnxDuplicateError(f"output {value.name!r} is listed twice", place=scope.where)
-            self.graph.add_output(value.name, self._result(scope, value.name, f"outputs of {scope.where}"))
+        self._body(scope, proto)
         module = Module(proto.name or "model", {"main": self.graph})
         number_unknowns(module)
         return module
@@ -204,18 +200,40 @@ class Importer:
             given,
             name=source.scope.prefix + source.proto.name if source.proto.name else "",
             loc=source.loc,
-            output_types=[self._decided(t, value) for t in types],
+            output_types=[self.decided(t, value) for t in types],
         )
         for tensor, inferred in zip(node.outputs, types, strict=True):
             undecided = _undecided(inferred)
             if undecided:
                 self.undecided[tensor] = undecided
-        self.graph.append(node)
+        source.scope.graph.append(node)
         return node.outputs
 
-    def subgraph(self, source: OnnxNode, proto: GraphProto) -> tuple[Tensor, ...]:
-        """Import a subgraph's nodes in place of the node that holds it; its outputs."""
+    def subgraph(self, source: OnnxNode, proto: GraphProto, inputs: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
+        """Import a subgraph's nodes in place of the node that holds it, on the given inputs; its outputs."""
+        scope = self._inner(source, proto, source.scope.graph)
+        self._initializers(scope, proto)
+        scope.values.update(zip((value.name for value in proto.input), inputs, strict=True))
+        self._nodes(scope, proto.node)
+        return tuple(self._result(scope, value.name, f"outputs of {scope.where}") for value in proto.output)
+
+    def region(self, source: OnnxNode, proto: GraphProto, types: Sequence[TensorType] = ()) -> Graph:
+        """Import a subgraph as a graph of its own, for an attribute; `types` are those of its inputs.
+
+        Raises:
+            UairError: the subgraph is wrong or cannot be expressed.
+        """
+        scope = self._inner(source, proto, Graph(proto.name or source.op_type))
+        for value, given in zip(proto.input, types, strict=True):
+            scope.define(value.name, scope.graph.add_input(value.name, given), f"input of {scope.where}")
+        self._initializers(scope, proto)
+        self._body(scope, proto)
+        return scope.graph
+
+    def _inner(self, source: OnnxNode, proto: GraphProto, graph: Graph) -> Scope:
+        """The scope of a subgraph whose nodes go into `graph`."""
         scope = Scope(
+            graph,
             source.scope.opsets,
             f"{proto.name or 'a subgraph'!r} of {source.place}",
             prefix=f"{source.scope.prefix}{source.proto.name or source.op_type}/",
@@ -225,9 +243,17 @@ class Importer:
         )
         check_graph(proto, scope.where)
         self._count(len(proto.node), source.place)
-        self._initializers(scope, proto)
+        return scope
+
+    def _body(self, scope: Scope, proto: GraphProto) -> None:
+        """Import the nodes and outputs of a graph into the scope's."""
+        for value in (*proto.value_info, *proto.output):
+            scope.declared[value.name] = value
         self._nodes(scope, proto.node)
-        return tuple(self._result(scope, value.name, f"outputs of {scope.where}") for value in proto.output)
+        for value in proto.output:
+            if value.name in scope.graph.output_names:
+                raise OnnxDuplicateError(f"output {value.name!r} is listed twice", place=scope.where)
+            scope.graph.add_output(value.name, self._result(scope, value.name, f"outputs of {scope.where}"))
 
     # ------------------------------------------------------------------ graph
     def _initializers(self, scope: Scope, proto: GraphProto) -> None:
@@ -342,6 +368,7 @@ class Importer:
         check_function(function, place)
         self._count(len(function.node), place)
         body = Scope(
+            scope.graph,
             operator_sets(function.opset_import, self.model.ir_version, self.opsets),
             f"function {function.name!r} called by {place}",
             prefix=f"{scope.prefix}{proto.name or proto.op_type}/",
@@ -381,7 +408,7 @@ class Importer:
             if value is not None and tensor.producer is not None:
                 declared = declared_type(value, self.names, place)
                 if declared is not None:
-                    tensor.type = reconcile(tensor.type, declared, self.undecided.get(tensor, ()), name, place)
+                    tensor.type = reconcile(tensor.type, declared, self.undecided.get(tensor, frozenset()), name, place)
 
     def _result(self, scope: Scope, name: str, place: str) -> Tensor:
         tensor = scope.get(name, place)
@@ -389,7 +416,7 @@ class Importer:
             raise missing(name, place)
         return tensor
 
-    def _decided(self, inferred: TensorType, value: str) -> TensorType:
+    def decided(self, inferred: TensorType, value: str) -> TensorType:
         """An inferred type with symbols for the extents that only the data decide."""
         undecided = _undecided(inferred)
         if not undecided:
@@ -401,7 +428,7 @@ class Importer:
 def _undecided(inferred: TensorType) -> frozenset[int]:
     """Axes whose extent `infer` left open."""
     shape = cast("InferredShape | None", inferred.shape)
-    if shape is None or None not in shape:
+    if shape is None or None not in shape or inferred.containers:
         return frozenset()
     return frozenset(i for i, d in enumerate(shape) if d is None)
 

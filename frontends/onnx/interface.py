@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Set as AbstractSet
 
+import attrs
 from onnx import TypeProto, ValueInfoProto
 
 from uair.frontends.onnx.errors import OnnxShapeError, OnnxTypeError
 from uair.frontends.onnx.tensors import dtype_of
 from uair.ir.dims import COUNTED_NAME, Dim, Shape, symbol
-from uair.ir.types import TensorType
+from uair.ir.dtype import DType
+from uair.ir.types import Container, TensorType
 
 MAX_RANK = 64
 """Axes of a declared type; NumPy's own limit."""
@@ -54,18 +56,43 @@ def declared_type(value: ValueInfoProto, names: SymbolNames, place: str) -> Tens
     """The type that the model declares for a value; None when it declares none.
 
     Raises:
-        OnnxTypeError: the value is no tensor, or its element type is not known.
+        OnnxTypeError: the element type is not known, or it is a type that UAIR lacks.
     """
-    kind = value.type.WhichOneof("value")
-    if kind is None or (kind == "tensor_type" and not value.type.tensor_type.elem_type):
+    return value_type(value.type, value.name, names, place)
+
+
+def value_type(proto: TypeProto, name: str, names: SymbolNames, place: str) -> TensorType | None:
+    """A declared type; None when there is none.
+
+    Raises:
+        OnnxTypeError: see `declared_type`.
+    """
+    kind = proto.WhichOneof("value")
+    if kind is None or (kind == "tensor_type" and not proto.tensor_type.elem_type):
         return None
-    if kind != "tensor_type":
-        raise OnnxTypeError(
-            f"{value.name!r} is a {kind.removesuffix('_type')}, only tensors are supported",
-            place=place,
-            hint="export the model without sequences, optionals and maps",
-        )
-    return tensor_type(value.type.tensor_type, value.name, names, place)
+    if kind == "tensor_type":
+        return tensor_type(proto.tensor_type, name, names, place)
+    inner, container = _container(proto, kind, name, place)
+    held = value_type(inner, name, names, place)
+    if held is not None and not held.shape:
+        held = attrs.evolve(held, shape=None)  # writers put the shape of a scalar where they know none
+    return None if held is None else held.within(container)
+
+
+def _container(proto: TypeProto, kind: str, name: str, place: str) -> tuple[TypeProto, Container]:
+    """What a declared sequence, optional or map holds, and which it is."""
+    if kind == "sequence_type":
+        return proto.sequence_type.elem_type, Container.SEQUENCE
+    if kind == "optional_type":
+        return proto.optional_type.elem_type, Container.OPTIONAL
+    if kind == "map_type":
+        key = dtype_of(proto.map_type.key_type, place)
+        return proto.map_type.value_type, Container.MAP_STRING if key is DType.STRING else Container.MAP_I64
+    raise OnnxTypeError(
+        f"{name!r} is a {kind.removesuffix('_type').replace('_', ' ')}, which is not supported",
+        place=place,
+        hint="export the model with dense tensors",
+    )
 
 
 def tensor_type(proto: TypeProto.Tensor, name: str, names: SymbolNames, place: str) -> TensorType:
@@ -91,7 +118,7 @@ def tensor_type(proto: TypeProto.Tensor, name: str, names: SymbolNames, place: s
 
 
 def reconcile(
-    recorded: TensorType, declared: TensorType, undecided: Container[int], value: str, place: str
+    recorded: TensorType, declared: TensorType, undecided: AbstractSet[int], value: str, place: str
 ) -> TensorType:
     """The inferred type, with extents that only the data decide taken from the declared one.
 
@@ -105,8 +132,10 @@ def reconcile(
     Raises:
         OnnxShapeError: the two contradict each other in element type, rank, or a number.
     """
-    if recorded.dtype is not declared.dtype:
+    if recorded.dtype is not declared.dtype or recorded.containers != declared.containers:
         raise _contradiction(recorded, declared, value, place)
+    if recorded.containers:
+        return declared if recorded.shape is None else recorded
     if declared.shape is None or recorded.shape is None:
         return declared if recorded.shape is None else recorded
     if len(declared.shape) != len(recorded.shape):

@@ -51,6 +51,8 @@ DTYPES: dict[int, DType] = {
     TensorProto.FLOAT8E8M0: DType.F8E8M0,
     TensorProto.UINT2: DType.U2,
     TensorProto.INT2: DType.I2,
+    27: DType.F6E2M3,  # numbers, for onnx before 1.23 has no names for them
+    28: DType.F6E3M2,
 }
 
 # The field that holds the values of a type when raw_data does not (onnx.proto, TensorProto).
@@ -212,10 +214,10 @@ def _typed(tensor: TensorProto, dtype: DType, shape: tuple[int, ...], size: int,
 
 
 def _stored(dtype: DType, size: int) -> int:
-    """How many numbers a typed field holds for `size` elements: complex ones take two, narrow ones share a byte."""
+    """How many numbers a typed field holds for `size` elements: two for complex ones, one for several up to 4 bits."""
     if dtype in (DType.C64, DType.C128):
         return 2 * size
-    return -(-size * dtype.bits // 8) if dtype.bits < 8 else size
+    return -(-size * dtype.bits // 8) if dtype.bits <= 4 else size
 
 
 def _from_varints(dtype: DType, shape: tuple[int, ...], raw: Array) -> Array:
@@ -223,12 +225,14 @@ def _from_varints(dtype: DType, shape: tuple[int, ...], raw: Array) -> Array:
 
 
 def _from_words(words: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
-    """Elements of `dtype` whose bits are the low bits of 64-bit words (bytes of packed ones below 8 bits)."""
-    if dtype.bits < 8:
+    """Elements of `dtype` whose bits are the low bits of 64-bit words (bytes of packed ones up to 4 bits)."""
+    if dtype.bits <= 4:
         return unpack_bytes(words.astype(np.uint8).tobytes(), dtype, shape)
+    if dtype.bits == 6:
+        words = words & np.uint64(0x3F)
     if dtype is DType.BOOL:
         return np.not_equal(words, 0).reshape(shape)
-    narrow = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}[dtype.bits]
+    narrow = {6: np.uint8, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}[dtype.bits]
     values: Array = words.astype(narrow).view(dtype.numpy).reshape(shape)
     return values
 

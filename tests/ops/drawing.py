@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
 
-from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
-from uair.ir.types import TensorType
+from uair.ir.types import Container, TensorType
 from uair.ops.base import Sample
 from uair.text import parse_type
 
 
-def draw(t: TensorType, rng: np.random.Generator) -> Array:
-    """Values of a static type: integers of both signs and small, floats from a normal distribution."""
-    shape = static(t.dims)
+def draw(t: TensorType, rng: np.random.Generator) -> Any:
+    """Values of a static type: integers of both signs and small, floats from a normal distribution.
+
+    A sequence has three elements, whose open extents are 2.
+    """
+    if t.containers:
+        if t.containers[0] is Container.OPTIONAL:
+            return draw(t.inner, rng)
+        return [draw(t.inner, rng) for _ in range(3)]
+    shape = tuple(2 if d is None else d for d in cast("tuple[int | None, ...]", t.dims))
     if t.dtype is DType.BOOL:
         return rng.integers(0, 2, shape).astype(np.bool_)
     if t.dtype is DType.STRING:
@@ -31,12 +37,14 @@ def draw(t: TensorType, rng: np.random.Generator) -> Array:
     return np.asarray(values).astype(t.dtype.numpy)
 
 
-def type_of(value: Array) -> TensorType:
+def type_of(value: Any) -> TensorType:
     """The type of a value."""
+    if isinstance(value, list):
+        return type_of(value[0]).within(Container.SEQUENCE)
     return TensorType(DType.from_numpy(value.dtype), tuple(value.shape))
 
 
-def operands_of(sample: Sample, seed: int = 0) -> list[Array | None]:
+def operands_of(sample: Sample, seed: int = 0) -> list[Any]:
     """Values of a sample's operands."""
     rng = np.random.default_rng(seed)
     return [None if o is None else draw(parse_type(o), rng) if isinstance(o, str) else o for o in sample.operands]

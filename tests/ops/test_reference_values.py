@@ -258,8 +258,8 @@ def test_cast_to_float8(to: DType, saturate: bool, want: list[float]) -> None:
 def test_cast_refuses_what_is_no_number() -> None:
     with pytest.raises(EvaluationError, match="'one'"):
         Cast(to=DType.F32).evaluate(np.array(["one"], object))
-    with pytest.raises(EvaluationError, match=r"'1\.5'"):
-        Cast(to=DType.I32).evaluate(np.array(["1.5"], object))
+    with pytest.raises(EvaluationError, match=r"'NaN'"):
+        Cast(to=DType.I32).evaluate(np.array(["NaN"], object))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])

@@ -232,8 +232,10 @@ def pack_bytes(array: Array, dtype: DType) -> bytes | memoryview:
     if dtype is DType.STRING:
         raise TypeError("strings have no raw bytes")
     if dtype.bits < 8:
-        per_byte = 8 // dtype.bits
         codes = np.ascontiguousarray(array).view(np.uint8).reshape(-1) & np.uint8((1 << dtype.bits) - 1)
+        if 8 % dtype.bits:
+            return _pack_bits(codes, dtype.bits)
+        per_byte = 8 // dtype.bits
         codes = np.pad(codes, (0, -codes.size % per_byte)).reshape(-1, per_byte)
         packed = np.zeros(len(codes), np.uint8)
         for i in range(per_byte):
@@ -249,10 +251,8 @@ def unpack_bytes(raw: bytes | memoryview, dtype: DType, shape: tuple[int, ...]) 
     """The array whose `pack_bytes` are `raw`."""
     size = int(np.prod(shape, dtype=np.int64)) if shape else 1
     if dtype.bits < 8:
-        per_byte = 8 // dtype.bits
         packed = np.frombuffer(raw, np.uint8)
-        shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(dtype.bits)
-        codes = ((packed[:, None] >> shifts) & np.uint8((1 << dtype.bits) - 1)).reshape(-1)[:size]
+        codes = _unpack_codes(packed, dtype.bits)[:size]
         if dtype.is_integer and dtype.is_signed:
             sign = np.uint8(1 << (dtype.bits - 1))
             values: Array = ((codes ^ sign).astype(np.int8) - np.int8(sign)).astype(dtype.numpy)
@@ -260,3 +260,20 @@ def unpack_bytes(raw: bytes | memoryview, dtype: DType, shape: tuple[int, ...]) 
             values = codes.astype(dtype.numpy) if dtype.is_integer else codes.view(dtype.numpy)
         return values.reshape(shape)
     return np.frombuffer(raw, dtype.numpy, count=size).reshape(shape)
+
+
+def _unpack_codes(packed: Array, bits: int) -> Array:
+    """The codes of `bits` bits each that lie in `packed`, the first in the lowest bits."""
+    if 8 % bits:
+        stream = np.unpackbits(packed, bitorder="little")
+        planes = stream[: len(stream) // bits * bits].reshape(-1, bits)
+        return np.packbits(planes, axis=1, bitorder="little").reshape(-1)
+    shifts = np.arange(8 // bits, dtype=np.uint8) * np.uint8(bits)
+    codes: Array = (packed[:, None] >> shifts) & np.uint8((1 << bits) - 1)
+    return codes.reshape(-1)
+
+
+def _pack_bits(codes: Array, bits: int) -> bytes:
+    """Codes one after the other in a stream of bits; for widths that do not divide a byte."""
+    planes = np.unpackbits(codes[:, None], axis=1, count=bits, bitorder="little")
+    return np.packbits(planes.reshape(-1), bitorder="little").tobytes()

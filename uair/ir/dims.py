@@ -142,11 +142,11 @@ def substitute_shape(shape: Sequence[Dim], values: Mapping[str, Dim]) -> Shape:
     return tuple(substitute(d, values) for d in shape)
 
 
-def symbols_of(shape: Iterable[Dim]) -> list[str]:
+def symbols_of(shape: Iterable[Dim | None]) -> list[str]:
     """Names of the sizes that occur, in order of first occurrence; within one extent u9 stands before u10."""
     names: dict[str, None] = {}
     for d in shape:
-        if not isinstance(d, int):
+        if d is not None and not isinstance(d, int):
             names.update(dict.fromkeys(sorted((s.name for s in d.free_symbols), key=lambda name: (len(name), name))))
     return list(names)
 

@@ -16,7 +16,7 @@ class DType(enum.Enum):
     """Element type. The value is the spelling in the IR's text form; `numpy` is the type of evaluated arrays.
 
     Types narrower than a byte lie one element a byte in evaluated arrays and packed, low bits first, in files.
-    Float8 and float4 names follow ml_dtypes (`f8e4m3` is OCP E4M3 without infinities, `float8_e4m3fn`).
+    Names of floats of 8 bits or less follow ml_dtypes (`f8e4m3` is OCP E4M3 without infinities, `float8_e4m3fn`).
     """
 
     BOOL = "bool"
@@ -33,6 +33,8 @@ class DType(enum.Enum):
     I64 = "i64"
     U64 = "u64"
     F4E2M1 = "f4e2m1"
+    F6E2M3 = "f6e2m3"
+    F6E3M2 = "f6e3m2"
     F8E4M3 = "f8e4m3"
     F8E5M2 = "f8e5m2"
     F8E4M3FNUZ = "f8e4m3fnuz"
@@ -105,6 +107,8 @@ _NUMPY: dict[DType, tuple[Any, int]] = {
     DType.I64: (np.int64, 64),
     DType.U64: (np.uint64, 64),
     DType.F4E2M1: (ml_dtypes.float4_e2m1fn, 4),
+    DType.F6E2M3: (ml_dtypes.float6_e2m3fn, 6),
+    DType.F6E3M2: (ml_dtypes.float6_e3m2fn, 6),
     DType.F8E4M3: (ml_dtypes.float8_e4m3fn, 8),
     DType.F8E5M2: (ml_dtypes.float8_e5m2, 8),
     DType.F8E4M3FNUZ: (ml_dtypes.float8_e4m3fnuz, 8),

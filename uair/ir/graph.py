@@ -9,7 +9,7 @@ graph links its nodes. They compare by identity; names are hints for people.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -231,23 +231,33 @@ class Node:
         old = self._inputs[i]
         if self.graph is not None:
             if old is not None:
-                del old._uses[(self, i)]
+                old._uses.pop((self, i), None)  # a region of a removed node has released what it captures
             if new is not None:
                 new._uses[(self, i)] = None
         self._inputs = (*self._inputs[:i], new, *self._inputs[i + 1 :])
 
+    @property
+    def regions(self) -> tuple[Graph, ...]:
+        """The graphs in the operator's attributes."""
+        return self.op.regions
+
     def attach(self, graph: Graph) -> None:
-        """Register the uses of the operands; called by the graph that takes the node in."""
+        """Register the uses of the operands and of what the regions capture; called by the graph that takes it in."""
         self.graph = graph
         for i, tensor in enumerate(self._inputs):
             if tensor is not None:
                 tensor._uses[(self, i)] = None
+        for region in self.regions:
+            for user, i, tensor in region.captured_uses():
+                tensor._uses[(user, i)] = None
 
     def detach(self) -> None:
-        """Drop the uses of the operands; called by the graph that removes the node."""
+        """Drop the uses of the operands and of what the regions capture; called by the graph that removes the node."""
         for i, tensor in enumerate(self._inputs):
             if tensor is not None:
                 del tensor._uses[(self, i)]
+        for region in self.regions:
+            region.release()
         self.graph = None
 
     def __repr__(self) -> str:
@@ -257,7 +267,7 @@ class Node:
 def named_unknowns(t: TensorType) -> TensorType:
     """`t` with extents that only the data decides (None) named by fresh symbols."""
     shape = cast("InferredShape | None", t.shape)
-    if shape is None or None not in shape:
+    if shape is None or None not in shape or t.containers:
         return t
     return t.with_shape(tuple(fresh_symbol() if d is None else d for d in shape))
 
@@ -440,9 +450,35 @@ class Graph:
         for node in self:
             yield from node.outputs
 
-    def consumers(self, tensor: Tensor) -> Iterable[Node]:
-        """The nodes (not the terminator) that use a tensor, each once."""
-        return (node for node in tensor.users if not node.is_return)
+    # ------------------------------------------------------------------ regions
+    def nested(self) -> Iterator[Graph]:
+        """The graphs in the attributes of this graph's nodes, and theirs: inner ones before those that hold them."""
+        for node in self:
+            for region in node.regions:
+                yield from region.nested()
+                yield region
+
+    def captured_uses(self) -> Iterator[tuple[Node, int, Tensor]]:
+        """(node, operand index, tensor) for every use in here, or in a nested graph, of a tensor from around."""
+        graphs = [*self.nested(), self]
+        own: set[Tensor] = set()
+        for graph in graphs:
+            own.update(graph.inputs)
+            own.update(tensor for node in graph for tensor in node.outputs)
+        for graph in graphs:
+            for node in (*graph, graph._terminator):
+                for i, tensor in enumerate(node._inputs):
+                    if tensor is not None and tensor.data is None and tensor not in own:
+                        yield node, i, tensor
+
+    def captures(self) -> tuple[Tensor, ...]:
+        """The tensors of enclosing graphs that are used in here, each once."""
+        return tuple(dict.fromkeys(tensor for _, _, tensor in self.captured_uses()))
+
+    def release(self) -> None:
+        """Drop the uses of captured tensors, when the node that runs the graph is removed or the graph given up."""
+        for node, i, tensor in self.captured_uses():
+            tensor._uses.pop((node, i), None)
 
     def __repr__(self) -> str:
         return f"<graph @{self.name}: {self._count} nodes>"

@@ -26,6 +26,11 @@ def refine_types(graph: Graph, values: Mapping[str, Dim] | None = None) -> bool:
     """
     changed = False
     for node in graph:
+        for region in node.regions:
+            if values:
+                for tensor in region.inputs:
+                    tensor.type = tensor.type.substitute(values)
+            changed |= refine_types(region, values)
         changed |= refine_node(node, values or {})
     return changed
 
@@ -43,7 +48,7 @@ def refine_node(node: Node, values: Mapping[str, Dim]) -> bool:
     for tensor, want in zip(node.outputs, inferred, strict=True):
         shape = _merged(tensor.type, want, values)
         if shape != tensor.type.shape or want.dtype is not tensor.type.dtype:
-            tensor.type = TensorType(want.dtype, shape, tensor.type.layout)
+            tensor.type = TensorType(want.dtype, shape, tensor.type.layout, want.containers)
             changed = True
     return changed
 
@@ -66,7 +71,7 @@ def number_unknowns(module: Module) -> None:
     Fresh names are counted over a whole process; after this a module's text does not depend on what else it did.
     """
     given = {name for graph in module.graphs.values() for t in graph.inputs for name in symbols_of(t.type.shape or ())}
-    graphs = [inner for graph in module.graphs.values() for inner in _with_nested(graph)]
+    graphs = [inner for graph in module.graphs.values() for inner in (graph, *graph.nested())]
     counted = dict.fromkeys(
         name for graph in graphs for name in _sizes(graph) if COUNTED_NAME.fullmatch(name) and name not in given
     )
@@ -75,15 +80,6 @@ def number_unknowns(module: Module) -> None:
     if renamed:
         for graph in graphs:
             _substitute(graph, renamed)
-
-
-def _with_nested(graph: Graph) -> Iterator[Graph]:
-    """A graph and those in the attributes of its nodes."""
-    yield graph
-    for node in graph:
-        for value in node.attributes.values():
-            if isinstance(value, Graph):
-                yield from _with_nested(value)
 
 
 def _sizes(graph: Graph) -> Iterator[str]:

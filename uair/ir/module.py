@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import attrs
@@ -81,6 +81,12 @@ class Module:
             raise UnknownNameError(f"module {self.name!r} has no graph called 'main'")
         return self.graphs["main"]
 
+    def all_graphs(self) -> Iterator[Graph]:
+        """The graphs and those in the attributes of their nodes, inner ones before those that hold them."""
+        for graph in self.graphs.values():
+            yield from graph.nested()
+            yield graph
+
     def clone(self) -> Module:
         """A module of its own nodes and tensors over the same operators, types and constant data."""
         return attrs.evolve(
@@ -95,9 +101,13 @@ class Module:
 
 
 def clone_graph(graph: Graph) -> Graph:
-    """A copy of a graph; constants are new tensors over the same data."""
+    """A copy of a graph, of the graphs in its nodes too; constants are new tensors over the same data."""
+    return _clone(graph, {})
+
+
+def _clone(graph: Graph, copies: dict[Tensor, Tensor]) -> Graph:
+    """A copy of a graph; `copies` has the tensors of enclosing graphs and receives those of this one."""
     result = Graph(graph.name)
-    copies: dict[Tensor, Tensor] = {}
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
         copies[tensor] = result.add_input(name, tensor.type)
         copies[tensor].name = tensor.name
@@ -107,13 +117,16 @@ def clone_graph(graph: Graph) -> Graph:
             return None
         if tensor not in copies:
             if not tensor.is_constant:
-                return tensor  # captured from an enclosing graph
+                return tensor  # captured from a graph that is not copied
             copies[tensor] = Tensor(tensor.type, tensor.name, tensor.data)
         return copies[tensor]
 
     for node in graph:
+        op = node.op
+        if op.regions:
+            op = op.with_regions([_clone(region, copies) for region in op.regions])
         new = Node(
-            node.op,
+            op,
             [copy(t) for t in node.inputs],
             name=node.name,
             loc=node.loc,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import cast
 
@@ -12,16 +13,52 @@ from uair.ir.dtype import DType
 from uair.ir.layout import Layout
 
 
+class Container(enum.Enum):
+    """What a value that is no plain tensor is around its tensors. The value is the spelling in the text form.
+
+    Attributes:
+        SEQUENCE: any number of tensors of one element type, in order. OPTIONAL: a value or nothing.
+        MAP_I64, MAP_STRING: tensors by an integer or a string.
+    """
+
+    SEQUENCE = "seq"
+    OPTIONAL = "opt"
+    MAP_I64 = "map_i64"
+    MAP_STRING = "map_string"
+
+
 @attrs.frozen
 class TensorType:
     """Element type, logical shape and layout of a tensor; compared by value.
 
     `shape` is None when not even the rank is known.
+
+    The few operators on sequences, optionals and maps have values that hold tensors. Their type is that of the tensors
+    with the `containers` around them, outermost first; what differs from one tensor to the next in the shape, or is not
+    known, is None there: a symbol would say that it is the same size in all of them.
     """
 
     dtype: DType
     shape: Shape | None
     layout: Layout = Layout.ANY
+    containers: tuple[Container, ...] = ()
+
+    @property
+    def is_tensor(self) -> bool:
+        """Whether values of the type are tensors."""
+        return not self.containers
+
+    @property
+    def inner(self) -> TensorType:
+        """The type without its outermost container: of a sequence's elements, of what an optional holds."""
+        return attrs.evolve(self, containers=self.containers[1:])
+
+    def within(self, container: Container) -> TensorType:
+        """A container of values of this type; extents that have no number are forgotten."""
+        shape = self.shape
+        if shape is not None and not self.containers:
+            shape = cast(Shape, tuple(d if isinstance(d, int) else None for d in shape))
+        return TensorType(self.dtype, shape, containers=(container, *self.containers))
 
     @property
     def dims(self) -> Shape:
@@ -41,8 +78,8 @@ class TensorType:
 
     @property
     def is_static(self) -> bool:
-        """Whether every extent is a number."""
-        return self.shape is not None and is_static(self.shape)
+        """Whether it is a tensor of which every extent is a number."""
+        return self.shape is not None and not self.containers and is_static(self.shape)
 
     @property
     def size(self) -> int:
@@ -74,7 +111,8 @@ class TensorType:
         extents = cast("InferredShape | None", self.shape)
         shape = "*" if extents is None else ",".join("?" if d is None else str(d).replace(" ", "") for d in extents)
         layout = "" if self.layout == Layout.ANY else f"; {self.layout}"
-        return f"{self.dtype}[{shape}{layout}]"
+        opened = "".join(f"{c.value}<" for c in self.containers)
+        return f"{opened}{self.dtype}[{shape}{layout}]{'>' * len(self.containers)}"
 
 
 def inferred(dtype: DType, shape: InferredShape | None) -> TensorType:

@@ -45,9 +45,8 @@ def _verify_node(graph: Graph, node: Node, defined: set[Tensor]) -> None:
     if node.is_return:
         return
     _verify_results(node)
-    for value in node.attributes.values():
-        if isinstance(value, Graph):
-            verify_graph(value, frozenset(defined))
+    for region in node.regions:
+        verify_graph(region, frozenset(defined))
 
 
 def _verify_interface(graph: Graph) -> None:
@@ -106,7 +105,7 @@ def _verify_results(node: Node) -> None:
 
 def agrees(recorded: TensorType, inferred: TensorType) -> bool:
     """Whether a recorded type may stand for an inferred one: equal, or more precise where inference cannot know."""
-    if recorded.dtype is not inferred.dtype:
+    if recorded.dtype is not inferred.dtype or recorded.containers != inferred.containers:
         return False
     if inferred.shape is None or recorded.shape is None:
         return inferred.shape is None

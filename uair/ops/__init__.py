@@ -43,6 +43,15 @@ from uair.ops.comparison import (
     LogicalXor,
     NotEqual,
 )
+from uair.ops.control import (
+    If,
+    Loop,
+    Scan,
+)
+from uair.ops.conversion import (
+    BitCast,
+    Cast,
+)
 from uair.ops.convolution import (
     Conv1D,
     Conv2D,
@@ -69,7 +78,6 @@ from uair.ops.elementwise import (
     BitwiseNot,
     BitwiseOr,
     BitwiseXor,
-    Cast,
     Ceil,
     Clip,
     Cos,
@@ -181,6 +189,18 @@ from uair.ops.reduction import (
 from uair.ops.resize import (
     Resize,
 )
+from uair.ops.sequence import (
+    ConcatFromSequence,
+    OptionalConstruct,
+    OptionalGetElement,
+    OptionalHasElement,
+    SequenceAt,
+    SequenceConstruct,
+    SequenceErase,
+    SequenceInsert,
+    SequenceLength,
+    SplitToSequence,
+)
 from uair.ops.shape import (
     Concat,
     DepthToSpace,
@@ -217,6 +237,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNorm",
+    "BitCast",
     "BitShift",
     "BitwiseAnd",
     "BitwiseNot",
@@ -228,6 +249,7 @@ __all__ = [
     "Celu",
     "Clip",
     "Concat",
+    "ConcatFromSequence",
     "Conv1D",
     "Conv2D",
     "Conv3D",
@@ -263,6 +285,7 @@ __all__ = [
     "HardSwish",
     "Hardmax",
     "Identity",
+    "If",
     "InstanceNorm",
     "IntDiv",
     "IntegerConv1D",
@@ -290,6 +313,7 @@ __all__ = [
     "LogicalNot",
     "LogicalOr",
     "LogicalXor",
+    "Loop",
     "LpNormalize",
     "MatMul",
     "MaxPool1D",
@@ -305,6 +329,9 @@ __all__ = [
     "NotEqual",
     "OneHot",
     "Opaque",
+    "OptionalConstruct",
+    "OptionalGetElement",
+    "OptionalHasElement",
     "PRelu",
     "Pack",
     "Pad",
@@ -331,9 +358,15 @@ __all__ = [
     "RotaryEmbedding",
     "Round",
     "Rsqrt",
+    "Scan",
     "ScatterElements",
     "ScatterND",
     "Selu",
+    "SequenceAt",
+    "SequenceConstruct",
+    "SequenceErase",
+    "SequenceInsert",
+    "SequenceLength",
     "ShapeOf",
     "Sigmoid",
     "Sign",
@@ -346,6 +379,7 @@ __all__ = [
     "Softsign",
     "SpaceToDepth",
     "Split",
+    "SplitToSequence",
     "Sqrt",
     "Squeeze",
     "Sub",

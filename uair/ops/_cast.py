@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,14 +15,14 @@ from uair.ir.dtype import Array, DType
 from uair.ops import _symbolic
 
 
-def cast(x: Array, to: DType, saturate: bool = True) -> Array:
-    """`x` in element type `to`.
+def cast(x: Array, to: DType, saturate: bool = True, round_mode: str = "up") -> Array:
+    """`x` in element type `to`; `saturate` and `round_mode` as the operator Cast has them.
 
     Raises:
         EvaluationError: a string does not spell a number.
     """
     if x.dtype == object:
-        return _from_objects(x, to, saturate)
+        return _from_objects(x, to, saturate, round_mode)
     if x.dtype == to.numpy:
         return x
     if to is DType.STRING:
@@ -33,9 +34,27 @@ def cast(x: Array, to: DType, saturate: bool = True) -> Array:
             return np.asarray(np.not_equal(x.astype(np.float32) if narrow else x, 0))
         if source.is_float and to.is_integer:
             return _to_integer(x, to)
+        if to is DType.F8E8M0:
+            return _to_power_of_two(x, saturate, round_mode)
         if to.is_float and to.bits <= 8:
             return _to_small_float(x, source, to, saturate)
         return x.astype(to.numpy)
+
+
+def reinterpret(x: Array, to: DType) -> Array:
+    """The bits of `x` as elements of another type of as many bits."""
+    if to is DType.BOOL:
+        return np.not_equal(np.ascontiguousarray(x).view(np.uint8), 0).reshape(x.shape)
+    dense = np.ascontiguousarray(x)
+    values: Array
+    if to.bits >= 8:
+        values = dense.view(to.numpy)
+    else:
+        codes = dense.view(np.uint8) & np.uint8((1 << to.bits) - 1)
+        sign = np.uint8((1 << to.bits >> 1) if to.is_signed else 0)
+        whole = (codes ^ sign).astype(np.int8) - sign.astype(np.int8)
+        values = codes.view(to.numpy) if to.is_float else whole.astype(to.numpy)
+    return values.reshape(x.shape)
 
 
 def _to_integer(x: Array, to: DType) -> Array:
@@ -62,6 +81,17 @@ def _to_small_float(x: Array, source: DType, to: DType, saturate: bool) -> Array
         least, greatest = finite_limits(to)
         real = np.clip(wide, wide.dtype.type(least), wide.dtype.type(greatest))
     return real.astype(to.numpy)
+
+
+def _to_power_of_two(x: Array, saturate: bool, round_mode: str) -> Array:
+    """The exponent of |x| as f8e8m0, rounded up, down, or to the nearest power of two (halfway up)."""
+    mantissa, exponent = np.frexp(np.abs(x.astype(np.float64)))  # |x| = mantissa * 2^exponent, mantissa in [0.5, 1)
+    above = {"up": mantissa > 0.5, "down": np.zeros_like(mantissa, bool), "nearest": mantissa >= 0.75}[round_mode]
+    code = exponent + 126 + above
+    code = np.where(mantissa == 0, -1, np.where(np.isinf(mantissa), 255, code))
+    code = np.clip(code, 0, 254) if saturate else np.where((code < 0) | (code > 254), 255, code)
+    bits: Array = np.where(np.isnan(mantissa), 255, code).astype(np.uint8)
+    return bits.view(DType.F8E8M0.numpy)
 
 
 def finite_limits(to: DType) -> tuple[float, float]:
@@ -96,7 +126,7 @@ def _write_float(value: Any) -> str:
     return str(value)
 
 
-def _from_objects(x: Array, to: DType, saturate: bool) -> Array:
+def _from_objects(x: Array, to: DType, saturate: bool, round_mode: str) -> Array:
     """From strings; sizes of shape computations (ints and symbolic expressions) stay what they are."""
     if to is DType.STRING:
         return x
@@ -107,7 +137,7 @@ def _from_objects(x: Array, to: DType, saturate: bool) -> Array:
         least = to.range[0]
         wrapped = [(_parse_integer(v) - least) % (1 << to.bits) + least for v in values]
         return np.array(wrapped, np.uint64 if to is DType.U64 else np.int64).astype(to.numpy).reshape(x.shape)
-    return cast(np.array([_parse_float(v) for v in values]).reshape(x.shape), to, saturate)
+    return cast(np.array([_parse_float(v) for v in values]).reshape(x.shape), to, saturate, round_mode)
 
 
 def _from_sizes(x: Array, to: DType) -> Array:
@@ -126,7 +156,10 @@ def _parse_float(text: Any) -> float:
 
 
 def _parse_integer(text: Any) -> int:
-    try:
+    """The whole number that a text spells; of another number what is left of its point."""
+    with contextlib.suppress(ValueError):
         return int(text)
-    except ValueError:
-        raise EvaluationError(f"Cast: {text!r} does not spell a whole number") from None
+    number = _parse_float(text)
+    if not math.isfinite(number):
+        raise EvaluationError(f"Cast: {text!r} does not spell a whole number")
+    return math.trunc(number)

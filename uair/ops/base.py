@@ -28,7 +28,7 @@ from typing_extensions import dataclass_transform
 from uair.errors import ArityError, AttributeTypeError, TypeInferenceError
 from uair.ir.dims import Dim, InferredShape, Shape, substitute, symbols_of
 from uair.ir.dtype import Array, DType
-from uair.ir.graph import Node, Tensor
+from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.layout import Layout
 from uair.ir.types import TensorType
 
@@ -79,7 +79,8 @@ class Operator:
         exchanged. elementwise: whether each result element depends only on the operand elements at the same
         (broadcast) place. shape_arithmetic: whether `evaluate` also works on object arrays that hold symbolic sizes.
         deterministic: whether equal operands give equal results (random operators say no: they are not folded or
-        merged).
+        merged). takes_containers: whether operands may be sequences, optionals or maps; their values are lists, None
+        or the value held, and dicts.
     """
 
     params: ClassVar[tuple[Param, ...]] = ()
@@ -89,6 +90,7 @@ class Operator:
     elementwise: ClassVar[bool] = False
     shape_arithmetic: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
+    takes_containers: ClassVar[bool] = False
     is_terminator: ClassVar[bool] = False
 
     # ------------------------------------------------------------- to override
@@ -118,7 +120,7 @@ class Operator:
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         """Floating-point operations of one evaluation, a multiply-add counted as two (static shapes)."""
-        return sum(t.size for t in results)
+        return sum(t.size for t in results if t.is_tensor)
 
     # ------------------------------------------------------------- application
     @overload
@@ -189,6 +191,8 @@ class Operator:
             TypeInferenceError: the operands do not fit; names the operator, its attributes and the operand types.
         """
         try:
+            if not self.takes_containers:
+                require_tensors(operands)
             inferred = self.infer(*operands)
         except InferenceFailure as failure:
             given = ", ".join("-" if t is None else str(t) for t in operands)
@@ -197,10 +201,23 @@ class Operator:
             ) from None
         return inferred if isinstance(inferred, tuple) else (inferred,)
 
-    def evaluate_all(self, operands: Sequence[Array | None]) -> tuple[Array, ...]:
-        """Results of `evaluate`, always as a tuple of arrays."""
+    def evaluate_all(self, operands: Sequence[Any]) -> tuple[Array, ...]:
+        """Results of `evaluate`, always as a tuple: arrays, and lists, dicts or None for what is no tensor."""
         values = self.evaluate(*operands)
-        return tuple(np.asarray(v) for v in values) if isinstance(values, tuple) else (np.asarray(values),)
+        given: tuple[Any, ...] = values if isinstance(values, tuple) else (values,)
+        made = (v if v is None or isinstance(v, (list, dict)) else np.asarray(v) for v in given)
+        return cast("tuple[Array, ...]", tuple(made))
+
+    @property
+    def regions(self) -> tuple[Graph, ...]:
+        """The graphs in the attributes, in order."""
+        found = (getattr(self, name) for name in graph_attributes(type(self)))
+        return tuple(graph for graph in found if graph is not None)
+
+    def with_regions(self, regions: Sequence[Graph]) -> Operator:
+        """The operator with other graphs in place of its `regions`."""
+        names = [name for name in graph_attributes(type(self)) if getattr(self, name) is not None]
+        return cast(Operator, attrs.evolve(cast(Any, self), **dict(zip(names, regions, strict=True))))
 
     @classmethod
     def signature(cls) -> str:
@@ -290,6 +307,15 @@ def sized_attributes(cls: type[Operator]) -> tuple[str, ...]:
     if found is None:
         found = tuple(name for name, kind in attribute_kinds(cls).items() if kind.base in ("shape", "types"))
         cls._sized_attributes = found  # type: ignore[attr-defined]
+    return cast("tuple[str, ...]", found)
+
+
+def graph_attributes(cls: type[Operator]) -> tuple[str, ...]:
+    """Names of the attributes that hold graphs."""
+    found = cls.__dict__.get("_graph_attributes")
+    if found is None:
+        found = tuple(name for name, kind in attribute_kinds(cls).items() if kind.base == "graph")
+        cls._graph_attributes = found  # type: ignore[attr-defined]
     return cast("tuple[str, ...]", found)
 
 
@@ -402,12 +428,6 @@ def _choice(value: Any, kind: AttributeKind) -> str:
     return cast(str, value)
 
 
-def _graph(value: Any, _: AttributeKind) -> Any:
-    from uair.ir.graph import Graph
-
-    return _instance(Graph)(value, _)
-
-
 _CONVERTERS: dict[str, Callable[[Any, AttributeKind], Any]] = {
     "int": _integer,
     "float": _real,
@@ -421,7 +441,7 @@ _CONVERTERS: dict[str, Callable[[Any, AttributeKind], Any]] = {
     "dtype": _instance(DType),
     "layout": _instance(Layout),
     "choice": _choice,
-    "graph": _graph,
+    "graph": _instance(Graph),
 }
 
 _BASES: dict[Any, str] = {
@@ -436,6 +456,7 @@ _BASES: dict[Any, str] = {
     tuple[str, ...]: "strs",
     tuple[TensorType, ...]: "types",
     Shape: "shape",
+    Graph: "graph",
 }
 
 
@@ -450,8 +471,6 @@ def _kind_of(annotation: Any) -> AttributeKind:
         return AttributeKind("choice", choices=tuple(arguments))
     if annotation in _BASES:
         return AttributeKind(_BASES[annotation])
-    if getattr(annotation, "__name__", "") == "Graph":
-        return AttributeKind("graph")
     raise TypeError(f"operators cannot have attributes of type {annotation!r}")
 
 
@@ -521,6 +540,17 @@ def require(condition: Any, message: str, *values: object, hint: str = "") -> No
     """
     if not condition:
         raise InferenceFailure(message.format(*values) if values else message, hint=hint)
+
+
+def require_tensors(operands: Sequence[TensorType | None]) -> None:
+    """Refuse sequences, optionals and maps.
+
+    Raises:
+        InferenceFailure: one of the operands is none or may be missing.
+    """
+    for i, t in enumerate(operands):
+        if t is not None and t.containers:
+            raise InferenceFailure(f"operand {i} must be a tensor, it is {t}")
 
 
 def ranked(t: TensorType, name: str = "x", ranks: int | tuple[int, ...] | None = None) -> InferredShape:

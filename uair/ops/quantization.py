@@ -1,4 +1,4 @@
-"""Quantization: integers (or float8 numbers) that stand for real numbers by a scale and a zero point."""
+"""Quantization: integers (or narrow floating-point numbers) that stand for real numbers by a scale and a zero point."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from typing import Literal
 import ml_dtypes
 import numpy as np
 
-from uair.ir.dims import InferredShape
+from uair.ir.dims import Dim, InferredShape, ceil_div
 from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops._cast import cast
-from uair.ops._precision import rounded, widened
+from uair.ops._precision import rounded
 from uair.ops.base import Operator, Sample, bad, case, normalize_axis, operator, ranked, require, unify_extents
+
+_SCALES = (DType.F8E8M0, DType.F16, DType.BF16, DType.F32, DType.F64)
 
 
 def _require_parameters(
-    shape: InferredShape, scale: TensorType, zero_point: TensorType | None, axis: int | None, quantized: DType
+    shape: InferredShape,
+    scale: TensorType,
+    zero_point: TensorType | None,
+    quantized: DType,
+    axis: int | None,
+    block_size: int,
 ) -> None:
     """Refuse scales and zero points that do not fit x and its quantized element type."""
-    require(scale.dtype.is_float and scale.dtype.bits >= 16, "scale is {}, it must be floating-point", scale.dtype)
+    require(scale.dtype in _SCALES, "scale is {}, it must be floating-point", scale.dtype)
     require(quantized.is_quantizable, "{} cannot hold quantized values", quantized)
     given = ranked(scale, "scale")
-    if axis is None:
-        require(not given, "scale of shape {} needs an axis", list(given), hint="set axis, or give a scalar scale")
-    else:
-        place = normalize_axis(axis, len(shape))
-        require(len(given) == 1, "axis is {}: scale must have rank 1, has shape {}", axis, list(given))
-        require(
-            unify_extents(given[0], shape[place]),
-            "scale has {} elements, axis {} of x has extent {}",
-            given[0],
-            axis,
-            shape[place],
-        )
+    wanted = _parameter_shape(shape, given, axis, block_size)
+    require(
+        len(given) == len(wanted) and all(unify_extents(a, b) for a, b in zip(given, wanted, strict=True)),
+        "scale has shape {}, {} needs {}",
+        list(given),
+        f"axis {axis}" + (f" in blocks of {block_size}" if block_size else ""),
+        list(wanted),
+    )
     if zero_point is not None:
         require(
             zero_point.dtype is quantized, "zero_point is {}, the quantized values are {}", zero_point.dtype, quantized
@@ -48,11 +52,50 @@ def _require_parameters(
         )
 
 
-def _along(parameter: Array, rank: int, axis: int | None) -> Array:
-    """A scalar or per-axis parameter shaped to broadcast with a tensor of that rank."""
+def _parameter_shape(shape: InferredShape, given: InferredShape, axis: int | None, block_size: int) -> InferredShape:
+    """The shape that the scale of an x of that shape must have."""
+    require(block_size >= 0, "block_size is {}", block_size)
+    if axis is None:
+        require(not block_size, "blocks need an axis")
+        require(not given, "scale of shape {} needs an axis", list(given), hint="set axis, or give a scalar scale")
+        return ()
+    place = normalize_axis(axis, len(shape))
+    extent = shape[place]
+    if not block_size:
+        return (extent,)
+    blocks: Dim | None = None if extent is None else ceil_div(extent, block_size)
+    return (*shape[:place], blocks, *shape[place + 1 :])
+
+
+def along(parameter: Array, shape: tuple[int, ...], axis: int | None, block_size: int) -> Array:
+    """A parameter shaped to broadcast with a tensor of that shape; those of blocks are repeated."""
     if axis is None:
         return parameter
-    return parameter.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
+    place = axis % len(shape)
+    if block_size:
+        spread = np.repeat(parameter, block_size, axis=place)
+        kept: Array = spread[tuple(slice(shape[i]) for i in range(len(shape)))]
+        return kept
+    return parameter.reshape([-1 if i == place else 1 for i in range(len(shape))])
+
+
+def spread_out(parameter: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
+    """`along` in operators."""
+    from uair.ops.shape import Expand, Reshape, Slice, Unsqueeze
+
+    place = axis % x.type.rank
+    if not block_size:
+        shape: list[Dim] = [1] * x.type.rank
+        shape[place] = parameter.type.dims[0]
+        return Reshape(shape=tuple(shape))(parameter)
+    dims = parameter.type.dims
+    apart = Unsqueeze(axes=(place + 1,))(parameter)
+    repeated = Expand(shape=(*dims[: place + 1], block_size, *dims[place + 1 :]))(apart)
+    whole = (*dims[:place], dims[place] * block_size, *dims[place + 1 :])
+    joined = Reshape(shape=whole)(repeated)
+    if whole[place] == x.type.dims[place]:
+        return joined
+    return Slice(axes=(place,), starts=(0,), ends=(x.type.dims[place],), steps=(1,))(joined)
 
 
 def _round_half_away(x: Array) -> Array:
@@ -65,16 +108,21 @@ def _round_half_away(x: Array) -> Array:
 class Quantize(Operator):
     """q = saturate(round(x / scale) + zero_point). x: floating-point or i32; result: x's shape, element type `dtype`.
 
-    scale: f32 (or f16, bf16), a scalar, or [C] along `axis`; zero_point: of the result's type and scale's shape, zero
-    when omitted. The division is done in f32 and the quotient rounded half to even ("half_even") or half away from
-    zero ("half_away"). Float8 results are rounded to nearest even and saturate at the greatest finite number; their
-    zero point is zero. A NaN gives the least integer. Source: ONNX QuantizeLinear; half_away: CMSIS-NN, TFLite
-    reference kernels.
+    scale: f32 (or f16, bf16, f64, f8e8m0): a scalar, or [C] along `axis`, or with block_size B one for B neighbours
+    along `axis`: x's shape with ceil(D / B) in place of D there. zero_point: of the result's type and scale's shape,
+    zero when omitted. Both operands are converted to `precision` (f16, bf16, f32, f64; none: f32, f64 for an x of f64),
+    the quotient is rounded to it, then to a whole number: half to even ("half_even") or half away from zero
+    ("half_away"). A NaN gives the least integer.
+    Floating-point results are x / scale + zero_point rounded to nearest even; `saturate` as for Cast. Their zero point
+    is zero in practice. Source: ONNX QuantizeLinear; half_away: CMSIS-NN, TFLite reference kernels.
     """
 
     axis: int | None = None
     dtype: DType = DType.I8
     rounding: Literal["half_even", "half_away"] = "half_even"
+    block_size: int = 0
+    precision: DType | None = None
+    saturate: bool = True
 
     def infer(self, x: TensorType, scale: TensorType, zero_point: TensorType | None = None) -> TensorType:
         shape = ranked(x)
@@ -83,26 +131,70 @@ class Quantize(Operator):
             "x is {}: floating-point or i32 numbers can be quantized",
             x.dtype,
         )
-        _require_parameters(shape, scale, zero_point, self.axis, self.dtype)
+        require(
+            self.precision is None or (self.precision.is_float and self.precision.bits >= 16),
+            "precision is {}, it must be a floating-point type of 16 bits or more",
+            self.precision,
+        )
+        _require_parameters(shape, scale, zero_point, self.dtype, self.axis, self.block_size)
         return inferred(self.dtype, shape)
 
+    def divisor_type(self, x: DType) -> DType:
+        """The type that x and scale are converted to."""
+        return self.precision or (DType.F64 if x is DType.F64 else DType.F32)
+
+    def _along(self, parameter: Array, x: Array) -> Array:
+        return along(parameter, x.shape, self.axis, self.block_size)
+
+    def _quotient(self, x: Array, scale: Array) -> Array:
+        """In f32 or f64; to round the f32 quotient of f16 or bf16 numbers is to divide in that type."""
+        precision = self.divisor_type(DType.from_numpy(x.dtype)).numpy
+        wide = np.dtype(np.float64) if precision == np.float64 else np.dtype(np.float32)
+        with np.errstate(all="ignore"):
+            dividend, divisor = (a.astype(precision, copy=False).astype(wide, copy=False) for a in (x, scale))
+            quotient = np.asarray(np.divide(dividend, self._along(divisor, x)))
+            return quotient.astype(precision, copy=False).astype(wide, copy=False)
+
     def evaluate(self, x: Array, scale: Array, zero_point: Array | None = None) -> Array:
-        compute = np.float64 if x.dtype == np.float64 else np.float32
-        divisor = _along(scale.astype(compute), x.ndim, self.axis)
-        quotient = np.asarray(np.divide(x.astype(compute, copy=False), divisor))
+        quotient = self._quotient(x, scale)
+        offset = None if zero_point is None else self._along(zero_point, x)
         if self.dtype.is_float:
-            return cast(quotient, self.dtype)
+            if offset is not None and np.any(offset != 0):  # to add 0 would make -0 a 0
+                quotient = quotient + offset.astype(quotient.dtype)
+            return cast(quotient, self.dtype, self.saturate)
         whole = np.rint(quotient, out=quotient) if self.rounding == "half_even" else _round_half_away(quotient)
         least, greatest_int = self.dtype.range
         if self.dtype.bits > 16:
             whole = whole.astype(np.float64)
-        if zero_point is not None:
-            whole += _along(zero_point.astype(whole.dtype), x.ndim, self.axis)
+        if offset is not None:
+            whole += offset.astype(whole.dtype)
         np.fmax(whole, whole.dtype.type(least), out=whole)
         np.minimum(whole, whole.dtype.type(greatest_int), out=whole)
         if self.dtype.bits < 8:
             return whole.astype(np.int8).astype(self.dtype.numpy)
         return whole.astype(self.dtype.numpy)
+
+    def decompose(self, x: Tensor, scale: Tensor, zero_point: Tensor | None = None) -> Tensor | None:
+        """In blocks, or to a narrow float: the formula in simpler operators; a NaN then gives any integer."""
+        from uair.ops.conversion import Cast
+        from uair.ops.elementwise import Add, Clip, Div, Round
+
+        if not (self.block_size or self.dtype.is_float) or self.rounding != "half_even" or self.dtype.bits > 16:
+            return None
+        precision = self.divisor_type(x.type.dtype)
+        wide = DType.F64 if precision is DType.F64 else DType.F32
+        dividend, divisor = (_converted(_converted(t, precision), wide) for t in (x, scale))
+        if self.axis is not None:
+            divisor = spread_out(divisor, x, self.axis, self.block_size)
+        quotient = _converted(_converted(Div()(dividend, divisor), precision), wide)
+        whole = quotient if self.dtype.is_float else Round()(quotient)
+        if zero_point is not None:
+            offset = _converted(zero_point, wide)
+            whole = Add()(whole, offset if self.axis is None else spread_out(offset, x, self.axis, self.block_size))
+        if self.dtype.is_float:
+            return Cast(to=self.dtype, saturate=self.saturate)(whole)
+        least, greatest = self.dtype.range
+        return Cast(to=self.dtype)(Clip(min=float(least), max=float(greatest))(whole))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -120,39 +212,89 @@ class Quantize(Operator):
         yield case(cls(dtype=DType.I32), halves, np.array(1e-3, np.float32))
         yield case(cls(dtype=DType.F8E4M3), halves, one)
         yield case(cls(dtype=DType.I8), "i32[8]", one)
+        yield from cls._newer_samples(halves)
         yield bad(cls(), "f32[2,3,4]", scales, because="needs an axis")
-        yield bad(cls(axis=0), "f32[2,3,4]", scales, because="axis 0 of x has extent 2")
+        yield bad(cls(axis=0), "f32[2,3,4]", scales, because="axis 0 needs [2]")
         yield bad(cls(dtype=DType.I64), "f32[4]", scale, because="cannot hold quantized values")
         yield bad(cls(), "f32[4]", scale, np.array(0, np.uint8), because="zero_point is u8")
         yield bad(cls(), "i8[4]", scale, because="can be quantized")
         yield bad(cls(), "f32[4]", np.array(1, np.int32), because="it must be floating-point")
+        yield bad(cls(axis=1, block_size=2), "f32[2,5]", "f32[2,2]", because="blocks of 2 needs [2, 3]")
+        yield bad(cls(precision=DType.I32), "f32[4]", scale, because="precision is i32")
+
+    @classmethod
+    def _newer_samples(cls, halves: Array) -> Iterable[Sample]:
+        """Blocks, precision, saturation and the types of later opsets."""
+        blocks = np.array([[0.5, 0.25, 1], [0.1, 2, 0.3]], np.float32)
+        half = np.array(0.0373, np.float16)
+        one = np.array(1, np.float32)
+        yield case(cls(axis=1, block_size=2), "f32[2,5]", blocks, np.array([[0, 1, 2], [-3, 4, 5]], np.int8))
+        yield case(cls(axis=-1, block_size=2, dtype=DType.U4), "f16[2,6]", blocks)
+        yield case(cls(axis=1, block_size=2, dtype=DType.F8E5M2), "f32[2,6]", blocks)
+        yield case(cls(precision=DType.F16), "f16[64]", half)
+        yield case(cls(precision=DType.F32), "f16[64]", half)
+        yield case(cls(precision=DType.BF16, dtype=DType.U16), "f32[9]", np.array(0.01, ml_dtypes.bfloat16))
+        yield case(cls(dtype=DType.I2), halves, one)
+        yield case(cls(dtype=DType.U2), halves, one, np.array(2, ml_dtypes.uint2))
+        yield case(cls(dtype=DType.F4E2M1), "f32[8]", one)
+        yield case(cls(dtype=DType.F6E2M3), "f32[8]", one)
+        yield case(cls(dtype=DType.F8E4M3, saturate=False), halves, one)
+        yield case(cls(), "f32[4]", np.array(0.25, ml_dtypes.float8_e8m0fnu))
+
+
+def _converted(t: Tensor, dtype: DType) -> Tensor:
+    from uair.ops.conversion import Cast
+
+    return t if t.type.dtype is dtype else Cast(to=dtype)(t)
 
 
 @operator(inputs="x scale zero_point?", family="quantization")
 class Dequantize(Operator):
-    """y = (x - zero_point) * scale. x: quantized; result: x's shape, the element type of scale.
+    """y = (x - zero_point) * scale. x: quantized; result: x's shape, element type `dtype`, by default that of scale.
 
-    scale: f32 (or f16, bf16), a scalar, or [C] along `axis`; zero_point: of x's type and scale's shape, zero when
-    omitted. The difference is exact, the product is formed in f32. Source: ONNX DequantizeLinear.
+    scale: f32 (or f16, bf16, f64, f8e8m0), a scalar, or [C] along `axis`, or with block_size B one for B neighbours
+    along `axis`: x's shape with ceil(D / B) in place of D there; zero_point: of x's type and scale's shape, zero when
+    omitted. The difference is exact, the product is formed in f32 (f64 for a scale of f64) and rounded once.
+    Source: ONNX DequantizeLinear.
     """
 
     axis: int | None = None
+    block_size: int = 0
+    dtype: DType | None = None
 
     def infer(self, x: TensorType, scale: TensorType, zero_point: TensorType | None = None) -> TensorType:
         shape = ranked(x)
-        _require_parameters(shape, scale, zero_point, self.axis, x.dtype)
-        return inferred(scale.dtype, shape)
+        _require_parameters(shape, scale, zero_point, x.dtype, self.axis, self.block_size)
+        result = self.dtype or scale.dtype
+        require(result.is_float and result.bits >= 16, "the result cannot be {}", result, hint="set dtype")
+        return inferred(result, shape)
 
     def evaluate(self, x: Array, scale: Array, zero_point: Array | None = None) -> Array:
-        factor = _along(widened(scale), x.ndim, self.axis)
+        wide_float = np.dtype(np.float64 if scale.dtype == np.float64 else np.float32)
+        factor = along(scale.astype(wide_float, copy=False), x.shape, self.axis, self.block_size)
         exact = DType.from_numpy(x.dtype)
-        if zero_point is None or exact.is_float:
-            difference = x.astype(factor.dtype)
+        if zero_point is None:
+            difference = x.astype(wide_float)
         else:
-            wide = np.dtype(np.int64 if exact.bits > 16 else np.int32)
-            offset = _along(zero_point.astype(wide), x.ndim, self.axis)
-            difference = (x.astype(wide) - offset).astype(factor.dtype)
-        return rounded(difference * factor, scale.dtype)
+            wide = np.dtype(np.float32) if exact.is_float else np.dtype(np.int64 if exact.bits > 16 else np.int32)
+            offset = along(zero_point.astype(wide), x.shape, self.axis, self.block_size)
+            difference = (x.astype(wide) - offset).astype(wide_float, copy=False)
+        with np.errstate(all="ignore"):
+            return rounded(difference * factor, scale.dtype if self.dtype is None else self.dtype.numpy)
+
+    def decompose(self, x: Tensor, scale: Tensor, zero_point: Tensor | None = None) -> Tensor | None:
+        """In blocks: the formula in simpler operators."""
+        from uair.ops.elementwise import Mul, Sub
+
+        if not self.block_size or self.axis is None:
+            return None
+        product = DType.F64 if scale.type.dtype is DType.F64 else DType.F32
+        wide = DType.F64 if x.type.dtype.bits > 16 else product
+        real = _converted(x, wide)
+        if zero_point is not None:
+            real = Sub()(real, spread_out(_converted(zero_point, wide), x, self.axis, self.block_size))
+        factor = spread_out(_converted(scale, product), x, self.axis, self.block_size)
+        return _converted(Mul()(_converted(real, product), factor), self.dtype or scale.type.dtype)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -166,5 +308,15 @@ class Dequantize(Operator):
         yield case(cls(), "u4[8]", scale, np.array(8, ml_dtypes.uint4))
         yield case(cls(), "f8e5m2[4]", scale)
         yield case(cls(), "i16[4]", np.array(0.5, ml_dtypes.bfloat16))
+        blocks = np.array([[0.5, 0.25, 1], [0.1, 2, 0.3]], np.float32)
+        yield case(cls(axis=1, block_size=2), "i8[2,5]", blocks, np.array([[0, 1, 2], [-3, 4, 5]], np.int8))
+        yield case(cls(axis=0, block_size=3), "u4[6,2]", blocks[:, :2])
+        yield case(cls(dtype=DType.F16), "i8[9]", np.array(0.0373, np.float32), np.array(1, np.int8))
+        yield case(cls(), "i2[4]", scale)
+        yield case(cls(axis=0), "u2[3]", scales, np.array([0, 1, 2], ml_dtypes.uint2))
+        yield case(cls(), "f4e2m1[8]", scale)
+        yield case(cls(dtype=DType.F32), "i8[4]", np.array(0.25, ml_dtypes.float8_e8m0fnu))
         yield bad(cls(), "f32[4]", scale, because="cannot hold quantized values")
         yield bad(cls(axis=1), "i8[2,3]", scales, np.array([1], np.int8), because="zero_point has shape [1]")
+        yield bad(cls(), "i8[4]", np.array(0.25, ml_dtypes.float8_e8m0fnu), because="cannot be f8e8m0")
+        yield bad(cls(block_size=2), "i8[4]", scale, because="blocks need an axis")

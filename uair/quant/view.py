@@ -132,7 +132,7 @@ class QuantizedView:
 def quantized_operand(tensor: Tensor | None) -> QuantizedOperand | None:
     """The integers behind a tensor; None when it is not the result of a Dequantize with constant parameters."""
     node = tensor.producer if tensor is not None else None
-    if node is None or not isinstance(node.op, Dequantize):
+    if node is None or not isinstance(node.op, Dequantize) or node.op.block_size:
         return None
     integers, scale = node.inputs[0], node.inputs[1]
     zero = node.inputs[2] if len(node.inputs) > 2 else None
@@ -189,7 +189,7 @@ def _channel_axis(node: Node) -> int | None:
 def _output(node: Node) -> QuantizedOperand | None:
     uses = node.output.uses
     quantize = uses[0][0] if len(uses) == 1 else node
-    if not isinstance(quantize.op, Quantize):
+    if not isinstance(quantize.op, Quantize) or quantize.op.block_size:
         return None
     scale, zero = quantize.inputs[1], quantize.inputs[2] if len(quantize.inputs) > 2 else None
     if scale is None or not scale.is_constant or (zero is not None and not zero.is_constant):

@@ -10,8 +10,9 @@ from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.location import Location, Source
 from uair.ir.module import Module
 from uair.ir.types import TensorType
+from uair.ops.base import graph_attributes
 from uair.text.names import IDENTIFIER, ValueNames, quote, word
-from uair.text.spelling import attributes_text, constant_text, graph_attributes, type_text
+from uair.text.spelling import attributes_text, constant_text, type_text
 
 VERSION = 1
 _RESERVED = frozenset(("in", "by"))
@@ -70,10 +71,8 @@ def _all_nodes(graph: Graph) -> Iterator[Node]:
     """The nodes of a graph and of the graphs in their attributes, terminators included."""
     for node in graph:
         yield node
-        for name in graph_attributes(type(node.op)):
-            inner = getattr(node.op, name)
-            if inner is not None:
-                yield from _all_nodes(inner)
+        for inner in node.op.regions:
+            yield from _all_nodes(inner)
     yield graph.end
 
 

@@ -95,10 +95,11 @@ def extent_text(extent: Dim | None) -> str:
 
 
 def type_text(t: TensorType) -> str:
-    """A tensor type: `f32[1,3,N,floor(N/2)+1; NHWC]`; `f32[*]` when the rank is unknown."""
+    """A tensor type: `f32[1,3,N,floor(N/2)+1; NHWC]`; `f32[*]` when the rank is unknown; `seq<f32[?,3]>`."""
     shape = "*" if t.shape is None else ",".join(map(extent_text, t.shape))
     layout = "" if t.layout == Layout.ANY else f"; {layout_text(t.layout)}"
-    return f"{t.dtype.value}[{shape}{layout}]"
+    opened = "".join(f"{c.value}<" for c in t.containers)
+    return f"{opened}{t.dtype.value}[{shape}{layout}]{'>' * len(t.containers)}"
 
 
 def standard_layout(name: str) -> Layout | None:
@@ -190,11 +191,6 @@ def attributes_text(op: Operator) -> str:
         if text != default:
             shown.append(f"{name} = {text}")
     return f" {{{', '.join(shown)}}}" if shown else ""
-
-
-def graph_attributes(cls: type[Operator]) -> tuple[str, ...]:
-    """Names of the attributes that hold graphs."""
-    return tuple(name for name, (kind, _) in _defaults(cls).items() if kind.base == "graph")
 
 
 # -------------------------------------------------------------------- constants

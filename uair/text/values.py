@@ -19,7 +19,7 @@ from uair.errors import AttributeTypeError
 from uair.ir.data import ArrayData, Data, SplatData
 from uair.ir.dtype import Array, DType
 from uair.ir.layout import Layout
-from uair.ir.types import TensorType, inferred
+from uair.ir.types import Container, TensorType, inferred
 from uair.ops.base import AttributeKind, Operator, attribute_kinds
 from uair.text.errors import TextLimitError, TextSyntaxError, ValueFault, WeightsError
 from uair.text.extents import Expression, extent, integer, joined
@@ -144,7 +144,18 @@ class _Build(lark.Transformer[lark.Token, Any]):
     def extents(self, *parts: Expression | None) -> tuple[Any, ...]:
         return tuple(None if p is None else extent(p) for p in parts)
 
-    def type(self, name: lark.Token, *rest: Any) -> TensorType:
+    def container_type(self, name: lark.Token, inner: TensorType) -> TensorType:
+        try:
+            container = Container(str(name))
+        except ValueError:
+            raise ValueFault(
+                f"there is no container {str(name)!r}",
+                name.start_pos or 0,
+                hint=near(name, [c.value for c in Container]),
+            ) from None
+        return attrs.evolve(inner, containers=(container, *inner.containers))
+
+    def tensor_type(self, name: lark.Token, *rest: Any) -> TensorType:
         try:
             dtype = DType(str(name))
         except ValueError:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, NodeProto, defs
 
-from uair.codegen.onnx.schema import NotExpressible
+from uair.codegen.onnx.schema import NotExpressible, domain_version
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
 from uair.ops.custom import Opaque
@@ -67,25 +67,35 @@ def require_versions(e: Emission, node: NodeProto) -> None:
     """Import the operator sets of a node and of the nodes in its subgraphs.
 
     Raises:
-        NotExpressible: an operator of the default set has another meaning at the opset that is written.
+        NotExpressible: one of ONNX's own operators has another meaning at the opset that is written.
     """
     known = e.graph.options.domains
     for inner in nested(node):
-        if inner.domain not in DEFAULT_DOMAINS:
-            e.graph.domains[inner.domain] = known.get(inner.domain, 1)
+        domain = "" if inner.domain in DEFAULT_DOMAINS else inner.domain
+        if domain and not standard(domain, e.opset):
+            e.graph.domains[domain] = known.get(domain, 1)
             continue
-        source = next((known[d] for d in DEFAULT_DOMAINS if d in known), e.opset)
-        if since(inner.op_type, source) != since(inner.op_type, e.opset):
+        written = e.graph.version(domain)
+        source = next((known[d] for d in (DEFAULT_DOMAINS if not domain else (domain,)) if d in known), written)
+        if since(inner.op_type, source, domain) != since(inner.op_type, written, domain):
             raise NotExpressible(
-                f"{inner.op_type} was kept as in opset {source} and has another form at opset {e.opset}",
-                hint=f"write the model at opset {source}",
+                f"{inner.op_type} was kept as in opset {source} and has another form at opset {written}",
+                hint=f"write the model at opset {source}" if not domain else f"it needs {domain} {source}",
             )
 
 
-def since(op_type: str, opset: int) -> int:
+def standard(domain: str, opset: int) -> bool:
+    """Whether a domain is one that ONNX itself had at an opset."""
+    try:
+        return domain_version(domain, opset) > 0
+    except NotExpressible:
+        return False
+
+
+def since(op_type: str, opset: int, domain: str) -> int:
     """The opset that defined the form of an operator that is valid at `opset`; 0 when there is none."""
     try:
-        return int(defs.get_schema(op_type, opset).since_version)
+        return int(defs.get_schema(op_type, opset, domain).since_version)
     except defs.SchemaError:
         return 0
 

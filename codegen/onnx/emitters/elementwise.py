@@ -24,7 +24,6 @@ from uair.ops.elementwise import (
     BitwiseNot,
     BitwiseOr,
     BitwiseXor,
-    Cast,
     Ceil,
     Clip,
     Cos,
@@ -174,13 +173,6 @@ def clip_by_comparison(e: Emission, low: str | None, high: str | None) -> None:
         x = e.op("Where", below, low, x, type=e.y)
     assert high is not None
     e.result("Where", e.op("Greater", x, high, type=flag), high, x)
-
-
-@EMITTERS.of(Cast)
-def cast(e: Emission, op: Cast) -> None:
-    """`saturate` exists from opset 19 on, with the float8 types that it is about."""
-    small = op.to.is_float and op.to.bits <= 8
-    e.result("Cast", e.x(), to=op.to, saturate=int(op.saturate) if small and e.opset >= 19 else None)
 
 
 @EMITTERS.of(BitShift)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from uair.codegen.onnx.schema import NotExpressible, signature
@@ -22,22 +24,37 @@ def layout_change(e: Emission, op: Pack | Unpack) -> None:
 
 
 def quantizes(e: Emission, op: Quantize) -> bool:
-    """Whether QuantizeLinear takes these types, and an axis, at the opset."""
-    if op.rounding != "half_even" or (op.axis is not None and e.opset < 13):
+    """Whether QuantizeLinear takes these types, and an axis or blocks, at the opset, and divides in that precision."""
+    if op.rounding != "half_even" or not _placed(e, op) or (not op.saturate and e.opset < 19):
         return False
     schema = signature("QuantizeLinear", e.opset)
     x, scale = schema.input(0), schema.input(1)
     same = e.type(0).dtype is e.type(1).dtype or x.variable != scale.variable
     taken = e.type(0).dtype in x.allowed and e.type(1).dtype in scale.allowed
-    return same and taken and op.dtype in schema.outputs[0].allowed
+    usual = e.type(1).dtype if e.opset >= 23 else DType.F32
+    divides = op.divisor_type(e.type(0).dtype) is usual
+    return same and taken and divides and op.dtype in schema.outputs[0].allowed
 
 
 def dequantizes(e: Emission, op: Dequantize) -> bool:
-    """Whether DequantizeLinear takes these types, and an axis, at the opset."""
-    if op.axis is not None and e.opset < 13:
+    """Whether DequantizeLinear takes and gives these types, with an axis or blocks, at the opset."""
+    other = op.dtype not in (None, e.type(1).dtype)
+    if not _placed(e, op) or (other and e.opset < 23):
         return False
     schema = signature("DequantizeLinear", e.opset)
-    return e.type(0).dtype in schema.input(0).allowed and e.type(1).dtype in schema.input(1).allowed
+    given = e.y.dtype in schema.outputs[0].allowed
+    return given and e.type(0).dtype in schema.input(0).allowed and e.type(1).dtype in schema.input(1).allowed
+
+
+def _placed(e: Emission, op: Quantize | Dequantize) -> bool:
+    """Whether the opset knows scales along an axis (13) and of blocks (21)."""
+    return e.opset >= (21 if op.block_size else 13) or op.axis is None
+
+
+def place(e: Emission, op: Quantize | Dequantize) -> dict[str, int | None]:
+    """The attributes that say where the scales lie."""
+    axis = None if op.axis is None else e.axis(op.axis)
+    return {"axis": axis, "block_size": op.block_size} if op.block_size else {"axis": axis}
 
 
 def offset(e: Emission, quantized: DType, *, needed: bool) -> str | None:
@@ -62,16 +79,20 @@ def along(e: Emission, name: str, axis: int | None) -> str:
 
 @EMITTERS.of(Quantize)
 def quantize(e: Emission, op: Quantize) -> None:
-    """QuantizeLinear rounds half to even. A scale of f16 divides as f32, as the canonical operator does."""
+    """QuantizeLinear rounds half to even; it divides in f32 up to opset 22, from 23 on in the type of the scale."""
     x = e.type().dtype
     if quantizes(e, op):
-        axis = None if op.axis is None else e.axis(op.axis)
-        e.result("QuantizeLinear", e.x(0), e.x(1), offset(e, op.dtype, needed=True), axis=axis)
+        newer: dict[str, Any] = {"saturate": int(op.saturate)} if e.opset >= 19 else {}
+        if e.opset >= 23 and x is not e.type(1).dtype:  # the default, stated because not all readers keep to it
+            newer["precision"] = op.divisor_type(x)
+        e.result("QuantizeLinear", e.x(0), e.x(1), offset(e, op.dtype, needed=True), **place(e, op), **newer)
         return
-    if op.dtype.is_float:
-        raise NotExpressible(f"ONNX QuantizeLinear of opset {e.opset} does not give {op.dtype}")
-    wide = DType.F64 if x is DType.F64 or op.dtype.bits > 16 else DType.F32
-    real = e.op("Div", e.cast(e.x(0), wide), e.cast(along(e, e.x(1), op.axis), wide))
+    if op.dtype.is_float or op.block_size:
+        raise NotExpressible(f"ONNX QuantizeLinear of opset {e.opset} does not give {op.dtype} of these operands")
+    precision = op.divisor_type(x)
+    wide = DType.F64 if precision is DType.F64 or op.dtype.bits > 16 else DType.F32
+    dividend, divisor = (e.cast(e.cast(name, precision), wide) for name in (e.x(0), along(e, e.x(1), op.axis)))
+    real = e.cast(e.cast(e.op("Div", dividend, divisor), precision), wide)
     whole = e.op("Round", real) if op.rounding == "half_even" else round_half_away(e, real, wide)
     if e.given(2):
         whole = e.op("Add", whole, along(e, e.cast(e.x(2), wide), op.axis))
@@ -90,13 +111,18 @@ def dequantize(e: Emission, op: Dequantize) -> None:
     """DequantizeLinear, or (x - zero_point) * scale."""
     x, scale = e.type().dtype, e.type(1).dtype
     if dequantizes(e, op):
-        axis = None if op.axis is None else e.axis(op.axis)
-        e.result("DequantizeLinear", e.x(0), e.x(1), offset(e, x, needed=False), axis=axis)
+        result = {} if op.dtype in (None, scale) else {"output_dtype": op.dtype}
+        e.result("DequantizeLinear", e.x(0), e.x(1), offset(e, x, needed=False), **place(e, op), **result)
         return
-    wide = DType.F64 if x.bits > 16 else DType.F32
+    if op.block_size:
+        raise NotExpressible(f"ONNX DequantizeLinear of opset {e.opset} knows no blocks")
+    product = DType.F64 if scale is DType.F64 else DType.F32
+    wide = DType.F64 if x.bits > 16 else product
     real = e.cast(e.x(0), wide)
     if e.given(2):
         real = e.op("Sub", real, along(e, e.cast(e.x(2), wide), op.axis))
-    factor = along(e, e.cast(e.x(1), DType.F32), op.axis)
-    product = e.op("Mul", e.cast(real, DType.F32), factor)
-    e.result("Cast", product, to=scale) if scale is not DType.F32 else e.result("Identity", product)
+    result_name = e.op("Mul", e.cast(real, product), along(e, e.cast(e.x(1), product), op.axis))
+    if e.y.dtype is product:
+        e.result("Identity", result_name)
+    else:
+        e.result("Cast", result_name, to=e.y.dtype)

@@ -18,6 +18,7 @@ from uair.frontends.onnx.handlers import (
     recurrent,
     reduction,
     resize,
+    sequence,
     shape,
 )
 from uair.frontends.onnx.table import Family
@@ -38,5 +39,6 @@ FAMILIES: tuple[Family, ...] = (
     recurrent.FAMILY,
     reduction.FAMILY,
     resize.FAMILY,
+    sequence.FAMILY,
     shape.FAMILY,
 )

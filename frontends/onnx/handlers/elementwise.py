@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from uair.ops import (
     Asinh,
     Atan,
     Atanh,
+    BitCast,
     BitShift,
     BitwiseAnd,
     BitwiseNot,
@@ -76,6 +78,8 @@ from uair.ops import (
 from uair.ops.base import Operator
 
 FAMILY = Family()
+
+_ROUND_MODES: dict[str, Literal["up", "down", "nearest"]] = {"up": "up", "down": "down", "nearest": "nearest"}
 
 _EXACT_INTEGERS = 1 << 53
 """Integers up to here are exact as attributes of type float."""
@@ -240,10 +244,14 @@ def _cast_like(n: OnnxNode) -> Result:
 
 
 def _converted(n: OnnxNode, to: DType) -> Tensor:
-    mode = n.attributes.text("round_mode", "up") if n.version >= 24 else "up"
-    if to is DType.F8E8M0 and mode != "nearest":
-        n.unsupported(f"{n.op_type} to {to} with round_mode {mode!r} is not supported")
-    return n(Cast(to=to, saturate=n.attributes.flag("saturate", True)), n[0])
+    mode = n.attributes.choice("round_mode", _ROUND_MODES["up"], _ROUND_MODES)
+    return n(Cast(to=to, saturate=n.attributes.flag("saturate", True), round_mode=mode), n[0])
+
+
+@FAMILY.op("BitCast", 26)
+def _bit_cast(n: OnnxNode) -> Result:
+    n.attributes.required("to")
+    return n(BitCast(to=dtype_of(n.attributes.integer("to", 0), n.place)), n[0])
 
 
 # ---------------------------------------------------------------------------- Clip

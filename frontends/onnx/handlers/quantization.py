@@ -41,16 +41,22 @@ _CONVOLUTIONS: dict[int, Any] = {1: Conv1D, 2: Conv2D, 3: Conv3D}
 _INTEGER_CONVOLUTIONS: dict[int, Any] = {1: IntegerConv1D, 2: IntegerConv2D, 3: IntegerConv3D}
 
 
-def _axis(n: OnnxNode, x: Tensor, scale: Tensor) -> int | None:
-    """The axis that the scale runs along; None for one scale."""
+def _place(n: OnnxNode, x: Tensor, scale: Tensor) -> tuple[int | None, int]:
+    """The axis that the scale runs along, None for one scale; and how many neighbours share one, 0 for no blocks."""
     if n.rank(scale) == 0:
-        return None
-    if n.attributes.integer("block_size", 0) or n.rank(scale) != 1:
-        n.unsupported(f"{n.op_type} in blocks is not supported")
+        return None, 0
     rank = n.rank(x)
+    block_size = n.attributes.integer("block_size", 0) if n.version >= 21 else 0
+    if block_size < 0:
+        n.refuse(f"block_size is {block_size}")
+    if block_size:
+        return n.axis(n.attributes.integer("axis", 1), rank), block_size
+    if n.rank(scale) != 1:
+        n.refuse(f"the scale has {n.rank(scale)} axes, but there is no block_size")
     if n.version < 13 or not rank or (n.extent(scale, 0) == 1 and _is_per_tensor(n, x)):
-        return None
-    return n.axis(n.attributes.integer("axis", 1), rank)
+        return None, 0
+    axis = 0 if rank == 1 else n.attributes.integer("axis", 1)
+    return n.axis(axis, rank), 0
 
 
 def _is_per_tensor(n: OnnxNode, x: Tensor) -> bool:
@@ -70,19 +76,46 @@ def as_scalar(n: OnnxNode, t: Tensor | None) -> Tensor | None:
 
 @FAMILY.op("QuantizeLinear", 10, 13, 19, 21, 23, 24, 25, 28)
 def _quantize(n: OnnxNode) -> Result:
-    """The result's type is the zero point's, else `output_dtype` (21), else u8. Per axis since 13, blocks since 21."""
-    x, scale, zero_point = n[0], n[1], n.optional(2)
+    """The result's type is the zero point's, else `output_dtype` (21), else u8. Per axis since 13, blocks since 21.
+
+    Division is in f32 before version 23 (what onnxruntime does where the specification is silent), from then on in
+    the type `precision`, by default that of the scale.
+    """
+    scale, zero_point = n[1], n.optional(2)
     declared = n.attributes.integer("output_dtype", 0)
     dtype = DType.U8 if not declared else dtype_of(declared, n.place)
     if zero_point is not None:
         if declared and dtype is not zero_point.type.dtype:
             n.refuse(f"output_dtype is {dtype}, the zero point is {zero_point.type.dtype}")
         dtype = zero_point.type.dtype
-    if not n.attributes.flag("saturate", True):
-        n.unsupported("QuantizeLinear with saturate=0 is not supported")
-    if n.attributes.integer("precision", 0) not in (0, 1):
-        n.unsupported("QuantizeLinear with a precision other than f32 is not supported")
-    return quantize(n, x, scale, zero_point, dtype=dtype, axis=_axis(n, x, scale))
+    axis, block_size = _place(n, n[0], scale)
+    precision = _precision(n, scale.type.dtype)
+    if scale.type.dtype is DType.I32:  # 23
+        scale = n(Cast(to=DType.F64), scale)
+    op = Quantize(
+        dtype=dtype,
+        axis=axis,
+        block_size=block_size,
+        precision=precision,
+        saturate=n.attributes.flag("saturate", True),
+    )
+    if axis is None:
+        return n(op, n[0], as_scalar(n, scale), as_scalar(n, zero_point))
+    return n(op, n[0], scale, zero_point)
+
+
+def _precision(n: OnnxNode, scale: DType) -> DType | None:
+    """The type to divide in; None for f32."""
+    declared = n.attributes.integer("precision", 0)
+    if declared:
+        chosen = dtype_of(declared, n.place)
+        if not chosen.is_float or chosen.bits < 16:
+            n.refuse(f"precision is {chosen}, which numbers cannot be divided in")
+    elif n.version < 23 or scale is DType.F8E8M0:
+        return None
+    else:
+        chosen = DType.F64 if scale is DType.I32 else scale
+    return None if chosen is DType.F32 else chosen
 
 
 def quantize(
@@ -103,11 +136,15 @@ def dequantize(n: OnnxNode, x: Tensor, scale: Tensor, zero_point: Tensor | None,
 
 @FAMILY.op("DequantizeLinear", 10, 13, 19, 21, 23, 24, 25, 28)
 def _dequantize(n: OnnxNode) -> Result:
-    x, scale, zero_point = n[0], n[1], n.optional(2)
+    """The result has the scale's type unless `output_dtype` (23) says another one."""
+    scale, zero_point = n[1], n.optional(2)
     declared = n.attributes.integer("output_dtype", 0)
-    if declared and dtype_of(declared, n.place) is not scale.type.dtype:
-        n.unsupported("DequantizeLinear to another type than the scale's is not supported")
-    return dequantize(n, x, scale, zero_point, _axis(n, x, scale))
+    dtype = dtype_of(declared, n.place) if declared else scale.type.dtype
+    axis, block_size = _place(n, n[0], scale)
+    op = Dequantize(axis=axis, block_size=block_size, dtype=None if dtype is scale.type.dtype else dtype)
+    if axis is None:
+        return n(op, n[0], as_scalar(n, scale), as_scalar(n, zero_point))
+    return n(op, n[0], scale, zero_point)
 
 
 def _per_axis(n: OnnxNode, scale: Tensor, axis: int) -> int | None:

@@ -11,6 +11,8 @@ FIRST_OPSET = {
     "i4": 21,
     "u4": 21,
     "f4e2m1": 23,
+    "f6e2m3": 28,
+    "f6e3m2": 28,
     "f8e8m0": 24,
     "i2": 25,
     "u2": 25,
@@ -18,6 +20,12 @@ FIRST_OPSET = {
 """The opset from which ONNX has an element type; before, nothing of that type can be written."""
 
 NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
+    ("BitCast", "(float32[4])"): (25, "before opset 26 integers become integers only"),
+    ("BitCast", "(i32[2,3])"): (25, "before opset 26 integers become integers only"),
+    ("BitCast", "(u64[3])"): (25, "before opset 26 integers become integers only"),
+    ("BitCast", "(i16[4])"): (25, "before opset 26 integers become integers only"),
+    ("BitCast", "(bf16[])"): (25, "before opset 26 integers become integers only"),
+    ("BitCast", "(f64[2])"): (25, "before opset 26 integers become integers only"),
     ("Cast", "DType.C64"): (99, "ONNX has no conversion to complex numbers"),
     ("Equal", "object"): (18, "ONNX compares strings from opset 19 on"),
     ("NotEqual", "object"): (18, "ONNX compares strings from opset 19 on"),
@@ -34,15 +42,26 @@ NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
 """(operator, part of the sample's text): last opset at which it is refused, and why."""
 
 LEFT_OPEN: dict[tuple[str, str], str] = {
-    ("Cast", "DType.U32, saturate=True)(float32[7])"): "conversion of NaN and infinities to integers",
-    ("Cast", "DType.U64, saturate=True)(float32[7])"): "conversion of NaN and infinities to integers",
-    ("Cast", "DType.I4, saturate=True)(float32[7])"): "conversion of numbers outside of the range to integers",
-    ("Cast", "DType.STRING, saturate=True)(float32[7])"): "how a number is spelled",
+    ("Cast", "DType.U32, saturate=True, round_mode='up')(float32[7])"): "conversion of NaN and infinities to integers",
+    ("Cast", "DType.U64, saturate=True, round_mode='up')(float32[7])"): "conversion of NaN and infinities to integers",
+    (
+        "Cast",
+        "DType.I4, saturate=True, round_mode='up')(float32[7])",
+    ): "conversion of numbers outside of the range to integers",
+    ("Cast", "DType.STRING, saturate=True, round_mode='up')(float32[7])"): "how a number is spelled",
     ("NonZero", "(int64[])"): "NonZero of a scalar: onnxruntime takes it as a vector of one",
     ("ReduceMean", "(f32[2,0,3])"): "the mean of nothing: onnxruntime gives 0",
     ("TopK", "sorted=False)(u8[2,4])"): "the order of unsorted results",
 }
 """(operator, part of the sample's text): what ONNX leaves open there; only type and shape are compared."""
+
+NOT_IN_ONNXRUNTIME = {
+    "c64": "onnxruntime has no complex numbers",
+    "f4e2m1": "onnxruntime knows the type, but has no kernel of opset 28 that takes it, and crashes in messages",
+    "f6e2m3": "the type is of ONNX 1.23, which onnxruntime does not know",
+    "f6e3m2": "the type is of ONNX 1.23, which onnxruntime does not know",
+}
+"""Element types whose models run in onnx's reference evaluator, each with the reason."""
 
 NO_EXECUTOR: dict[tuple[str, str], str] = {
     ("IntegerConv2D", "uint8[],uint8[2]"): "onnxruntime's ConvInteger takes no zero point per output channel",
@@ -81,7 +100,9 @@ NO_KERNEL: dict[str, str] = {
         "QuantizeLinear(28)"
     ),
     "i4": ("DequantizeLinear(28) Identity(25) Pad(25)"),
-    "i8": ("ConvTranspose(11) ConvTranspose(22) DequantizeLinear(28) NonZero(13) NonZero(9)"),
+    "i2": ("DequantizeLinear(28)"),
+    "i8": ("BitCast(26) ConvTranspose(11) ConvTranspose(22) DequantizeLinear(28) NonZero(13) NonZero(9)"),
+    "u2": ("DequantizeLinear(28)"),
     "u4": ("DequantizeLinear(28)"),
     "u8": ("ConvTranspose(11) ConvTranspose(22) DequantizeLinear(28)"),
 }

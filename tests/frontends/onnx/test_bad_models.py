@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.frontends.onnx.models import F32, I64, floats, imported, model, one
-from uair.errors import UairError
+from uair.errors import TypeInferenceError, UairError
 from uair.frontends.onnx import errors, load, load_bytes
 
 X = {"x": floats(2, 3)}
@@ -125,10 +125,11 @@ def test_declared_types_that_contradict_the_operators() -> None:
 
 def test_types_that_are_no_tensors() -> None:
     proto = model([one("Relu", "x")], X)
-    proto.graph.input.append(
-        helper.make_value_info("s", helper.make_sequence_type_proto(helper.make_tensor_type_proto(F32, [1])))
-    )
-    assert "sequence" in error_of(proto, errors.OnnxTypeError).message
+    proto.graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(helper.make_tensor_type_proto(F32, [1])))
+    assert "must be a tensor, it is seq<f32[1]>" in error_of(proto, TypeInferenceError).message
+    proto = model([one("Relu", "x")], X)
+    proto.graph.input[0].type.CopyFrom(helper.make_sparse_tensor_type_proto(F32, [1]))
+    assert "is a sparse tensor" in error_of(proto, errors.OnnxTypeError).message
     proto = model([one("Relu", "x")], X)
     proto.graph.input[0].type.tensor_type.elem_type = 77
     assert "77" in error_of(proto, errors.OnnxTypeError).message
