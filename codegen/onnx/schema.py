@@ -166,6 +166,29 @@ def signature(op_type: str, opset: int, domain: str = "") -> Signature:
     )
 
 
+@functools.cache
+def first_opset(dtype: DType) -> int:
+    """The opset from which on ONNX has an element type; 1 for what it always had."""
+    since = [
+        schema.since_version
+        for schema in defs.get_all_schemas_with_history()
+        if schema.name == "Cast" and not schema.domain
+        for constraint in schema.type_constraints
+        if any(_BY_TYPE_STRING.get(name) is dtype for name in constraint.allowed_type_strs)
+    ]
+    return int(min(since, default=1))
+
+
+def require_type(dtype: DType, opset: int) -> None:
+    """Refuse an element type that comes later.
+
+    Raises:
+        NotExpressible: the opset lacks it.
+    """
+    if first_opset(dtype) > opset:
+        raise NotExpressible(f"ONNX has {dtype} from opset {first_opset(dtype)} on")
+
+
 def attribute(name: str, value: Any, kind: int | None = None) -> AttributeProto:
     """An attribute; `kind` is the type that the schema gives it, by which 1 becomes 1.0 where a number is wanted.
 

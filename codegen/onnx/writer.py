@@ -15,7 +15,15 @@ import numpy as np
 from onnx import NodeProto
 
 from uair.codegen.onnx.extents import Extents
-from uair.codegen.onnx.schema import CARRIERS, NotExpressible, Signature, attribute, domain_version, signature
+from uair.codegen.onnx.schema import (
+    CARRIERS,
+    NotExpressible,
+    Signature,
+    attribute,
+    domain_version,
+    require_type,
+    signature,
+)
 from uair.errors import InternalError
 from uair.ir.data import ArrayData, Data
 from uair.ir.dims import Dim, Shape, is_static
@@ -289,6 +297,7 @@ class GraphWriter:
             carrier = next((c for c in CARRIERS.get(dtype, ()) if c in formal.allowed), None)
             castable = signature("Cast", self.opset).input(0).allowed
             if carrier is None or dtype not in castable or op_type == "Cast":
+                require_type(dtype, self.opset)
                 raise NotExpressible(f"ONNX {op_type} of opset {self.opset} does not take {dtype}")
             found[formal.variable] = carrier
         return found
@@ -302,6 +311,7 @@ class GraphWriter:
             formal = schema.outputs[min(i, len(schema.outputs) - 1)]
             dtype = self.types[name].dtype
             if formal.variable not in carriers and dtype not in formal.allowed:
+                require_type(dtype, self.opset)
                 raise NotExpressible(f"ONNX {op_type} of opset {self.opset} does not give {dtype}")
 
     def _carried(self, name: str | None, carrier: DType | None) -> str | None:

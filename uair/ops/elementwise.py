@@ -653,7 +653,7 @@ class BitwiseXor(Binary):
 
 @operator(inputs="a b", family=FAMILY)
 class BitShift(Binary):
-    """a shifted by b bits; 0 (or -1, right of a negative number) when b is at least the width.
+    """a shifted by b bits; 0 (or -1, right of a negative number) when b is negative or at least the width.
 
     direction "left" drops the upper bits, "right" keeps the sign of signed types.
     """
@@ -670,6 +670,9 @@ class BitShift(Binary):
         yield case(cls(), np.array([255, 129, 3, 1, 1], np.uint8), shifts)
         yield case(cls(direction="right"), np.array([255, 129, 3, 1, 1], np.uint8), shifts)
         yield case(cls(direction="right"), np.array([-8, 7], np.int32), np.array([1], np.int32))
+        for direction in ("left", "right"):
+            far = np.array([-1, -32, 31, 32], np.int32)
+            yield case(cls(direction=direction), np.array([-8, 7, -1, 3], np.int32), far)
         yield case(cls(), "u32[2,3]", np.array([2, 0, 1], np.uint32))
         yield bad(cls(), "f32[2]", "f32[2]", because="a must be integer")
 

@@ -15,6 +15,7 @@ from uair.errors import EvaluationError
 from uair.ir import dims
 from uair.ir.dims import Dim
 from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
 from uair.ops._compute import INTEGERS, REALS, require_dtype, working_type
@@ -165,6 +166,15 @@ class GatherND(Operator):
         picked: Array = x[tuple(batch) + tuple(coordinates)]
         return picked
 
+    def decompose(self, x: Tensor, indices: Tensor) -> Tensor | None:
+        """Batch axes become coordinates like the others."""
+        from uair.ops._masks import gather_nd
+
+        if not self.batch_dims or x.type.shape is None:
+            return None
+        coordinates = gather_nd(indices, x.type.shape[: self.batch_dims], x)
+        return None if coordinates is None else GatherND()(x, coordinates)
+
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(), "f32[2,3]", np.array([[0, 1], [-1, 2]]))
@@ -214,6 +224,14 @@ class ScatterElements(Operator):
         places = _places(indices, x.shape[self.axis], "ScatterElements")
         return _scatter(np.array(x), _coordinates(places, self.axis), updates, self.reduction)
 
+    def decompose(self, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor | None:
+        """A reduction over a mask, for static shapes that are not too large."""
+        from uair.ops._masks import scatter_elements
+
+        if self.reduction == "none":
+            return None
+        return scatter_elements(x, indices, updates, self.axis, self.reduction)
+
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         indices = np.array([[0, 2], [1, -1]])
@@ -259,6 +277,12 @@ class ScatterND(Operator):
         coordinates = tuple(_places(places[..., j], x.shape[j], "ScatterND") for j in range(places.shape[-1]))
         target = np.array(x, dtype=object if _symbolic.is_symbolic(x, updates) else x.dtype)
         return _scatter(target, coordinates, updates, self.reduction)
+
+    def decompose(self, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor | None:
+        """A reduction over a mask, for static shapes that are not too large."""
+        from uair.ops._masks import scatter_nd
+
+        return None if self.reduction == "none" else scatter_nd(x, indices, updates, self.reduction)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uair.ir.dims import static
+from uair.ir import dims
+from uair.ir.dims import is_static, static
 from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops._precision import rounded, widened
 from uair.ops._windows import AutoPad, WindowOperator, inner_axes, output_extent, padded
@@ -113,16 +115,44 @@ class _AvgPool(_Pool):
 
     def evaluate(self, x: Array) -> Array:
         total = self.reduce_windows(widened(x), np.add, 0)
-        extents, pads = self.extents_and_pads(x.shape[2:])
+        return rounded(total / self.counts(x.shape[2:]).astype(total.dtype), x.dtype)
+
+    def counts(self, spatial: Sequence[int]) -> Array:
+        """The number of elements of every window that counts, i64."""
+        extents, pads = self.extents_and_pads(spatial)
         divisor: Array = np.ones((), np.int64)
         for i, count in enumerate(extents):
             before, after = (pads[i], pads[self.spatial_rank + i]) if self.count_include_pad else (0, 0)
             starts = np.arange(count) * self.strides[i] - pads[i]
             places = starts[:, None] + np.arange(self.kernel[i]) * self.dilations[i]
-            counts = ((places >= -before) & (places < x.shape[2 + i] + after)).sum(axis=1)
+            counts = ((places >= -before) & (places < spatial[i] + after)).sum(axis=1)
             divisor = divisor[..., None] * counts
-        total = total / divisor.astype(total.dtype)
-        return rounded(total, x.dtype)
+        return divisor
+
+    def decompose(self, x: Tensor) -> Tensor | None:
+        """The sum as a convolution with ones, channel by channel, over the counts: for targets without dilations."""
+        from uair.ops.convolution import Conv1D, Conv2D, Conv3D
+        from uair.ops.elementwise import Cast, Div
+        from uair.ops.shape import Reshape
+
+        shape, n = x.type.shape, self.spatial_rank
+        if shape is None or not is_static(shape[2:]) or dims.product(shape) == 0:
+            return None
+        spatial = static(shape[2:])
+        extents, pads = self.extents_and_pads(spatial)
+        after = tuple(
+            max((extent - 1) * s + d * (k - 1) + 1 - pads[i] - spatial[i], 0)
+            for i, (extent, s, d, k) in enumerate(zip(extents, self.strides, self.dilations, self.kernel, strict=True))
+        )
+        conv = (Conv1D, Conv2D, Conv3D)[n - 1](
+            strides=self.strides, pads=(*pads[:n], *after), dilations=self.dilations, auto_pad="notset", groups=1
+        )
+        wide = DType.F64 if x.type.dtype is DType.F64 else DType.F32
+        planes = Reshape(shape=(dims.product(shape[:2]), 1, *spatial))(x)
+        ones = constant(np.ones((1, 1, *self.kernel), wide.numpy))
+        total = conv(planes if x.type.dtype is wide else Cast(to=wide)(planes), ones)
+        mean = Div()(total, constant(self.counts(spatial).astype(wide.numpy)))
+        return Reshape(shape=(*shape[:2], *extents))(mean if x.type.dtype is wide else Cast(to=x.type.dtype)(mean))
 
 
 @operator(inputs="x", family="pooling")
@@ -233,6 +263,8 @@ class AvgPool2D(_AvgPool):
         yield case(cls(kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1), ceil_mode=True), "f32[1,2,6,7]")
         yield case(cls(kernel=(3, 2), pads=(1, 0, 1, 1), count_include_pad=True), "bf16[1,2,5,5]")
         yield case(cls(kernel=(3, 3), strides=(2, 2), auto_pad="same_lower"), "f32[1,2,5,6]")
+        yield case(cls(kernel=(2, 2), dilations=(2, 3), pads=(1, 1, 0, 1), ceil_mode=True), "f32[1,2,6,7]")
+        yield case(cls(kernel=(2, 2), strides=(2, 1), dilations=(2, 2), count_include_pad=True), "f16[1,2,6,7]")
         yield bad(cls(kernel=(2, 2)), "i8[1,3,8,8]", because="has no mean")
 
 

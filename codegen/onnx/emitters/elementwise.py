@@ -184,7 +184,10 @@ def bit_shift(e: Emission, op: BitShift) -> None:
     if constant is not None and np.all((constant >= 0) & (constant < limit)):
         shifted(e, op, shift, None)
         return
-    near = e.op("Less", shift, e.literal(limit, dtype), type=e.type(1).with_dtype(DType.BOOL))
+    flag = e.type(1).with_dtype(DType.BOOL)
+    near = e.op("Less", shift, e.literal(limit, dtype), type=flag)
+    if dtype.is_signed:  # a negative shift counts as a far one
+        near = e.op("And", near, e.op("Less", e.literal(-1, dtype), shift, type=flag))
     safe = e.op("Where", near, shift, e.literal(0, dtype), type=e.type(1))
     shifted(e, op, safe, near)
 

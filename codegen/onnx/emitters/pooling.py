@@ -8,6 +8,8 @@ from uair.codegen.onnx.emitters.convolution import padding
 from uair.codegen.onnx.schema import NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
+from uair.ir.dims import is_static
+from uair.ops._windows import output_extent
 from uair.ops.pooling import (
     AvgPool1D,
     AvgPool2D,
@@ -25,6 +27,19 @@ MaxPool: TypeAlias = MaxPool1D | MaxPool2D | MaxPool3D
 AvgPool: TypeAlias = AvgPool1D | AvgPool2D | AvgPool3D
 
 
+def rounding_matters(e: Emission, op: MaxPool | AvgPool) -> bool:
+    """Whether ceil_mode gives another number of windows; onnx's shape inference before opset 22 counts one too many."""
+    spatial, extents = e.shape()[2:], e.y.dims[2:]
+    if not is_static(spatial) or op.auto_pad != "notset":
+        return True
+    n = len(spatial)
+    floors = tuple(
+        output_extent(d, op.kernel[i], op.strides[i], op.dilations[i], (op.pads[i], op.pads[n + i]))
+        for i, d in enumerate(spatial)
+    )
+    return floors != extents
+
+
 @EMITTERS.of(MaxPool1D, MaxPool2D, MaxPool3D)
 def max_pool(e: Emission, op: MaxPool) -> None:
     """MaxPool."""
@@ -34,7 +49,7 @@ def max_pool(e: Emission, op: MaxPool) -> None:
         kernel_shape=op.kernel,
         strides=op.strides,
         dilations=op.dilations,
-        ceil_mode=int(op.ceil_mode),
+        ceil_mode=int(op.ceil_mode and rounding_matters(e, op)),
         **padding(op.pads, op.auto_pad),
     )
 
@@ -51,7 +66,7 @@ def avg_pool(e: Emission, op: AvgPool) -> None:
         kernel_shape=op.kernel,
         strides=op.strides,
         dilations=op.dilations if e.opset >= 19 else None,
-        ceil_mode=int(op.ceil_mode),
+        ceil_mode=int(op.ceil_mode and rounding_matters(e, op)),
         count_include_pad=int(op.count_include_pad),
         **padding(op.pads, op.auto_pad),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from uair.codegen.onnx.schema import NotExpressible, signature
+from uair.codegen.onnx.schema import NotExpressible, require_type, signature
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
 from uair.ir.dims import Dim
@@ -88,6 +88,7 @@ def quantize(e: Emission, op: Quantize) -> None:
         e.result("QuantizeLinear", e.x(0), e.x(1), offset(e, op.dtype, needed=True), **place(e, op), **newer)
         return
     if op.dtype.is_float or op.block_size:
+        require_type(op.dtype, e.opset)
         raise NotExpressible(f"ONNX QuantizeLinear of opset {e.opset} does not give {op.dtype} of these operands")
     precision = op.divisor_type(x)
     wide = DType.F64 if precision is DType.F64 or op.dtype.bits > 16 else DType.F32

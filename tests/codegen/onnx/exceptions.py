@@ -29,15 +29,6 @@ NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
     ("Cast", "DType.C64"): (99, "ONNX has no conversion to complex numbers"),
     ("Equal", "object"): (18, "ONNX compares strings from opset 19 on"),
     ("NotEqual", "object"): (18, "ONNX compares strings from opset 19 on"),
-    ("GatherND", "batch_dims=1"): (11, "batch_dims exists from opset 12 on"),
-    ("ScatterElements", "'add'"): (15, "reductions exist from opset 16 on"),
-    ("ScatterElements", "'mul'"): (15, "reductions exist from opset 16 on"),
-    ("ScatterElements", "'max'"): (17, "extremes exist from opset 18 on"),
-    ("ScatterElements", "'min'"): (17, "extremes exist from opset 18 on"),
-    ("ScatterND", "'add'"): (15, "reductions exist from opset 16 on"),
-    ("ScatterND", "'mul'"): (15, "reductions exist from opset 16 on"),
-    ("ScatterND", "'max'"): (17, "extremes exist from opset 18 on"),
-    ("ScatterND", "'min'"): (17, "extremes exist from opset 18 on"),
 }
 """(operator, part of the sample's text): last opset at which it is refused, and why."""
 
