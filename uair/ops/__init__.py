@@ -163,6 +163,7 @@ from uair.ops.pooling import (
 )
 from uair.ops.quantization import (
     Dequantize,
+    DynamicQuantize,
     Quantize,
 )
 from uair.ops.recurrent import (
@@ -262,6 +263,7 @@ __all__ = [
     "DepthToSpace",
     "Dequantize",
     "Div",
+    "DynamicQuantize",
     "Einsum",
     "Elu",
     "Equal",

@@ -13,6 +13,7 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops._cast import cast
+from uair.ops._compute import scalar
 from uair.ops._precision import rounded
 from uair.ops.base import Operator, Sample, bad, case, normalize_axis, operator, ranked, require, unify_extents
 
@@ -320,3 +321,48 @@ class Dequantize(Operator):
         yield bad(cls(axis=1), "i8[2,3]", scales, np.array([1], np.int8), because="zero_point has shape [1]")
         yield bad(cls(), "i8[4]", np.array(0.25, ml_dtypes.float8_e8m0fnu), because="cannot be f8e8m0")
         yield bad(cls(block_size=2), "i8[4]", scale, because="blocks need an axis")
+
+
+@operator(inputs="x", outputs="y scale zero_point", family="quantization")
+class DynamicQuantize(Operator):
+    """x quantized to u8 with parameters from its own range. x: f32, any shape; y: u8 of x's shape; scale: f32 scalar.
+
+    low = min(x, 0), high = max(x, 0) over all elements; scale = (high - low) / 255, but 1 where low = high (the
+    specification's formula gives 0 there, onnxruntime 1); zero_point: u8 scalar = round(clamp(-low / scale, 0, 255));
+    y = Quantize(x, scale, zero_point). Source: ONNX DynamicQuantizeLinear.
+    """
+
+    def infer(self, x: TensorType) -> tuple[TensorType, ...]:
+        require(x.dtype is DType.F32, "x is {}, it must be f32", x.dtype, hint="insert a Cast")
+        return TensorType(DType.U8, x.shape), TensorType(DType.F32, ()), TensorType(DType.U8, ())
+
+    def evaluate(self, x: Array) -> tuple[Array, ...]:
+        low, high = x.min(initial=0), x.max(initial=0)
+        with np.errstate(all="ignore"):
+            scale = np.float32(1) if low == high else (high - low) / np.float32(255)
+            offset = np.rint(np.clip(-low / scale, np.float32(0), np.float32(255)))
+        zero_point = np.fmax(offset, np.float32(0)).astype(np.uint8)
+        y = Quantize(dtype=DType.U8).evaluate(x, np.asarray(scale), np.asarray(zero_point))
+        return y, np.asarray(scale, np.float32), np.asarray(zero_point)
+
+    def decompose(self, x: Tensor) -> tuple[Tensor, ...]:
+        from uair.ops.comparison import Equal
+        from uair.ops.conversion import Cast
+        from uair.ops.elementwise import Clip, Div, Maximum, Minimum, Neg, Round, Sub, Where
+        from uair.ops.reduction import ReduceMax, ReduceMin
+
+        zero = scalar(0, x)
+        low, high = Minimum()(ReduceMin(keepdims=False)(x), zero), Maximum()(ReduceMax(keepdims=False)(x), zero)
+        scale = Where()(Equal()(low, high), scalar(1, x), Div()(Sub()(high, low), scalar(255, x)))
+        offset = Round()(Clip(min=0.0, max=255.0)(Div()(Neg()(low), scale)))
+        zero_point = Cast(to=DType.U8)(offset)
+        return Quantize(dtype=DType.U8)(x, scale, zero_point), scale, zero_point
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[2,3,4]")
+        yield case(cls(), np.array([1, 2, 3], np.float32))
+        yield case(cls(), np.array([-1, -2.5], np.float32))
+        yield case(cls(), np.zeros(3, np.float32))
+        yield case(cls(), np.array(2, np.float32))
+        yield bad(cls(), "f16[3]", because="must be f32")

@@ -12,7 +12,7 @@ from uair.codegen.onnx.writer import Emission
 from uair.ir.dims import Dim
 from uair.ir.dtype import DType
 from uair.ops.layout import Pack, Unpack
-from uair.ops.quantization import Dequantize, Quantize
+from uair.ops.quantization import Dequantize, DynamicQuantize, Quantize
 
 EMITTERS = Emitters()
 
@@ -127,3 +127,9 @@ def dequantize(e: Emission, op: Dequantize) -> None:
         e.result("Identity", result_name)
     else:
         e.result("Cast", result_name, to=e.y.dtype)
+
+
+@EMITTERS.of(DynamicQuantize)
+def dynamic_quantize(e: Emission, op: DynamicQuantize) -> None:
+    """DynamicQuantizeLinear, all of whose readers give a range of nothing the scale that the operator says."""
+    e.result("DynamicQuantizeLinear", e.x())

@@ -50,6 +50,11 @@ def _max_pool(n: OnnxNode) -> Result:
     return _pool(n, _MAX, n[0])
 
 
+def average_pool(n: OnnxNode, x: Tensor, *, count_include_pad: bool) -> Tensor:
+    """Average pooling of x with the node's window."""
+    return _pool(n, _AVERAGE, x, count_include_pad=count_include_pad)
+
+
 @FAMILY.op("AveragePool", 1, 7, 10, 11, 19, 22)
 def _average_pool(n: OnnxNode) -> Result:
     return _pool(n, _AVERAGE, n[0], count_include_pad=n.attributes.flag("count_include_pad"))

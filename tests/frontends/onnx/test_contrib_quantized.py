@@ -1,0 +1,173 @@
+"""Quantized operators of com.microsoft against onnxruntime, which defines them: integers within one unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.frontends.onnx.models import imported, interpreted, model, one, onnxruntime_outputs
+from uair.ir import Array, Module
+
+DOMAIN = "com.microsoft"
+
+
+def scale(value: float) -> Array:
+    return np.array(value, np.float32)
+
+
+def integers(dtype: Any, *shape: int, seed: int = 0) -> Array:
+    """All values of an 8-bit type, equally likely."""
+    info = np.iinfo(dtype)
+    return np.random.default_rng(seed).integers(info.min, info.max + 1, shape).astype(dtype)
+
+
+def weights(*shape: int) -> Array:
+    """i8 numbers of 7 bits: with more, onnxruntime's u8 by i8 products saturate on processors without VNNI."""
+    return (integers(np.int8, *shape, seed=1) // 2).astype(np.int8)
+
+
+def run(
+    node: onnx.NodeProto,
+    feeds: Mapping[str, Array],
+    *,
+    outputs: Sequence[str] = ("y",),
+    units: int = 1,
+    **constants: Any,
+) -> Module:
+    """The imported module, whose results are onnxruntime's: integers within `units`, floats within 1e-5."""
+    proto = model([node], feeds, outputs, constants=constants)
+    module = imported(proto)
+    for got, want in zip(interpreted(module, feeds), onnxruntime_outputs(proto, feeds), strict=True):
+        assert got.dtype == want.dtype
+        assert got.shape == want.shape
+        if want.dtype.kind == "f":
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
+        else:
+            difference = np.abs(got.astype(int) - want.astype(int))
+            assert difference.max(initial=0) <= units, f"{difference.max()} units"
+            assert np.mean(difference != 0) <= 0.02 or difference.size < 100
+    return module
+
+
+def contrib(name: str, *inputs: str, **attributes: Any) -> onnx.NodeProto:
+    return one(name, *inputs, domain=DOMAIN, **attributes)
+
+
+BYTES = pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+
+
+@BYTES
+@pytest.mark.parametrize("name", ["QLinearAdd", "QLinearMul"])
+def test_binary(name: str, dtype: Any) -> None:
+    a, b = integers(dtype, 2, 3, 200), integers(dtype, 3, 1, seed=1)
+    points = {"za": dtype(3), "zb": dtype(100), "zc": dtype(7)}
+    scales = {"sa": scale(0.0213), "sb": scale(0.0517), "sc": scale(0.0977)}  # no halves between two units
+    node = contrib(name, "a", "sa", "za", "b", "sb", "zb", "sc", "zc")
+    run(node, {"a": a, "b": b}, **scales, **{k: np.asarray(v) for k, v in points.items()})
+
+
+@BYTES
+def test_activations(dtype: Any) -> None:
+    x = integers(dtype, 300)
+    constants = {"sx": scale(0.05), "zx": np.asarray(dtype(9)), "sy": scale(1 / 256), "zy": np.asarray(dtype(0))}
+    run(contrib("QLinearSigmoid", "x", "sx", "zx", "sy", "zy"), {"x": x}, **constants)
+    constants["sy"] = scale(0.06)
+    run(contrib("QLinearLeakyRelu", "x", "sx", "zx", "sy", "zy", alpha=0.2), {"x": x}, **constants)
+    run(contrib("QLinearLeakyRelu", "x", "sx", "zx", "sy", "zy"), {"x": x}, **constants)
+
+
+@BYTES
+def test_softmax(dtype: Any) -> None:
+    x = integers(dtype, 4, 3, 25)
+    constants = {"sx": scale(0.05), "zx": np.asarray(dtype(9)), "sy": scale(1 / 256), "zy": np.asarray(dtype(0))}
+    for attributes in ({"opset": 13, "axis": -1}, {"opset": 13, "axis": 1}, {"opset": 11, "axis": 1}):
+        run(contrib("QLinearSoftmax", "x", "sx", "zx", "sy", "zy", **attributes), {"x": x}, **constants)
+
+
+@BYTES
+def test_concatenation_and_choice(dtype: Any) -> None:
+    a, b = integers(dtype, 2, 30, 4), integers(dtype, 2, 20, 4, seed=1)
+    constants = {"sa": scale(0.02), "za": np.asarray(dtype(3)), "sb": scale(0.05), "zb": np.asarray(dtype(100)),
+                 "sy": scale(0.05), "zy": np.asarray(dtype(7))}  # fmt: skip
+    run(contrib("QLinearConcat", "sy", "zy", "a", "sa", "za", "b", "sb", "zb", axis=1), {"a": a, "b": b}, **constants)
+    feeds = {"c": np.arange(120).reshape(1, 30, 4) % 3 == 0, "a": a, "b": integers(dtype, 30, 1, seed=1)}
+    run(contrib("QLinearWhere", "c", "a", "sa", "za", "b", "sb", "zb", "sy", "zy"), feeds, **constants)
+
+
+@BYTES
+@pytest.mark.parametrize("channels_last", [0, 1])
+def test_pooling(dtype: Any, channels_last: int) -> None:
+    x = integers(dtype, 2, 9, 8, 7)
+    constants = {"sx": scale(0.05), "zx": np.asarray(dtype(9)), "sy": scale(0.04), "zy": np.asarray(dtype(12))}
+    operands = ("x", "sx", "zx", "sy", "zy")
+    run(contrib("QLinearGlobalAveragePool", *operands, channels_last=channels_last), {"x": x}, **constants)
+    for more in ({}, {"pads": [1, 1, 0, 1], "strides": [2, 1]}, {"pads": [1, 1, 1, 1], "count_include_pad": 1},
+                 {"strides": [2, 2], "ceil_mode": 1}):  # fmt: skip
+        node = contrib("QLinearAveragePool", *operands, kernel_shape=[3, 2], channels_last=channels_last, **more)
+        run(node, {"x": x}, **constants)
+
+
+@BYTES
+@pytest.mark.parametrize("channels_last", [0, 1])
+def test_convolution(dtype: Any, channels_last: int) -> None:
+    x, w = integers(dtype, 1, 6, 6, 6), weights(4, 6, 3, 3)
+    constants = {
+        "sx": scale(0.05), "zx": np.asarray(dtype(9)), "sy": scale(0.3), "zy": np.asarray(dtype(12)), "w": w,
+        "sw": np.array([0.01, 0.02, 0.005, 0.03], np.float32), "zw": np.zeros(4, np.int8),
+        "b": np.array([1000, -500, 3, 0], np.int32),
+    }  # fmt: skip
+    node = contrib("QLinearConv", "x", "sx", "zx", "w", "sw", "zw", "sy", "zy", "b", channels_last=channels_last)
+    run(node, {"x": x}, **constants)
+
+
+@BYTES
+def test_gemm(dtype: Any) -> None:
+    a, b = integers(dtype, 20, 16), weights(12, 16)
+    columns = np.linspace(0.01, 0.03, 12).astype(np.float32)
+    constants = {
+        "sa": scale(0.02), "za": np.asarray(dtype(3)), "b": b, "sb": columns, "zb": np.zeros(12, np.int8),
+        "c": np.arange(-600, 600, 100, dtype=np.int32), "sy": scale(0.3), "zy": np.asarray(dtype(7)),
+    }  # fmt: skip
+    operands = ("a", "sa", "za", "b", "sb", "zb")
+    run(contrib("QGemm", *operands, "c", "sy", "zy", transB=1, alpha=0.5), {"a": a}, **constants)
+    run(contrib("QGemm", *operands, "c", transB=1), {"a": a}, **constants)
+    single = {**constants, "sb": scale(0.02), "zb": np.array(5, np.int8), "b": np.ascontiguousarray(b.T)}
+    run(contrib("QGemm", *operands, "", "sy", "zy"), {"a": a}, **single)
+    run(contrib("QGemm", *operands, "c"), {"a": a}, **single)
+
+
+@BYTES
+def test_integer_products_to_float(dtype: Any) -> None:
+    a, b = integers(dtype, 2, 5, 16), weights(16, 12)
+    columns = np.linspace(0.01, 0.03, 12).astype(np.float32)
+    constants = {
+        "b": b, "sa": scale(0.02), "sb": columns, "za": np.asarray(dtype(3)), "zb": np.arange(12, dtype=np.int8),
+        "bias": np.arange(12, dtype=np.float32),
+    }  # fmt: skip
+    run(contrib("MatMulIntegerToFloat", "a", "b", "sa", "sb", "za", "zb", "bias"), {"a": a}, **constants)
+    run(contrib("MatMulIntegerToFloat", "a", "b", "sa", "sb"), {"a": a}, **{**constants, "sb": scale(0.02)})
+
+
+def test_dynamic_quantization() -> None:
+    x = np.random.default_rng(0).normal(0, 2, (2, 5, 16)).astype(np.float32)
+    constants = {"b": weights(16, 12), "sb": scale(0.02), "zb": np.array(4, np.int8),
+                 "bias": np.arange(12, dtype=np.float32)}  # fmt: skip
+    run(contrib("DynamicQuantizeMatMul", "x", "b", "sb", "zb", "bias"), {"x": x}, **constants)
+    run(contrib("DynamicQuantizeMatMul", "x", "b", "sb"), {"x": x}, **constants)
+    for values in (x, np.zeros(4, np.float32), np.array([1, 2, 3], np.float32), np.array([-1, -2.5], np.float32)):
+        run(one("DynamicQuantizeLinear", "x", outputs=["y", "s", "z"]), {"x": values}, outputs=["y", "s", "z"], units=0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+def test_linear_quantization(dtype: Any) -> None:
+    x = np.random.default_rng(0).normal(0, 3, (3, 50)).astype(np.float32)
+    constants = {"s": np.array([0.1, 0.05, 0.02], np.float32), "z": np.array([0, 1, 2], dtype)}
+    run(contrib("QuantizeLinear", "x", "s", "z", axis=0), {"x": x}, units=0, **constants)
+    run(contrib("QuantizeLinear", "x", "s", "z"), {"x": x}, units=0, s=scale(0.1), z=np.array(3, dtype))
+    q = integers(dtype, 3, 50)
+    run(contrib("DequantizeLinear", "x", "s", "z", axis=0), {"x": q}, **constants)
+    run(contrib("DequantizeLinear", "x", "s"), {"x": q}, s=scale(0.1))
