@@ -115,9 +115,11 @@ from uair.ops.indexing import (
     GatherND,
     NonZero,
     OneHot,
+    ReverseSequence,
     ScatterElements,
     ScatterND,
     TopK,
+    Unique,
 )
 from uair.ops.integer import (
     IntegerConv1D,
@@ -134,7 +136,9 @@ from uair.ops.layout import (
     Unpack,
 )
 from uair.ops.linear import (
+    Det,
     Einsum,
+    Inverse,
     Linear,
     MatMul,
     Trilu,
@@ -166,6 +170,10 @@ from uair.ops.quantization import (
     DynamicQuantize,
     Quantize,
 )
+from uair.ops.random import (
+    RandomNormal,
+    RandomUniform,
+)
 from uair.ops.recurrent import (
     GRU,
     LSTM,
@@ -174,6 +182,7 @@ from uair.ops.recurrent import (
 from uair.ops.reduction import (
     ArgMax,
     ArgMin,
+    CumProd,
     CumSum,
     ReduceAll,
     ReduceAny,
@@ -219,6 +228,10 @@ from uair.ops.shape import (
     Transpose,
     Unsqueeze,
 )
+from uair.ops.signal import (
+    DFT,
+    MelWeights,
+)
 
 __all__ = [
     "OPERATORS",
@@ -259,9 +272,12 @@ __all__ = [
     "ConvTranspose3D",
     "Cos",
     "Cosh",
+    "CumProd",
     "CumSum",
+    "DFT",
     "DepthToSpace",
     "Dequantize",
+    "Det",
     "Div",
     "DynamicQuantize",
     "Einsum",
@@ -298,6 +314,7 @@ __all__ = [
     "IntegerConvTranspose3D",
     "IntegerLinear",
     "IntegerMatMul",
+    "Inverse",
     "IsInf",
     "IsNaN",
     "LRN",
@@ -322,6 +339,7 @@ __all__ = [
     "MaxPool2D",
     "MaxPool3D",
     "Maximum",
+    "MelWeights",
     "Minimum",
     "Mish",
     "Mod",
@@ -341,6 +359,8 @@ __all__ = [
     "Quantize",
     "RMSNorm",
     "RNN",
+    "RandomNormal",
+    "RandomUniform",
     "Range",
     "Reciprocal",
     "ReduceAll",
@@ -357,6 +377,7 @@ __all__ = [
     "Relu",
     "Reshape",
     "Resize",
+    "ReverseSequence",
     "RotaryEmbedding",
     "Round",
     "Rsqrt",
@@ -394,6 +415,7 @@ __all__ = [
     "Transpose",
     "Trilu",
     "Trunc",
+    "Unique",
     "Unpack",
     "Unsqueeze",
     "Where",

@@ -15,7 +15,7 @@ from uair.errors import EvaluationError
 from uair.ir import dims
 from uair.ir.dims import Dim
 from uair.ir.dtype import Array, DType
-from uair.ir.graph import Tensor
+from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
 from uair.ops._compute import INTEGERS, REALS, require_dtype, working_type
@@ -439,3 +439,138 @@ class NonZero(Operator):
 
 def _found(coordinates: Sequence[Array], rank: int) -> Array:
     return np.array(coordinates, np.int64).reshape(rank, -1)
+
+
+@operator(inputs="x", outputs="y indices inverse counts", family=FAMILY)
+class Unique(Operator):
+    """The different elements of x (flattened), or its different slices along `axis`.
+
+    y: in ascending order (strings: of their code points; all NaN are one, the last), or in order of first occurrence
+    when not `sorted`; indices: where each occurs first; inverse: for each element or slice, which of y it is; counts:
+    how often each occurs. The last three are i64 vectors. Source: ONNX Unique 11, numpy.unique.
+    """
+
+    axis: int | None = None
+    sorted: bool = True
+
+    def infer(self, x: TensorType) -> tuple[TensorType, ...]:
+        vector = inferred(DType.I64, (None,))
+        if self.axis is None:
+            total = None if x.shape is None or not dims.is_static(x.shape) else dims.product(x.shape)
+            return inferred(x.dtype, (None,)), vector, inferred(DType.I64, (total,)), vector
+        if x.shape is None:
+            return inferred(x.dtype, None), vector, vector, vector
+        at = normalize_axis(self.axis, len(x.shape))
+        require(x.shape, "x has no axis: its rank is 0")
+        shape = tuple(None if i == at else d for i, d in enumerate(x.shape))
+        return inferred(x.dtype, shape), vector, inferred(DType.I64, (x.shape[at],)), vector
+
+    def evaluate(self, x: Array) -> tuple[Array, ...]:
+        axis = 0 if self.axis is None else self.axis
+        flat = x.reshape(-1) if self.axis is None else x
+        if self.axis is None:
+            keys = flat if flat.dtype.isbuiltin == 1 or flat.dtype == object else flat.astype(working_type(flat))
+            found = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+        else:
+            rows = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
+            found = _unique_rows(rows)
+        indices, inverse, counts = (np.asarray(v).reshape(-1).astype(np.int64) for v in found[1:])
+        if not self.sorted:
+            order = np.argsort(indices)
+            rank = np.empty_like(order)
+            rank[order] = np.arange(order.size)
+            indices, inverse, counts = indices[order], rank[inverse], counts[order]
+        return np.take(flat, indices, axis=axis), indices, inverse, counts
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        values = np.array([2, 1, 1, 3, 4, 3], np.float32)
+        rows = np.array([[1, 0, 0], [1, 0, 0], [2, 3, 4]], np.float32)
+        yield case(cls(), values)
+        yield case(cls(sorted=False), values)
+        yield case(cls(axis=0), rows)
+        yield case(cls(axis=-1), rows)
+        yield case(cls(axis=1, sorted=False), np.stack([rows, rows[::-1]]))
+        yield case(cls(), "i8[2,9]")
+        yield case(cls(sorted=False), "string[2,5]")
+        yield bad(cls(axis=2), "f32[2,3]", because="axis 2 is out of range")
+        yield bad(cls(axis=0), "f32[]", because="rank")
+
+
+def _unique_rows(rows: Array) -> Sequence[Array]:
+    """What numpy.unique gives for the rows of a matrix of any element type, by the rank of each element."""
+    if not rows.size:
+        ranks = np.zeros((rows.shape[0], 1), np.int64)
+    else:
+        keys = rows if rows.dtype.isbuiltin == 1 or rows.dtype == object else rows.astype(working_type(rows))
+        ranks = np.unique(keys.reshape(-1), return_inverse=True)[1].reshape(rows.shape)
+    return np.unique(ranks, axis=0, return_index=True, return_inverse=True, return_counts=True)
+
+
+@operator(inputs="x lengths", family=FAMILY)
+class ReverseSequence(Operator):
+    """The first lengths[b] elements along `time_axis` reversed, for every b along `batch_axis`; the rest stays.
+
+    lengths: integers [batch], from 0 to the extent of the time axis. Source: ONNX ReverseSequence 10,
+    tf.reverse_sequence.
+    """
+
+    batch_axis: int = 1
+    time_axis: int = 0
+
+    def infer(self, x: TensorType, lengths: TensorType) -> TensorType:
+        require_dtype(lengths, INTEGERS, "lengths")
+        require(lengths.shape is None or len(lengths.shape) == 1, "lengths must be a vector, is {}", lengths)
+        if x.shape is None:
+            return x
+        require(len(x.shape) >= 2, "x must have at least two axes, has shape {}", list(x.shape))
+        batch, time = (normalize_axis(a, len(x.shape)) for a in (self.batch_axis, self.time_axis))
+        require(batch != time, "batch and time are the same axis")
+        if lengths.shape is not None:
+            words = "{} lengths are given for a batch of {}"
+            require(unify_extents(lengths.shape[0], x.shape[batch]), words, lengths.shape[0], x.shape[batch])
+        return inferred(x.dtype, x.shape)
+
+    def evaluate(self, x: Array, lengths: Array) -> Array:
+        extent = x.shape[self.time_axis]
+        counts = _symbolic.integers(lengths)
+        if counts.size and (int(counts.min()) < 0 or int(counts.max()) > extent):
+            raise EvaluationError(f"ReverseSequence: lengths {counts.tolist()} do not fit in {extent}")
+        places = np.where(
+            np.arange(extent) < counts[:, np.newaxis], counts[:, np.newaxis] - 1 - np.arange(extent), np.arange(extent)
+        )
+        rows = np.moveaxis(x, (self.batch_axis, self.time_axis), (0, 1))
+        turned = rows[np.arange(rows.shape[0])[:, np.newaxis], places]
+        return np.ascontiguousarray(np.moveaxis(turned, (0, 1), (self.batch_axis, self.time_axis)))
+
+    def decompose(self, x: Tensor, lengths: Tensor) -> Tensor | None:
+        """With batch and time on the first two axes by positions [batch, time, 1], which are gathered."""
+        from uair.ops.comparison import Less
+        from uair.ops.elementwise import Cast, Sub, Where
+        from uair.ops.shape import Transpose, Unsqueeze
+
+        if x.type.shape is None:
+            return None
+        rank = x.type.rank
+        batch, time = self.batch_axis % rank, self.time_axis % rank
+        if (batch, time) != (0, 1):
+            order = (batch, time, *(i for i in range(rank) if i not in (batch, time)))
+            turned = ReverseSequence(batch_axis=0, time_axis=1)(Transpose(perm=order)(x), lengths)
+            return Transpose(perm=tuple(order.index(i) for i in range(rank)))(turned)
+        extent = x.type.dims[1]
+        if not isinstance(extent, int):
+            return None
+        counts = Unsqueeze(axes=(1,))(Cast(to=DType.I64)(lengths))
+        place = constant(np.arange(extent))
+        mirrored = Sub()(Sub()(counts, constant(np.array(1))), place)
+        places = Where()(Less()(place, counts), mirrored, place)
+        return GatherND(batch_dims=1)(x, Unsqueeze(axes=(2,))(places))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[4,3]", np.array([4, 2, 0]))
+        yield case(cls(batch_axis=0, time_axis=1), "f32[3,4,2]", np.array([1, 3, 4]))
+        yield case(cls(batch_axis=2, time_axis=1), "i8[2,3,2]", np.array([2, 3]))
+        yield bad(cls(), "f32[4,3]", "i64[4]", because="4 lengths")
+        yield bad(cls(time_axis=1), "f32[4,3]", "i64[3]", because="same axis")
+        yield bad(cls(), "f32[4]", "i64[4]", because="two axes")

@@ -12,6 +12,7 @@ from uair.ir.dims import Dim, InferredShape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
+from uair.ops._compute import FLOATS, require_dtype
 from uair.ops._precision import is_integral, matmul, rounded, widened
 from uair.ops.base import (
     Operator,
@@ -308,3 +309,67 @@ class Trilu(Operator):
         yield case(cls(upper=False, k=-1), "i64[2,4,3]")
         yield case(cls(k=5), "bool[3,4]")
         yield bad(cls(), "f32[3]", because="at least two axes")
+
+
+def _square(x: TensorType) -> InferredShape:
+    """The shape of an operand that holds square matrices."""
+    require_dtype(x, FLOATS, "x")
+    shape = ranked(x)
+    require(len(shape) >= 2, "x must have at least two axes, has shape {}", list(shape))
+    require(unify_extents(shape[-2], shape[-1]), "matrices must be square, x has shape {}", list(shape))
+    return shape
+
+
+@operator(inputs="x", family="linear")
+class Det(Operator):
+    """The determinant of every matrix. x: [..., n, n]; the result is [...]; computed in f64. Source: ONNX Det."""
+
+    def infer(self, x: TensorType) -> TensorType:
+        return inferred(x.dtype, _square(x)[:-2])
+
+    def evaluate(self, x: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return rounded(np.asarray(np.linalg.det(x.astype(np.float64))), x.dtype)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[3,3]")
+        yield case(cls(), "f64[2,3,4,4]")
+        yield case(cls(), "f16[2,2,2]")
+        yield case(cls(), "bf16[2,2]")
+        yield case(cls(), "f32[0,3,3]")
+        yield bad(cls(), "f32[3]", because="two axes")
+        yield bad(cls(), "f32[3,4]", because="square")
+        yield bad(cls(), "i32[3,3]", because="floating-point")
+
+
+@operator(inputs="x", family="linear")
+class Inverse(Operator):
+    """The inverse of every matrix; NaN everywhere for one that has none. x: [..., n, n]; computed in f64.
+
+    Source: numpy.linalg.inv, torch.linalg.inv, onnxruntime's com.microsoft Inverse.
+    """
+
+    def infer(self, x: TensorType) -> TensorType:
+        return inferred(x.dtype, _square(x))
+
+    def evaluate(self, x: Array) -> Array:
+        wide = x.astype(np.float64)
+        with np.errstate(all="ignore"):
+            singular = (np.linalg.slogdet(wide)[0] == 0)[..., np.newaxis, np.newaxis]  # exactly, by a pivot of 0
+            inverses = np.linalg.inv(np.where(singular, np.eye(x.shape[-1]), wide))
+            return rounded(np.where(singular, np.nan, inverses), x.dtype)
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        extent = results[0].dims[-1]
+        return 2 * results[0].size * (extent if isinstance(extent, int) else 1)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        near_identity = np.array([[2, 1, 0], [1, 3, 1], [0, 1, 4]])
+        yield case(cls(), near_identity.astype(np.float32))
+        yield case(cls(), np.stack([near_identity, near_identity + 1.0]))
+        yield case(cls(), near_identity.astype(np.float16))
+        yield bad(cls(), "f32[3]", because="two axes")
+        yield bad(cls(), "f32[3,4]", because="square")
+        yield bad(cls(), "i32[3,3]", because="floating-point")

@@ -5,18 +5,31 @@ Types narrower than f32 are accumulated in f32 and rounded once; integer sums an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from uair.errors import EvaluationError
 from uair.ir import dims
 from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array, DType
-from uair.ir.graph import Tensor
+from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
-from uair.ops._compute import BOOLS, FLOATS, NUMBERS, REALS, compute, finite_range, require_dtype, scalar
+from uair.ops._compute import (
+    BOOLS,
+    FLOATS,
+    NUMBERS,
+    REALS,
+    compute,
+    finite_range,
+    number,
+    one_number,
+    require_dtype,
+    scalar,
+)
 from uair.ops.base import Ints, Operator, Sample, bad, case, normalize_axis, operator, require
 from uair.ops.elementwise import Abs, Cast, Exp, Log, Mul, Sqrt
 
@@ -419,3 +432,75 @@ class CumSum(Operator):
         yield case(cls(exclusive=True), "f32[0]")
         yield bad(cls(axis=1), "f32[3]", because="axis 1 is out of range")
         yield bad(cls(), "bool[3]", because="x must be")
+
+
+@operator(inputs="x axis?", family=FAMILY)
+class CumProd(Operator):
+    """Running products along `axis`, which may be an operand; integers wrap around. Source: ONNX CumProd 26.
+
+    exclusive: the element itself is not counted (the first product is 1); reverse: from the end. torch.cumprod has
+    neither.
+    """
+
+    axis: int | None = 0
+    exclusive: bool = False
+    reverse: bool = False
+
+    def infer(self, x: TensorType, axis: TensorType | None = None) -> TensorType:
+        require_dtype(x, NUMBERS, "x")
+        one_number(self.axis, axis, "axis", needed=True)
+        if x.shape is not None:
+            require(x.shape, "x has no axis: its rank is 0")
+            if self.axis is not None:
+                normalize_axis(self.axis, len(x.shape))
+        return TensorType(x.dtype, x.shape)
+
+    def evaluate(self, x: Array, axis: Array | None = None) -> Array:
+        at = number(self.axis, axis)
+        if at is None or not -x.ndim <= at < x.ndim:
+            raise EvaluationError(f"CumProd: axis {at} is out of range for rank {x.ndim}")
+        return compute(functools.partial(self.running, axis=at), x)
+
+    def running(self, x: Array, axis: int) -> Any:
+        """The products in the working type."""
+        x = np.moveaxis(x, axis, 0)
+        if self.reverse:
+            x = x[::-1]
+        products = np.cumprod(x, axis=0, dtype=x.dtype)
+        if self.exclusive:
+            products = np.concatenate([np.ones_like(products[:1]), products[:-1]])
+        if self.reverse:
+            products = products[::-1]
+        return np.ascontiguousarray(np.moveaxis(products, 0, axis))
+
+    def decompose(self, x: Tensor, axis: Tensor | None = None) -> Tensor | None:
+        """Products of rows in which 1 stands for what is not counted: n^2 elements for an extent of n."""
+        from uair.ops.elementwise import Where
+        from uair.ops.shape import Unsqueeze
+
+        if self.axis is None or x.type.shape is None:
+            return None
+        at = self.axis % x.type.rank
+        extent = x.type.dims[at]
+        if not isinstance(extent, int):
+            return None
+        place = np.arange(extent)
+        distance = place[:, np.newaxis] - place if not self.reverse else place - place[:, np.newaxis]
+        counted = (distance > 0 if self.exclusive else distance >= 0).reshape(
+            extent, extent, *(1,) * (x.type.rank - at - 1)
+        )
+        rows = Where()(constant(counted), Unsqueeze(axes=(at,))(x), scalar(1, x))
+        return ReduceProd(axes=(at + 1,), keepdims=False)(rows)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        for exclusive in (False, True):
+            for reverse in (False, True):
+                yield case(cls(axis=1, exclusive=exclusive, reverse=reverse), "f32[2,4]")
+        yield case(cls(axis=-2), "i32[2,4,3]")
+        yield from (case(cls(), f"{k}[6]") for k in ("f16", "bf16", "f64", "i64"))
+        yield case(cls(exclusive=True), "f32[0]")
+        yield case(cls(axis=None), "f32[2,3]", np.array(-1))
+        yield bad(cls(axis=1), "f32[3]", because="axis 1 is out of range")
+        yield bad(cls(), "bool[3]", because="x must be")
+        yield bad(cls(axis=None), "f32[3]", because="axis is neither")

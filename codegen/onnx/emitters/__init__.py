@@ -14,10 +14,12 @@ from uair.codegen.onnx.emitters import (
     normalization,
     pooling,
     quantization,
+    random,
     recurrent,
     reduction,
     resize,
     shape,
+    signal,
 )
 from uair.codegen.onnx.table import Emitters
 
@@ -36,9 +38,11 @@ EMITTERS = Emitters(
     pooling.EMITTERS,
     quantization.EMITTERS,
     recurrent.EMITTERS,
+    random.EMITTERS,
     reduction.EMITTERS,
     resize.EMITTERS,
     shape.EMITTERS,
+    signal.EMITTERS,
 )
 
 __all__ = ["EMITTERS"]

@@ -12,9 +12,11 @@ from uair.ops.indexing import (
     GatherND,
     NonZero,
     OneHot,
+    ReverseSequence,
     ScatterElements,
     ScatterND,
     TopK,
+    Unique,
 )
 
 EMITTERS = Emitters()
@@ -75,3 +77,18 @@ def top_k(e: Emission, op: TopK) -> None:
 def one_hot(e: Emission, op: OneHot) -> None:
     """OneHot; the axis is one of the result."""
     e.result("OneHot", *e.operands, axis=op.axis)
+
+
+@EMITTERS.of(Unique)
+def unique(e: Emission, op: Unique) -> None:
+    """Unique; without an axis of the flattened operand."""
+    e.result("Unique", e.x(), axis=None if op.axis is None else e.axis(op.axis), sorted=int(op.sorted))
+
+
+@EMITTERS.of(ReverseSequence)
+def reverse_sequence(e: Emission, op: ReverseSequence) -> None:
+    """ReverseSequence, which takes batch and time on the first two axes only."""
+    batch, time = e.axis(op.batch_axis), e.axis(op.time_axis)
+    if {batch, time} != {0, 1}:
+        raise NotExpressible("ONNX ReverseSequence has batch and time on the first two axes")
+    e.result("ReverseSequence", e.x(0), e.cast(e.x(1), DType.I64), batch_axis=batch, time_axis=time)

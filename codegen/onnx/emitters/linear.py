@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import NodeProto
 
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
@@ -10,9 +11,10 @@ from uair.ir.data import derive
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType
-from uair.ops.linear import Einsum, Linear, MatMul, Trilu
+from uair.ops.linear import Det, Einsum, Inverse, Linear, MatMul, Trilu
 
 EMITTERS = Emitters()
+EMITTERS.direct({Det: "Det"})
 
 
 def swapped(x: Array) -> Array:
@@ -93,3 +95,12 @@ def symbolic_mask(e: Emission, op: Trilu) -> str:
     distance = e.op("Sub", columns, e.unsqueeze(rows, (1,)), type=square)
     bound = e.literal(op.k - 1 if op.upper else op.k + 1, DType.I64)
     return e.op("Greater" if op.upper else "Less", distance, bound, type=square.with_dtype(DType.BOOL))
+
+
+@EMITTERS.of(Inverse)
+def inverse(e: Emission, op: Inverse) -> None:
+    """Of onnxruntime's domain: ONNX itself has no inverse."""
+    domain = "com.microsoft"
+    e.graph.domains[domain] = 1
+    y = e.graph.name(e.node.outputs[0])
+    e.graph.append(NodeProto(op_type="Inverse", domain=domain, input=[e.x()], output=[y]), e.node.name or y)

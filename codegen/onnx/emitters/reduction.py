@@ -12,6 +12,7 @@ from uair.ir.types import TensorType
 from uair.ops.reduction import (
     ArgMax,
     ArgMin,
+    CumProd,
     CumSum,
     ReduceAll,
     ReduceAny,
@@ -93,3 +94,14 @@ def cum_sum(e: Emission, op: CumSum) -> None:
     """The axis is an operand."""
     axis = e.literal(e.axis(op.axis), DType.I64)
     e.result("CumSum", e.x(), axis, exclusive=int(op.exclusive), reverse=int(op.reverse))
+
+
+@EMITTERS.of(CumProd, since=26)
+def cum_prod(e: Emission, op: CumProd) -> None:
+    """The axis is an operand, a scalar."""
+    if op.axis is not None:
+        axis = e.literal(e.axis(op.axis), DType.I64)
+    else:
+        axis = e.cast(e.x(1), DType.I64)
+        axis = axis if e.type(1).shape == () else e.reshape(axis, ())
+    e.result("CumProd", e.x(), axis, exclusive=int(op.exclusive), reverse=int(op.reverse))

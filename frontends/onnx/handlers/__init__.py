@@ -16,11 +16,14 @@ from uair.frontends.onnx.handlers import (
     normalization,
     pooling,
     quantization,
+    random,
     recurrent,
     reduction,
     resize,
     sequence,
     shape,
+    signal,
+    training,
 )
 from uair.frontends.onnx.table import Family
 
@@ -39,8 +42,11 @@ FAMILIES: tuple[Family, ...] = (
     pooling.FAMILY,
     quantization.FAMILY,
     recurrent.FAMILY,
+    random.FAMILY,
     reduction.FAMILY,
     resize.FAMILY,
     sequence.FAMILY,
     shape.FAMILY,
+    signal.FAMILY,
+    training.FAMILY,
 )

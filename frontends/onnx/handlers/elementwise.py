@@ -9,16 +9,12 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Literal
 
-import numpy as np
-
 from uair.frontends.onnx.handlers.shape import aligned
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Handler, Result
 from uair.frontends.onnx.tensors import dtype_of
-from uair.ir.data import SplatData
-from uair.ir.dims import is_static, static
 from uair.ir.dtype import DType
-from uair.ir.graph import Tensor, constant
+from uair.ir.graph import Tensor
 from uair.ops import (
     Abs,
     Acos,
@@ -43,7 +39,6 @@ from uair.ops import (
     Equal,
     Erf,
     Exp,
-    Expand,
     Floor,
     Greater,
     GreaterEqual,
@@ -197,23 +192,6 @@ def _mean(n: OnnxNode) -> Result:
 def _is_inf(n: OnnxNode) -> Result:
     positive, negative = (n.attributes.flag(f"detect_{sign}", True) for sign in ("positive", "negative"))
     return n(IsInf(detect_positive=positive, detect_negative=negative), n[0])
-
-
-@FAMILY.op("Dropout", 1, 6, 7, 10, 12, 13, 22)
-def _dropout(n: OnnxNode) -> Result:
-    """Nothing at inference; the mask keeps all. It is of the operand's type before version 10, then bool."""
-    x = n[0]
-    if n.optional(2) is not None:
-        training = n.known(2)
-        if training is None or bool(training.any()):
-            n.unsupported("Dropout in training mode is not supported", "export the model in evaluation mode")
-    if not n.wants(1):
-        return x
-    shape = n.shape(x)
-    kept = DType.BOOL if n.version >= 10 else x.type.dtype
-    if is_static(shape):
-        return x, n.stored(SplatData(1, kept, static(shape)))
-    return x, n(Expand(shape=shape), constant(np.ones((), kept.numpy)))
 
 
 @FAMILY.op("Where", 9, 16)

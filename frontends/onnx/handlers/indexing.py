@@ -19,10 +19,12 @@ from uair.ops import (
     NonZero,
     OneHot,
     Reshape,
+    ReverseSequence,
     ScatterElements,
     ScatterND,
     Squeeze,
     TopK,
+    Unique,
 )
 
 FAMILY = Family()
@@ -110,3 +112,23 @@ def _compress(n: OnnxNode) -> Result:
         x = n(Reshape(shape=(math.prod(static(shape)) if is_static(shape) else -1,)), x)
     places = n(Squeeze(axes=(0,)), n(NonZero(), n[1]))
     return n(Gather(axis=0 if axis is None else n.axis(axis, n.rank(x))), x, places)
+
+
+@FAMILY.op("Unique", 11, 28)
+def _unique(n: OnnxNode) -> Result:
+    axis = n.attributes.integer("axis", None)
+    number = None if axis is None else n.axis(axis, n.rank(n[0]))
+    return n.all(Unique(axis=number, sorted=n.attributes.flag("sorted", True)), n[0])
+
+
+@FAMILY.op("Unique", 1, domain="com.microsoft")
+def _unique_in_order(n: OnnxNode) -> Result:
+    """Of a vector, in order of first occurrence; without where each occurs first."""
+    y, _, inverse, counts = n.all(Unique(sorted=False), n[0])
+    return y, inverse, counts
+
+
+@FAMILY.op("ReverseSequence", 10, 28)
+def _reverse_sequence(n: OnnxNode) -> Result:
+    batch, time = n.attributes.integer("batch_axis", 1), n.attributes.integer("time_axis", 0)
+    return n(ReverseSequence(batch_axis=batch, time_axis=time), n[0], n[1])

@@ -11,7 +11,7 @@ from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
 from uair.ir.dtype import Array
 from uair.ir.graph import Tensor
-from uair.ops import Add, Einsum, Linear, MatMul, Mul, Reshape, Squeeze, Transpose, Trilu
+from uair.ops import Add, Det, Einsum, Inverse, Linear, MatMul, Mul, Reshape, Squeeze, Transpose, Trilu
 
 FAMILY = Family()
 
@@ -86,6 +86,17 @@ def _einsum(n: OnnxNode) -> Result:
     return n(Einsum(equation=n.attributes.text("equation", "")), *n.present())
 
 
+@FAMILY.op("Det", 11, 22)
+def _det(n: OnnxNode) -> Result:
+    return n(Det(), n[0])
+
+
+@FAMILY.op("Inverse", 1, domain="com.microsoft")
+def _inverse(n: OnnxNode) -> Result:
+    return n(Inverse(), n[0])
+
+
+@FAMILY.op("Trilu", 1, domain="com.microsoft")
 @FAMILY.op("Trilu", 14)
 def _trilu(n: OnnxNode) -> Result:
     k = 0 if n.optional(1) is None else n.integer(1, "the diagonal")

@@ -15,6 +15,7 @@ from uair.ir.graph import Tensor
 from uair.ops import (
     ArgMax,
     ArgMin,
+    CumProd,
     CumSum,
     Log,
     ReduceAll,
@@ -96,3 +97,14 @@ FAMILY.add("ArgMin", (1, 11, 12, 13), _position(ArgMin))
 def _cumsum(n: OnnxNode) -> Result:
     axis = n.axis(n.integer(1, "the axis"), n.rank(n[0]))
     return n(CumSum(axis=axis, exclusive=n.attributes.flag("exclusive"), reverse=n.attributes.flag("reverse")), n[0])
+
+
+@FAMILY.op("CumProd", 26)
+def _cumprod(n: OnnxNode) -> Result:
+    known = n.scalar(1)
+    op = CumProd(
+        axis=None if known is None else n.axis(int(known), n.rank(n[0])),
+        exclusive=n.attributes.flag("exclusive"),
+        reverse=n.attributes.flag("reverse"),
+    )
+    return n(op, n[0], n[1] if known is None else None)

@@ -29,6 +29,19 @@ NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
     ("Cast", "DType.C64"): (99, "ONNX has no conversion to complex numbers"),
     ("Equal", "object"): (18, "ONNX compares strings from opset 19 on"),
     ("NotEqual", "object"): (18, "ONNX compares strings from opset 19 on"),
+    ("CumProd", "axis=None"): (25, "CumProd exists from opset 26 on, and the decomposition needs to know the axis"),
+    ("DFT", "axis=None"): (19, "the axis is an operand from opset 20 on"),
+    ("DFT", "],int64[]"): (16, "DFT exists from opset 17 on, and the decomposition needs to know the length"),
+    ("MelWeights", ""): (16, "MelWeightMatrix exists from opset 17 on"),
+    ("GatherND", "batch_dims=1"): (11, "batch_dims exists from opset 12 on"),
+    ("ScatterElements", "'add'"): (15, "reductions exist from opset 16 on"),
+    ("ScatterElements", "'mul'"): (15, "reductions exist from opset 16 on"),
+    ("ScatterElements", "'max'"): (17, "extremes exist from opset 18 on"),
+    ("ScatterElements", "'min'"): (17, "extremes exist from opset 18 on"),
+    ("ScatterND", "'add'"): (15, "reductions exist from opset 16 on"),
+    ("ScatterND", "'mul'"): (15, "reductions exist from opset 16 on"),
+    ("ScatterND", "'max'"): (17, "extremes exist from opset 18 on"),
+    ("ScatterND", "'min'"): (17, "extremes exist from opset 18 on"),
 }
 """(operator, part of the sample's text): last opset at which it is refused, and why."""
 
@@ -41,6 +54,8 @@ LEFT_OPEN: dict[tuple[str, str], str] = {
     ): "conversion of numbers outside of the range to integers",
     ("Cast", "DType.STRING, saturate=True, round_mode='up')(float32[7])"): "how a number is spelled",
     ("NonZero", "(int64[])"): "NonZero of a scalar: onnxruntime takes it as a vector of one",
+    ("RandomNormal", "seed="): "which numbers are drawn",
+    ("RandomUniform", "seed="): "which numbers are drawn",
     ("ReduceMean", "(f32[2,0,3])"): "the mean of nothing: onnxruntime gives 0",
     ("TopK", "sorted=False)(u8[2,4])"): "the order of unsorted results",
 }
@@ -65,33 +80,35 @@ NO_EXECUTOR: dict[tuple[str, str], str] = {
 
 NO_KERNEL: dict[str, str] = {
     "bf16": (
-        "Abs(13) Acos(22) Acosh(22) Add(13) Add(14) ArgMax(13) ArgMin(13) Asin(22) Asinh(22) Atan(22) "
-        "Atanh(22) AveragePool(22) Ceil(13) Conv(22) Cos(22) Cosh(22) CumSum(14) Div(13) Div(14) Elu(22) "
-        "Equal(13) Equal(19) Erf(13) Exp(13) Floor(13) Greater(13) GreaterOrEqual(16) HardSigmoid(22) "
-        "Hardmax(13) IsNaN(13) LeakyRelu(16) Less(13) LessOrEqual(16) Log(13) MatMul(13) Max(13) Min(13) "
-        "Mod(13) Mod(28) Mul(13) Mul(14) Neg(13) Reciprocal(13) ReduceL1(13) ReduceL2(13) ReduceL2(18) "
-        "ReduceLogSumExp(13) ReduceMax(13) ReduceMax(20) ReduceMean(13) ReduceMean(18) ReduceMin(13) "
-        "ReduceMin(20) ReduceProd(13) ReduceProd(18) ReduceSum(13) ReduceSumSquare(13) Relu(13) Relu(14) "
-        "Round(22) Selu(22) Sigmoid(13) Sin(22) Sinh(22) Softplus(22) Softsign(22) Sqrt(13) Sub(13) Sub(14) "
-        "Swish(24) Tan(22) Tanh(13) ThresholdedRelu(22) TopK(24)"
+        "Abs(13) Acos(22) Acosh(22) Add(13) Add(14) ArgMax(13) ArgMin(13) Asin(22) Asinh(22) Atan(22) Atanh(22) "
+        "AveragePool(22) Ceil(13) Conv(22) Cos(22) Cosh(22) CumProd(26) CumSum(14) DFT(17) DFT(20) Det(22) "
+        "Div(13) Div(14) Elu(22) Equal(13) Equal(19) Erf(13) Exp(13) Floor(13) Greater(13) GreaterOrEqual(16) "
+        "HardSigmoid(22) Hardmax(13) IsNaN(13) LeakyRelu(16) Less(13) LessOrEqual(16) Log(13) MatMul(13) Max(13) "
+        "Min(13) Mod(13) Mod(28) Mul(13) Mul(14) Neg(13) RandomNormal(22) RandomUniform(22) Reciprocal(13) "
+        "ReduceL1(13) ReduceL2(13) ReduceL2(18) ReduceLogSumExp(13) ReduceMax(13) ReduceMax(20) ReduceMean(13) "
+        "ReduceMean(18) ReduceMin(13) ReduceMin(20) ReduceProd(13) ReduceProd(18) ReduceSum(13) "
+        "ReduceSumSquare(13) Relu(13) Relu(14) Round(22) Selu(22) Sigmoid(13) Sin(22) Sinh(22) Softplus(22) "
+        "Softsign(22) Sqrt(13) Sub(13) Sub(14) Swish(24) Tan(22) Tanh(13) ThresholdedRelu(22) TopK(24) Where(16)"
     ),
     "bool": ("Where(16)"),
-    "f16": ("QuantizeLinear(28) Swish(24)"),
-    "f32": ("Clip(11) QuantizeLinear(28) Swish(24)"),
+    "f16": ("QuantizeLinear(28) RandomNormal(22) RandomUniform(22) Swish(24)"),
+    "f32": ("Clip(11) QuantizeLinear(28) RandomNormal(22) RandomUniform(22) Swish(24)"),
     "f64": (
         "Acos(22) Acos(7) Acosh(22) Acosh(9) Asin(22) Asin(7) Asinh(22) Asinh(9) Atan(22) Atan(7) Atanh(22) "
-        "Atanh(9) Cosh(22) Cosh(9) Elu(22) Elu(6) Erf(13) Erf(9) HardSigmoid(22) HardSigmoid(6) Hardmax(11) "
-        "Hardmax(13) LeakyRelu(16) LeakyRelu(6) Selu(22) Selu(6) Sinh(22) Sinh(9) Softplus(1) Softplus(22) "
-        "Softsign(1) Softsign(22) Swish(24) Tan(22) Tan(7) ThresholdedRelu(10) ThresholdedRelu(22)"
+        "Atanh(9) Cosh(22) Cosh(9) Det(11) Det(22) Elu(22) Elu(6) Erf(13) Erf(9) HardSigmoid(22) HardSigmoid(6) "
+        "Hardmax(11) Hardmax(13) LeakyRelu(16) LeakyRelu(6) RandomNormal(22) RandomUniform(22) Selu(22) Selu(6) "
+        "Sinh(22) Sinh(9) Softplus(1) Softplus(22) Softsign(1) Softsign(22) Swish(24) Tan(22) Tan(7) "
+        "ThresholdedRelu(10) ThresholdedRelu(22)"
     ),
     "f8e5m2": ("DequantizeLinear(28)"),
     "i16": ("DequantizeLinear(28)"),
+    "i2": ("DequantizeLinear(28)"),
     "i32": (
         "Conv(11) Conv(22) DequantizeLinear(28) PRelu(16) PRelu(9) QuantizeLinear(10) QuantizeLinear(13) "
         "QuantizeLinear(28)"
     ),
     "i4": ("DequantizeLinear(28) Identity(25) Pad(25)"),
-    "i2": ("DequantizeLinear(28)"),
+    "i64": ("RandomNormalLike(22) RandomUniformLike(22)"),
     "i8": ("BitCast(26) ConvTranspose(11) ConvTranspose(22) DequantizeLinear(28) NonZero(13) NonZero(9)"),
     "u2": ("DequantizeLinear(28)"),
     "u4": ("DequantizeLinear(28)"),

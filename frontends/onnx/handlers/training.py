@@ -1,0 +1,127 @@
+"""The training domain: optimizers as compositions, and Gradient, which differentiates the graph that was read.
+
+What concerns the learning rate and the update count is computed in f64 and rounded once to the tensors' type.
+Source: the schemas of ai.onnx.preview.training and onnx's reference evaluator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from uair.frontends.onnx.node import OnnxNode
+from uair.frontends.onnx.table import Family, Handler, Result
+from uair.ir.dtype import DType
+from uair.ir.graph import Tensor, constant
+from uair.ops import Add, Cast, Div, Greater, Mul, Pow, Reshape, Sqrt, Sub, Where
+
+FAMILY = Family()
+_DOMAIN = "ai.onnx.preview.training"
+
+
+def _op(name: str) -> Callable[[Handler], Handler]:
+    return FAMILY.op(name, 1, domain=_DOMAIN)
+
+
+def _groups(n: OnnxNode, count: int) -> list[tuple[Tensor, ...]]:
+    """The operands behind the rate and the update count, for each optimized tensor: itself, its gradient, its state."""
+    rest = [n[i] for i in range(2, len(n.inputs))]
+    if not rest or len(rest) % count:
+        n.refuse(f"takes {count} operands for each tensor behind the first two, got {len(rest)}")
+    tensors = len(rest) // count
+    return [tuple(rest[k * tensors + i] for k in range(count)) for i in range(tensors)]
+
+
+def _in_order(results: list[tuple[Tensor, ...]]) -> list[Tensor]:
+    """All new tensors, then all their states of one kind after the other."""
+    return [t for kind in zip(*results, strict=True) for t in kind]
+
+
+def _number(n: OnnxNode, t: Tensor) -> Tensor:
+    """An operand as an f64 scalar."""
+    t = t if t.type.shape == () else n(Reshape(shape=()), t)
+    return t if t.type.dtype is DType.F64 else n(Cast(to=DType.F64), t)
+
+
+def _f64(value: float) -> Tensor:
+    return constant(np.array(value, np.float64))
+
+
+def _as(n: OnnxNode, t: Tensor, like: Tensor) -> Tensor:
+    to = like.type.dtype
+    return t if t.type.dtype is to else n(Cast(to=to), t)
+
+
+def _times(n: OnnxNode, t: Tensor, factor: float) -> Tensor:
+    return t if factor == 1 else n(Mul(), t, n.like(factor, t))
+
+
+def _regularized(n: OnnxNode, x: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient plus that of 0.5 * norm_coefficient * |x|^2."""
+    weight = n.attributes.number("norm_coefficient", 0.0)
+    return gradient if weight == 0 else n(Add(), _times(n, x, weight), gradient)
+
+
+@_op("Adagrad")
+def _adagrad(n: OnnxNode) -> Result:
+    """Operands: rate, count, tensors, gradients, sums of squared gradients."""
+    a = n.attributes
+    decay, epsilon = a.number("decay_factor", 0.0), a.number("epsilon", 1e-6)
+    slowed = n(Add(), n(Mul(), _number(n, n[1]), _f64(decay)), _f64(1))
+    rate = n(Div(), _number(n, n[0]), slowed)
+
+    def update(x: Tensor, gradient: Tensor, squares: Tensor) -> tuple[Tensor, ...]:
+        gradient = _regularized(n, x, gradient)
+        squares = n(Add(), squares, n(Mul(), gradient, gradient))
+        divisor = n(Add(), n(Sqrt(), squares), n.like(epsilon, x))
+        return n(Sub(), x, n(Div(), n(Mul(), _as(n, rate, x), gradient), divisor)), squares
+
+    return _in_order([update(*group) for group in _groups(n, 3)])
+
+
+@_op("Adam")
+def _adam(n: OnnxNode) -> Result:
+    """Operands: rate, count, tensors, gradients, running means of gradients, and of their squares."""
+    a = n.attributes
+    alpha, beta, epsilon = a.number("alpha", 0.9), a.number("beta", 0.999), a.number("epsilon", 1e-6)
+    shrink = 1 - a.number("norm_coefficient_post", 0.0)
+    rate = _corrected_rate(n, alpha, beta)
+
+    def update(x: Tensor, gradient: Tensor, mean: Tensor, squares: Tensor) -> tuple[Tensor, ...]:
+        gradient = _regularized(n, x, gradient)
+        mean = n(Add(), _times(n, mean, alpha), _times(n, gradient, 1 - alpha))
+        squares = n(Add(), _times(n, squares, beta), _times(n, n(Mul(), gradient, gradient), 1 - beta))
+        divisor = n(Add(), n(Sqrt(), squares), n.like(epsilon, x))
+        moved = n(Sub(), x, n(Mul(), _as(n, rate, x), n(Div(), mean, divisor)))
+        return _times(n, moved, shrink), mean, squares
+
+    return _in_order([update(*group) for group in _groups(n, 4)])
+
+
+def _corrected_rate(n: OnnxNode, alpha: float, beta: float) -> Tensor:
+    """The rate times sqrt(1 - beta^count) / (1 - alpha^count) once the count is positive."""
+    rate, count, one = _number(n, n[0]), _number(n, n[1]), _f64(1)
+    above = n(Sqrt(), n(Sub(), one, n(Pow(), _f64(beta), count)))
+    below = n(Sub(), one, n(Pow(), _f64(alpha), count))
+    return n(Where(), n(Greater(), count, _f64(0)), n(Div(), n(Mul(), rate, above), below), rate)
+
+
+@_op("Momentum")
+def _momentum(n: OnnxNode) -> Result:
+    """Operands: rate, count, tensors, gradients, momenta. The first update takes the gradient whole."""
+    a = n.attributes
+    for name in ("alpha", "beta", "mode", "norm_coefficient"):
+        a.required(name)
+    alpha, beta = a.number("alpha", 0.0), a.number("beta", 0.0)
+    nesterov = a.choice("mode", False, {"standard": False, "nesterov": True})
+    share = n(Where(), n(Greater(), _number(n, n[1]), _f64(0)), _f64(beta), _f64(1))
+    rate = _number(n, n[0])
+
+    def update(x: Tensor, gradient: Tensor, momentum: Tensor) -> tuple[Tensor, ...]:
+        gradient = _regularized(n, x, gradient)
+        momentum = n(Add(), _times(n, momentum, alpha), n(Mul(), _as(n, share, x), gradient))
+        step = n(Add(), gradient, _times(n, momentum, alpha)) if nesterov else momentum
+        return n(Sub(), x, n(Mul(), _as(n, rate, x), step)), momentum
+
+    return _in_order([update(*group) for group in _groups(n, 3)])
