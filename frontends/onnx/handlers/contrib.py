@@ -26,11 +26,15 @@ from uair.ops import (
     LayerNorm,
     LeakyRelu,
     MatMul,
+    ReduceL2,
+    ReduceSumSquare,
     Relu,
     RMSNorm,
     Sigmoid,
+    Sub,
     Swish,
     Tanh,
+    Unsqueeze,
 )
 
 FAMILY = Family()
@@ -144,3 +148,12 @@ def _activated(n: OnnxNode, x: Tensor, parameters: Any) -> Tensor:
     if name == "HardSigmoid" and len(values) == 2:
         return n(HardSigmoid(alpha=values[0], beta=values[1]), x)
     n.unsupported(f"{n.op_type} with activation {name!r} and parameters {values} is not supported")
+
+
+@_op("CDist")
+def _cdist(n: OnnxNode) -> Result:
+    """Distances of the rows of two matrices: [rows of A, rows of B]."""
+    squared = n.attributes.choice("metric", True, {"sqeuclidean": True, "euclidean": False})
+    difference = n(Sub(), n(Unsqueeze(axes=(1,)), n[0]), n(Unsqueeze(axes=(0,)), n[1]))
+    operator = ReduceSumSquare if squared else ReduceL2
+    return n(operator(axes=(2,), keepdims=False), difference)

@@ -14,7 +14,7 @@ from uair.ir.data import ArrayData, SplatData
 from uair.ir.dims import is_static, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
-from uair.ops import Expand, Range, Reshape
+from uair.ops import Expand, Range, Reshape, Trilu
 
 FAMILY = Family()
 
@@ -74,15 +74,16 @@ def _scalar(element: Any, dtype: DType) -> Tensor:
     return constant(ArrayData(np.asarray(element, dtype.numpy).reshape(()), dtype))
 
 
+@FAMILY.op("Range", 1, domain="com.microsoft")
 @FAMILY.op("Range", 11, 27)
 def _range(n: OnnxNode) -> Result:
-    """Start, limit and step may come as lists of one number."""
+    """Start, limit and step may come as lists of one number; onnxruntime's own takes a step of 1 unless given."""
 
-    def scalar(i: int) -> Tensor:
-        t = n[i]
-        return n(Reshape(shape=()), t) if t.type.shape else t
+    def scalar(t: Tensor) -> Tensor:
+        return n(Reshape(shape=()), t) if t.type.shape != () else t
 
-    return n(Range(), scalar(0), scalar(1), scalar(2))
+    step = n.like(1, n[0]) if n.domain and n.optional(2) is None else n[2]
+    return n(Range(), *(scalar(t) for t in (n[0], n[1], step)))
 
 
 @FAMILY.op("EyeLike", 9, 22)
@@ -91,11 +92,14 @@ def _eye_like(n: OnnxNode) -> Result:
     shape = n.shape(n[0])
     number = n.attributes.integer("dtype", None)
     dtype = n[0].type.dtype if number is None else dtype_of(number, n.place)
-    if len(shape) != 2 or not is_static(shape):
-        n.unsupported("EyeLike needs a matrix of known shape", "fix the model's input shapes")
+    k = n.attributes.integer("k", 0)
+    if len(shape) != 2:
+        n.refuse(f"the operand must be a matrix, has shape {list(shape)}")
+    if not is_static(shape):
+        ones = n(Expand(shape=shape), constant(np.ones((), dtype.numpy)))
+        return n(Trilu(k=k, upper=False), n(Trilu(k=k), ones))
     rows, columns = static(shape)
     if rows * columns > MAX_EYE:
         n.refuse(f"an identity matrix of shape {list(shape)} is too large")
-    k = n.attributes.integer("k", 0)
     values = np.eye(rows, columns, max(-rows, min(k, columns))).astype(dtype.numpy)
     return n.stored(ArrayData(values, dtype))

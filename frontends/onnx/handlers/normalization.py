@@ -1,20 +1,33 @@
-"""Normalization, in inference form."""
+"""Normalization."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
+from uair.frontends.onnx.tensors import dtype_of
+from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 from uair.ops import (
     LRN,
+    Add,
     BatchNorm,
+    Cast,
+    Div,
     Expand,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
     LpNormalize,
+    Mul,
+    Reciprocal,
+    ReduceMean,
     Reshape,
     RMSNorm,
+    Sqrt,
+    Squeeze,
+    Sub,
     Unsqueeze,
 )
 
@@ -23,16 +36,67 @@ FAMILY = Family()
 
 @FAMILY.op("BatchNormalization", 1, 6, 7, 9, 14, 15)
 def _batch_norm(n: OnnxNode) -> Result:
-    """Versions 1 and 6 train unless `is_test`, 7 and 9 when they have more results; since 14 an attribute says so."""
+    """Versions 1 and 6 train unless `is_test`, 7 and 9 when they have more results; since 14 an attribute says so.
+
+    Scale and bias, and the statistics, may each be of another type than the data (14, 15): all is computed in the
+    widest. Training normalizes with the mean and the variance (of the population) of the batch itself.
+    """
     a = n.attributes
-    if n.version < 7 and not a.flag("is_test"):
-        n.unsupported("BatchNormalization in training mode is not supported", "export the model in evaluation mode")
-    if n.version < 9 and not a.flag("spatial", True):
-        n.unsupported("BatchNormalization with spatial=0 is not supported")
-    if a.flag("training_mode") if n.version >= 14 else False:
-        n.unsupported("BatchNormalization in training mode is not supported", "export the model in evaluation mode")
-    n.only_first_result("statistics of the training mode")
-    return n(BatchNorm(epsilon=a.number("epsilon", 1e-5)), *(n[i] for i in range(5)))
+    if n.version < 7:
+        training = not a.flag("is_test")
+    elif n.version < 14:
+        training = any(n.wants(i) for i in range(1, 5))
+    else:
+        training = a.flag("training_mode")
+    operands = [n[i] for i in range(5)]
+    wide = _widest(operands)
+    wide = DType.F32 if training and wide.bits < 32 else wide
+    x, scale, bias, mean, var = (_as(n, t, wide) for t in operands)
+    per_channel = n.version >= 9 or a.flag("spatial", True)
+    results: list[Tensor | None] = [None] * 5
+    if training:
+        batch = _batch_statistics(n, x, per_channel)
+        momentum = a.number("momentum", 0.9)
+        for i, (old, new) in enumerate(zip((mean, var), batch, strict=True), 1):
+            results[i] = _running(n, old, new, momentum) if n.wants(i) else None
+            results[i + 2] = new
+        mean, var = batch
+    if per_channel:
+        y = n(BatchNorm(epsilon=a.number("epsilon", 1e-5)), x, scale, bias, mean, var)
+    else:
+        y = _per_feature(n, x, scale, bias, mean, var)
+    results[0] = y
+    kinds = [operands[0], *operands[3:], *operands[3:]]
+    return [None if r is None else _as(n, r, k.type.dtype) for r, k in zip(results, kinds, strict=True)]
+
+
+def _widest(tensors: Sequence[Tensor]) -> DType:
+    """The type of all tensors, or, where they differ, the one with most bits, at least f32."""
+    kinds = {t.type.dtype for t in tensors}
+    return kinds.pop() if len(kinds) == 1 else max((*kinds, DType.F32), key=lambda d: d.bits)
+
+
+def _as(n: OnnxNode, t: Tensor, to: DType) -> Tensor:
+    return t if t.type.dtype is to else n(Cast(to=to), t)
+
+
+def _batch_statistics(n: OnnxNode, x: Tensor, per_channel: bool) -> tuple[Tensor, Tensor]:
+    """Mean and variance over all axes but the channels', or over the batch only."""
+    axes = tuple(i for i in range(n.rank(x)) if i != 1) if per_channel else (0,)
+    mean = n(ReduceMean(axes=axes), x)
+    centred = n(Sub(), x, mean)
+    var = n(ReduceMean(axes=axes, keepdims=False), n(Mul(), centred, centred))
+    return n(Squeeze(axes=axes), mean), var
+
+
+def _running(n: OnnxNode, old: Tensor, new: Tensor, momentum: float) -> Tensor:
+    return n(Add(), n(Mul(), old, n.like(momentum, old)), n(Mul(), new, n.like(1 - momentum, new)))
+
+
+def _per_feature(n: OnnxNode, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    """What `spatial=0` means: every place of every channel has its own parameters, [C, D1, ...]."""
+    deviation = n(Sqrt(), n(Add(), var, n.like(n.attributes.number("epsilon", 1e-5), var)))
+    return n(Add(), n(Mul(), n(Div(), n(Sub(), x, mean), deviation), scale), bias)
 
 
 @FAMILY.op("InstanceNormalization", 1, 6, 22)
@@ -42,10 +106,25 @@ def _instance_norm(n: OnnxNode) -> Result:
 
 @FAMILY.op("LayerNormalization", 1, 17)
 def _layer_norm(n: OnnxNode) -> Result:
-    """`stash_type` is the type of the statistics, always at least f32 here. Version 1 is onnxruntime's."""
-    n.only_first_result("mean and deviation")
-    axis = n.axis(n.attributes.integer("axis", -1), n.rank(n[0]))
-    return n(LayerNorm(axis=axis, epsilon=n.attributes.number("epsilon", 1e-5)), n[0], n[1], n.optional(2))
+    """Results: y, the mean, the inverse deviation, which are of `stash_type`. Version 1 is onnxruntime's."""
+    x = n[0]
+    axis = n.axis(n.attributes.integer("axis", -1), n.rank(x))
+    epsilon = n.attributes.number("epsilon", 1e-5)
+    y = n(LayerNorm(axis=axis, epsilon=epsilon), x, n[1], n.optional(2))
+    if not n.wants(1) and not n.wants(2):
+        return y
+    return (y, *_layer_statistics(n, x, tuple(range(axis, n.rank(x))), epsilon))
+
+
+def _layer_statistics(n: OnnxNode, x: Tensor, axes: tuple[int, ...], epsilon: float) -> tuple[Tensor, Tensor]:
+    """Mean and inverse deviation, axes kept."""
+    stash = dtype_of(n.attributes.integer("stash_type", 1), n.place)
+    x = x if x.type.dtype.bits >= 32 else _as(n, x, DType.F32)
+    mean = n(ReduceMean(axes=axes), x)
+    centred = n(Sub(), x, mean)
+    var = n(ReduceMean(axes=axes), n(Mul(), centred, centred))
+    inverse = n(Reciprocal(), n(Sqrt(), n(Add(), var, n.like(epsilon, var))))
+    return _as(n, mean, stash), _as(n, inverse, stash)
 
 
 def rms_norm(n: OnnxNode) -> Tensor:

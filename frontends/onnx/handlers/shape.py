@@ -220,6 +220,7 @@ def _pad_2(n: OnnxNode) -> Result:
     return n(Pad(pads=n.attributes.integers(name, ()), mode=mode, value=value), n[0])  # type: ignore[arg-type]
 
 
+@FAMILY.op("Pad", 1, domain="com.microsoft")
 @FAMILY.op("Pad", 11, 13, 18, 19, 21, 23, 24, 25)
 def _pad(n: OnnxNode) -> Result:
     """Operands: data, pads, constant_value, axes (18)."""
