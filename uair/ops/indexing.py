@@ -470,7 +470,7 @@ class Unique(Operator):
         flat = x.reshape(-1) if self.axis is None else x
         if self.axis is None:
             keys = flat if flat.dtype.isbuiltin == 1 or flat.dtype == object else flat.astype(working_type(flat))
-            found = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+            found: Sequence[Any] = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
         else:
             rows = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
             found = _unique_rows(rows)
@@ -497,10 +497,10 @@ class Unique(Operator):
         yield bad(cls(axis=0), "f32[]", because="rank")
 
 
-def _unique_rows(rows: Array) -> Sequence[Array]:
+def _unique_rows(rows: Array) -> Sequence[Any]:
     """What numpy.unique gives for the rows of a matrix of any element type, by the rank of each element."""
     if not rows.size:
-        ranks = np.zeros((rows.shape[0], 1), np.int64)
+        ranks: Array = np.zeros((rows.shape[0], 1), np.int64)
     else:
         keys = rows if rows.dtype.isbuiltin == 1 or rows.dtype == object else rows.astype(working_type(rows))
         ranks = np.unique(keys.reshape(-1), return_inverse=True)[1].reshape(rows.shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -95,8 +94,6 @@ class DFT(Operator):
         return self._product(x, at, rank, extent * parts)
 
     def _product(self, x: Tensor, at: int, rank: int, size: int) -> Tensor:
-        import attrs
-
         from uair.ops.linear import MatMul
         from uair.ops.shape import Reshape, Transpose
 
@@ -104,7 +101,8 @@ class DFT(Operator):
         turned = Transpose(perm=tuple(order))(x)
         outer = turned.type.dims[:-2]
         units = np.eye(size).reshape(size, *static(turned.type.dims[-2:]))
-        matrix: Any = attrs.evolve(self, axis=1).evaluate(units)
+        along = DFT(axis=1, length=self.length, inverse=self.inverse, onesided=self.onesided)
+        matrix = along.evaluate(units)
         made = Reshape(shape=(*outer, size))(turned)
         kind = DType.F64 if x.type.dtype is DType.F64 else DType.F32
         if made.type.dtype is not kind:

@@ -43,17 +43,42 @@ def test_batch_normalization() -> None:
     constants = {c: np.abs(floats(2, seed=i)) + 0.5 for i, c in enumerate("sbmv")}
     for opset in (7, 9, 14, 15):
         run(one("BatchNormalization", "x", *"sbmv", momentum=0.8), {"x": IMAGE}, opset, constants, rtol=1e-4)
-    with pytest.raises(OnnxOperatorError, match="spatial=0"):
-        imported(
-            model([one("BatchNormalization", "x", *"sbmv", spatial=0)], {"x": IMAGE}, constants=constants, opset=7)
-        )
-    node = one("BatchNormalization", "x", *"sbmv", outputs=["y", "mean", "var"], training_mode=1)
-    with pytest.raises(OnnxOperatorError, match="training mode"):
-        imported(model([node], {"x": IMAGE}, constants=constants, opset=15))
+    places = {c: np.abs(floats(2, 4, 5, seed=i)) + 0.5 for i, c in enumerate("sbmv")}
+    run(one("BatchNormalization", "x", *"sbmv", spatial=0), {"x": IMAGE}, 7, places, rtol=1e-4)
     node = one("BatchNormalization", "x", *"sbmv", is_test=1)
-    imported(model([node], {"x": IMAGE}, constants=constants, opset=6))
-    with pytest.raises(OnnxOperatorError, match="training mode"):
-        imported(model([one("BatchNormalization", "x", *"sbmv")], {"x": IMAGE}, constants=constants, opset=6))
+    assert op_types(imported(model([node], {"x": IMAGE}, constants=constants, opset=6))) == ["BatchNorm"]
+
+
+def test_batch_normalization_in_training_mode() -> None:
+    """Version 6 trains unless told otherwise, 7 and 9 when more results are asked for, 14 and later on demand."""
+    constants = {c: np.abs(floats(2, seed=i)) + 0.5 for i, c in enumerate("sbmv")}
+    s, b, m, v = (constants[c].reshape(2, 1, 1) for c in "sbmv")
+    mean, var = IMAGE.mean((0, 2, 3), keepdims=True), IMAGE.var((0, 2, 3), keepdims=True)
+    want = [(IMAGE - mean) / np.sqrt(var + 1e-5) * s + b, m[:, 0, 0] * 0.8 + mean.ravel() * 0.2]
+    want += [v[:, 0, 0] * 0.8 + var.ravel() * 0.2, mean.ravel(), var.ravel()]
+    for opset in (6, 7, 9):
+        names = ["y", "mean", "var", "saved_mean", "saved_var"]
+        node = one("BatchNormalization", "x", *"sbmv", momentum=0.8, outputs=names)
+        results = interpreted(
+            imported(model([node], {"x": IMAGE}, names, constants=constants, opset=opset)), {"x": IMAGE}
+        )
+        for got, expected in zip(results, want, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    for opset in (14, 15):
+        node = one("BatchNormalization", "x", *"sbmv", momentum=0.8, training_mode=1, outputs=["y", "mean", "var"])
+        run(node, {"x": IMAGE}, opset, constants, rtol=1e-4, atol=1e-5)
+
+
+def test_batch_normalization_of_mixed_types() -> None:
+    constants = {c: np.abs(floats(2, seed=i)) + 0.5 for i, c in enumerate("mv")}
+    constants |= {c: floats(2, seed=i).astype(np.float16) for i, c in enumerate("sb")}
+    node = one("BatchNormalization", "x", *"sbmv", training_mode=1, outputs=["y", "mean", "var"])
+    x = IMAGE.astype(np.float16)
+    y, mean, var = interpreted(
+        imported(model([node], {"x": x}, ["y", "mean", "var"], constants=constants, opset=15)), {"x": x}
+    )
+    assert [t.dtype.name for t in (y, mean, var)] == ["float16", "float32", "float32"]
+    np.testing.assert_allclose(mean, constants["m"] * 0.9 + x.astype(np.float32).mean((0, 2, 3)) * 0.1, rtol=1e-5)
 
 
 def test_clip() -> None:
