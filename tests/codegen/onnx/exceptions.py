@@ -33,15 +33,6 @@ NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
     ("DFT", "axis=None"): (19, "the axis is an operand from opset 20 on"),
     ("DFT", "],int64[]"): (16, "DFT exists from opset 17 on, and the decomposition needs to know the length"),
     ("MelWeights", ""): (16, "MelWeightMatrix exists from opset 17 on"),
-    ("GatherND", "batch_dims=1"): (11, "batch_dims exists from opset 12 on"),
-    ("ScatterElements", "'add'"): (15, "reductions exist from opset 16 on"),
-    ("ScatterElements", "'mul'"): (15, "reductions exist from opset 16 on"),
-    ("ScatterElements", "'max'"): (17, "extremes exist from opset 18 on"),
-    ("ScatterElements", "'min'"): (17, "extremes exist from opset 18 on"),
-    ("ScatterND", "'add'"): (15, "reductions exist from opset 16 on"),
-    ("ScatterND", "'mul'"): (15, "reductions exist from opset 16 on"),
-    ("ScatterND", "'max'"): (17, "extremes exist from opset 18 on"),
-    ("ScatterND", "'min'"): (17, "extremes exist from opset 18 on"),
 }
 """(operator, part of the sample's text): last opset at which it is refused, and why."""
 
