@@ -9,6 +9,7 @@ from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpres
 from uair.passes.eliminate_dead_code import EliminateDeadCode
 from uair.passes.fold_constants import FoldConstants
 from uair.passes.fold_shapes import FoldShapes
+from uair.passes.inline_branches import InlineBranches
 from uair.passes.simplify import Simplify
 from uair.pipeline import Pass, PassContext
 
@@ -30,6 +31,7 @@ class Canonicalise(Pass):
             FoldShapes(),
             FoldConstants(),
             Simplify(),
+            InlineBranches(),
             EliminateCommonSubexpressions(),
         )
         changed = False

@@ -20,7 +20,7 @@ class EliminateCommonSubexpressions(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk in order, with a table of what is computed already."""
         changed = False
-        for graph in module.graphs.values():
+        for graph in module.all_graphs():
             changed |= _merge_constants(graph)
             changed |= _merge_nodes(graph, context)
         return changed

@@ -15,7 +15,7 @@ class EliminateDeadCode(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk from the end: a node's users have been seen before it."""
         changed = False
-        for graph in module.graphs.values():
+        for graph in module.all_graphs():
             for node in reversed(graph):
                 if not any(t.use_count for t in node.outputs):
                     graph.remove(node)

@@ -44,7 +44,7 @@ class FoldConstants(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk in order: what a fold makes constant is folded further on."""
         changed = False
-        for graph in module.graphs.values():
+        for graph in module.all_graphs():
             for node in graph:
                 if is_foldable(node):
                     if not context.fuel.draw(self.name, node):

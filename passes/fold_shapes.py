@@ -20,7 +20,7 @@ class FoldShapes(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk in order; types downstream of a change are inferred again on the way."""
         changed = False
-        for graph in module.graphs.values():
+        for graph in module.all_graphs():
             changed |= _fold(graph, context, self.name)
         return changed
 

@@ -52,7 +52,7 @@ class LegaliseOnnx(Pass):
         asked = resolve(self.unsupported)
         reasons = _Reasons(asked, self.opset)
         changed = False
-        for graph in module.graphs.values():
+        for graph in module.all_graphs():
             changed |= self._graph(graph, reasons, context)
         return changed
 

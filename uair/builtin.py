@@ -28,6 +28,7 @@ PASSES = {
     "fold-long-convolutions": "uair.passes.fold_long_convolutions:FoldLongConvolutions",
     "fold-shapes": "uair.passes.fold_shapes:FoldShapes",
     "fuse": "uair.passes.fuse:Fuse",
+    "inline-branches": "uair.passes.inline_branches:InlineBranches",
     "layout-align": "uair.passes.layout_align:LayoutAlign",
     "legalise": "uair.passes.legalise:Legalise",
     "legalise-onnx": "uair.passes.legalise_onnx:LegaliseOnnx",

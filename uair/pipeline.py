@@ -53,7 +53,7 @@ class Spec:
         Raises:
             SpecViolation: naming the first tensor or node that breaks it.
         """
-        for graph in module.graphs.values():
+        for graph in list(module.all_graphs()):
             if self.forbids_tensor is not None:
                 for tensor in graph.tensors():
                     self._refuse(tensor, tensor.producer, self.forbids_tensor(tensor))
@@ -94,7 +94,7 @@ class PassContext:
         """Apply rules to every graph of a module, with this run's fuel and statistics."""
         ruleset = rules if isinstance(rules, RuleSet) else RuleSet(rules)
         changed = False
-        for graph in module.graphs.values():
+        for graph in list(module.all_graphs()):
             changed |= apply_rules(graph, ruleset, fuel=self.fuel, statistics=self.statistics)
         return changed
 
@@ -243,7 +243,7 @@ class Measure(Instrument):
 
         wall, cpu = self._start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        nodes = sum(len(g) for g in module.graphs.values())
+        nodes = sum(len(g) for g in module.all_graphs())
         self.records.append(
             Timing(pass_.spec, time.perf_counter() - wall, time.process_time() - cpu, peak, nodes, changed)
         )

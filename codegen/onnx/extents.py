@@ -36,9 +36,16 @@ class Extents:
         self._made: dict[Dim, str] = {}
         self._shapes: dict[str, str] = {}
 
+    def nested(self) -> Extents:
+        """The extents of a graph inside of this one: it sees what this one has, and this one not what it makes."""
+        inner = Extents(self._graph)
+        inner.assume = self.assume
+        inner._sources, inner._made, inner._shapes = dict(self._sources), dict(self._made), dict(self._shapes)
+        return inner
+
     def offer(self, type: TensorType, name: str) -> None:
         """The value `name` exists from here on: its symbolic extents can be read off it."""
-        for axis, d in enumerate(type.shape or ()):
+        for axis, d in enumerate((type.is_tensor and type.shape) or ()):
             if not isinstance(d, int):
                 self._sources.setdefault(d, (name, axis))
 

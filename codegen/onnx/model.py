@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 import attrs
-from onnx import GraphProto, ModelProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, helper
 
 from uair._version import __version__
 from uair.atomic import atomic_file
 from uair.codegen.onnx.emitters import EMITTERS
-from uair.codegen.onnx.schema import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET, ONNX_TYPE, NotExpressible
+from uair.codegen.onnx.schema import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET, NotExpressible
 from uair.codegen.onnx.table import Emitters
+from uair.codegen.onnx.values import Texts, typed_value
 from uair.codegen.onnx.wire import ModelPlan, Placement, align, plan, write_external
 from uair.codegen.onnx.writer import GraphWriter, Options
 from uair.errors import UairError
 from uair.ir.data import Data
-from uair.ir.dims import Dim
 from uair.ir.dtype import DType
 from uair.ir.graph import Node
 from uair.ir.module import Module
-from uair.ir.types import TensorType
 
 LARGEST_MODEL = 2**31 - 1
 """Bytes that a protobuf message may have."""
@@ -147,9 +146,9 @@ def emitted_ops(node: Node, opset: int, emitters: Emitters | None = None) -> lis
     Raises:
         NotExpressible: it cannot be written.
     """
-    writer = GraphWriter(Options(opset, 0, explicit=False, locations=False))
+    writer = GraphWriter(Options(opset, 0, explicit=False, locations=False), _table(emitters).emitter)
     writer.extents.assume = True
-    writer.emit(node, _table(emitters).emitter(node.op, opset))
+    writer.emit(node)
     return [f"{each.domain}.{each.op_type}" if each.domain else each.op_type for each in writer.nodes]
 
 
@@ -159,17 +158,12 @@ def write_graph(module: Module, options: Options, emitters: Emitters | None = No
     Raises:
         NotExpressible: the place names the node.
     """
-    graph, table, writer = module.main, _table(emitters), GraphWriter(options)
+    graph, writer = module.main, GraphWriter(options, _table(emitters).emitter)
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
         writer.add_input(name, tensor)
     writer.take_names(graph)
     for node in graph:
-        try:
-            writer.emit(node, table.emitter(node.op, options.opset))
-        except NotExpressible as error:
-            error.place = error.place or f"{node!r}, {node.loc}"
-            error.hint = error.hint or f"run the pass legalise-onnx{{opset={options.opset}}} before"
-            raise
+        writer.emit(node)
     writer.finish(graph)
     return writer
 
@@ -211,38 +205,17 @@ def _plan(
     nodes = GraphProto(name=module.name)
     nodes.node.extend(writer.nodes)
     interface = GraphProto()
-    texts = _Texts()
-    interface.input.extend(_value(n, t.type, texts) for n, t in zip(graph.input_names, graph.inputs, strict=True))
-    interface.output.extend(_value(n, t.type, texts) for n, t in zip(graph.output_names, graph.outputs, strict=True))
+    texts = Texts()
+    interface.input.extend(typed_value(n, t.type, texts) for n, t in zip(graph.input_names, graph.inputs, strict=True))
+    interface.output.extend(
+        typed_value(n, t.type, texts) for n, t in zip(graph.output_names, graph.outputs, strict=True)
+    )
     if value_info:
         shown = {*graph.input_names, *graph.output_names, *writer.initializers}
-        interface.value_info.extend(_value(n, t, texts) for n, t in writer.types.items() if n not in shown)
+        interface.value_info.extend(typed_value(n, t, texts) for n, t in writer.types.items() if n not in shown)
     tensors = tuple(plan(n, d, places.get(n), data_name) for n, d in writer.initializers.items())
     model = ModelProto(ir_version=writer.options.ir_version, producer_name="uair", producer_version=__version__)
     model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in writer.domains.items())
     for key, value in module.metadata.items():
         model.metadata_props.add(key=key, value=value)
     return ModelPlan(model, nodes, interface, tensors)
-
-
-class _Texts(dict[Dim, str]):
-    """Printed form of symbolic extents; SymPy takes long to print, and the same extent occurs often."""
-
-    def __missing__(self, d: Dim) -> str:
-        text = self[d] = str(d)
-        return text
-
-
-def _value(name: str, type: TensorType, texts: Mapping[Dim, str]) -> ValueInfoProto:
-    """A value's type; a symbolic extent is a dim_param, an expression in its printed form."""
-    info = ValueInfoProto(name=name)
-    tensor = info.type.tensor_type
-    tensor.elem_type = ONNX_TYPE[type.dtype]
-    if type.shape is not None:
-        tensor.shape.SetInParent()
-        for d in type.shape:
-            if isinstance(d, int):
-                tensor.shape.dim.add(dim_value=d)
-            else:
-                tensor.shape.dim.add(dim_param=texts[d])
-    return info

@@ -14,6 +14,7 @@ from onnx import AttributeProto, TensorProto, defs, helper
 
 from uair.errors import UairError
 from uair.ir.dtype import DType
+from uair.ir.types import Container, TensorType
 
 OLDEST_OPSET = 11
 DEFAULT_OPSET = 17  # every runtime and vendor tool in use reads it; newer operators are often without kernels
@@ -86,13 +87,21 @@ class Formal:
 
     Attributes:
         variable: name of the type variable; operands of the same variable have the same type.
-        allowed: the element types it may have (sequences, optionals and maps left out).
+        allowed: the element types that tensors may have.
+        holding: containers that it may be, each with the element type inside.
         variadic: whether it stands for any number of operands.
     """
 
     variable: str
     allowed: frozenset[DType]
     variadic: bool
+    holding: frozenset[tuple[tuple[Container, ...], DType]] = frozenset()
+
+    def takes(self, type: TensorType) -> bool:
+        """Whether the operand may be of that type."""
+        if type.containers:
+            return (type.containers, type.dtype) in self.holding
+        return type.dtype in self.allowed
 
 
 @attrs.frozen
@@ -156,7 +165,9 @@ def signature(op_type: str, opset: int, domain: str = "") -> Signature:
     def formal(parameter: Any) -> Formal:
         names = constraints.get(parameter.type_str, [parameter.type_str])
         allowed = frozenset(_BY_TYPE_STRING[n] for n in names if n in _BY_TYPE_STRING)
-        return Formal(parameter.type_str, allowed, parameter.option == defs.OpSchema.FormalParameterOption.Variadic)
+        holding = frozenset(found for n in names if (found := _holding(n)) is not None)
+        variadic = parameter.option == defs.OpSchema.FormalParameterOption.Variadic
+        return Formal(parameter.type_str, allowed, variadic, holding)
 
     return Signature(
         tuple(formal(p) for p in schema.inputs),
@@ -187,6 +198,27 @@ def require_type(dtype: DType, opset: int) -> None:
     """
     if first_opset(dtype) > opset:
         raise NotExpressible(f"ONNX has {dtype} from opset {first_opset(dtype)} on")
+
+
+_CONTAINERS = {
+    "seq": Container.SEQUENCE,
+    "optional": Container.OPTIONAL,
+    "map(int64": Container.MAP_I64,
+    "map(string": Container.MAP_STRING,
+}
+
+
+def _holding(text: str) -> tuple[tuple[Container, ...], DType] | None:
+    """The containers and element type of a type string such as `optional(seq(tensor(float)))`; None for a tensor's."""
+    containers: list[Container] = []
+    while True:
+        opened, _, rest = text.partition(", " if text.startswith("map") else "(")
+        if opened not in _CONTAINERS:
+            break
+        containers.append(_CONTAINERS[opened])
+        text = rest[:-1]
+    dtype = _BY_TYPE_STRING.get(text) or _BY_TYPE_STRING.get(f"tensor({text})")
+    return (tuple(containers), dtype) if containers and dtype is not None else None
 
 
 def attribute(name: str, value: Any, kind: int | None = None) -> AttributeProto:

@@ -7,12 +7,13 @@ UAIR node. The last of them is added by `result`, which names its results after 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
-from onnx import NodeProto
+from onnx import GraphProto, NodeProto
 
 from uair.codegen.onnx.extents import Extents
 from uair.codegen.onnx.schema import (
@@ -24,6 +25,7 @@ from uair.codegen.onnx.schema import (
     require_type,
     signature,
 )
+from uair.codegen.onnx.values import Texts, typed_value
 from uair.errors import InternalError
 from uair.ir.data import ArrayData, Data
 from uair.ir.dims import Dim, Shape, is_static
@@ -32,6 +34,7 @@ from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.location import Location
 from uair.ir.types import TensorType
 from uair.names import ANYTHING, Namer
+from uair.ops.base import Operator
 
 LOCATION_KEY = "uair.location"
 METADATA_IR_VERSION = 10  # the first in which a node has metadata_props
@@ -72,15 +75,18 @@ class GraphWriter:
         extents: makes values out of symbolic sizes.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, emitter: Callable[[Operator, int], Callable[[Emission, Any], None]]) -> None:
+        """A graph without nodes; `emitter` gives the function that writes an operator at an opset."""
         self.options = options
         self.opset = options.opset
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, Data] = {}
-        self.types: dict[str, TensorType] = {}
+        self.types: ChainMap[str, TensorType] = ChainMap()
         self.domains: dict[str, int] = {"": options.opset}
         self.extents = Extents(self)
         legal = ANYTHING if options.names is None else options.names
+        self._emitter = emitter
+        self._texts = Texts()
         self._value_names = Namer(legal)
         self._node_names = Namer(legal, default="node")
         self._apart: set[str] = set()
@@ -140,7 +146,8 @@ class GraphWriter:
         if shared is not None:
             self._named[tensor] = shared
             return shared
-        name = self._name(tensor, self._constant_name(tensor.name, "constant"))
+        name = self._named[tensor] = self._constant_name(tensor.name, "constant")
+        self.types.maps[-1][name] = tensor.type
         self._by_data[tensor.data] = name
         self.initializers[name] = tensor.data
         return name
@@ -172,12 +179,44 @@ class GraphWriter:
             self.add("Identity", [self.name(tensor)], [name], {}, name)
 
     # ------------------------------------------------------------------- nodes
-    def emit(self, node: Node, emitter: Any) -> None:
-        """Let an emitter write one node."""
+    def emit(self, node: Node) -> None:
+        """Let the operator's emitter write one node.
+
+        Raises:
+            NotExpressible: the place names the node.
+        """
         self._location = node.loc
-        emitter(Emission(self, node), node.op)
+        try:
+            self._emitter(node.op, self.opset)(Emission(self, node), node.op)
+        except NotExpressible as error:
+            error.place = error.place or f"{node!r}, {node.loc}"
+            error.hint = error.hint or f"run the pass legalise-onnx{{opset={self.opset}}} before"
+            raise
         for tensor in node.outputs:
             self.extents.offer(tensor.type, self.name(tensor))
+
+    def region(self, graph: Graph) -> GraphProto:
+        """A graph from an attribute, as a message. It sees what is written before it; constants go to the outermost."""
+        around = self.nodes, self.types, self.extents, self._location
+        self.nodes, self.types, self.extents = [], self.types.new_child(), self.extents.nested()
+        proto = GraphProto(name=graph.name or "region")
+        for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+            own = self._name(tensor, self._value_names.unique(name or tensor.name, "x"))
+            proto.input.append(typed_value(own, tensor.type, self._texts))
+            self.extents.offer(tensor.type, own)
+        for node in graph:
+            self.emit(node)
+        made = {name for node in self.nodes for name in node.output}
+        for wish, tensor in zip(graph.output_names, graph.outputs, strict=True):
+            name = self.name(tensor)
+            if name not in made:  # not a result of a node in here, or an output already
+                passed, name = name, self.fresh(wish, tensor.type)
+                self.add("Identity", [passed], [name], {}, name)
+            made.discard(name)
+            proto.output.append(typed_value(name, tensor.type, self._texts))
+        proto.node.extend(self.nodes)
+        self.nodes, self.types, self.extents, self._location = around
+        return proto
 
     def fresh(self, hint: str, type: TensorType) -> str:
         """A new value name of the given type."""
@@ -196,7 +235,7 @@ class GraphWriter:
         name = self._literals.get(key)
         if name is None:
             name = self._constant_name(hint or f"const_{len(self._literals)}", "t")
-            self.types[name] = TensorType(data.dtype, data.shape)
+            self.types.maps[-1][name] = TensorType(data.dtype, data.shape)
             self._literals[key] = name
             self.initializers[name] = data
         return name
@@ -291,9 +330,11 @@ class GraphWriter:
         found: dict[str, DType] = {}
         for i, name in enumerate(inputs):
             formal = schema.input(i)
-            if name is None or self.types[name].dtype in formal.allowed:
+            if name is None or formal.takes(self.types[name]):
                 continue
             dtype = self.types[name].dtype
+            if self.types[name].containers:
+                raise NotExpressible(f"ONNX {op_type} of opset {self.opset} does not take {self.types[name]}")
             carrier = next((c for c in CARRIERS.get(dtype, ()) if c in formal.allowed), None)
             castable = signature("Cast", self.opset).input(0).allowed
             if carrier is None or dtype not in castable or op_type == "Cast":
@@ -309,10 +350,12 @@ class GraphWriter:
             if not name:
                 continue
             formal = schema.outputs[min(i, len(schema.outputs) - 1)]
-            dtype = self.types[name].dtype
-            if formal.variable not in carriers and dtype not in formal.allowed:
-                require_type(dtype, self.opset)
-                raise NotExpressible(f"ONNX {op_type} of opset {self.opset} does not give {dtype}")
+            if formal.variable not in carriers and not formal.takes(self.types[name]):
+                t = self.types[name]
+                require_type(t.dtype, self.opset)
+                raise NotExpressible(
+                    f"ONNX {op_type} of opset {self.opset} does not give {t if t.containers else t.dtype}"
+                )
 
     def _carried(self, name: str | None, carrier: DType | None) -> str | None:
         if name is None or carrier is None:
@@ -508,9 +551,24 @@ class Emission:
             return [], {}
         return ([self.ints(axes)], {}) if self.opset >= since else ([], {"axes": tuple(axes)})
 
+    def results(self, op_type: str, inputs: Sequence[str | None], **attributes: Any) -> None:
+        """Add the ONNX node that gives the node's results, any number, of an operator whose operands have free types.
+
+        Raises:
+            NotExpressible: the operator does not take the type of one of them.
+        """
+        schema = signature(op_type, self.opset)
+        names = [self.graph.name(t) for t in self.node.outputs]
+        for i, name in enumerate(inputs):
+            if name is not None and not schema.input(i).takes(self.graph.types[name]):
+                raise NotExpressible(f"ONNX {op_type} of opset {self.opset} does not take {self.graph.types[name]}")
+        self.graph.add(op_type, inputs, names, attributes, self._hint)
+
     @property
     def _hint(self) -> str:
-        return self.node.name or self.graph.name(self.node.outputs[0])
+        if self.node.name or not self.node.outputs:
+            return self.node.name or self.node.op_type
+        return self.graph.name(self.node.outputs[0])
 
 
 def location_text(location: Location, name: str) -> str:

@@ -57,6 +57,8 @@ def _merged(recorded: TensorType, inferred: TensorType, values: Mapping[str, Dim
     """The inferred shape, with recorded sizes where inference has none."""
     if inferred.shape is None:
         return None if recorded.shape is None else substitute_shape(recorded.shape, values)
+    if inferred.containers:
+        return inferred.shape
     shape = cast(InferredShape, inferred.shape)
     if recorded.shape is None or len(recorded.shape) != len(shape):
         return named_unknowns(inferred).shape

@@ -140,6 +140,8 @@ class _Attempt:
         if producer is None:
             kind = "a constant" if tensor.is_constant else "an input of the graph"
             return NoMatch(f"{tensor!r} is {kind}, the rule needs the result of {term}", tensor)
+        if producer.graph is not user.graph:
+            return NoMatch(f"{producer!r} is outside of the graph that {user!r} is in", tensor)
         if tensor.index != term.result:
             return NoMatch(f"{tensor!r} is result {tensor.index} of {producer!r}, the rule needs {term.result}", tensor)
         return self.node(term, producer)

@@ -4,6 +4,7 @@ from uair.codegen.onnx.emitters import (
     activation,
     attention,
     comparison,
+    control,
     conversion,
     convolution,
     custom,
@@ -18,6 +19,7 @@ from uair.codegen.onnx.emitters import (
     recurrent,
     reduction,
     resize,
+    sequence,
     shape,
     signal,
 )
@@ -27,6 +29,7 @@ EMITTERS = Emitters(
     activation.EMITTERS,
     attention.EMITTERS,
     comparison.EMITTERS,
+    control.EMITTERS,
     conversion.EMITTERS,
     convolution.EMITTERS,
     custom.EMITTERS,
@@ -41,6 +44,7 @@ EMITTERS = Emitters(
     random.EMITTERS,
     reduction.EMITTERS,
     resize.EMITTERS,
+    sequence.EMITTERS,
     shape.EMITTERS,
     signal.EMITTERS,
 )

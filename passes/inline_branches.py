@@ -1,0 +1,52 @@
+"""Deciding branches at compile time."""
+
+from __future__ import annotations
+
+import attrs
+
+from uair.ir.graph import Graph, Node
+from uair.ir.location import Location
+from uair.ir.module import Module
+from uair.ops import If
+from uair.pipeline import Pass, PassContext
+
+
+@attrs.frozen
+class InlineBranches(Pass):
+    """Put the nodes of the branch that is taken in the place of an If whose condition is a constant."""
+
+    def run(self, module: Module, context: PassContext) -> bool:
+        """Inner graphs first: a branch that is inlined has no decided branches left."""
+        changed = False
+        for graph in module.all_graphs():
+            for node in graph:
+                condition = node.inputs[0] if isinstance(node.op, If) else None
+                if condition is None or condition.data is None:
+                    continue
+                if not context.fuel.draw(self.name, node):
+                    return changed
+                _inline(graph, node, bool(condition.numpy().reshape(-1)[0]))
+                context.statistics.count(self.name)
+                changed = True
+        return changed
+
+
+def _inline(graph: Graph, node: Node, taken: bool) -> None:
+    op = node.op
+    assert isinstance(op, If)
+    branch = op.then_branch if taken else op.else_branch
+    assert branch is not None
+    for inner in branch:
+        moved = Node(
+            inner.op,
+            inner.inputs,
+            name=inner.name,
+            loc=inner.loc if inner.loc.sources else Location.fused([node.loc], by="inline-branches"),
+            output_types=[t.type for t in inner.outputs],
+            output_names=[t.name for t in inner.outputs],
+        )
+        for old, new in zip(inner.outputs, moved.outputs, strict=True):
+            old.replace_all_uses_with(new)
+        branch.remove(inner)
+        graph.insert_before(node, moved)
+    graph.replace(node, branch.outputs)
