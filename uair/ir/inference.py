@@ -55,10 +55,10 @@ def refine_node(node: Node, values: Mapping[str, Dim]) -> bool:
 
 def _merged(recorded: TensorType, inferred: TensorType, values: Mapping[str, Dim]) -> tuple[Dim, ...] | None:
     """The inferred shape, with recorded sizes where inference has none."""
+    if inferred.containers:
+        return recorded.shape if inferred.shape is None else inferred.shape
     if inferred.shape is None:
         return None if recorded.shape is None else substitute_shape(recorded.shape, values)
-    if inferred.containers:
-        return inferred.shape
     shape = cast(InferredShape, inferred.shape)
     if recorded.shape is None or len(recorded.shape) != len(shape):
         return named_unknowns(inferred).shape
