@@ -51,7 +51,7 @@ def _placed(e: Emission, op: Quantize | Dequantize) -> bool:
     return e.opset >= (21 if op.block_size else 13) or op.axis is None
 
 
-def place(e: Emission, op: Quantize | Dequantize) -> dict[str, int | None]:
+def place(e: Emission, op: Quantize | Dequantize) -> dict[str, Any]:
     """The attributes that say where the scales lie."""
     axis = None if op.axis is None else e.axis(op.axis)
     return {"axis": axis, "block_size": op.block_size} if op.block_size else {"axis": axis}
@@ -112,7 +112,7 @@ def dequantize(e: Emission, op: Dequantize) -> None:
     """DequantizeLinear, or (x - zero_point) * scale."""
     x, scale = e.type().dtype, e.type(1).dtype
     if dequantizes(e, op):
-        result = {} if op.dtype in (None, scale) else {"output_dtype": op.dtype}
+        result: dict[str, Any] = {} if op.dtype in (None, scale) else {"output_dtype": op.dtype}
         e.result("DequantizeLinear", e.x(0), e.x(1), offset(e, x, needed=False), **place(e, op), **result)
         return
     if op.block_size:
