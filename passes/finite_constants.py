@@ -138,15 +138,16 @@ class FinitePad(Rule):
         """It pads a float tensor with a huge number, and whatever uses the result saturates."""
         op = node.op
         assert isinstance(op, ops.Pad)
-        if not node.output.type.dtype.is_float or op.mode != "constant" or not abs(op.value) > self.limit:
+        value = op.value
+        if not node.output.type.dtype.is_float or op.mode != "constant" or value is None or not abs(value) > self.limit:
             return no("it does not pad with an infinite or huge number", node)
-        unbounded = _unbounded_use(node, above=op.value > 0, below=op.value < 0)
+        unbounded = _unbounded_use(node, above=value > 0, below=value < 0)
         return unbounded is None or no(f"{unbounded!r} lets the size of the numbers through", unbounded)
 
     def rewrite(self, node: Node) -> Any:
         """The same padding with a finite number."""
         op = node.op
-        assert isinstance(op, ops.Pad)
+        assert isinstance(op, ops.Pad) and op.value is not None
         return ops.Pad(pads=op.pads, value=math.copysign(self.value, op.value))(*node.inputs)
 
 

@@ -35,6 +35,7 @@ from uair.ir.location import Location
 from uair.ir.types import TensorType
 from uair.names import ANYTHING, Namer
 from uair.ops.base import Operator
+from uair.ops.shape_values import resolve_constants
 
 LOCATION_KEY = "uair.location"
 METADATA_IR_VERSION = 10  # the first in which a node has metadata_props
@@ -187,7 +188,7 @@ class GraphWriter:
         """
         self._location = node.loc
         try:
-            self._emitter(node.op, self.opset)(Emission(self, node), node.op)
+            self._emitter(node.op, self.opset)(Emission(self, node), resolve_constants(node.op, node.inputs))
         except NotExpressible as error:
             error.place = error.place or f"{node!r}, {node.loc}"
             error.hint = error.hint or f"run the pass legalise-onnx{{opset={self.opset}}} before"
@@ -410,6 +411,11 @@ class Emission:
     def operands(self) -> list[str | None]:
         """ONNX names of all operands."""
         return [self.optional(i) for i in range(len(self.node.inputs))]
+
+    def number(self, i: int) -> str:
+        """ONNX name of an operand of one element, as a scalar."""
+        name = self.x(i)
+        return name if self.type(i).shape == () else self.reshape(name, ())
 
     def type(self, i: int = 0) -> TensorType:
         """Type of operand `i`."""

@@ -141,6 +141,11 @@ class OnnxNode:
             raise OnnxShapeError(f"input {i} of {self.op_type} must be a list, has {value.ndim} axes", place=self.place)
         return tuple(int(d) if isinstance(d, (int, np.integer)) else d for d in value.reshape(-1).tolist())
 
+    def folded(self, i: int) -> Tensor:
+        """Operand `i`, as a constant when its value is known at import."""
+        value = None if self[i].is_constant else self.known(i)
+        return self[i] if value is None or value.dtype == object else constant(value)
+
     def integers(self, i: int, what: str) -> tuple[int, ...]:
         """The numbers of operand `i`, which decides the structure of the graph.
 
@@ -226,6 +231,19 @@ class OnnxNode:
         if len(set(result)) < len(result):
             raise OnnxAttributeError(f"an axis of {self.op_type} is given twice: {list(axes)}", place=self.place)
         return result
+
+    def axis_of(self, axis: int, tensor: Tensor) -> int:
+        """An axis of an operand: non-negative where its rank is known."""
+        return axis if tensor.type.shape is None else self.axis(axis, self.rank(tensor))
+
+    def axes_of(self, axes: Sequence[int], tensor: Tensor) -> tuple[int, ...]:
+        """Axes of an operand: non-negative where its rank is known."""
+        return tuple(axes) if tensor.type.shape is None else self.axes(axes, self.rank(tensor))
+
+    def length(self, i: int) -> int | None:
+        """The number of elements of a 1-D operand, when it is known."""
+        shape = self[i].type.shape
+        return shape[0] if shape is not None and len(shape) == 1 and isinstance(shape[0], int) else None
 
     # ------------------------------------------------------------------ results
     def wants(self, i: int) -> bool:

@@ -68,7 +68,7 @@ def does_nothing(node: Node) -> bool:
     if isinstance(op, Clip):
         return op.min in (None, -math.inf) and op.max in (None, math.inf)
     if isinstance(op, Slice):
-        return all(step == 1 for step in op.steps) and node.outputs[0].type.is_static
+        return op.steps is not None and all(step == 1 for step in op.steps) and node.outputs[0].type.is_static
     if isinstance(op, Pad):
         return op.pads is not None and not any(op.pads)
     if isinstance(op, Tile):

@@ -7,6 +7,7 @@ from typing import Any
 from uair import ops
 from uair.ir.graph import Node, Tensor
 from uair.ops import Concat, Expand, Reshape, Slice, Squeeze, Unsqueeze
+from uair.passes.simplify.slices import has_known_bounds
 from uair.rewrite import NoMatch, Rule, no, of
 
 BROADCASTING = (
@@ -95,16 +96,14 @@ class MergeSlices(Rule):
     def check(self, inner: Node, outer: Node) -> bool | NoMatch:
         """Bounds are known and the axes differ."""
         a, b = inner.op, outer.op
-        assert isinstance(a, Slice) and isinstance(b, Slice)
-        if a.starts is None or b.starts is None or a.ends is None or b.ends is None:
+        if not has_known_bounds(a) or not has_known_bounds(b):
             return no("bounds are computed at run time", outer)
         return not set(a.axes) & set(b.axes) or no("both slice the same axis", outer)
 
     def rewrite(self, x: Tensor, inner: Node, outer: Node) -> Tensor:
         """One Slice over both sets of axes."""
         a, b = inner.op, outer.op
-        assert isinstance(a, Slice) and isinstance(b, Slice)
-        assert a.starts is not None and b.starts is not None and a.ends is not None and b.ends is not None
+        assert has_known_bounds(a) and has_known_bounds(b)
         return Slice(axes=a.axes + b.axes, starts=a.starts + b.starts, ends=a.ends + b.ends, steps=a.steps + b.steps)(x)
 
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
-from uair.ir.dims import is_static
+from uair.ir.dims import Shape, is_static
 from uair.ir.graph import Node, Tensor
 from uair.ops import Concat, Slice
+from uair.ops.base import Ints, Operator
 from uair.rewrite import NoMatch, Rule, no, of
 
 VERY_END = 2**31 - 1
 """Bounds of this magnitude and more mean the very end, whatever the extent."""
 
 Bounds: TypeAlias = "list[tuple[int, int]]"
+
+
+class KnownSlice(Protocol):
+    """A Slice that has all it needs in its attributes."""
+
+    axes: Ints
+    starts: Shape
+    ends: Shape
+    steps: Ints
+
+
+def has_known_bounds(op: Operator) -> TypeGuard[KnownSlice]:
+    """Whether an operator is a Slice none of whose bounds is an operand."""
+    return isinstance(op, Slice) and None not in (op.axes, op.starts, op.ends, op.steps)
 
 
 class DropWholeAxes(Rule):
@@ -24,12 +39,14 @@ class DropWholeAxes(Rule):
 
     def check(self, node: Node) -> bool | NoMatch:
         """An axis is taken whole."""
+        if not has_known_bounds(node.op):
+            return no("bounds are computed at run time", node)
         return len(_cut(node)) < len(node.attributes["axes"]) or no("it cuts something off every axis it names", node)
 
     def rewrite(self, node: Node) -> Tensor:
         """A Slice of the other axes, or the operand."""
         op, x, kept = node.op, node.inputs[0], _cut(node)
-        assert isinstance(op, Slice) and x is not None and op.starts is not None and op.ends is not None
+        assert x is not None and has_known_bounds(op)
         if not kept:
             return x
         starts, ends = tuple(op.starts[i] for i in kept), tuple(op.ends[i] for i in kept)
@@ -40,8 +57,8 @@ class DropWholeAxes(Rule):
 def _cut(node: Node) -> list[int]:
     """Positions in `axes` of those of which something is cut off, as far as is known."""
     op, x = node.op, node.inputs[0]
-    assert isinstance(op, Slice) and x is not None
-    if op.starts is None or op.ends is None or x.type.shape is None:
+    assert x is not None and has_known_bounds(op)
+    if x.type.shape is None:
         return list(range(len(op.axes)))
     kept: list[int] = []
     for i, (axis, start, end, step) in enumerate(zip(op.axes, op.starts, op.ends, op.steps, strict=True)):
@@ -95,8 +112,8 @@ class SliceConcat(Rule):
 def _pieces(concat: Node, node: Node) -> Bounds | NoMatch:
     """For each operand of the Concat from where to where it is taken; equal bounds where it is not."""
     op, join = node.op, concat.op
-    assert isinstance(op, Slice) and isinstance(join, Concat)
-    if op.starts is None or op.ends is None or not is_static(op.starts) or not is_static(op.ends):
+    assert isinstance(join, Concat)
+    if not has_known_bounds(op) or not is_static(op.starts) or not is_static(op.ends):
         return no("bounds are computed at run time", node)
     shapes = [None if t is None else t.type.shape for t in concat.inputs]
     rank = next((len(shape) for shape in shapes if shape is not None), 0)

@@ -11,7 +11,6 @@ from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
-from uair.ops import _symbolic
 from uair.ops._cast import finite_limits
 from uair.ops._precision import compute_type
 from uair.ops.base import broadcast_shapes, require
@@ -94,17 +93,3 @@ def finite_range(dtype: DType) -> tuple[Any, Any]:
     if np.isinf(np.asarray(np.inf).astype(dtype.numpy)):
         return -np.inf, np.inf
     return finite_limits(dtype)
-
-
-def one_number(attribute: int | None, operand: TensorType | None, name: str, *, needed: bool) -> None:
-    """Refuse a number that is given both as attribute and as operand, or not at all though it is needed."""
-    require(attribute is not None or operand is not None or not needed, "{} is neither attribute nor operand", name)
-    require(attribute is None or operand is None, "{} is both an attribute and an operand", name)
-    if operand is not None:
-        require_dtype(operand, INTEGERS, name)
-        require(operand.shape is None or operand.shape in ((), (1,)), "{} must be one number, is {}", name, operand)
-
-
-def number(attribute: int | None, operand: Array | None) -> int | None:
-    """The value of a number that is an attribute or an operand."""
-    return attribute if operand is None else int(_symbolic.integers(operand).reshape(-1)[0])

@@ -19,6 +19,7 @@ from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
 from uair.ops._compute import INTEGERS, REALS, require_dtype, working_type
+from uair.ops._forms import number, one_number
 from uair.ops.base import Operator, Sample, bad, case, normalize_axis, operator, require, same_dtype, unify_extents
 
 FAMILY = "indexing"
@@ -313,13 +314,7 @@ class TopK(Operator):
 
     def infer(self, x: TensorType, k: TensorType | None = None) -> tuple[TensorType, TensorType]:
         require_dtype(x, REALS, "x")
-        require(self.k is not None or k is not None, "k is neither an attribute nor an operand")
-        require(self.k is None or k is None, "k is both an attribute and an operand")
-        if k is not None:
-            require_dtype(k, INTEGERS, "k")
-            require(
-                k.shape is None or dims.product(k.shape) == 1 or not k.is_static, "k must hold one number, is {}", k
-            )
+        one_number(self.k, k, "k")
         if x.shape is None:
             return TensorType(x.dtype, None), TensorType(DType.I64, None)
         require(x.shape, "x has no axis: its rank is 0")
@@ -333,7 +328,7 @@ class TopK(Operator):
         return inferred(x.dtype, shape), inferred(DType.I64, shape)
 
     def evaluate(self, x: Array, k: Array | None = None) -> tuple[Array, Array]:
-        count = self.k if self.k is not None else int(_symbolic.integers(np.asarray(k)).reshape(-1)[0])
+        count = number(self, self.k, k)
         extent = x.shape[self.axis]
         if not 0 <= count <= extent:
             raise EvaluationError(f"TopK: k is {count}, x has {extent} elements along axis {self.axis}")
@@ -362,32 +357,34 @@ class TopK(Operator):
         yield bad(cls(), "f32[3]", because="k is neither")
 
 
-@operator(inputs="indices depth values", family=FAMILY)
+@operator(inputs="indices depth? values", family=FAMILY)
 class OneHot(Operator):
     """values[1] where the coordinate along the new axis `axis` is the index, values[0] elsewhere.
 
-    indices: any shape; depth: a scalar or [1], the extent of the new axis; values: [2]. Negative indices count from the
-    end (TensorFlow gives a row of values[0] for them); an index out of range marks nothing.
+    indices: any shape; depth: the extent of the new axis; values: [2]. Negative indices count from the end (TensorFlow
+    gives a row of values[0] for them); an index out of range marks nothing.
     """
 
     axis: int = -1
+    depth: int | None = None
 
-    def infer(self, indices: TensorType, depth: TensorType, values: TensorType) -> TensorType:
+    def infer(self, indices: TensorType, depth: TensorType | None, values: TensorType) -> TensorType:
         require_dtype(indices, REALS, "indices")
-        require_dtype(depth, REALS, "depth")
+        one_number(self.depth, depth, "depth")
+        require(self.depth is None or self.depth >= 0, "depth must not be negative, is {}", self.depth)
         if values.shape is not None:
             fits = len(values.shape) == 1 and unify_extents(values.shape[0], 2)
             require(fits, "values must have shape [2], has {}", list(values.shape))
-        if depth.shape is not None:
-            require(not depth.is_static or depth.size == 1, "depth must hold one number, is {}", depth)
         if indices.shape is None:
             return TensorType(values.dtype, None)
         axis = normalize_axis(self.axis, len(indices.shape) + 1)
-        shape: tuple[Dim | None, ...] = (*indices.shape[:axis], None, *indices.shape[axis:])
+        shape: tuple[Dim | None, ...] = (*indices.shape[:axis], self.depth, *indices.shape[axis:])
         return inferred(values.dtype, shape)
 
-    def evaluate(self, indices: Array, depth: Array, values: Array) -> Array:
-        extent = int(depth.reshape(-1)[0])
+    def evaluate(self, indices: Array, depth: Array | None, values: Array) -> Array:
+        extent = number(self, self.depth, depth)
+        if extent < 0:
+            raise EvaluationError(f"OneHot: depth must not be negative, is {extent}")
         places = np.expand_dims(indices.astype(np.int64), self.axis)
         steps = np.arange(extent).reshape([-1 if a == self.axis % places.ndim else 1 for a in range(places.ndim)])
         marked = np.where(places < 0, places + extent, places) == steps
@@ -397,12 +394,15 @@ class OneHot(Operator):
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         off_on = np.array([0, 1], np.float32)
+        yield case(cls(depth=3), np.array([[0, 2], [-1, 7]]), None, off_on)
         yield case(cls(), np.array([[0, 2], [-1, 7]]), np.array(3), off_on)
-        yield case(cls(axis=0), np.array([1, 0], np.int32), np.array([2]), np.array([5, -5], np.int8))
-        yield case(cls(axis=1), np.array([1.0], np.float32), np.array(3.0, np.float32), np.array([False, True]))
-        yield bad(cls(axis=2), "i64[3]", "i64[]", "f32[2]", because="axis 2 is out of range")
-        yield bad(cls(), "i64[3]", "i64[]", "f32[3]", because="values must have shape [2]")
+        yield case(cls(axis=0), np.array([1, 0], np.int32), np.array([2], np.int32), np.array([5, -5], np.int8))
+        yield case(cls(axis=1, depth=3), np.array([1.0], np.float32), None, np.array([False, True]))
+        yield bad(cls(axis=2, depth=3), "i64[3]", None, "f32[2]", because="axis 2 is out of range")
+        yield bad(cls(depth=3), "i64[3]", None, "f32[3]", because="values must have shape [2]")
         yield bad(cls(), "i64[3]", "i64[2]", "f32[2]", because="depth must hold one number")
+        yield bad(cls(), "i64[3]", None, "f32[2]", because="depth is neither")
+        yield bad(cls(depth=-1), "i64[3]", None, "f32[2]", because="depth must not be negative")
 
 
 @operator(inputs="x", family=FAMILY)

@@ -13,6 +13,7 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops._compute import FLOATS, require_dtype
+from uair.ops._forms import number, one_number
 from uair.ops._precision import is_integral, matmul, rounded, widened
 from uair.ops.base import (
     Operator,
@@ -47,7 +48,9 @@ class MatMul(Operator):
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         dtype = same_dtype(a=a, b=b)
         _require_numeric(dtype)
-        left, right = ranked(a, "a"), ranked(b, "b")
+        if a.shape is None or b.shape is None:
+            return TensorType(dtype, None)
+        left, right = a.shape, b.shape
         require(left and right, "a scalar has no matrix product", hint="use Mul")
         require(
             min(len(left), len(right)) > 1 or not (self.trans_a or self.trans_b),
@@ -281,26 +284,28 @@ class Einsum(Operator):
         yield bad(cls(equation="ij,jk"), "f32[3,4]", because="2 terms for 1 operands")
 
 
-@operator(inputs="x", family="linear")
+@operator(inputs="x k?", family="linear")
 class Trilu(Operator):
     """The upper (or lower) triangle of every matrix; zero elsewhere. x: [..., m, n]; any element type.
 
     Kept are the elements with column - row >= k (upper) or <= k (lower). Source: ONNX Trilu, numpy.triu.
     """
 
-    k: int = 0
+    k: int | None = 0
     upper: bool = True
 
-    def infer(self, x: TensorType) -> TensorType:
+    def infer(self, x: TensorType, k: TensorType | None = None) -> TensorType:
+        one_number(self.k, k, "k")
         shape = ranked(x)
         require(len(shape) >= 2, "x must have at least two axes, has shape {}", list(shape))
         require(x.dtype is not DType.STRING, "strings have no zero")
         return inferred(x.dtype, shape)
 
-    def evaluate(self, x: Array) -> Array:
+    def evaluate(self, x: Array, k: Array | None = None) -> Array:
+        diagonal = number(self, self.k, k)
         rows, columns = x.shape[-2:]
         distance = np.arange(columns) - np.arange(rows)[:, None]
-        kept = distance >= self.k if self.upper else distance <= self.k
+        kept = distance >= diagonal if self.upper else distance <= diagonal
         return np.where(kept, x, np.zeros((), x.dtype))
 
     @classmethod
@@ -308,6 +313,9 @@ class Trilu(Operator):
         yield case(cls(), "f32[3,4]")
         yield case(cls(upper=False, k=-1), "i64[2,4,3]")
         yield case(cls(k=5), "bool[3,4]")
+        yield case(cls(k=None), "f32[3,4]", np.array(1))
+        yield case(cls(k=None, upper=False), "i32[3,4]", np.array([-1], np.int32))
+        yield bad(cls(k=None), "f32[3,4]", because="k is neither")
         yield bad(cls(), "f32[3]", because="at least two axes")
 
 

@@ -7,38 +7,43 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from uair.errors import EvaluationError
 from uair.ir import dims
 from uair.ir.dims import Dim, Shape, is_static, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops._cast import cast
-from uair.ops.base import Operator, Sample, bad, case, operator, require
+from uair.ops._forms import numbers, one_form, one_number, vector_length
+from uair.ops.base import Operator, Sample, bad, case, operator, require, same_dtype
 from uair.ops.comparison import Less
 from uair.ops.elementwise import Add, Identity, Maximum, Minimum, Mod, Mul, Sub, Where
 from uair.ops.indexing import Gather
-from uair.ops.shape import FAMILY, Range, ShapeOf, Squeeze, numbers, one_form, vector_length
+from uair.ops.shape import FAMILY, Range, ShapeOf, Squeeze
 
 PadMode: TypeAlias = Literal["constant", "reflect", "edge", "wrap", "symmetric"]
 
 
-@operator(inputs="x pads?", family=FAMILY)
+@operator(inputs="x pads? value?", family=FAMILY)
 class Pad(Operator):
     """x with elements put in front of and behind each axis.
 
     pads: the numbers in front for all axes, then the numbers behind (ONNX's order; PyTorch's begins at the last axis).
-    Negative numbers crop, before anything is put in. mode "constant": `value`, converted to x's element type; "edge":
-    the outermost element; "reflect": mirrored without it; "symmetric": mirrored with it (TensorFlow only); "wrap":
-    periodic.
+    Negative numbers crop, before anything is put in. mode "constant": `value`, converted to x's element type, or an
+    operand of that type (`value` is None then); "edge": the outermost element; "reflect": mirrored without it;
+    "symmetric": mirrored with it (TensorFlow only); "wrap": periodic.
     """
 
     pads: Shape | None = None
     mode: PadMode = "constant"
-    value: float = 0.0
+    value: float | None = 0.0
 
-    def infer(self, x: TensorType, pads: TensorType | None = None) -> TensorType:
+    def infer(self, x: TensorType, pads: TensorType | None = None, value: TensorType | None = None) -> TensorType:
         one_form(self.pads, pads, "pads")
-        require(self.mode != "constant" or x.dtype is not DType.STRING, "x is string: it has no padding value")
+        one_number(self.value, value, "value", integer=False)
+        numeric = x.dtype is not DType.STRING
+        require(self.mode != "constant" or value is not None or numeric, "x is string: it has no padding value")
+        same_dtype(x=x, value=value)
         length = len(self.pads) if self.pads is not None else vector_length(pads)
         if x.shape is None:
             return inferred(x.dtype, None if length is None else (None,) * (length // 2))
@@ -48,28 +53,28 @@ class Pad(Operator):
         )
         if self.pads is None:
             return inferred(x.dtype, (None,) * rank)
-        result: list[Dim | None] = []
-        for a, d in enumerate(x.shape):
-            begin, end = self.pads[a], self.pads[a + rank]
-            total = dims.normal(d + begin + end)
-            require(
-                not isinstance(total, int) or total >= 0,
-                "pads {}, {} crop more than axis {} has ({})",
-                begin,
-                end,
-                a,
-                d,
-            )
-            if self.mode != "constant" and isinstance(d, int) and isinstance(total, int):
-                left = d + sum(p for p in (begin, end) if isinstance(p, int) and p < 0)
-                require(left > 0 or total == max(left, 0), "mode {}: axis {} of x has nothing to repeat", self.mode, a)
-            result.append(total)
-        return inferred(x.dtype, tuple(result))
+        return inferred(
+            x.dtype, tuple(self._extent(a, d, self.pads[a], self.pads[a + rank]) for a, d in enumerate(x.shape))
+        )
 
-    def evaluate(self, x: Array, pads: Array | None = None) -> Array:
-        return pad(x, numbers(self, self.pads, pads), self.mode, self.value)
+    def _extent(self, axis: int, d: Dim, begin: Dim, end: Dim) -> Dim:
+        """The extent of one axis of the result."""
+        total = dims.normal(d + begin + end)
+        fits = not isinstance(total, int) or total >= 0
+        require(fits, "pads {}, {} crop more than axis {} has ({})", begin, end, axis, d)
+        if self.mode != "constant" and isinstance(d, int) and isinstance(total, int):
+            left = d + sum(p for p in (begin, end) if isinstance(p, int) and p < 0)
+            require(left > 0 or total == max(left, 0), "mode {}: axis {} of x has nothing to repeat", self.mode, axis)
+        return total
 
-    def decompose(self, x: Tensor, pads: Tensor | None = None) -> Tensor | None:
+    def evaluate(self, x: Array, pads: Array | None = None, value: Array | None = None) -> Array:
+        amounts = numbers(self, self.pads, pads)
+        if len(amounts) != 2 * x.ndim:
+            raise EvaluationError(f"Pad: pads has {len(amounts)} values, x of rank {x.ndim} needs {2 * x.ndim}")
+        fill = value.reshape(-1)[0] if value is not None else _fill(self.value or 0.0, x.dtype)
+        return pad(x, amounts, self.mode, fill)
+
+    def decompose(self, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None) -> Tensor | None:
         if self.mode == "constant" or self.pads is None or not is_static(self.pads) or x.type.shape is None:
             return None
         y = x
@@ -92,14 +97,24 @@ class Pad(Operator):
         yield case(cls(pads=(1, 1), value=float("-inf")), "f32[0]")
         yield case(cls(pads=(1, 0), value=2.0), "i4[2]")
         yield case(cls(), "f32[2,3]", np.array([0, 1, 0, 1]))
+        yield case(cls(value=None), "f32[2,3]", np.array([0, 1, 0, -1]), np.array(2.5, np.float32))
+        yield case(cls(pads=(1, 0), value=None), "i64[2]", None, np.array([2**60 + 1]))
         yield bad(cls(pads=(1, 1)), "f32[2,3]", because="pads has 2 values")
+        yield bad(cls(pads=(1, 1)), "f32[2]", None, "f32[]", because="value is both")
+        yield bad(cls(pads=(1, 1), value=None), "f32[2]", None, "i32[]", because="value is i32")
         yield bad(cls(pads=(-2, -2)), "f32[3]", because="crop more than axis 0")
         yield bad(cls(pads=(1, 1), mode="edge"), "f32[0]", because="nothing to repeat")
         yield bad(cls(), "f32[2]", because="pads is neither")
 
 
-def pad(x: Array, pads: Sequence[int], mode: PadMode = "constant", value: float = 0.0) -> Array:
-    """`x` with `pads` (in front of all axes, then behind them); negative numbers crop first."""
+def pad(x: Array, pads: Sequence[int], mode: PadMode = "constant", value: Any = 0) -> Array:
+    """`x` with `pads` (in front of all axes, then behind them); negative numbers crop first.
+
+    Raises:
+        EvaluationError: they crop more than there is.
+    """
+    if any(d + b + e < 0 for d, (b, e) in zip(x.shape, _sides(pads), strict=True)):
+        raise EvaluationError(f"Pad: pads {list(pads)} crop more than x of shape {list(x.shape)} has")
     sides = _sides(pads)
     if mode != "constant":
         for axis, (b, e) in enumerate(sides):
@@ -109,7 +124,7 @@ def pad(x: Array, pads: Sequence[int], mode: PadMode = "constant", value: float 
     kept = x[tuple(slice(max(-b, 0), d - max(-e, 0)) for d, (b, e) in zip(x.shape, sides, strict=True))]
     added = [(max(b, 0), max(e, 0)) for b, e in sides]
     shape = tuple(d + b + e for d, (b, e) in zip(kept.shape, added, strict=True))
-    result = np.full(shape, _fill(value, x.dtype), x.dtype)
+    result = np.full(shape, value, x.dtype)
     result[tuple(slice(b, b + d) for d, (b, _) in zip(kept.shape, added, strict=True))] = kept
     return result
 

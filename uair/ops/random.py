@@ -17,8 +17,8 @@ from uair.ir.dims import Shape
 from uair.ir.dtype import Array, DType
 from uair.ir.types import TensorType, inferred
 from uair.ops._cast import cast
+from uair.ops._forms import numbers, one_form, vector_length
 from uair.ops.base import Operator, Sample, bad, case, operator, require
-from uair.ops.shape import numbers, one_form, vector_length
 
 FAMILY = "random"
 _process = np.random.RandomState()

@@ -11,25 +11,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uair.errors import EvaluationError
 from uair.ir import dims
 from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
-from uair.ops._compute import (
-    BOOLS,
-    FLOATS,
-    NUMBERS,
-    REALS,
-    compute,
-    finite_range,
-    number,
-    one_number,
-    require_dtype,
-    scalar,
-)
+from uair.ops._compute import BOOLS, FLOATS, NUMBERS, REALS, compute, finite_range, require_dtype, scalar
+from uair.ops._forms import number, one_form, one_number, run_time_axes, vector_length
 from uair.ops.base import Ints, Operator, Sample, bad, case, normalize_axis, operator, require
 from uair.ops.elementwise import Abs, Cast, Exp, Log, Mul, Sqrt
 
@@ -50,7 +39,11 @@ def reduced_shape(shape: InferredShape, axes: Ints | None, keepdims: bool) -> In
 
 
 class Reduction(Operator):
-    """Base of the reductions: `axes` (None: all; an empty list: none), `keepdims` (reduced axes stay with extent 1)."""
+    """Base of the reductions.
+
+    axes: an attribute or an operand; None in both forms: all; an empty list: none. keepdims: reduced axes stay with
+    extent 1.
+    """
 
     allowed: ClassVar[frozenset[DType]] = REALS
     axes: Ints | None = None
@@ -60,16 +53,38 @@ class Reduction(Operator):
         """The result in the working type, reduced axes kept."""
         raise NotImplementedError
 
-    def infer(self, x: TensorType) -> TensorType:
+    def infer(self, x: TensorType, axes: TensorType | None = None) -> TensorType:
         require_dtype(x, self.allowed, "x")
+        one_form(self.axes, axes, "axes", optional=True)
+        if axes is not None:
+            return inferred(x.dtype, self._open(x.shape, axes))
         if x.shape is None:
             return TensorType(x.dtype, () if self.axes is None and not self.keepdims else None)
         return inferred(x.dtype, reduced_shape(x.shape, self.axes, self.keepdims))
 
-    def evaluate(self, x: Array) -> Array:
-        axes = tuple(range(x.ndim)) if self.axes is None else tuple(a % x.ndim for a in self.axes)
-        result = compute(lambda v: self.reduce(v, axes), x)
-        return result if self.keepdims else result.squeeze(axes)
+    def _open(self, shape: InferredShape | None, axes: TensorType) -> InferredShape | None:
+        """The shape after reducing axes that an operand names."""
+        count = vector_length(axes)
+        if shape is None:
+            return None
+        rank = len(shape)
+        require(count is None or count <= rank, "axes name {} axes, x has rank {}", count, rank)
+        if count in (0, rank):
+            return reduced_shape(shape, tuple(range(count or 0)), self.keepdims)
+        if self.keepdims:
+            return tuple(1 if d == 1 else None for d in shape)
+        return None if count is None else (None,) * (rank - count)
+
+    def reduced_axes(self, x: Array, axes: Array | None) -> Axes:
+        """The axes to reduce, non-negative."""
+        if self.axes is None and axes is None:
+            return tuple(range(x.ndim))
+        return run_time_axes(self, self.axes, axes, x.ndim)
+
+    def evaluate(self, x: Array, axes: Array | None = None) -> Array:
+        gone = self.reduced_axes(x, axes)
+        result = compute(lambda v: self.reduce(v, gone), x)
+        return result if self.keepdims else result.squeeze(gone)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         x = operands[0]
@@ -89,6 +104,10 @@ class Reduction(Operator):
         yield case(make(), f"{first}[]")
         yield case(make(axes=(1,)), f"{first}[2,0,3]")
         yield from (case(make(axes=(1,)), f"{k}[2,5]") for k in kinds[1:])
+        yield case(make(keepdims=False), f"{first}[2,3,4]", np.array([-1, 0]))
+        yield case(make(), f"{first}[2,3]", np.array([], np.int64))
+        yield bad(make(axes=(0,)), f"{first}[2,3]", "i64[1]", because="axes is both")
+        yield bad(make(), f"{first}[2]", "i64[2]", because="axes name 2 axes")
         yield bad(make(axes=(3,)), f"{first}[2,3]", because="axis 3 is out of range")
         yield bad(make(axes=(0, -2)), f"{first}[2,3]", because="name an axis twice")
         yield bad(make(), "string[2]", because="x must be")
@@ -103,19 +122,18 @@ class SizeReduction(Reduction):
         """The result for two sizes."""
         raise NotImplementedError
 
-    def evaluate(self, x: Array) -> Array:
+    def evaluate(self, x: Array, axes: Array | None = None) -> Array:
         if not _symbolic.is_symbolic(x):
-            return super().evaluate(x)
-        axes = tuple(range(x.ndim)) if self.axes is None else tuple(a % x.ndim for a in self.axes)
+            return super().evaluate(x, axes)
         function = np.frompyfunc(self.size, 2, 1)
         result: Any = x
-        for axis in sorted(axes, reverse=True):
+        for axis in sorted(self.reduced_axes(x, axes), reverse=True):
             nothing = {"initial": self.reduce(np.ones((0,), np.int64), (0,)).item()} if x.shape[axis] == 0 else {}
             result = function.reduce(result, axis=axis, keepdims=self.keepdims, **nothing)
         return np.asarray(result, dtype=object)
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceSum(SizeReduction):
     """The sum; 0 of nothing. torch's sum of i32 and bool gives i64: a Cast in front says so."""
 
@@ -130,7 +148,7 @@ class ReduceSum(SizeReduction):
         return _symbolic.add(a, b)
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceMean(Reduction):
     """The arithmetic mean; NaN of nothing. Integers: the sum divided, rounded towards 0."""
 
@@ -155,15 +173,15 @@ class Extreme(SizeReduction):
 
     limit: ClassVar[int]  # which end of the type's range is the result for no elements
 
-    def evaluate(self, x: Array) -> Array:
+    def evaluate(self, x: Array, axes: Array | None = None) -> Array:
         if x.size or _symbolic.is_symbolic(x):
-            return super().evaluate(x)
-        shape = dims.static(reduced_shape(x.shape, self.axes, self.keepdims))
+            return super().evaluate(x, axes)
+        shape = dims.static(reduced_shape(x.shape, self.reduced_axes(x, axes), self.keepdims))
         nothing = finite_range(DType.from_numpy(x.dtype))[self.limit]
         return np.full(shape, np.asarray(nothing).astype(x.dtype))
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceMax(Extreme):
     """The greatest element; the least value of the type (-inf where it has one) of nothing.
 
@@ -181,7 +199,7 @@ class ReduceMax(Extreme):
         return dims.maximum(a, b)
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceMin(Extreme):
     """The least element; the greatest value of the type (inf where it has one) of nothing. NaN when one is NaN."""
 
@@ -196,7 +214,7 @@ class ReduceMin(Extreme):
         return dims.minimum(a, b)
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceProd(SizeReduction):
     """The product; 1 of nothing."""
 
@@ -211,7 +229,7 @@ class ReduceProd(SizeReduction):
         return _symbolic.multiply(a, b)
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceL1(Reduction):
     """The sum of |x|."""
 
@@ -221,11 +239,11 @@ class ReduceL1(Reduction):
     def reduce(self, x: Array, axes: Axes) -> Any:
         return np.sum(np.abs(x), axis=axes, keepdims=True, dtype=x.dtype)
 
-    def decompose(self, x: Tensor) -> Tensor:
-        return ReduceSum(axes=self.axes, keepdims=self.keepdims)(Abs()(x))
+    def decompose(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
+        return ReduceSum(axes=self.axes, keepdims=self.keepdims)(Abs()(x), axes)
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceL2(Reduction):
     """The square root of the sum of x^2. Integers: computed in f64 and rounded towards 0."""
 
@@ -236,13 +254,13 @@ class ReduceL2(Reduction):
         wide = x.astype(np.float64) if np.issubdtype(x.dtype, np.integer) else x
         return np.sqrt(np.sum(wide * wide, axis=axes, keepdims=True))
 
-    def decompose(self, x: Tensor) -> Tensor | None:
+    def decompose(self, x: Tensor, axes: Tensor | None = None) -> Tensor | None:
         if not x.type.dtype.is_float:
             return None
-        return Sqrt()(ReduceSum(axes=self.axes, keepdims=self.keepdims)(Mul()(x, x)))
+        return Sqrt()(ReduceSum(axes=self.axes, keepdims=self.keepdims)(Mul()(x, x), axes))
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceLogSumExp(Reduction):
     """log(sum(exp(x))), computed with the greatest element taken out; -inf of nothing. Floating point only."""
 
@@ -255,21 +273,24 @@ class ReduceLogSumExp(Reduction):
         shift = np.where(np.isfinite(greatest), greatest, x.dtype.type(0))
         return np.log(np.sum(np.exp(x - shift), axis=axes, keepdims=True)) + shift
 
-    def decompose(self, x: Tensor) -> Tensor:
+    def decompose(self, x: Tensor, axes: Tensor | None = None) -> Tensor | None:
         from uair.ops.elementwise import Add, Sub
         from uair.ops.shape import Squeeze
 
-        greatest = ReduceMax(axes=self.axes)(x)
-        total = ReduceSum(axes=self.axes)(Exp()(Sub()(x, greatest)))
+        if not self.keepdims and axes is None and x.type.shape is None:
+            return None
+        greatest = ReduceMax(axes=self.axes)(x, axes)
+        total = ReduceSum(axes=self.axes)(Exp()(Sub()(x, greatest)), axes)
         result = Add()(Log()(total), greatest)
         if self.keepdims:
             return result
+        if axes is not None:
+            return Squeeze()(result, axes)
         rank = x.type.rank
-        axes = tuple(range(rank)) if self.axes is None else tuple(a % rank for a in self.axes)
-        return Squeeze(axes=axes)(result)
+        return Squeeze(axes=tuple(range(rank)) if self.axes is None else tuple(a % rank for a in self.axes))(result)
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceSumSquare(Reduction):
     """The sum of x^2."""
 
@@ -279,11 +300,11 @@ class ReduceSumSquare(Reduction):
     def reduce(self, x: Array, axes: Axes) -> Any:
         return np.sum(x * x, axis=axes, keepdims=True, dtype=x.dtype)
 
-    def decompose(self, x: Tensor) -> Tensor:
-        return ReduceSum(axes=self.axes, keepdims=self.keepdims)(Mul()(x, x))
+    def decompose(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
+        return ReduceSum(axes=self.axes, keepdims=self.keepdims)(Mul()(x, x), axes)
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceAny(Reduction):
     """Whether some element is true; false of nothing."""
 
@@ -294,11 +315,11 @@ class ReduceAny(Reduction):
     def reduce(self, x: Array, axes: Axes) -> Any:
         return np.any(x, axis=axes, keepdims=True)
 
-    def decompose(self, x: Tensor) -> Tensor:
-        return _as_integers(ReduceMax(axes=self.axes, keepdims=self.keepdims), x)
+    def decompose(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
+        return _as_integers(ReduceMax(axes=self.axes, keepdims=self.keepdims), x, axes)
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class ReduceAll(Reduction):
     """Whether every element is true; true of nothing."""
 
@@ -309,16 +330,16 @@ class ReduceAll(Reduction):
     def reduce(self, x: Array, axes: Axes) -> Any:
         return np.all(x, axis=axes, keepdims=True)
 
-    def decompose(self, x: Tensor) -> Tensor:
-        return _as_integers(ReduceMin(axes=self.axes, keepdims=self.keepdims), x)
+    def decompose(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
+        return _as_integers(ReduceMin(axes=self.axes, keepdims=self.keepdims), x, axes)
 
 
-def _as_integers(reduction: Operator, x: Tensor) -> Tensor:
+def _as_integers(reduction: Operator, x: Tensor, axes: Tensor | None) -> Tensor:
     """A reduction of bool by way of i32; the extremes of nothing, the ends of the range, become false and true."""
     from uair.ops.comparison import Greater
 
-    number = Cast(to=DType.I32)(x)
-    return Greater()(reduction(number), scalar(0, number))
+    wide = Cast(to=DType.I32)(x)
+    return Greater()(reduction(wide, axes), scalar(0, wide))
 
 
 # ----------------------------------------------------------------------- position
@@ -389,30 +410,32 @@ class ArgMin(Position):
     select_last: bool = False
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axis?", family=FAMILY)
 class CumSum(Operator):
-    """Running sums along `axis`.
+    """Running sums along `axis` (None: an operand says which).
 
     exclusive: the element itself is not counted (the first sum is 0); reverse: from the end. torch.cumsum has neither.
     """
 
-    axis: int = 0
+    axis: int | None = 0
     exclusive: bool = False
     reverse: bool = False
 
-    def infer(self, x: TensorType) -> TensorType:
+    def infer(self, x: TensorType, axis: TensorType | None = None) -> TensorType:
         require_dtype(x, NUMBERS, "x")
+        one_number(self.axis, axis, "axis")
         if x.shape is not None:
             require(x.shape, "x has no axis: its rank is 0")
-            normalize_axis(self.axis, len(x.shape))
+            normalize_axis(self.axis or 0, len(x.shape))
         return TensorType(x.dtype, x.shape)
 
-    def evaluate(self, x: Array) -> Array:
-        return compute(self.running, x)
+    def evaluate(self, x: Array, axis: Array | None = None) -> Array:
+        (along,) = run_time_axes(self, None, np.array([number(self, self.axis, axis)]), x.ndim)
+        return compute(functools.partial(self.running, axis=along), x)
 
-    def running(self, x: Array) -> Any:
+    def running(self, x: Array, axis: int) -> Any:
         """The sums in the working type."""
-        x = np.moveaxis(x, self.axis, 0)
+        x = np.moveaxis(x, axis, 0)
         if self.reverse:
             x = x[::-1]
         sums = np.cumsum(x, axis=0, dtype=x.dtype)
@@ -420,7 +443,7 @@ class CumSum(Operator):
             sums = np.concatenate([np.zeros_like(sums[:1]), sums[:-1]])
         if self.reverse:
             sums = sums[::-1]
-        return np.ascontiguousarray(np.moveaxis(sums, 0, self.axis))
+        return np.ascontiguousarray(np.moveaxis(sums, 0, axis))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -430,8 +453,12 @@ class CumSum(Operator):
         yield case(cls(axis=-2), "i32[2,4,3]")
         yield from (case(cls(), f"{k}[6]") for k in ("f16", "bf16", "i8"))
         yield case(cls(exclusive=True), "f32[0]")
+        yield case(cls(axis=None), "f32[2,3]", np.array(-1, np.int32))
+        yield case(cls(axis=None, reverse=True), "f32[2,3]", np.array([0]))
         yield bad(cls(axis=1), "f32[3]", because="axis 1 is out of range")
         yield bad(cls(), "bool[3]", because="x must be")
+        yield bad(cls(), "f32[3]", "i64[]", because="axis is both")
+        yield bad(cls(axis=None), "f32[3]", "i64[2]", because="axis must hold one number")
 
 
 @operator(inputs="x axis?", family=FAMILY)
@@ -448,7 +475,7 @@ class CumProd(Operator):
 
     def infer(self, x: TensorType, axis: TensorType | None = None) -> TensorType:
         require_dtype(x, NUMBERS, "x")
-        one_number(self.axis, axis, "axis", needed=True)
+        one_number(self.axis, axis, "axis")
         if x.shape is not None:
             require(x.shape, "x has no axis: its rank is 0")
             if self.axis is not None:
@@ -456,10 +483,8 @@ class CumProd(Operator):
         return TensorType(x.dtype, x.shape)
 
     def evaluate(self, x: Array, axis: Array | None = None) -> Array:
-        at = number(self.axis, axis)
-        if at is None or not -x.ndim <= at < x.ndim:
-            raise EvaluationError(f"CumProd: axis {at} is out of range for rank {x.ndim}")
-        return compute(functools.partial(self.running, axis=at), x)
+        (along,) = run_time_axes(self, None, np.array([number(self, self.axis, axis)]), x.ndim)
+        return compute(functools.partial(self.running, axis=along), x)
 
     def running(self, x: Array, axis: int) -> Any:
         """The products in the working type."""

@@ -14,13 +14,14 @@ import numpy as np
 
 from uair.errors import EvaluationError
 from uair.ir import dims
-from uair.ir.dims import Dim, InferredShape, Shape, is_static, product
+from uair.ir.dims import Dim, InferredShape, Shape, product
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
 from uair.ops._cast import cast
-from uair.ops._compute import INTEGERS, REALS, require_dtype
+from uair.ops._compute import REALS, require_dtype
+from uair.ops._forms import may_be_one, numbers, one_form, run_time_axes, unique_axes, vector_length
 from uair.ops._precision import compute_type
 from uair.ops.base import (
     Ints,
@@ -42,43 +43,6 @@ _LONGEST_SHAPE = 1024  # elements of a Range in a shape computation; it comes fr
 
 UNBOUNDED = 2**31 - 1
 """Slice bounds of at least this magnitude mean "to the end" whatever the extent (written as INT32_MAX or INT64_MAX)."""
-
-
-# ----------------------------------------------------------------------- both forms
-def one_form(attribute: object, operand: TensorType | None, name: str) -> None:
-    """Refuse an operator that has a value both as attribute and as operand, or in neither form."""
-    require(attribute is not None or operand is not None, "{} is neither an attribute nor an operand", name)
-    require(attribute is None or operand is None, "{} is both an attribute and an operand", name)
-    if operand is not None:
-        require_dtype(operand, INTEGERS, name)
-        require(operand.shape is None or len(operand.shape) == 1, "{} must be a vector, is {}", name, operand)
-
-
-def vector_length(operand: TensorType | None) -> int | None:
-    """The length of an operand in vector form when it is a number."""
-    if operand is None or operand.shape is None or not isinstance(operand.shape[0], int):
-        return None
-    return operand.shape[0]
-
-
-def numbers(op: Operator, attribute: Shape | None, operand: Array | None) -> Ints:
-    """The value of an operand-or-attribute at evaluation.
-
-    Raises:
-        EvaluationError: the attribute still holds a symbolic size.
-    """
-    if attribute is None:
-        return () if operand is None else tuple(_symbolic.integers(operand).reshape(-1).tolist())
-    if not is_static(attribute):
-        raise EvaluationError(f"{op!r} cannot be evaluated: a size in it is symbolic", hint="bind the model's shapes")
-    return dims.static(attribute)
-
-
-def unique_axes(axes: Ints, rank: int, name: str = "axes") -> Ints:
-    """Non-negative axes, each named once."""
-    result = tuple(normalize_axis(a, rank) for a in axes)
-    require(len(set(result)) == len(result), "{} {} name an axis twice", name, list(axes))
-    return result
 
 
 # -------------------------------------------------------------------------- reshape
@@ -206,60 +170,99 @@ class Transpose(Operator):
         yield bad(cls(perm=(0, 1)), "f32[2,3,4]", because="x must have rank 2")
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class Squeeze(Operator):
-    """x without the axes `axes`, which must have extent 1."""
+    """x without the axes `axes`, which must have extent 1; when none are given, without every axis of extent 1.
+
+    In the latter case the result's rank is known only where no open extent can be 1.
+    """
 
     shape_arithmetic = True
-    axes: Ints = ()
+    axes: Ints | None = None
 
-    def infer(self, x: TensorType) -> TensorType:
+    def infer(self, x: TensorType, axes: TensorType | None = None) -> TensorType:
+        one_form(self.axes, axes, "axes", optional=True)
         if x.shape is None:
             return TensorType(x.dtype, None)
+        if self.axes is None:
+            return inferred(x.dtype, self._open(x.shape, axes))
         gone = unique_axes(self.axes, len(x.shape))
         for a in gone:
             d = x.shape[a]
             require(not isinstance(d, int) or d == 1, "axis {} of x has extent {}, not 1", a, d)
         return inferred(x.dtype, tuple(d for i, d in enumerate(x.shape) if i not in gone))
 
-    def evaluate(self, x: Array) -> Array:
-        return np.squeeze(x, tuple(self.axes))
+    @staticmethod
+    def _open(shape: Shape, axes: TensorType | None) -> InferredShape | None:
+        """The shape without axes that an operand names, or without all of extent 1."""
+        others = tuple(d for d in shape if not may_be_one(d))
+        if axes is None:
+            return others if all(d == 1 or not may_be_one(d) for d in shape) else None
+        count, possible = vector_length(axes), len(shape) - len(others)
+        if count is None:
+            return None
+        require(count <= possible, "axes name {} axes, x of shape {} has {} of extent 1", count, list(shape), possible)
+        if count == possible:
+            return others
+        return shape if count == 0 else (None,) * (len(shape) - count)
+
+    def evaluate(self, x: Array, axes: Array | None = None) -> Array:
+        if self.axes is None and axes is None:
+            return x.reshape([d for d in x.shape if d != 1])
+        gone = run_time_axes(self, self.axes, axes, x.ndim)
+        if any(x.shape[a] != 1 for a in gone):
+            raise EvaluationError(f"Squeeze: axes {list(gone)} of x of shape {list(x.shape)} have not extent 1")
+        return np.squeeze(x, gone)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(axes=(0, -1)), "f32[1,3,1]")
         yield case(cls(axes=(0,)), "i64[1]")
-        yield case(cls(), "f32[1,2]")
+        yield case(cls(axes=()), "f32[1,2]")
+        yield case(cls(), "f32[1,2,1,3]")
+        yield case(cls(), "f32[2,3]")
+        yield case(cls(), "f32[1,3,1]", np.array([-1, 0]))
+        yield case(cls(), "f32[1,3,1]", np.array([-1]))
+        yield case(cls(), "f32[1,3]", np.array([], np.int64))
         yield bad(cls(axes=(1,)), "f32[1,3]", because="axis 1 of x has extent 3")
         yield bad(cls(axes=(2,)), "f32[1,3]", because="axis 2 is out of range")
+        yield bad(cls(axes=(0,)), "f32[1,3]", "i64[1]", because="axes is both")
+        yield bad(cls(), "f32[1,3]", "i64[2]", because="has 1 of extent 1")
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x axes?", family=FAMILY)
 class Unsqueeze(Operator):
-    """x with axes of extent 1 put in; `axes` are places in the result, >= 0."""
+    """x with axes of extent 1 inserted; `axes` count in the result, from its end where they are negative."""
 
     shape_arithmetic = True
-    axes: Ints = ()
+    axes: Ints | None = None
 
-    def infer(self, x: TensorType) -> TensorType:
-        require(all(a >= 0 for a in self.axes), "axes {} must not be negative", list(self.axes))
-        if x.shape is None:
+    def infer(self, x: TensorType, axes: TensorType | None = None) -> TensorType:
+        one_form(self.axes, axes, "axes")
+        count = len(self.axes) if self.axes is not None else vector_length(axes)
+        if x.shape is None or count is None:
             return TensorType(x.dtype, None)
-        rank = len(x.shape) + len(self.axes)
-        places = unique_axes(self.axes, rank)
-        rest = iter(x.shape)
-        return inferred(x.dtype, tuple(1 if i in places else next(rest) for i in range(rank)))
+        rank = len(x.shape) + count
+        if self.axes is None:
+            return inferred(x.dtype, (1,) * rank if all(d == 1 for d in x.shape) else (None,) * rank)
+        new = unique_axes(self.axes, rank)
+        old = iter(x.shape)
+        return inferred(x.dtype, tuple(1 if i in new else next(old) for i in range(rank)))
 
-    def evaluate(self, x: Array) -> Array:
-        return np.expand_dims(x, tuple(self.axes))
+    def evaluate(self, x: Array, axes: Array | None = None) -> Array:
+        count = len(numbers(self, self.axes, axes))
+        return np.expand_dims(x, run_time_axes(self, self.axes, axes, x.ndim + count))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(axes=(0, 3)), "f32[2,3]")
         yield case(cls(axes=(0,)), "i64[]")
+        yield case(cls(axes=(-1, 0)), "f32[2,3]")
+        yield case(cls(), "f32[2,3]", np.array([-1, 0]))
+        yield case(cls(), "i64[]", np.array([0]))
         yield bad(cls(axes=(3,)), "f32[2,3]", because="axis 3 is out of range")
-        yield bad(cls(axes=(-1,)), "f32[2,3]", because="must not be negative")
         yield bad(cls(axes=(0, 0)), "f32[2,3]", because="name an axis twice")
+        yield bad(cls(), "f32[2,3]", because="axes is neither")
 
 
 # ---------------------------------------------------------------- joining and parting
@@ -327,95 +330,149 @@ class Concat(Operator):
         yield bad(cls(), because="at least one")
 
 
-@operator(inputs="x", family=FAMILY)
+@operator(inputs="x sizes?", family=FAMILY)
 class Split(Operator):
-    """x cut along `axis` into parts of the extents `sizes`, which add up to x's extent. As many results as sizes."""
+    """x cut along `axis` into parts of the extents `sizes`, which add up to x's extent. As many results as sizes.
+
+    parts: the number of results where the sizes are an operand (None otherwise).
+    """
 
     shape_arithmetic = True
     axis: int = 0
-    sizes: Shape = ()
+    sizes: Shape | None = None
+    parts: int | None = None
 
     def result_count(self) -> int:
-        return len(self.sizes)
+        return len(self.sizes) if self.sizes is not None else self.parts or 0
 
-    def infer(self, x: TensorType) -> Results:
-        require(self.sizes, "sizes: at least one part is needed")
+    def infer(self, x: TensorType, sizes: TensorType | None = None) -> Results:
+        one_form(self.sizes, sizes, "sizes")
+        count, length = self.result_count(), vector_length(sizes)
+        require(count > 0, "sizes: at least one part is needed")
+        require(length in (None, count), "sizes has {} values for {} results", length, count)
+        require(self.sizes is None or self.parts is None, "parts is for sizes that are an operand")
+        if x.shape is not None:
+            require(x.shape, "x has no axis: its rank is 0")
+            self._fit(x.shape)
+        parts: InferredShape = (None,) * count if self.sizes is None else self.sizes
+        return tuple(self._part(x, d) for d in parts)
+
+    def _fit(self, shape: Shape) -> None:
+        """Refuse sizes that do not add up to x's extent."""
+        axis = normalize_axis(self.axis, len(shape))
+        if self.sizes is None:
+            return
         require(all(not isinstance(s, int) or s >= 0 for s in self.sizes), "sizes {} are negative", list(self.sizes))
-        if x.shape is None:
-            return tuple(TensorType(x.dtype, None) for _ in self.sizes)
-        axis = normalize_axis(self.axis, len(x.shape))
-        require(x.shape, "x has no axis: its rank is 0")
         total: Dim = 0
         for s in self.sizes:
             total = total + s
-        rest = dims.normal(x.shape[axis] - total)
+        rest = dims.normal(shape[axis] - total)
         require(
             not isinstance(rest, int) or rest == 0,
             "sizes {} add up to {}, x has extent {} along axis {}",
             list(self.sizes),
             total,
-            x.shape[axis],
+            shape[axis],
             axis,
         )
-        return tuple(inferred(x.dtype, (*x.shape[:axis], s, *x.shape[axis + 1 :])) for s in self.sizes)
 
-    def evaluate(self, x: Array) -> tuple[Array, ...]:
-        sizes = numbers(self, self.sizes, None)
-        places = np.cumsum(sizes)
-        if places[-1] != x.shape[self.axis]:
-            raise EvaluationError(f"Split: sizes {list(sizes)} do not add up to {x.shape[self.axis]}")
+    def _part(self, x: TensorType, size: Dim | None) -> TensorType:
+        if x.shape is None:
+            return TensorType(x.dtype, None)
+        axis = normalize_axis(self.axis, len(x.shape))
+        return inferred(x.dtype, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
+
+    def evaluate(self, x: Array, sizes: Array | None = None) -> tuple[Array, ...]:
+        parts = numbers(self, self.sizes, sizes)
+        places = np.cumsum(parts)
+        if len(parts) != self.result_count() or min(parts) < 0 or places[-1] != x.shape[self.axis]:
+            raise EvaluationError(
+                f"Split: sizes {list(parts)} do not cut {x.shape[self.axis]} into {self.result_count()} parts"
+            )
         return tuple(np.split(x, places[:-1], axis=self.axis))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(axis=1, sizes=(1, 2, 0)), "f32[2,3]")
         yield case(cls(axis=-1, sizes=(3,)), "i64[2,3]")
+        yield case(cls(axis=-1, parts=2), "i64[2,3]", np.array([1, 2]))
         yield bad(cls(axis=1, sizes=(1, 1)), "f32[2,3]", because="add up to 2")
         yield bad(cls(axis=2, sizes=(1, 1)), "f32[2,3]", because="axis 2 is out of range")
-        yield bad(cls(), "f32[2]", because="at least one part")
+        yield bad(cls(sizes=()), "f32[2]", because="at least one part")
+        yield bad(cls(), "f32[2]", because="sizes is neither")
+        yield bad(cls(parts=3), "f32[2]", "i64[2]", because="2 values for 3 results")
+        yield bad(cls(sizes=(2,), parts=1), "f32[2]", because="parts is for sizes")
 
 
-@operator(inputs="x starts? ends?", family=FAMILY)
+@operator(inputs="x starts? ends? axes? steps?", family=FAMILY)
 class Slice(Operator):
     """x[starts[i] : ends[i] : steps[i]] along each axes[i].
 
     Bounds below 0 count from the end; then they are clamped, so that no bound is out of range (ONNX, Python). With a
-    negative step an element before the first is reached by an end below minus the extent. The same bounds may be given
-    as operands. Bounds of magnitude 2^31 - 1 and more mean the very end.
+    negative step an element before the first is reached by an end below minus the extent. Bounds of magnitude 2^31 - 1
+    and more mean the very end.
     """
 
     shape_arithmetic = True
-    axes: Ints = ()
+    axes: Ints | None = None
     starts: Shape | None = None
     ends: Shape | None = None
-    steps: Ints = ()
+    steps: Ints | None = None
 
-    def infer(self, x: TensorType, starts: TensorType | None = None, ends: TensorType | None = None) -> TensorType:
-        one_form(self.starts, starts, "starts")
-        one_form(self.ends, ends, "ends")
-        require(
-            len(self.steps) == len(self.axes), "steps {}: one for each of axes {}", list(self.steps), list(self.axes)
-        )
-        require(0 not in self.steps, "steps {}: a step cannot be 0", list(self.steps))
-        for name, attribute, operand in (("starts", self.starts, starts), ("ends", self.ends, ends)):
+    def infer(
+        self,
+        x: TensorType,
+        starts: TensorType | None = None,
+        ends: TensorType | None = None,
+        axes: TensorType | None = None,
+        steps: TensorType | None = None,
+    ) -> TensorType:
+        count = len(self.axes) if self.axes is not None else vector_length(axes)
+        for name, attribute, operand in (
+            ("axes", self.axes, axes),
+            ("starts", self.starts, starts),
+            ("ends", self.ends, ends),
+            ("steps", self.steps, steps),
+        ):
+            one_form(attribute, operand, name)
             length = len(attribute) if attribute is not None else vector_length(operand)
-            require(
-                length is None or length == len(self.axes), "{} has {} values for {} axes", name, length, len(self.axes)
-            )
+            count = length if count is None else count
+            require(length in (None, count), "{} has {} values for {} axes", name, length, count)
+        require(self.steps is None or 0 not in self.steps, "steps {}: a step cannot be 0", list(self.steps or ()))
         if x.shape is None:
             return TensorType(x.dtype, None)
-        result: list[Dim | None] = list(x.shape)
-        for i, a in enumerate(unique_axes(self.axes, len(x.shape))):
-            if self.starts is None or self.ends is None:
+        require(count is None or count <= len(x.shape), "axes name {} axes, x has rank {}", count, len(x.shape))
+        return inferred(x.dtype, x.shape if count == 0 else self._extents(x.shape))
+
+    def _extents(self, shape: Shape) -> InferredShape:
+        """What is left of each axis."""
+        if self.axes is None:
+            return tuple(0 if isinstance(d, int) and d == 0 else None for d in shape)
+        result: list[Dim | None] = list(shape)
+        for i, a in enumerate(unique_axes(self.axes, len(shape))):
+            if self.starts is None or self.ends is None or self.steps is None:
                 result[a] = None
             else:
-                result[a] = slice_extent(x.shape[a], self.starts[i], self.ends[i], self.steps[i])
-        return inferred(x.dtype, tuple(result))
+                result[a] = slice_extent(shape[a], self.starts[i], self.ends[i], self.steps[i])
+        return tuple(result)
 
-    def evaluate(self, x: Array, starts: Array | None = None, ends: Array | None = None) -> Array:
-        first, last = numbers(self, self.starts, starts), numbers(self, self.ends, ends)
+    def evaluate(
+        self,
+        x: Array,
+        starts: Array | None = None,
+        ends: Array | None = None,
+        axes: Array | None = None,
+        steps: Array | None = None,
+    ) -> Array:
+        along = run_time_axes(self, self.axes, axes, x.ndim)
+        strides = numbers(self, self.steps, steps)
+        if 0 in strides:
+            raise EvaluationError("Slice: a step cannot be 0")
+        bounds = (along, numbers(self, self.starts, starts), numbers(self, self.ends, ends), strides)
+        if len({len(values) for values in bounds}) > 1:
+            raise EvaluationError(f"Slice: axes, starts, ends, steps {bounds} have different lengths")
         index: list[Any] = [slice(None)] * x.ndim
-        for a, start, end, step in zip(self.axes, first, last, self.steps, strict=True):
+        for a, start, end, step in zip(*bounds, strict=True):
             index[a] = _python_slice(x.shape[a], start, end, step)
         taken: Array = x[tuple(index)]
         return taken
@@ -439,10 +496,15 @@ class Slice(Operator):
         yield case(cut((0, -2, -100, -3)), "f32[5]")
         yield case(cls(axes=(1,), steps=(1,)), "f32[5,4]", np.array([1]), np.array([3]))
         yield case(cls(axes=(1,), steps=(-1,), starts=(far,)), "f32[5,4]", None, np.array([0]))
+        yield case(cls(), "f32[5,4]", *(np.array([v], np.int32) for v in (4, 0, -2, -2)))
+        yield case(cls(steps=(1, 2)), "f32[5,4]", np.array([1, 0]), np.array([-1, 9]), np.array([1, 0]))
+        yield case(cls(), "f32[5]", *(np.array([], np.int64),) * 4)
         yield bad(cut((2, 0, 1, 1)), "f32[5,4]", because="axis 2 is out of range")
         yield bad(cut((0, 0, 1, 0)), "f32[5,4]", because="cannot be 0")
         yield bad(cls(axes=(0,), starts=(0, 1), ends=(1,), steps=(1,)), "f32[5]", because="starts has 2 values")
         yield bad(cls(axes=(0,), starts=(0,), steps=(1,)), "f32[5]", because="ends is neither")
+        yield bad(cls(starts=(0,), ends=(1,)), "f32[5]", because="axes is neither")
+        yield bad(cls(), "f32[5]", *("i64[2]",) * 4, because="axes name 2 axes")
 
 
 def _python_slice(extent: int, start: int, end: int, step: int) -> slice:

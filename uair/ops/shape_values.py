@@ -17,9 +17,11 @@ from uair.ir.dims import Dim, is_static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor
 from uair.ir.types import TensorType
+from uair.ops._forms import may_be_one
 from uair.ops._symbolic import shape_of
 from uair.ops.base import Operator, attribute_kinds
-from uair.ops.shape import Reshape, ShapeOf, SizeOf
+from uair.ops.reduction import Reduction
+from uair.ops.shape import Reshape, ShapeOf, SizeOf, Slice, Split, Squeeze, Unsqueeze
 
 LARGEST = 64
 """Elements of the largest tensor whose value is tracked."""
@@ -128,9 +130,9 @@ def resolve_operands(
 ) -> tuple[Operator, tuple[Tensor | None, ...]]:
     """The operator with what is known of its operands as attributes, and the operands that are left.
 
-    It concerns every operand that may be omitted and has an attribute of the same name: Reshape.shape, Expand.shape,
-    Slice.starts and ends, Pad.pads, Tile.repeats, TopK.k, Resize.sizes and scales. A Reshape's -1 is replaced by the
-    extent it stands for when x's shape is known. The same `op` object is returned when nothing changes.
+    It concerns every operand that may be omitted and has an attribute of the same name: Reshape.shape, Slice.starts,
+    Pad.value, TopK.k, ReduceSum.axes and so on. What x's type decides is settled too: a Reshape's -1 becomes the extent
+    it stands for, axes count from the beginning. The same `op` object is returned when nothing changes.
     """
     kinds = attribute_kinds(type(op))
     remaining = list(inputs)
@@ -145,17 +147,29 @@ def resolve_operands(
             remaining[i] = None
     while remaining and remaining[-1] is None:
         remaining.pop()
+    if "sizes" in changes and isinstance(op, Split):
+        changes["parts"] = None
     new = attrs.evolve(cast(Any, op), **changes) if changes else op
     x = remaining[0] if remaining else None
-    if isinstance(new, Reshape) and x is not None:
-        new = _without_open_extent(new, x.type)
+    if x is not None and x.type.shape is not None:
+        new = _settled(new, x.type, len(remaining) == 1)
     return new, tuple(remaining)
+
+
+def resolve_constants(op: Operator, inputs: Sequence[Tensor | None]) -> Operator:
+    """The operator with constant operands as attributes; computed ones are left alone however much is known."""
+    if not any(t is not None and p.optional and t.is_constant for p, t in zip(op.params, inputs, strict=False)):
+        return op
+    given = [t if t is None or t.is_constant else Tensor(t.type) for t in inputs]
+    return resolve_operands(op, given, ShapeValues())[0]
 
 
 def _attribute(base: str, tensor: Tensor, values: ShapeValues) -> Any:
     """The value of an operand as an attribute of kind `base`; None when it is not known."""
     if base == "floats":
         return tuple(tensor.numpy().astype(np.float64).reshape(-1).tolist()) if _is_small_constant(tensor) else None
+    if base == "float":
+        return _exact_number(tensor)
     found = values.dims(tensor)
     if base == "shape" or found is None:
         return found
@@ -164,12 +178,31 @@ def _attribute(base: str, tensor: Tensor, values: ShapeValues) -> Any:
     return found[0] if base == "int" and len(found) == 1 else found if base == "ints" else None
 
 
+def _exact_number(tensor: Tensor) -> float | None:
+    """The value of a constant of one element that a float holds exactly."""
+    if tensor.data is None or tensor.data.size != 1 or tensor.type.dtype in (DType.STRING, DType.C64, DType.C128):
+        return None
+    value = tensor.numpy().reshape(-1)[0]
+    number = float(value)
+    return number if not tensor.type.dtype.is_integer or int(number) == int(value) else None
+
+
 def _is_small_constant(tensor: Tensor) -> bool:
     return tensor.data is not None and tensor.data.size <= LARGEST
 
 
-def _without_open_extent(op: Reshape, x: TensorType) -> Reshape:
-    if op.shape is None or x.shape is None or not any(isinstance(d, int) and d == -1 for d in op.shape):
-        return op
-    (result,) = op.infer_types([x])
-    return Reshape(shape=result.shape)
+def _settled(op: Operator, x: TensorType, alone: bool) -> Operator:
+    """The operator with what x's type decides; `alone`: all else that decides its result is in its attributes."""
+    if isinstance(op, Reshape):
+        if op.shape is None or not any(isinstance(d, int) and d == -1 for d in op.shape):
+            return op
+        (result,) = op.infer_types([x])
+        return Reshape(shape=result.shape)
+    if isinstance(op, Squeeze) and op.axes is None and alone:
+        ones = tuple(i for i, d in enumerate(x.dims) if d == 1)
+        return op if any(d != 1 and may_be_one(d) for d in x.dims) else Squeeze(axes=ones)
+    if isinstance(op, (Squeeze, Unsqueeze, Slice, Reduction)) and op.axes is not None and any(a < 0 for a in op.axes):
+        rank = x.rank + (len(op.axes) if isinstance(op, Unsqueeze) else 0)
+        if all(-rank <= a < rank for a in op.axes):
+            return cast(Operator, attrs.evolve(cast(Any, op), axes=tuple(a % rank for a in op.axes)))
+    return op

@@ -12,7 +12,8 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops._cast import cast
-from uair.ops._compute import FLOATS, REALS, number, one_number, require_dtype
+from uair.ops._compute import FLOATS, REALS, require_dtype
+from uair.ops._forms import number, one_number
 from uair.ops._precision import rounded, widened
 from uair.ops.base import Operator, Sample, bad, case, normalize_axis, operator, ranked, require
 
@@ -40,8 +41,8 @@ class DFT(Operator):
         shape = list(ranked(x))
         require(len(shape) >= 2, "x must have at least two axes, has shape {}", shape)
         require(not isinstance(shape[-1], int) or shape[-1] in (1, 2), "x has numbers of {} parts", shape[-1])
-        one_number(self.length, length, "length", needed=False)
-        one_number(self.axis, axis, "axis", needed=True)
+        one_number(self.length, length, "length", optional=True)
+        one_number(self.axis, axis, "axis")
         require(self.length is None or self.length > 0, "length {} is not positive", self.length)
         real = self.inverse and self.onesided
         parts = 1 if real else 2
@@ -63,11 +64,11 @@ class DFT(Operator):
         return floor_div(n, 2) + 1
 
     def evaluate(self, x: Array, length: Array | None = None, axis: Array | None = None) -> Array:
-        at = number(self.axis, axis)
-        if at is None or not -x.ndim <= at < x.ndim or at % x.ndim == x.ndim - 1:
+        at = number(self, self.axis, axis)
+        if not -x.ndim <= at < x.ndim or at % x.ndim == x.ndim - 1:
             raise EvaluationError(f"DFT: axis {at} is none of the signal, x has shape {list(x.shape)}")
         at %= x.ndim
-        n = number(self.length, length)
+        n = number(self, self.length, length) if self.length is not None or length is not None else None
         real = self.inverse and self.onesided
         if n is None:
             n = 2 * (x.shape[at] - 1) if real else x.shape[at]
@@ -160,7 +161,7 @@ class MelWeights(Operator):
     ) -> TensorType:
         require(self.dtype in REALS, "weights are numbers, not {}", self.dtype)
         for name, t in (("bins", bins), ("length", length), ("rate", rate)):
-            one_number(None, t, name, needed=True)
+            one_number(None, t, name)
         for name, t in (("lower", lower), ("upper", upper)):
             require_dtype(t, FLOATS, name)
             require(t.shape is None or t.shape in ((), (1,)), "{} must be one number, is {}", name, t)

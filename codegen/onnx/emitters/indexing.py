@@ -76,7 +76,8 @@ def top_k(e: Emission, op: TopK) -> None:
 @EMITTERS.of(OneHot)
 def one_hot(e: Emission, op: OneHot) -> None:
     """OneHot; the axis is one of the result."""
-    e.result("OneHot", *e.operands, axis=op.axis)
+    depth = e.literal(op.depth, DType.I64) if op.depth is not None else e.x(1)
+    e.result("OneHot", e.x(0), depth, e.x(2), axis=op.axis)
 
 
 @EMITTERS.of(Unique)

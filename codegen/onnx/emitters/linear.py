@@ -68,11 +68,12 @@ def einsum(e: Emission, op: Einsum) -> None:
 def trilu(e: Emission, op: Trilu) -> None:
     """An operator from opset 14 on; before, a choice by a mask of column - row."""
     if e.opset >= 14:
-        e.result("Trilu", e.x(), e.literal(op.k, DType.I64), upper=int(op.upper))
+        diagonal = e.literal(op.k, DType.I64) if op.k is not None else e.cast(e.number(1), DType.I64)
+        e.result("Trilu", e.x(), diagonal, upper=int(op.upper))
         return
     rows, columns = e.shape()[-2:]
     dtype = e.type().dtype
-    if isinstance(rows, int) and isinstance(columns, int):
+    if op.k is not None and isinstance(rows, int) and isinstance(columns, int):
         mask = np.ones((rows, columns), np.bool_)
         kept = e.graph.literal(np.triu(mask, op.k) if op.upper else np.tril(mask, op.k))
     else:
@@ -93,7 +94,11 @@ def symbolic_mask(e: Emission, op: Trilu) -> str:
     rows, columns = numbers
     square = TensorType(DType.I64, e.shape()[-2:])
     distance = e.op("Sub", columns, e.unsqueeze(rows, (1,)), type=square)
-    bound = e.literal(op.k - 1 if op.upper else op.k + 1, DType.I64)
+    beside = -1 if op.upper else 1
+    if op.k is not None:
+        bound = e.literal(op.k + beside, DType.I64)
+    else:
+        bound = e.op("Add", e.cast(e.number(1), DType.I64), e.literal(beside, DType.I64))
     return e.op("Greater" if op.upper else "Less", distance, bound, type=square.with_dtype(DType.BOOL))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from uair.codegen.onnx.schema import NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
 from uair.ir.dims import Dim
@@ -40,15 +42,51 @@ def since_operand(op_type: str) -> int:
 def reduce(e: Emission, op: Reduction, op_type: str, x: str, out: TensorType | None) -> str:
     """A reduction of `x` over op's axes: the node's result if `out` is None, else a value of that type."""
     axes, keepdims = op.axes, op.keepdims
+    if axes is None and e.given(1):
+        return reduce_open(e, op, op_type, x, out)
     if axes is not None and not axes:  # ONNX takes no axes for all axes
         old = e.graph.types[x]
         x, axes, keepdims = e.unsqueeze(x, (0,)), (0,), False
         out = None if out is None else old.with_dtype(out.dtype)
     inputs, attributes = e.axes(axes, since=since_operand(op_type))
+    return given(e, op_type, x, *inputs, out=out, keepdims=int(keepdims), **attributes)
+
+
+def given(e: Emission, op_type: str, *inputs: str | None, out: TensorType | None, **attributes: Any) -> str:
+    """The node's result if `out` is None, else a value of that type."""
     if out is None:
-        e.result(op_type, x, *inputs, keepdims=int(keepdims), **attributes)
+        e.result(op_type, *inputs, **attributes)
         return ""
-    return e.op(op_type, x, *inputs, type=out, keepdims=int(keepdims), **attributes)
+    return e.op(op_type, *inputs, type=out, **attributes)
+
+
+def reduce_open(e: Emission, op: Reduction, op_type: str, x: str, out: TensorType | None) -> str:
+    """A reduction over axes that an operand names.
+
+    No axes would mean all of them to ONNX, and `noop_with_empty_axes` passes over the square or the logarithm: where
+    there may be none, another axis, of extent 1, is reduced too.
+
+    Raises:
+        NotExpressible: at opsets where the axes are an attribute.
+    """
+    since = since_operand(op_type)
+    if e.opset < since:
+        raise NotExpressible(
+            f"ONNX {op_type} has its axes as an attribute before opset {since}, here they are computed",
+            hint="choose a later opset, or make the axes a constant",
+        )
+    axes, keepdims, length = e.cast(e.x(1), DType.I64), int(op.keepdims), e.type(1).shape
+    if length and isinstance(length[0], int) and length[0] > 0:
+        return given(e, op_type, x, axes, out=out, keepdims=keepdims)
+    zero, type_ = e.literal(0, DType.I64), e.graph.types[axes]
+    nonnegative = e.op("GreaterOrEqual", axes, zero, type=type_.with_dtype(DType.BOOL))
+    moved = e.op("Add", axes, e.op("Cast", nonnegative, type=type_, to=DType.I64))
+    with_first = e.op("Concat", e.ints([0]), moved, type=TensorType(DType.I64, None), axis=0)
+    inner = e.unsqueeze(x, (0,)) if e.type().shape is not None else e.op("Unsqueeze", x, e.ints([0]))
+    if not keepdims:
+        return given(e, op_type, inner, with_first, out=out, keepdims=0)
+    kept = e.op(op_type, inner, with_first, type=TensorType((out or e.y).dtype, None), keepdims=1)
+    return given(e, "Squeeze", kept, e.ints([0]), out=out)
 
 
 @EMITTERS.of(
@@ -63,7 +101,7 @@ def reduction(e: Emission, op: Reduction) -> None:
 def reduce_bool(e: Emission, op: ReduceAny | ReduceAll) -> None:
     """Greatest or least as integers; over nothing the sum (false) or the product (true)."""
     shape: Sequence[Dim] = e.type().shape or ()
-    empty = any(d == 0 for d in (shape if op.axes is None else [shape[a] for a in op.axes]))
+    empty = any(d == 0 for d in (shape if op.axes is None or not shape else [shape[a] for a in op.axes]))
     if isinstance(op, ReduceAny):
         op_type = "ReduceSum" if empty else "ReduceMax"
     else:
@@ -92,7 +130,7 @@ def arg_extreme(e: Emission, op: ArgMax | ArgMin) -> None:
 @EMITTERS.of(CumSum)
 def cum_sum(e: Emission, op: CumSum) -> None:
     """The axis is an operand."""
-    axis = e.literal(e.axis(op.axis), DType.I64)
+    axis = e.literal(e.axis(op.axis), DType.I64) if op.axis is not None else e.number(1)
     e.result("CumSum", e.x(), axis, exclusive=int(op.exclusive), reverse=int(op.reverse))
 
 

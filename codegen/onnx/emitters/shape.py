@@ -91,13 +91,30 @@ def transpose(e: Emission, op: Transpose) -> None:
 
 @EMITTERS.of(Squeeze, Unsqueeze)
 def change_rank(e: Emission, op: Squeeze | Unsqueeze) -> None:
-    """The axes are an operand from opset 13 on."""
-    if not op.axes:
+    """The axes are an operand from opset 13 on; Squeeze has none for "all of extent 1".
+
+    Raises:
+        NotExpressible: computed axes before opset 13.
+    """
+    if op.axes is None and e.given(1):
+        if e.opset < 13:
+            raise NotExpressible(
+                f"ONNX {op.op_type} has its axes as an attribute before opset 13, here they are computed",
+                hint="choose a later opset, or make the axes a constant",
+            )
+        axes, length = e.cast(e.x(1), DType.I64), e.type(1).shape
+        if length == (0,):
+            e.result("Identity", e.x())
+        else:
+            e.result(op.op_type, e.x(), axes)
+    elif op.axes is None:
+        e.result("Squeeze", e.x())
+    elif not op.axes:
         e.result("Identity", e.x())
-        return
-    axes = tuple(e.axis(a) for a in op.axes) if isinstance(op, Squeeze) else op.axes
-    inputs, attributes = e.axes(axes, since=13)
-    e.result(op.op_type, e.x(), *inputs, **attributes)
+    else:
+        ahead = tuple(e.axis(a) for a in op.axes) if isinstance(op, Squeeze) else op.axes
+        inputs, attributes = e.axes(ahead, since=13)
+        e.result(op.op_type, e.x(), *inputs, **attributes)
 
 
 @EMITTERS.of(Concat)
@@ -108,14 +125,29 @@ def concat(e: Emission, op: Concat) -> None:
 
 @EMITTERS.of(Split)
 def split(e: Emission, op: Split) -> None:
-    """The sizes are an operand from opset 13 on; before, symbolic ones make it a row of slices."""
+    """The sizes are an operand from opset 13 on; before, those that are computed make it a row of slices."""
     axis = e.axis(op.axis)
     if e.opset >= 13:
-        e.result("Split", e.x(), e.vector(op.sizes), axis=axis)
+        sizes = e.vector(op.sizes) if op.sizes is not None else e.cast(e.x(1), DType.I64)
+        e.result("Split", e.x(), sizes, axis=axis)
+    elif op.sizes is None:
+        computed_slices(e, op, axis)
     elif is_static(op.sizes):
         e.result("Split", e.x(), split=op.sizes, axis=axis)
     else:
         slices(e, op.sizes, axis)
+
+
+def computed_slices(e: Emission, op: Split, axis: int) -> None:
+    """One Slice per part, between running sums of the sizes."""
+    count = op.result_count()
+    sizes, number = e.cast(e.x(1), DType.I64), TensorType(DType.I64, (1,))
+    sums = e.op("CumSum", sizes, e.literal(0, DType.I64), type=TensorType(DType.I64, (count,)))
+    start = e.ints([0])
+    for i, tensor in enumerate(e.node.outputs):
+        end, name = e.op("Gather", sums, e.ints([i]), type=number, axis=0), e.graph.name(tensor)
+        e.graph.add("Slice", [e.x(), start, end, e.ints([axis])], [name], {}, f"{name}/Slice")
+        start = end
 
 
 def slices(e: Emission, sizes: Shape, axis: int) -> None:
@@ -130,11 +162,12 @@ def slices(e: Emission, sizes: Shape, axis: int) -> None:
 
 @EMITTERS.of(Slice)
 def slice_(e: Emission, op: Slice) -> None:
-    """Slice; ends beyond the axis are clamped by ONNX too."""
-    starts = e.vector(op.starts) if op.starts is not None else e.x(1)
-    ends = e.vector(op.ends) if op.ends is not None else e.x(2)
-    axes = [e.axis(a) for a in op.axes]
-    e.result("Slice", e.x(), starts, ends, e.ints(axes), e.ints(op.steps or [1] * len(axes)))
+    """Slice; ends beyond the axis are clamped by ONNX too. Its operands all have one type."""
+    starts = e.vector(op.starts) if op.starts is not None else e.cast(e.x(1), DType.I64)
+    ends = e.vector(op.ends) if op.ends is not None else e.cast(e.x(2), DType.I64)
+    axes = e.ints([e.axis(a) for a in op.axes]) if op.axes is not None else e.cast(e.x(3), DType.I64)
+    steps = e.ints(op.steps) if op.steps is not None else e.cast(e.x(4), DType.I64)
+    e.result("Slice", e.x(), starts, ends, axes, steps)
 
 
 @EMITTERS.of(Flip)
@@ -155,9 +188,11 @@ def pad(e: Emission, op: Pad) -> None:
     if lacking.get(op.mode, False):
         gathered_pad(e, op)
         return
-    pads = e.vector(op.pads) if op.pads is not None else e.x(1)
-    dtype = e.type().dtype
-    value = e.graph.literal(np.asarray(op.value).astype(dtype.numpy)) if op.mode == "constant" else None
+    pads = e.vector(op.pads) if op.pads is not None else e.cast(e.x(1), DType.I64)
+    value = None
+    if op.mode == "constant":
+        dtype = e.type().dtype
+        value = e.graph.literal(np.asarray(op.value).astype(dtype.numpy)) if op.value is not None else e.number(2)
     e.result("Pad", e.x(), pads, value, mode=op.mode)
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
 from uair.ir.dims import is_static, static
 from uair.ir.dtype import DType
-from uair.ir.graph import constant
 from uair.ops import (
     Cast,
     Gather,
@@ -34,12 +31,12 @@ _REDUCTIONS = {c: c for c in ("none", "add", "mul", "max", "min")}
 
 @FAMILY.op("Gather", 1, 11, 13)
 def _gather(n: OnnxNode) -> Result:
-    return n(Gather(axis=n.axis(n.attributes.integer("axis", 0), n.rank(n[0]))), n[0], n[1])
+    return n(Gather(axis=n.axis_of(n.attributes.integer("axis", 0), n[0])), n[0], n[1])
 
 
 @FAMILY.op("GatherElements", 11, 13)
 def _gather_elements(n: OnnxNode) -> Result:
-    return n(GatherElements(axis=n.axis(n.attributes.integer("axis", 0), n.rank(n[0]))), n[0], n[1])
+    return n(GatherElements(axis=n.axis_of(n.attributes.integer("axis", 0), n[0])), n[0], n[1])
 
 
 @FAMILY.op("GatherND", 11, 12, 13)
@@ -54,7 +51,7 @@ def _reduction(n: OnnxNode) -> str:
 @FAMILY.op("ScatterElements", 11, 13, 16, 18)
 @FAMILY.op("Scatter", 9, 11)
 def _scatter_elements(n: OnnxNode) -> Result:
-    axis = n.axis(n.attributes.integer("axis", 0), n.rank(n[0]))
+    axis = n.axis_of(n.attributes.integer("axis", 0), n[0])
     return n(ScatterElements(axis=axis, reduction=_reduction(n)), n[0], n[1], n[2])  # type: ignore[arg-type]
 
 
@@ -66,7 +63,7 @@ def _scatter_nd(n: OnnxNode) -> Result:
 @FAMILY.op("TopK", 1)
 def _top_k_1(n: OnnxNode) -> Result:
     n.attributes.required("k")
-    axis = n.axis(n.attributes.integer("axis", -1), n.rank(n[0]))
+    axis = n.axis_of(n.attributes.integer("axis", -1), n[0])
     return n.all(TopK(k=n.attributes.integer("k", 0), axis=axis), n[0])
 
 
@@ -74,27 +71,22 @@ def _top_k_1(n: OnnxNode) -> Result:
 def _top_k(n: OnnxNode) -> Result:
     """K is an operand since 10; smallest and unsorted since 11."""
     a = n.attributes
-    axis = n.axis(a.integer("axis", -1), n.rank(n[0]))
-    k = n.dims(1)
-    number = k[0] if k is not None and len(k) == 1 and isinstance(k[0], int) else None
-    op = TopK(k=number, axis=axis, largest=a.flag("largest", True), sorted=a.flag("sorted", True))
-    return n.all(op, n[0]) if number is not None else n.all(op, n[0], n[1])
+    axis = n.axis_of(a.integer("axis", -1), n[0])
+    return n.all(TopK(axis=axis, largest=a.flag("largest", True), sorted=a.flag("sorted", True)), n[0], n.folded(1))
 
 
 @FAMILY.op("OneHot", 9, 11, 28)
 def _one_hot(n: OnnxNode) -> Result:
     """Indices and depth may have any numeric type."""
-    indices, depth = n[0], n[1]
+    indices, depth, number = n[0], n[1], n.scalar(1)
     if indices.type.dtype is not DType.I64:
         indices = n(Cast(to=DType.I64), indices)
-    number = n.scalar(1)
-    if number is not None:
-        depth = constant(np.array(int(number), np.int64))
-    else:
-        depth = n(Cast(to=DType.I64), depth) if depth.type.dtype is not DType.I64 else depth
-        depth = n(Reshape(shape=()), depth) if n.rank(depth) else depth
     axis = n.attributes.integer("axis", -1)
-    return n(OneHot(axis=n.axis(axis, n.rank(indices) + 1)), indices, depth, n[2])
+    if indices.type.shape is not None:
+        axis = n.axis(axis, n.rank(indices) + 1)
+    if number is not None:
+        return n(OneHot(axis=axis, depth=int(number)), indices, None, n[2])
+    return n(OneHot(axis=axis), indices, n(Cast(to=DType.I64), depth), n[2])
 
 
 @FAMILY.op("NonZero", 9, 13)

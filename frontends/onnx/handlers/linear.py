@@ -99,5 +99,7 @@ def _inverse(n: OnnxNode) -> Result:
 @FAMILY.op("Trilu", 1, domain="com.microsoft")
 @FAMILY.op("Trilu", 14)
 def _trilu(n: OnnxNode) -> Result:
-    k = 0 if n.optional(1) is None else n.integer(1, "the diagonal")
-    return n(Trilu(k=k, upper=n.attributes.flag("upper", True)), n[0])
+    upper = n.attributes.flag("upper", True)
+    if n.optional(1) is None:
+        return n(Trilu(upper=upper), n[0])
+    return n(Trilu(k=None, upper=upper), n[0], n.folded(1))

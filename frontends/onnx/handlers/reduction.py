@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from uair.frontends.onnx.handlers.shape import integer
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Handler, Result
+from uair.ir.dims import is_static, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 from uair.ops import (
     ArgMax,
     ArgMin,
+    Cast,
+    Concat,
     CumProd,
     CumSum,
+    Equal,
     Log,
+    Mul,
+    Range,
     ReduceAll,
     ReduceAny,
     ReduceL1,
@@ -29,6 +36,8 @@ from uair.ops import (
     ReduceProd,
     ReduceSum,
     ReduceSumSquare,
+    ShapeOf,
+    SizeOf,
 )
 from uair.ops.reduction import Reduction
 
@@ -49,24 +58,34 @@ _REDUCTIONS: dict[str, tuple[type[Reduction], tuple[int, ...]]] = {
 _BOOLEAN: dict[Any, Any] = {ReduceMax: ReduceAny, ReduceMin: ReduceAll}
 
 
-def _axes(n: OnnxNode, x: Tensor) -> tuple[int, ...] | None:
-    """The axes to reduce; None for all."""
-    if n.version >= (13 if n.op_type == "ReduceSum" else 18):
-        axes = n.integers(1, "axes") if n.optional(1) is not None else ()
-        if not axes:
-            return () if n.attributes.flag("noop_with_empty_axes") else None
-    else:
+def _axes(n: OnnxNode, x: Tensor) -> tuple[tuple[int, ...] | None, Tensor | None]:
+    """The axes to reduce, as attribute (None for all) and as operand."""
+    if n.version < (13 if n.op_type == "ReduceSum" else 18):
         axes = n.attributes.integers("axes", ())
-        if not axes:
-            return None
-    return n.axes(axes, n.rank(x))
+        return (n.axes_of(axes, x) if axes else None), None
+    none = () if n.attributes.flag("noop_with_empty_axes") else None
+    if n.optional(1) is None or n.length(1) == 0:
+        return none, None
+    found = n.dims(1)
+    if found is not None and is_static(found):
+        return n.axes_of(static(found), x), None
+    return None, n[1] if none is not None or n.length(1) else _all_if_empty(n, x, n[1])
+
+
+def _all_if_empty(n: OnnxNode, x: Tensor, axes: Tensor) -> Tensor:
+    """Axes of which there may be none at run time, which means all."""
+    rank = integer(n.rank(x)) if x.type.shape is not None else n(SizeOf(), n(ShapeOf(), x))
+    empty = n(Cast(to=DType.I64), n(Equal(), n(SizeOf(), axes), integer(0)))
+    count = n(Mul(), empty, rank)
+    return n(Concat(axis=0), axes, n(Range(), integer(0), count, integer(1)))
 
 
 def _reduction(operator: Any) -> Handler:
     def handler(n: OnnxNode) -> Result:
         x = n[0]
         chosen = _BOOLEAN.get(operator, operator) if x.type.dtype is DType.BOOL else operator
-        total = n(chosen(axes=_axes(n, x), keepdims=n.attributes.flag("keepdims", True)), x)
+        axes, computed = _axes(n, x)
+        total = n(chosen(axes=axes, keepdims=n.attributes.flag("keepdims", True)), x, computed)
         return n(Log(), total) if n.op_type == "ReduceLogSum" else total
 
     return handler
@@ -80,7 +99,7 @@ def _position(operator: type[ArgMax] | type[ArgMin]) -> Handler:
     def handler(n: OnnxNode) -> Result:
         x, a = n[0], n.attributes
         op = operator(
-            axis=n.axis(a.integer("axis", 0), n.rank(x)),
+            axis=n.axis_of(a.integer("axis", 0), x),
             keepdims=a.flag("keepdims", True),
             select_last=a.flag("select_last_index"),
         )
@@ -95,8 +114,11 @@ FAMILY.add("ArgMin", (1, 11, 12, 13), _position(ArgMin))
 
 @FAMILY.op("CumSum", 11, 14)
 def _cumsum(n: OnnxNode) -> Result:
-    axis = n.axis(n.integer(1, "the axis"), n.rank(n[0]))
-    return n(CumSum(axis=axis, exclusive=n.attributes.flag("exclusive"), reverse=n.attributes.flag("reverse")), n[0])
+    a, known = n.attributes, n.dims(1)
+    exclusive, reverse = a.flag("exclusive"), a.flag("reverse")
+    if known is not None and is_static(known) and len(known) == 1:
+        return n(CumSum(axis=n.axis_of(static(known)[0], n[0]), exclusive=exclusive, reverse=reverse), n[0])
+    return n(CumSum(axis=None, exclusive=exclusive, reverse=reverse), n[0], n[1])
 
 
 @FAMILY.op("CumProd", 26)

@@ -8,24 +8,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from uair.frontends.onnx.errors import OnnxRuntimeOperandError
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
-from uair.ir.dims import Dim, Shape, ceil_div, floor_div, product
+from uair.ir.dims import Dim, Shape, ceil_div, floor_div, is_static, maximum, minimum, normal, product, static
+from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
 from uair.ops import (
+    Add,
+    Cast,
     Concat,
     DepthToSpace,
     Equal,
     Expand,
+    Gather,
+    IntDiv,
+    Maximum,
+    Minimum,
+    Mod,
+    Mul,
     Pad,
+    Range,
     Reshape,
+    ScatterElements,
     ShapeOf,
     SizeOf,
     Slice,
     SpaceToDepth,
     Split,
     Squeeze,
+    Sub,
     Tile,
     Transpose,
     Unsqueeze,
@@ -109,37 +120,34 @@ def aligned(n: OnnxNode, t: Tensor, rank: int, axis: int | None) -> Tensor:
 
 
 def _listed_axes(n: OnnxNode) -> tuple[int, ...] | None:
-    """The axes: an attribute before version 13, an operand since."""
+    """The axes when they are known: an attribute before version 13, an operand since."""
     if n.version < 13:
         return n.attributes.integers("axes", None)
-    return None if n.optional(1) is None else n.integers(1, "axes")
+    found = None if n.optional(1) is None else n.dims(1)
+    return None if found is None or not is_static(found) else static(found)
 
 
 @FAMILY.op("Squeeze", 1, 11, *_SHAPE_VERSIONS)
 def _squeeze(n: OnnxNode) -> Result:
-    x = n[0]
-    axes = _listed_axes(n)
+    """Without axes, every axis of extent 1."""
+    x, axes = n[0], _listed_axes(n)
     if axes is not None:
-        return n(Squeeze(axes=n.axes(axes, n.rank(x))), x)
-    shape = n.shape(x)
-    if not all(isinstance(d, int) for d in shape):
-        raise OnnxRuntimeOperandError(
-            f"Squeeze without axes needs known extents, the operand has {list(shape)}",
-            place=n.place,
-            hint="export the model with fixed shapes, or with axes",
-        )
-    return n(Squeeze(axes=tuple(i for i, d in enumerate(shape) if d == 1)), x)
+        return n(Squeeze(axes=n.axes_of(axes, x)), x)
+    return n(Squeeze(), x, n.optional(1) if n.version >= 13 else None)
 
 
 @FAMILY.op("Unsqueeze", 1, 11, *_SHAPE_VERSIONS)
 def _unsqueeze(n: OnnxNode) -> Result:
     """Axes count in the result's rank."""
+    x = n[0]
     if n.version < 13:
         n.attributes.required("axes")
     axes = _listed_axes(n)
     if axes is None:
-        axes = n.integers(1, "axes")
-    return n(Unsqueeze(axes=tuple(sorted(n.axes(axes, n.rank(n[0]) + len(axes))))), n[0])
+        return n(Unsqueeze(), x, n[1])
+    if x.type.shape is not None:
+        axes = tuple(sorted(n.axes(axes, n.rank(x) + len(axes))))
+    return n(Unsqueeze(axes=axes), x)
 
 
 # --------------------------------------------------------------------- joining, parting
@@ -150,37 +158,65 @@ def _concat(n: OnnxNode) -> Result:
     if n.version > 1:
         n.attributes.required("axis")
     ranked = next((t for t in inputs if t.type.shape is not None), inputs[0])
-    return n(Concat(axis=n.axis(n.attributes.integer("axis", 1), n.rank(ranked))), *inputs)
+    return n(Concat(axis=n.axis_of(n.attributes.integer("axis", 1), ranked)), *inputs)
 
 
 @FAMILY.op("Split", 1, 2, 11, 13, 18)
 def _split(n: OnnxNode) -> Result:
     """Sizes: an attribute, since 13 an operand (in 1 either), or equal parts; since 18 the last may be smaller."""
-    x = n[0]
-    axis = n.axis(n.attributes.integer("axis", 0), n.rank(x))
+    x, count = n[0], len(n.proto.output)
+    axis = n.axis_of(n.attributes.integer("axis", 0), x)
     sizes: Shape | None = n.attributes.integers("split", None) if n.version < 13 else None
+    computed: Tensor | None = None
     if sizes is None and n.optional(1) is not None:
-        sizes = n.dims(1)
-        if sizes is None:
-            n.integers(1, "the sizes")
-    if sizes is None:
+        sizes, computed = n.dims(1), n[1]
+    elif sizes is None and x.type.shape is None:
+        computed = _computed_parts(n, x, axis)
+    elif sizes is None:
         sizes = _equal_parts(n, n.extent(x, axis))
-    if len(sizes) != len(n.proto.output):
-        n.refuse(f"{len(sizes)} sizes are given for {len(n.proto.output)} results")
-    return n.all(Split(axis=axis, sizes=sizes), x)
+    length = len(sizes) if sizes is not None else computed.type.dims[0] if computed and computed.type.shape else count
+    if isinstance(length, int) and length != count:
+        n.refuse(f"{length} sizes are given for {count} results")
+    return (
+        n.all(Split(axis=axis, sizes=sizes), x)
+        if sizes is not None
+        else n.all(Split(axis=axis, parts=count), x, computed)
+    )
 
 
-def _equal_parts(n: OnnxNode, extent: Dim) -> Shape:
+def _part_count(n: OnnxNode) -> int:
     count = n.attributes.integer("num_outputs", len(n.proto.output))
     if count != len(n.proto.output):
         n.refuse(f"num_outputs is {count}, the node has {len(n.proto.output)} results")
-    if not isinstance(extent, int):
+    return count
+
+
+def _equal_parts(n: OnnxNode, extent: Dim) -> Shape:
+    """Sizes of equal parts; since version 18 all but the last have the size rounded up, as far as there is enough."""
+    count = _part_count(n)
+    if n.version < 18:
+        if isinstance(extent, int) and extent % count:
+            n.refuse(f"an extent of {extent} cannot be cut into {count} equal parts")
         return (floor_div(extent, count),) * count
-    if extent % count and n.version < 18:
-        n.refuse(f"an extent of {extent} cannot be cut into {count} equal parts")
     part = ceil_div(extent, count)
-    assert isinstance(part, int)
-    return tuple(max(min(part, extent - i * part), 0) for i in range(count))
+    if part == floor_div(extent, count):
+        return (part,) * count
+    rest = [normal(extent - i * part) for i in range(count)]
+    return (part, *(maximum(minimum(part, r), 0) for r in rest[1:]))
+
+
+def _computed_parts(n: OnnxNode, x: Tensor, axis: int) -> Tensor:
+    """The same, computed at run time from an operand of unknown rank."""
+    count = _part_count(n)
+    extent = n(Gather(), n(ShapeOf(), x), constant(np.array([axis], np.int64)))
+    part = n(IntDiv(), n(Add(), extent, integer(count - 1 if n.version >= 18 else 0)), integer(count))
+    rest = n(Sub(), extent, n(Mul(), part, constant(np.arange(count, dtype=np.int64))))
+    return n(Maximum(), n(Minimum(), part, rest), integer(0))
+
+
+def integer(value: int) -> Tensor:
+    """A constant scalar i64."""
+    return constant(np.array(value, np.int64))
 
 
 @FAMILY.op("Slice", 1)
@@ -195,19 +231,18 @@ def _slice_1(n: OnnxNode) -> Result:
 
 @FAMILY.op("Slice", 10, 11, 13)
 def _slice(n: OnnxNode) -> Result:
-    """Operands: data, starts, ends, axes, steps; axes and steps must be known."""
-    x = n[0]
-    starts, ends = n.dims(1), n.dims(2)
-    count = len(starts) if starts is not None else n.shape(n[1])[0]
-    if n.optional(3) is not None:
-        axes = n.axes(n.integers(3, "axes"), n.rank(x))
-    elif isinstance(count, int):
-        axes = tuple(range(count))
-    else:
-        axes = tuple(range(len(n.integers(1, "starts"))))
-    steps = (1,) * len(axes) if n.optional(4) is None else n.integers(4, "steps")
-    op = Slice(axes=axes, starts=starts, ends=ends, steps=steps)
-    return n(op, x, None if starts is not None else n[1], None if ends is not None else n[2])
+    """Operands: data, starts, ends, axes (all from the first), steps (1)."""
+    axes, steps = (n.folded(i) if n.optional(i) is not None else None for i in (3, 4))
+    count = next((c for c in map(n.length, (1, 2)) if c is not None), None)
+    every = tuple(range(count)) if axes is None and count is not None else None
+    if axes is None and every is None:
+        axes = n(Range(), integer(0), n(SizeOf(), n[1]), integer(1))
+    if count is None and n.optional(3) is not None:
+        count = n.length(3)
+    ones = (1,) * count if steps is None and count is not None else None
+    if steps is None and ones is None:
+        steps = n(Expand(), integer(1), n(ShapeOf(), n[1]))
+    return n(Slice(axes=every, steps=ones), n[0], n.folded(1), n.folded(2), axes, steps)
 
 
 # --------------------------------------------------------------------------- padding
@@ -226,32 +261,39 @@ def _pad(n: OnnxNode) -> Result:
     """Operands: data, pads, constant_value, axes (18)."""
     x = n[0]
     mode = n.attributes.choice("mode", "constant", _PAD_MODES)
-    value = 0.0
-    if n.optional(2) is not None and mode == "constant" and n.shape(n[2]) != (0,):
-        known = n.scalar(2)
-        if known is None:
-            raise OnnxRuntimeOperandError(
-                "Pad needs to know its padding value when the model is read, but input 2 is computed at run time",
-                place=n.place,
-                hint="make the value a constant",
-            )
-        value = known
-    pads = n.dims(1)
-    if n.optional(3) is not None:
-        if pads is None:
-            pads = n.integers(1, "pads")
-        pads = _over_all_axes(n, pads, n.axes(n.integers(3, "axes"), n.rank(x)), n.rank(x))
-    op = Pad(pads=pads, mode=mode, value=value)  # type: ignore[arg-type]
-    return n(op, x, None if pads is not None else n[1])
+    value = n.folded(2) if mode == "constant" and n.optional(2) is not None else None
+    if value is not None and value.type.shape == (0,):
+        value = None
+    if value is None and x.type.dtype is DType.STRING:
+        value = constant(np.array("", object))
+    pads = n.folded(1) if n.optional(3) is None else _over_all_axes(n, x)
+    op = Pad(mode=mode, value=0.0 if value is None else None)  # type: ignore[arg-type]
+    return n(op, x, pads, value)
 
 
-def _over_all_axes(n: OnnxNode, pads: Shape, axes: tuple[int, ...], rank: int) -> Shape:
-    if len(pads) != 2 * len(axes):
-        n.refuse(f"pads has {len(pads)} numbers for {len(axes)} axes")
-    full: list[Dim] = [0] * (2 * rank)
-    for i, axis in enumerate(axes):
-        full[axis], full[rank + axis] = pads[i], pads[len(axes) + i]
-    return tuple(full)
+def _over_all_axes(n: OnnxNode, x: Tensor) -> Tensor:
+    """Padding of all axes from that of some: a zero in front of and behind every other."""
+    pads, axes, known = n(Cast(to=DType.I64), n.folded(1)), n(Cast(to=DType.I64), n[3]), n.dims(3)
+    if known is None or not is_static(known) or x.type.shape is None:
+        return _scattered(n, x, pads, axes)
+    rank = n.rank(x)
+    listed, length = n.axes(static(known), rank), n.length(1)
+    if length not in (None, 2 * len(listed)):
+        n.refuse(f"pads has {length} numbers for {len(listed)} axes")
+    place = {axis: i for i, axis in enumerate(listed)}
+    places = [place.get(a, 2 * len(listed)) for a in range(rank)]
+    places += [place[a] + len(listed) if a in place else 2 * len(listed) for a in range(rank)]
+    with_zero = n(Concat(axis=0), pads, constant(np.zeros(1, np.int64)))
+    return n(Gather(), with_zero, constant(np.array(places, np.int64)))
+
+
+def _scattered(n: OnnxNode, x: Tensor, pads: Tensor, axes: Tensor) -> Tensor:
+    """The same where the axes are known only at run time: written into zeros at `axes` and, behind those, the rank."""
+    rank = integer(n.rank(x)) if x.type.shape is not None else n(SizeOf(), n(ShapeOf(), x))
+    length = n(Reshape(shape=(1,)), n(Mul(), rank, integer(2)))
+    counted = n(Mod(), axes, rank)
+    places = n(Concat(axis=0), counted, n(Add(), counted, rank))
+    return n(ScatterElements(axis=0), n(Expand(), integer(0), length), places, pads)
 
 
 # ------------------------------------------------------------------------ the others

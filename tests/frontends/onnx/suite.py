@@ -20,9 +20,8 @@ from onnx.backend.test.runner import Runner
 from uair.codegen.reference import Interpreter
 from uair.errors import UairError
 from uair.frontends.onnx import load_bytes
-from uair.frontends.onnx.errors import OnnxOperatorError, OnnxRuntimeOperandError, OnnxTypeError
+from uair.frontends.onnx.errors import OnnxOperatorError, OnnxTypeError
 from uair.ir.dtype import DType
-from uair.ir.module import Module
 from uair.ir.verify import verify
 
 
@@ -47,7 +46,6 @@ class Outcome:
 
     status: str
     detail: str = ""
-    embedded: bool = False
 
 
 def cases(kind: str) -> Iterator[Case]:
@@ -82,7 +80,7 @@ def _stored(folder: Path, pattern: str, values: Sequence[onnx.ValueInfoProto]) -
 def run(case: Case) -> Outcome:
     """Import a case, verify the module, interpret it, compare within the suite's tolerance."""
     try:
-        module, embedded = _imported(case)
+        module = load_bytes(case.model.SerializeToString(), name=case.name)
     except (OnnxOperatorError, OnnxTypeError) as error:
         return Outcome("outside", error.message)
     except UairError as error:
@@ -104,28 +102,8 @@ def run(case: Case) -> Outcome:
                 [_array(e) for e in expected], list(results.values()), rtol=case.rtol, atol=case.atol
             )
     except (UairError, AssertionError) as error:
-        return Outcome("fail", str(error), embedded)
-    return Outcome("pass", embedded=embedded)
-
-
-def _imported(case: Case) -> tuple[Module, bool]:
-    """The module; inputs that decide the graph's structure become initializers (the suite feeds axes and sizes)."""
-    try:
-        return load_bytes(case.model.SerializeToString(), name=case.name), False
-    except OnnxRuntimeOperandError:
-        return load_bytes(embedded(case).SerializeToString(), name=case.name), True
-
-
-def embedded(case: Case) -> onnx.ModelProto:
-    """The case's model with its scalars and lists of integers as initializers, but for the first input."""
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
-    names = [v.name for v in model.graph.input]
-    for name, value in list(zip(names, case.data[0][0], strict=False))[1:]:
-        array = _array(value)
-        if isinstance(array, np.ndarray) and (array.ndim == 0 or (array.ndim == 1 and array.dtype == np.int64)):
-            model.graph.initializer.append(numpy_helper.from_array(array, name))
-    return model
+        return Outcome("fail", str(error))
+    return Outcome("pass")
 
 
 def _initializers(model: onnx.ModelProto) -> set[str]:

@@ -215,13 +215,6 @@ def test_unknown_operators() -> None:
     assert "acme.Frobnicate" in error.message
 
 
-def test_structure_that_only_the_run_decides() -> None:
-    proto = model([one("ReduceSum", "x", "axes")], {**X, "axes": (I64, [1])})
-    error = error_of(proto, errors.OnnxRuntimeOperandError)
-    assert "axes of ReduceSum" in error.message
-    assert error.hint
-
-
 def test_training_mode_is_refused() -> None:
     inputs = {"x": floats(2, 3, 4, 4)}
     constants = dict.fromkeys("sbmv", np.ones(3, np.float32))

@@ -9,7 +9,6 @@ import pytest
 from onnx import TensorProto
 
 from tests.frontends.onnx.models import F32, I64, check, floats, imported, interpreted, model, one, op_types, rng
-from uair.frontends.onnx.errors import OnnxRuntimeOperandError
 
 X = floats(2, 3, 4)
 IMAGE = floats(1, 4, 9, 7)
@@ -468,15 +467,3 @@ def test_a_condition_on_a_shape_is_known() -> None:
     ]
     module = imported(model(nodes, {"x": (F32, ["a", "b", "c"])}, constants={"three": np.array(3)}))
     assert "Relu" in op_types(module)
-
-
-def test_axes_at_run_time_are_refused() -> None:
-    for node in (
-        one("Squeeze", "x", "a"),
-        one("Unsqueeze", "x", "a"),
-        one("CumSum", "x", "a"),
-        one("ReduceMax", "x", "a"),
-    ):
-        with pytest.raises(OnnxRuntimeOperandError) as caught:
-            imported(model([node], {"x": X, "a": (I64, [1])}, opset=18))
-        assert caught.value.hint
