@@ -1,6 +1,7 @@
 """Weights of few bits in blocks: onnxruntime's MatMulNBits, GatherBlockQuantized and MatMulBnb4.
 
-Their packed bytes become constants of 2-, 4- or 8-bit numbers behind a blocked Dequantize. Source: onnxruntime's docs/ContribOperators.md of version 1.32, its MatMulBnb4 kernel.
+Their packed bytes become constants of 2-, 4- or 8-bit numbers behind a blocked Dequantize.
+Source: onnxruntime's docs/ContribOperators.md of version 1.32, its MatMulBnb4 kernel.
 """
 
 from __future__ import annotations

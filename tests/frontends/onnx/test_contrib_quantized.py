@@ -186,7 +186,8 @@ def packed(values: Array, bits: int) -> Array:
     padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % per_byte)])
     apart = padded.astype(np.uint8).reshape(*values.shape[:-1], -1, per_byte)
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    return np.bitwise_or.reduce(apart << shifts, axis=-1).astype(np.uint8)
+    joined: Array = np.bitwise_or.reduce(apart << shifts, axis=-1)
+    return joined.astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_gather_of_narrow_integers(axes: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     blocked = [5, 32, 6] if axes[1] == 1 else [32, 5, 6]
     scales = [5, 2, 6] if axes[1] == 1 else [2, 5, 6]
-    constants = {
+    constants: dict[str, Array] = {
         "t": rng.integers(-8, 8, blocked).astype(DType.I4.numpy),
         "s": rng.uniform(0.01, 0.1, scales).astype(np.float32),
         "z": rng.integers(-8, 8, scales).astype(DType.I4.numpy),
