@@ -211,8 +211,9 @@ class Loop(ControlFlow):
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
-        yield case(cls(body=_counting_body()), "i64[]", "bool[]", "f32[2]")
-        yield case(cls(body=_counting_body()), "i64[]", None, "f32[2]")
+        yield case(cls(body=_counting_body()), np.array(3), np.array(True), "f32[2]")
+        yield case(cls(body=_counting_body()), np.array(2), None, "f32[2]")
+        yield case(cls(body=_counting_body()), np.array(2), np.array(False), "f32[2]")
         yield bad(cls(), "i64[]", because="body is missing")
         yield bad(cls(body=_counting_body()), "i64[]", "bool[]", because="takes 3 values")
         yield bad(cls(body=_counting_body()), "i64[]", "bool[]", "f32[3]", because="the body takes f32[2]")

@@ -15,6 +15,7 @@ import numpy as np
 from uair.errors import EvaluationError
 from uair.ir.dims import Dim, InferredShape
 from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor, constant
 from uair.ir.types import Container, TensorType, inferred
 from uair.ops.base import (
     Operator,
@@ -294,6 +295,11 @@ class OptionalHasElement(Containers):
 
     def evaluate(self, x: Any = None) -> Values:
         return np.asarray(x is not None)
+
+    def decompose(self, x: Tensor | None = None) -> Tensor | None:
+        if x is not None and x.type.containers[:1] == (Container.OPTIONAL,):
+            return None
+        return constant(np.asarray(x is not None))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -67,19 +67,10 @@ def optional(e: Emission, op: OptionalConstruct) -> None:
 
 @EMITTERS.of(OptionalHasElement, since=15)
 def has_element(e: Emission, op: OptionalHasElement) -> None:
-    """Before opset 18 the operand must be there, and be an optional."""
-    if e.opset >= 18:
-        e.result("OptionalHasElement", *e.operands)
-    elif not e.given(0):
-        raise NotExpressible("ONNX OptionalHasElement has an operand before opset 18")
-    else:
-        e.result("OptionalHasElement", _as_optional(e))
-
-
-def _as_optional(e: Emission) -> str:
-    if e.type(0).containers[:1] == (Container.OPTIONAL,):
-        return e.x()
-    return e.op("Optional", e.x(), type=e.type(0).within(Container.OPTIONAL))
+    """Of what is no optional the answer is known: the decomposition is a constant."""
+    if not e.given(0) or e.type(0).containers[:1] != (Container.OPTIONAL,):
+        raise NotExpressible("the answer is a constant")
+    e.result("OptionalHasElement", e.x())
 
 
 @EMITTERS.of(OptionalGetElement)

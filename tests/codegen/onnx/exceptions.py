@@ -20,6 +20,9 @@ FIRST_OPSET = {
 """The opset from which ONNX has an element type; before, nothing of that type can be written."""
 
 NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
+    ("OptionalConstruct", "("): (14, "optionals exist from opset 15 on"),
+    ("OptionalGetElement", "(opt<"): (14, "optionals exist from opset 15 on"),
+    ("OptionalHasElement", "(opt<"): (14, "optionals exist from opset 15 on"),
     ("BitCast", "(float32[4])"): (25, "before opset 26 integers become integers only"),
     ("BitCast", "(i32[2,3])"): (25, "before opset 26 integers become integers only"),
     ("BitCast", "(u64[3])"): (25, "before opset 26 integers become integers only"),
@@ -83,7 +86,10 @@ NO_KERNEL: dict[str, str] = {
     ),
     "bool": ("Where(16)"),
     "f16": ("QuantizeLinear(28) RandomNormal(22) RandomUniform(22) Swish(24)"),
-    "f32": ("Clip(11) QuantizeLinear(28) RandomNormal(22) RandomUniform(22) Swish(24)"),
+    "f32": (
+        "Clip(11) Optional(28) OptionalGetElement(28) OptionalHasElement(28) QuantizeLinear(28) RandomNormal(22) "
+        "RandomUniform(22) Swish(24)"
+    ),
     "f64": (
         "Acos(22) Acos(7) Acosh(22) Acosh(9) Asin(22) Asin(7) Asinh(22) Asinh(9) Atan(22) Atan(7) Atanh(22) "
         "Atanh(9) Cosh(22) Cosh(9) Det(11) Det(22) Elu(22) Elu(6) Erf(13) Erf(9) HardSigmoid(22) HardSigmoid(6) "
@@ -99,8 +105,11 @@ NO_KERNEL: dict[str, str] = {
         "QuantizeLinear(28)"
     ),
     "i4": ("DequantizeLinear(28) Identity(25) Pad(25)"),
-    "i64": ("RandomNormalLike(22) RandomUniformLike(22)"),
-    "i8": ("BitCast(26) ConvTranspose(11) ConvTranspose(22) DequantizeLinear(28) NonZero(13) NonZero(9)"),
+    "i64": ("Optional(28) RandomNormalLike(22) RandomUniformLike(22)"),
+    "i8": (
+        "BitCast(26) ConvTranspose(11) ConvTranspose(22) DequantizeLinear(28) NonZero(13) NonZero(9) "
+        "OptionalGetElement(28)"
+    ),
     "u2": ("DequantizeLinear(28)"),
     "u4": ("DequantizeLinear(28)"),
     "u8": ("ConvTranspose(11) ConvTranspose(22) DequantizeLinear(28)"),

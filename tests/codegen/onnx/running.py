@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import onnxruntime
 
 from uair.ir import Array, DType, Graph, Module, Node, Tensor, TensorType, constant
+from uair.ir.types import Container
 from uair.ops.base import Operator, Sample
 from uair.ops.elementwise import Cast
 from uair.text import parse_type
@@ -18,9 +19,14 @@ PLAIN = frozenset(DType(name) for name in "bool i8 u8 i16 u16 i32 u32 i64 u64 f1
 """Types that onnxruntime's Python interface passes as NumPy arrays; others come and go by a Cast in the model."""
 
 
-def draw(type: TensorType, rng: np.random.Generator) -> Array:
-    """Values of a type that exercise both signs and are exact in every float type."""
-    shape = tuple(d for d in type.dims if isinstance(d, int))
+def draw(type: TensorType, rng: np.random.Generator) -> Any:
+    """Values of a type that exercise both signs and are exact in every float type; open extents in sequences are 2."""
+    if type.containers:
+        if type.containers[0] is Container.OPTIONAL:
+            return draw(type.inner, rng)
+        return [draw(type.inner, rng) for _ in range(3)]
+    extents = cast("tuple[Any, ...]", type.dims)
+    shape = tuple(2 if d is None else d for d in extents)
     dtype = type.dtype
     if dtype is DType.BOOL:
         return rng.integers(0, 2, shape).astype(np.bool_)
@@ -33,7 +39,7 @@ def draw(type: TensorType, rng: np.random.Generator) -> Array:
     return values.astype(dtype.numpy)
 
 
-def operands_of(sample: Sample, seed: int = 0) -> list[Array | None]:
+def operands_of(sample: Sample, seed: int = 0) -> list[Any]:
     """Values of a sample's operands."""
     rng = np.random.default_rng(seed)
     return [
@@ -50,15 +56,25 @@ def carrier(dtype: DType) -> DType:
 
 
 def one_node(
-    op: Operator, operands: Sequence[Array | None], constants: Sequence[bool]
-) -> tuple[Module, dict[str, Array]]:
-    """A module of one node (and Casts at its borders), and what to feed it."""
+    op: Operator, operands: Sequence[Any], constants: Sequence[bool], types: Sequence[str | None] = ()
+) -> tuple[Module, dict[str, Any]]:
+    """A module of one node (and Casts at its borders), and what to feed it.
+
+    Args:
+        op: the node's operator.
+        operands: their values.
+        constants: which of them are constants.
+        types: of the operands in text form; needed for those that are no tensors.
+    """
     graph = Graph()
-    feeds: dict[str, Array] = {}
+    feeds: dict[str, Any] = {}
     inputs: list[Tensor | None] = []
     for i, (value, fixed) in enumerate(zip(operands, constants, strict=True)):
         if value is None:
             inputs.append(None)
+        elif not isinstance(value, np.ndarray) or (i < len(types) and str(types[i]).startswith("opt<")):
+            feeds[f"x{i}"] = value
+            inputs.append(graph.add_input(f"x{i}", parse_type(str(types[i]))))
         elif fixed:
             inputs.append(constant(value, f"c{i}"))
         else:
@@ -66,13 +82,13 @@ def one_node(
     node = graph.append(Node(op, inputs, name="node"))
     for i, tensor in enumerate(node.outputs):
         through = carrier(tensor.type.dtype)
-        if through is not tensor.type.dtype:
+        if through is not tensor.type.dtype and tensor.type.is_tensor:
             tensor = graph.append(Node(Cast(to=through), [tensor])).output
         graph.add_output(f"y{i}", tensor)
     return Module("sample", {"main": graph}), feeds
 
 
-def _fed(graph: Graph, feeds: dict[str, Array], name: str, value: Array) -> Tensor:
+def _fed(graph: Graph, feeds: dict[str, Any], name: str, value: Array) -> Tensor:
     dtype = DType.from_numpy(value.dtype)
     through = carrier(dtype)
     tensor = graph.add_input(name, TensorType(through, value.shape))
@@ -92,7 +108,7 @@ def session(model: bytes | str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def run(model: bytes | str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def run(model: bytes | str, feeds: Mapping[str, Any]) -> dict[str, Any]:
     """Outputs by name."""
     ready = session(model)
     names = [o.name for o in ready.get_outputs()]

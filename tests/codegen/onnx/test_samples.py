@@ -6,6 +6,7 @@ import functools
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 import numpy as np
@@ -18,8 +19,10 @@ import uair.ops
 from tests.codegen.onnx import exceptions
 from tests.codegen.onnx.running import check, difference, one_node, operands_of, run
 from uair.codegen.onnx import NEWEST_OPSET, model_bytes
-from uair.ir import Array, DType, Module
+from uair.codegen.reference import Interpreter
+from uair.ir import DType, Module
 from uair.ops.base import Operator, Sample
+from uair.ops.control import ControlFlow
 from uair.ops.layout import Pack
 from uair.passes.legalise_onnx import LegaliseOnnx, NotLegalisable
 from uair.pipeline import PassManager
@@ -46,13 +49,14 @@ def excepted(table: Iterable[tuple[str, str]], sample: Sample) -> tuple[str, str
     return next((k for k in table if k[0] == sample.op.op_type and k[1] in text), None)
 
 
-def dtypes_of(sample: Sample, values: Iterable[Array | None]) -> list[DType]:
+def dtypes_of(sample: Sample, values: Iterable[Any]) -> list[DType]:
     """Element types of operands and results."""
-    operands = [DType.from_numpy(v.dtype) for v in values if v is not None]
+    arrays = [a for v in values if v is not None for a in (v if isinstance(v, list) else [v])]
+    operands = [DType.from_numpy(a.dtype) for a in arrays]
     return [*operands, *(DType(d.lower()) for d in re.findall(r"DType\.(\w+)", repr(sample.op)))]
 
 
-def too_new(sample: Sample, values: Iterable[Array | None], opset: int) -> bool:
+def too_new(sample: Sample, values: Iterable[Any], opset: int) -> bool:
     """Whether the opset lacks an element type of the sample."""
     return any(exceptions.FIRST_OPSET.get(d.value, 0) > opset for d in dtypes_of(sample, values))
 
@@ -68,7 +72,7 @@ def outcome(sample: Sample, opset: int) -> Outcome:
     """One sample."""
     values = operands_of(sample)
     fixed = [not isinstance(o, str) and i > 0 for i, o in enumerate(sample.operands)]
-    module, feeds = one_node(sample.op, values, fixed)
+    module, feeds = one_node(sample.op, values, fixed, texts_of(sample))
     refused = excepted(exceptions.NOT_EXPRESSIBLE, sample)
     if refused is not None and opset > exceptions.NOT_EXPRESSIBLE[refused][0]:
         refused = None
@@ -82,9 +86,7 @@ def outcome(sample: Sample, opset: int) -> Outcome:
     return compared(sample, module, feeds, values, opset)
 
 
-def compared(
-    sample: Sample, module: Module, feeds: Mapping[str, Array], values: list[Array | None], opset: int
-) -> Outcome:
+def compared(sample: Sample, module: Module, feeds: Mapping[str, Any], values: list[Any], opset: int) -> Outcome:
     """Write, check, run, compare."""
     model = model_bytes(module, opset=opset)
     check(model)
@@ -120,25 +122,44 @@ def kernel_named(message: str) -> str:
     return found[1]
 
 
-def evaluated(model: bytes, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def evaluated(model: bytes, feeds: Mapping[str, Any]) -> dict[str, Any]:
     """Outputs by onnx's reference evaluator."""
     proto = onnx.load_from_string(model)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # NaN and infinities are among the samples
         values = ReferenceEvaluator(proto).run(None, dict(feeds))
-    return dict(zip([o.name for o in proto.graph.output], (np.asarray(v) for v in values), strict=True))
+    made: dict[str, Any] = {}
+    for output, value in zip(proto.graph.output, values, strict=True):
+        if output.type.HasField("optional_type") and isinstance(value, list):
+            value = value[0]  # onnx's evaluator keeps what an optional holds in a list
+        made[output.name] = value if value is None or isinstance(value, list) else np.asarray(value)
+    return made
 
 
-def expected(sample: Sample, values: list[Array | None]) -> tuple[Array, ...]:
+def expected(sample: Sample, values: list[Any]) -> tuple[Any, ...]:
     """What `evaluate` gives; Pack's is the storage, whose logical values are the operand's."""
     if isinstance(sample.op, Pack):
         assert values[0] is not None
         return (values[0],)
+    if isinstance(sample.op, ControlFlow):
+        module, feeds = one_node(sample.op, values, [False] * len(values), texts_of(sample))
+        return tuple(Interpreter(module).run(feeds).values())
     return sample.op.evaluate_all(values)
 
 
-def compare(have: Array, want: Array) -> str:
+def texts_of(sample: Sample) -> list[str | None]:
+    """Types of the operands that are given as text."""
+    return [o if isinstance(o, str) else None for o in sample.operands]
+
+
+def compare(have: Any, want: Any) -> str:
     """How the results differ."""
+    if isinstance(want, list):
+        if len(have) != len(want):
+            return f"{len(have)} elements instead of {len(want)}"
+        return next(filter(None, map(compare, have, want)), "")
+    if want is None:
+        return "" if have is None else f"{have} instead of nothing"
     if want.dtype == object:
         return (
             "" if np.array_equal(have.astype(str), want.astype(str)) else f"{have.tolist()} instead of {want.tolist()}"
