@@ -5,6 +5,9 @@ The canonical operators have one axis for the heads; ONNX also packs them into t
 
 from __future__ import annotations
 
+import math
+from typing import cast
+
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
 from uair.frontends.onnx.tensors import dtype_of
@@ -19,9 +22,11 @@ from uair.ops import (
     Conv1D,
     Expand,
     LinearAttention,
+    MatMul,
     Mul,
     Reshape,
     RotaryEmbedding,
+    Softmax,
     Split,
     Swish,
     Transpose,
@@ -141,7 +146,7 @@ def _swiglu(n: OnnxNode) -> Result:
 
 
 @FAMILY.op("CausalConvWithState", 27)
-def _causal_convolution(n: OnnxNode) -> Result:
+def causal_convolution(n: OnnxNode) -> Result:
     """A depthwise convolution over the carried places and the new ones; the last places are carried on."""
     x, w, bias, past = n[0], n[1], n.optional(2), n.optional(3)
     batch, channels, length = n.shape(x)
@@ -159,7 +164,7 @@ def _causal_convolution(n: OnnxNode) -> Result:
 
 
 @FAMILY.op("LinearAttention", 27)
-def _linear_attention(n: OnnxNode) -> Result:
+def linear_attention(n: OnnxNode) -> Result:
     """`update_rule` says which of decay and beta there are; `chunk_size` is a hint for kernels."""
     a = n.attributes
     a.required("q_num_heads")
@@ -176,3 +181,60 @@ def _linear_attention(n: OnnxNode) -> Result:
     op = LinearAttention(scale=a.number("scale", 0.0) or None)
     y, following = n.all(op, q, k, v, n.optional(3), None if decay is None else unpacked(n, decay, groups), beta)
     return packed(n, y), following
+
+
+@FAMILY.op("FlexAttention", 1, domain="ai.onnx.preview")
+def _flex_attention(n: OnnxNode) -> Result:
+    """Attention whose scores and probabilities are changed by subgraphs, which take the node's place.
+
+    The softmax and what follows are in `softmax_precision`, at least f32 when it is not given.
+    """
+    a = n.attributes
+    q, k, v = n[0], n[1], n[2]
+    for i in range(3):
+        if n.rank(n[i]) != 4:
+            n.refuse(f"input {i} has {n.rank(n[i])} axes, it must have 4")
+    precision = a.integer("softmax_precision", None)
+    given = q.type.dtype
+    wide = DType.F32 if given.bits < 32 else given
+    if precision is not None:
+        wide = dtype_of(precision, n.place)
+    scale = a.number("scale", None)
+    if a.graph("score_mod") is None and a.graph("prob_mod") is None and wide is given:
+        return n(Attention(scale=scale), q, k, v)
+    size = n.extent(q, 3)
+    if scale is None and not isinstance(size, int):
+        n.unsupported("FlexAttention needs the number of features or a scale")
+    root = math.sqrt(1 / math.sqrt(cast(int, size)) if scale is None else scale)
+    left, right = n(Mul(), q, n.like(root, q)), n(Mul(), k, n.like(root, k))
+    scores = _as(n, _shared_product(n, left, n(Transpose(perm=(0, 1, 3, 2)), right), n.extent(q, 1)), wide)
+    scores = _modified(n, "score_mod", scores)
+    probabilities = _modified(n, "prob_mod", n(Softmax(axis=3), scores))
+    return _as(n, _shared_product(n, probabilities, _as(n, v, wide), n.extent(q, 1)), given)
+
+
+def _modified(n: OnnxNode, name: str, x: Tensor) -> Tensor:
+    """The one output of a subgraph of one input; x itself when there is no such subgraph."""
+    graph = n.attributes.graph(name)
+    if graph is None:
+        return x
+    if len(graph.input) != 1 or len(graph.output) != 1:
+        n.refuse(f"{name} takes {len(graph.input)} inputs and gives {len(graph.output)} outputs, it must be one each")
+    (result,) = n.importer.subgraph(n, graph, [x])
+    return result
+
+
+def _as(n: OnnxNode, x: Tensor, dtype: DType) -> Tensor:
+    return x if x.type.dtype is dtype else n(Cast(to=dtype), x)
+
+
+def _shared_product(n: OnnxNode, x: Tensor, y: Tensor, heads: Dim) -> Tensor:
+    """x: [batch, heads, n, m] times y: [batch, groups, m, p], where heads that follow each other share a group."""
+    batch, _, rows, depth = n.shape(x)
+    groups, columns = n.extent(y, 1), n.extent(y, 3)
+    if groups == heads:
+        return n(MatMul(), x, y)
+    if isinstance(heads, int) and isinstance(groups, int) and (groups < 1 or heads % groups):
+        n.refuse(f"{heads} heads cannot share {groups} groups of keys")
+    together = n(Reshape(shape=(batch, groups, normal(floor_div(heads, groups) * rows), depth)), x)
+    return n(Reshape(shape=(batch, heads, rows, columns)), n(MatMul(), together, y))

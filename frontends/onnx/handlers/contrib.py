@@ -10,7 +10,7 @@ from typing import Any
 
 from uair.frontends.onnx.handlers.convolution import check_kernel, spatial_rank, window
 from uair.frontends.onnx.handlers.linear import gemm, scaled
-from uair.frontends.onnx.handlers.normalization import rms_norm
+from uair.frontends.onnx.handlers.normalization import inverse_root, layer_statistics, rms_norm
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Handler, Result
 from uair.ir.dims import static
@@ -76,21 +76,25 @@ def _bias_gelu(n: OnnxNode) -> Result:
 def _skip_layer_norm(n: OnnxNode) -> Result:
     """Operands: input, skip, gamma, beta, bias. The fourth result is the sum before normalization."""
     total = _skip_sum(n, n.optional(4))
-    op = LayerNorm(axis=n.rank(total) - 1, epsilon=n.attributes.number("epsilon", 1e-12))
-    return (n(op, total, n[2], n.optional(3)), None, None, total)
+    axis, epsilon = n.rank(total) - 1, n.attributes.number("epsilon", 1e-12)
+    y = n(LayerNorm(axis=axis, epsilon=epsilon), total, n[2], n.optional(3))
+    if not n.wants(1) and not n.wants(2):
+        return y, None, None, total
+    return (y, *layer_statistics(n, total, (axis,), epsilon), total)
 
 
 @_op("SkipSimplifiedLayerNormalization")
 def _skip_rms_norm(n: OnnxNode) -> Result:
-    """Operands: input, skip, gamma, bias."""
+    """Operands: input, skip, gamma, bias. There is no mean."""
+    if n.wants(1):
+        n.unsupported("SkipSimplifiedLayerNormalization has no mean to give")
     total = _skip_sum(n, n.optional(3))
-    op = RMSNorm(axis=n.rank(total) - 1, epsilon=n.attributes.number("epsilon", 1e-12))
-    return (n(op, total, n[2]), None, None, total)
+    axis, epsilon = n.rank(total) - 1, n.attributes.number("epsilon", 1e-12)
+    y = n(RMSNorm(axis=axis, epsilon=epsilon), total, n[2])
+    return y, None, inverse_root(n, total, (axis,), epsilon) if n.wants(2) else None, total
 
 
 def _skip_sum(n: OnnxNode, bias: Tensor | None) -> Tensor:
-    if n.wants(1) or n.wants(2):
-        n.unsupported(f"{n.op_type}: mean and deviation are not supported")
     total = n(Add(), n[0], n[1])
     return total if bias is None else n(Add(), total, bias)
 

@@ -113,10 +113,10 @@ def _layer_norm(n: OnnxNode) -> Result:
     y = n(LayerNorm(axis=axis, epsilon=epsilon), x, n[1], n.optional(2))
     if not n.wants(1) and not n.wants(2):
         return y
-    return (y, *_layer_statistics(n, x, tuple(range(axis, n.rank(x))), epsilon))
+    return (y, *layer_statistics(n, x, tuple(range(axis, n.rank(x))), epsilon))
 
 
-def _layer_statistics(n: OnnxNode, x: Tensor, axes: tuple[int, ...], epsilon: float) -> tuple[Tensor, Tensor]:
+def layer_statistics(n: OnnxNode, x: Tensor, axes: tuple[int, ...], epsilon: float) -> tuple[Tensor, Tensor]:
     """Mean and inverse deviation, axes kept."""
     stash = dtype_of(n.attributes.integer("stash_type", 1), n.place)
     x = x if x.type.dtype.bits >= 32 else _as(n, x, DType.F32)
@@ -127,11 +127,27 @@ def _layer_statistics(n: OnnxNode, x: Tensor, axes: tuple[int, ...], epsilon: fl
     return _as(n, mean, stash), _as(n, inverse, stash)
 
 
-def rms_norm(n: OnnxNode) -> Tensor:
-    """RMSNormalization and onnxruntime's SimplifiedLayerNormalization."""
-    n.only_first_result("the deviation")
-    axis = n.axis(n.attributes.integer("axis", -1), n.rank(n[0]))
-    return n(RMSNorm(axis=axis, epsilon=n.attributes.number("epsilon", 1e-5)), n[0], n[1])
+def rms_norm(n: OnnxNode) -> Result:
+    """RMSNormalization and onnxruntime's SimplifiedLayerNormalization, whose second result is the inverse root.
+
+    The scale may be of another type than x: the result is of the scale's.
+    """
+    x, scale = n[0], n[1]
+    axis = n.axis(n.attributes.integer("axis", -1), n.rank(x))
+    epsilon = n.attributes.number("epsilon", 1e-5)
+    if scale.type.dtype is x.type.dtype:
+        y = n(RMSNorm(axis=axis, epsilon=epsilon), x, scale)
+    else:
+        y = n(Mul(), _as(n, n(RMSNorm(axis=axis, epsilon=epsilon), x), scale.type.dtype), scale)
+    return (y, inverse_root(n, x, tuple(range(axis, n.rank(x))), epsilon)) if n.wants(1) else y
+
+
+def inverse_root(n: OnnxNode, x: Tensor, axes: tuple[int, ...], epsilon: float) -> Tensor:
+    """1 / sqrt(mean of the squares + epsilon), axes kept, of `stash_type`."""
+    stash = dtype_of(n.attributes.integer("stash_type", 1), n.place)
+    x = x if x.type.dtype.bits >= 32 else _as(n, x, DType.F32)
+    squares = n(ReduceMean(axes=axes), n(Mul(), x, x))
+    return _as(n, n(Reciprocal(), n(Sqrt(), n(Add(), squares, n.like(epsilon, squares)))), stash)
 
 
 FAMILY.add("RMSNormalization", (23,), rms_norm)

@@ -232,3 +232,32 @@ def test_what_makes_no_sense_is_refused(attributes: dict[str, Any], words: str) 
     proto, _ = attention(operands(3), None, 25, ("y", "", "", "s"), **attributes)
     with pytest.raises(OnnxAttributeError, match=words):
         imported(proto)
+
+
+def subgraph(name: str, nodes: Any) -> Any:
+    given = onnx.helper.make_tensor_value_info("s", F32, None)
+    result = onnx.helper.make_tensor_value_info("t", F32, None)
+    return onnx.helper.make_graph(nodes, name, [given], [result])
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_attention_with_subgraphs(groups: int) -> None:
+    """The subgraphs may use values of the graph around them; the attention written out is the judge."""
+    q, k, v = floats(2, 4, 3, 8), floats(2, groups, 5, 8, seed=1), floats(2, groups, 5, 6, seed=2)
+    feeds = {"q": q, "k": k, "v": v, "outer": floats(3, 5, seed=3)}
+    node = one("FlexAttention", "q", "k", "v", domain="ai.onnx.preview", scale=0.3)
+    node.attribute.append(
+        onnx.helper.make_attribute("score_mod", subgraph("a", [one("Add", "s", "outer", outputs=["t"])]))
+    )
+    node.attribute.append(onnx.helper.make_attribute("prob_mod", subgraph("b", [one("Mul", "s", "s", outputs=["t"])])))
+    proto = model([node], feeds, opset=26, ir_version=13)
+    k, v = (np.repeat(x, 4 // groups, axis=1) for x in (k, v))
+    e = np.exp(0.3 * q @ k.swapaxes(-1, -2) + feeds["outer"])
+    want = np.square(e / e.sum(-1, keepdims=True)) @ v
+    np.testing.assert_allclose(interpreted(imported(proto), feeds)[0], want, rtol=1e-4, atol=1e-5)
+
+
+def test_plain_attention_with_subgraphs_is_one_operator() -> None:
+    feeds = {"q": floats(2, 4, 3, 8), "k": floats(2, 2, 5, 8, seed=1), "v": floats(2, 2, 5, 6, seed=2)}
+    proto = model([one("FlexAttention", *feeds, domain="ai.onnx.preview")], feeds, opset=26, ir_version=13)
+    assert op_types(imported(proto)) == ["Attention"]

@@ -40,6 +40,16 @@ def test_skip_layer_normalization() -> None:
     run(node, feeds, ("y", "t"), **{k: parameters[k] for k in "gb"})
 
 
+def test_statistics_of_normalizations() -> None:
+    feeds = {"x": X, "s": floats(2, 3, 8, seed=4)}
+    gamma = floats(8, seed=1)
+    node = contrib("SkipLayerNormalization", "x", "s", "g", outputs=["y", "m", "d", "t"])
+    run(node, feeds, ("y", "m", "d", "t"), g=gamma)
+    node = contrib("SkipSimplifiedLayerNormalization", "x", "s", "g", outputs=["y", "", "d", "t"])
+    run(node, feeds, ("y", "d", "t"), g=gamma)
+    run(one("SimplifiedLayerNormalization", "x", "g", outputs=["y", "d"]), {"x": X}, ("y", "d"), g=gamma)
+
+
 def test_simplified_layer_normalization() -> None:
     """Onnxruntime has it in the default domain."""
     feeds = {"x": X, "s": floats(2, 3, 8, seed=4)}
