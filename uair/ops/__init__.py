@@ -63,6 +63,11 @@ from uair.ops.convolution import (
 from uair.ops.custom import (
     Opaque,
 )
+from uair.ops.detection import (
+    MaxRoiPool,
+    NonMaxSuppression,
+    RoiAlign,
+)
 from uair.ops.elementwise import (
     Abs,
     Acos,
@@ -108,6 +113,12 @@ from uair.ops.elementwise import (
     Tan,
     Trunc,
     Where,
+)
+from uair.ops.folding import (
+    Fold,
+)
+from uair.ops.image import (
+    DecodeImage,
 )
 from uair.ops.indexing import (
     Gather,
@@ -164,6 +175,7 @@ from uair.ops.pooling import (
     MaxPool1D,
     MaxPool2D,
     MaxPool3D,
+    MaxPoolIndices,
 )
 from uair.ops.quantization import (
     Dequantize,
@@ -198,6 +210,10 @@ from uair.ops.reduction import (
 )
 from uair.ops.resize import (
     Resize,
+)
+from uair.ops.sampling import (
+    DeformConv,
+    GridSample,
 )
 from uair.ops.sequence import (
     ConcatFromSequence,
@@ -275,6 +291,8 @@ __all__ = [
     "CumProd",
     "CumSum",
     "DFT",
+    "DecodeImage",
+    "DeformConv",
     "DepthToSpace",
     "Dequantize",
     "Det",
@@ -289,6 +307,7 @@ __all__ = [
     "Expm1",
     "Flip",
     "Floor",
+    "Fold",
     "GRU",
     "Gather",
     "GatherElements",
@@ -298,6 +317,7 @@ __all__ = [
     "GlobalMaxPool",
     "Greater",
     "GreaterEqual",
+    "GridSample",
     "GroupNorm",
     "HardSigmoid",
     "HardSwish",
@@ -338,6 +358,8 @@ __all__ = [
     "MaxPool1D",
     "MaxPool2D",
     "MaxPool3D",
+    "MaxPoolIndices",
+    "MaxRoiPool",
     "Maximum",
     "MelWeights",
     "Minimum",
@@ -345,6 +367,7 @@ __all__ = [
     "Mod",
     "Mul",
     "Neg",
+    "NonMaxSuppression",
     "NonZero",
     "NotEqual",
     "OneHot",
@@ -378,6 +401,7 @@ __all__ = [
     "Reshape",
     "Resize",
     "ReverseSequence",
+    "RoiAlign",
     "RotaryEmbedding",
     "Round",
     "Rsqrt",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -333,3 +334,86 @@ class GlobalMaxPool(_GlobalPool):
     def evaluate(self, x: Array) -> Array:
         result: Array = widened(x).max(axis=tuple(range(2, x.ndim)), keepdims=True)
         return rounded(result, x.dtype)
+
+
+@operator(inputs="x", outputs="y indices", family="pooling")
+class MaxPoolIndices(Operator):
+    """MaxPool1D, MaxPool2D or MaxPool3D (as many numbers as kernel has), and where each maximum was found.
+
+    indices: i64 of y's shape; the place of the element in x taken as one row, n * C * D1 * ... + c * D1 * ... + its
+    place in the image, which is row-major, or with column_major such that the first spatial axis varies fastest. Of
+    equal elements the first in the window counts; a NaN exceeds all others. An empty list of strides, pads or dilations
+    stands for ones, zeros and ones. Source: ONNX MaxPool (12), onnxruntime; PyTorch counts within a plane.
+    """
+
+    kernel: Ints = (1, 1)
+    strides: Ints = ()
+    pads: Ints = ()
+    dilations: Ints = ()
+    ceil_mode: bool = False
+    auto_pad: AutoPad = "notset"
+    column_major: bool = False
+
+    def plain(self) -> _MaxPool:
+        """The pooling that gives the maxima."""
+        n = len(self.kernel)
+        require(n in _MAX, "kernel has {} numbers, there are poolings over 1, 2 and 3 axes", n)
+        made: _MaxPool = _MAX[n](
+            kernel=self.kernel,
+            strides=self.strides or (1,) * n,
+            pads=self.pads or (0,) * (2 * n),
+            dilations=self.dilations or (1,) * n,
+            ceil_mode=self.ceil_mode,
+            auto_pad=self.auto_pad,
+        )
+        return made
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
+        y = self.plain().infer(x)
+        return y, y.with_dtype(DType.I64)
+
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        plain, spatial = self.plain(), x.shape[2:]
+        n, dtype = len(spatial), DType.from_numpy(x.dtype)
+        extents, pads = plain.extents_and_pads(spatial)
+        after = [
+            max((extent - 1) * s + d * (k - 1) + 1 - pads[i] - spatial[i], 0)
+            for i, (extent, s, d, k) in enumerate(
+                zip(extents, plain.strides, plain.dilations, self.kernel, strict=True)
+            )
+        ]
+        wide = x if dtype.is_integer else widened(x)
+        elements = padded(wide, pads[:n], after)
+        order: Any = "F" if self.column_major else "C"
+        place = np.arange(int(np.prod(spatial))).reshape(spatial, order=order)
+        places = np.pad(place, list(zip(pads[:n], after, strict=True)), constant_values=-1)
+        best = np.zeros((*x.shape[:2], *extents), wide.dtype)
+        where = np.full(best.shape, -1)
+        for tap in itertools.product(*map(range, self.kernel)):
+            view = inner_axes(
+                slice(t * d, t * d + (extent - 1) * s + 1, s)
+                for t, d, s, extent in zip(tap, plain.dilations, plain.strides, extents, strict=True)
+            )
+            seen, here = elements[view], places[view[2:]]
+            better = (here >= 0) & ((where < 0) | (seen > best) | ((seen != seen) & (best == best)))  # noqa: PLR0124
+            np.copyto(best, seen, where=better)
+            np.copyto(where, np.broadcast_to(here, where.shape), where=better)
+        planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * n) * place.size
+        return best.astype(x.dtype), where + planes
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        return results[0].size * int(np.prod(self.kernel))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(kernel=(2, 2), strides=(2, 2)), "f32[2,3,6,8]")
+        yield case(cls(kernel=(3, 2), strides=(2, 2), pads=(1, 0, 0, 1), ceil_mode=True), "f32[2,3,8,7]")
+        yield case(cls(kernel=(2, 2), dilations=(2, 1), column_major=True), "f32[1,2,5,4]")
+        yield case(cls(kernel=(3,), auto_pad="same_lower"), "f16[1,2,5]")
+        yield case(cls(kernel=(2, 1, 2), strides=(1, 2, 1)), "f32[1,2,3,3,4]")
+        yield bad(cls(kernel=(2,)), "f32[1,3,8,8]", because="rank 3")
+        yield bad(cls(kernel=()), "f32[1,3,8,8]", because="1, 2 and 3 axes")
+        yield bad(cls(kernel=(2, 2), strides=(1,)), "f32[1,3,8,8]", because="strides has 1 numbers")
+
+
+_MAX: dict[int, Any] = {1: MaxPool1D, 2: MaxPool2D, 3: MaxPool3D}

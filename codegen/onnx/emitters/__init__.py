@@ -22,6 +22,7 @@ from uair.codegen.onnx.emitters import (
     sequence,
     shape,
     signal,
+    vision,
 )
 from uair.codegen.onnx.table import Emitters
 
@@ -47,6 +48,7 @@ EMITTERS = Emitters(
     sequence.EMITTERS,
     shape.EMITTERS,
     signal.EMITTERS,
+    vision.EMITTERS,
 )
 
 __all__ = ["EMITTERS"]

@@ -19,6 +19,7 @@ from uair.ops.pooling import (
     MaxPool1D,
     MaxPool2D,
     MaxPool3D,
+    MaxPoolIndices,
 )
 
 EMITTERS = Emitters()
@@ -51,6 +52,22 @@ def max_pool(e: Emission, op: MaxPool) -> None:
         dilations=op.dilations,
         ceil_mode=int(op.ceil_mode and rounding_matters(e, op)),
         **padding(op.pads, op.auto_pad),
+    )
+
+
+@EMITTERS.of(MaxPoolIndices)
+def max_pool_indices(e: Emission, op: MaxPoolIndices) -> None:
+    """MaxPool with its second result."""
+    plain = op.plain()
+    e.result(
+        "MaxPool",
+        e.x(),
+        kernel_shape=op.kernel,
+        strides=plain.strides,
+        dilations=plain.dilations,
+        ceil_mode=int(op.ceil_mode),
+        storage_order=int(op.column_major),
+        **padding(plain.pads, op.auto_pad),
     )
 
 

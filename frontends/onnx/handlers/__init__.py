@@ -26,6 +26,7 @@ from uair.frontends.onnx.handlers import (
     shape,
     signal,
     training,
+    vision,
 )
 from uair.frontends.onnx.table import Family
 
@@ -53,4 +54,5 @@ FAMILIES: tuple[Family, ...] = (
     shape.FAMILY,
     signal.FAMILY,
     training.FAMILY,
+    vision.FAMILY,
 )

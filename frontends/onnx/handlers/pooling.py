@@ -19,6 +19,7 @@ from uair.ops import (
     MaxPool1D,
     MaxPool2D,
     MaxPool3D,
+    MaxPoolIndices,
     Mul,
     Pow,
     ReduceSum,
@@ -45,9 +46,20 @@ def _pool(n: OnnxNode, classes: dict[int, Any], x: Tensor, **more: Any) -> Tenso
 
 @FAMILY.op("MaxPool", 1, 8, 10, 11, 12, 22)
 def _max_pool(n: OnnxNode) -> Result:
-    """The second result, indices, is not supported; `storage_order` concerns only that."""
-    n.only_first_result("indices of the maxima")
-    return _pool(n, _MAX, n[0])
+    """The second result, indices, exists since version 8; `storage_order` concerns only that."""
+    if not n.wants(1):
+        return _pool(n, _MAX, n[0])
+    n.attributes.required("kernel_shape")
+    rank = spatial_rank(n, n[0])
+    kernel = n.attributes.integers("kernel_shape", ())
+    ceil_mode = n.attributes.flag("ceil_mode")
+    attributes = window(n, rank)
+    if attributes["auto_pad"] != "notset":
+        ceil_mode = False  # SAME says how many windows there are
+    op = MaxPoolIndices(
+        kernel=kernel, ceil_mode=ceil_mode, column_major=n.attributes.flag("storage_order"), **attributes
+    )
+    return n.all(op, n[0])
 
 
 def average_pool(n: OnnxNode, x: Tensor, *, count_include_pad: bool) -> Tensor:

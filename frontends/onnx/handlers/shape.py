@@ -340,7 +340,7 @@ def _size(n: OnnxNode) -> Result:
 
 @FAMILY.op("DepthToSpace", 1, 11, 13, 28)
 def _depth_to_space(n: OnnxNode) -> Result:
-    """`mode` exists since version 11; other ranks than 4 since 28."""
+    """`mode` exists since version 11."""
     n.attributes.required("blocksize")
     if n.rank(n[0]) != 4:
         n.unsupported("DepthToSpace of other than four axes is not supported")
@@ -350,7 +350,17 @@ def _depth_to_space(n: OnnxNode) -> Result:
 
 @FAMILY.op("SpaceToDepth", 1, 13, 28)
 def _space_to_depth(n: OnnxNode) -> Result:
+    """`mode` exists since version 28: CRD puts the channel before the place in the block."""
     n.attributes.required("blocksize")
-    if n.rank(n[0]) != 4 or n.attributes.text("mode", "DCR") != "DCR":
+    x, block = n[0], n.attributes.integer("blocksize", 1)
+    if n.rank(x) != 4:
         n.unsupported("SpaceToDepth of other than four axes is not supported")
-    return n(SpaceToDepth(block=n.attributes.integer("blocksize", 1)), n[0])
+    if n.attributes.choice("mode", "DCR", {"DCR": "DCR", "CRD": "CRD"}) == "DCR":
+        return n(SpaceToDepth(block=block), x)
+    batch, channels, height, width = n.shape(x)
+    if block < 1 or any(isinstance(d, int) and d % block for d in (height, width)):
+        n.refuse(f"an image of {height} x {width} cannot be divided into blocks of {block}")
+    rows, columns = floor_div(height, block), floor_div(width, block)
+    apart = n(Reshape(shape=(batch, channels, rows, block, columns, block)), x)
+    moved = n(Transpose(perm=(0, 1, 3, 5, 2, 4)), apart)
+    return n(Reshape(shape=(batch, normal(channels * block * block), rows, columns)), moved)
