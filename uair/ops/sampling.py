@@ -7,13 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from uair.ir.dims import Dim, InferredShape
+from uair.ir.dims import Dim, InferredShape, is_static, product, static
 from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops._precision import is_integral, rounded, widened
 from uair.ops._sampling import SampleMode, SamplePadding, pixel_coordinates, sample
+from uair.ops._sampling_parts import sampled, scaled
 from uair.ops._windows import output_extent
 from uair.ops.base import Ints, Operator, Sample, bad, case, operator, ranked, require, same_dtype, unify_extents
+from uair.ops.elementwise import Add, Cast, Clip, Mul, Trunc
+from uair.ops.indexing import Gather
+from uair.ops.linear import MatMul
+from uair.ops.shape import Concat, Reshape, Slice
 
 FAMILY = "sampling"
 
@@ -27,6 +33,11 @@ def saturated(result: Array, dtype: DType) -> Array:
     return rounded(result, dtype.numpy)
 
 
+def _wide(t: Tensor) -> Tensor:
+    """A floating-point tensor in the type it is computed in."""
+    return Cast(to=DType.F32)(t) if t.type.dtype.bits < 32 else t
+
+
 @operator(inputs="x grid", family=FAMILY)
 class GridSample(Operator):
     """x read at the places of a grid. x: [N, C, D1..Dr]; grid: [N, P1..Pr, r]; result: [N, C, P1..Pr], x's type.
@@ -36,11 +47,11 @@ class GridSample(Operator):
     ((g + 1) * D - 1) / 2. nearest takes the element that the coordinate rounds to (halves to even), linear and cubic
     (Keys' kernel, a = -0.75) weight 2^r and 4^r elements. Elements outside of x are 0 (zeros), those of the border,
     or mirrored at the border: the outer elements' centres with align_corners, their edges without. border and
-    reflection move the coordinate itself inside, too. Integers are interpolated as real numbers, then truncated and
-    saturated.
+    reflection move the coordinate itself inside, too, but border not in cubic mode. Integers are interpolated as real
+    numbers, then truncated and saturated.
 
-    Source: ONNX GridSample (22) and its reference, onnxruntime; torch.nn.functional.grid_sample (whose cubic mode
-    leaves the coordinate outside).
+    Source: ONNX GridSample (22), onnxruntime, torch.nn.functional.grid_sample; ONNX's reference moves the coordinate
+    inside in cubic mode with border, too.
     """
 
     mode: SampleMode = "linear"
@@ -80,6 +91,31 @@ class GridSample(Operator):
         result = sample(real, coordinates, self.mode, self.padding, self.align_corners)
         result = result.reshape(*x.shape[:2], *grid.shape[1:-1])
         return result if self.mode == "nearest" else saturated(result, dtype)
+
+    def decompose(self, x: Tensor, grid: Tensor) -> Tensor | None:
+        shape, places = x.type.dims, grid.type.dims
+        if not is_static(shape[2:]) or None in (*shape[:2], *places):
+            return None
+        rank, dtype = len(shape) - 2, x.type.dtype
+        count = product(d for d in places[1:-1] if d is not None)
+        rows = Reshape(shape=(places[0], count, rank))(_wide(grid))
+        coordinates: list[Tensor] = []
+        for axis, extent in enumerate(static(shape[2:])):
+            place = Gather(axis=2)(rows, constant(np.array(rank - 1 - axis)))
+            factor = (extent - 1) / 2 if self.align_corners else extent / 2
+            coordinates.append(scaled(scaled(place, 1, 1), factor, 0 if self.align_corners else -0.5))
+        real = x
+        if self.mode != "nearest":
+            real = Cast(to=DType.F32 if dtype.bits <= 16 else DType.F64)(x) if dtype.is_integer else _wide(x)
+            coordinates = [c if c.type.dtype is real.type.dtype else Cast(to=real.type.dtype)(c) for c in coordinates]
+        y = Reshape(shape=(*shape[:2], *places[1:-1]))(
+            sampled(real, coordinates, self.mode, self.padding, self.align_corners)
+        )
+        if y.type.dtype is dtype:
+            return y
+        if dtype.is_integer:
+            y = Clip(min=float(dtype.range[0]), max=float(dtype.range[1]))(Trunc()(y))
+        return Cast(to=dtype)(y)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         taps = {"nearest": 0, "linear": 2, "cubic": 4}[self.mode] ** (len(results[0].dims) - 2)
@@ -208,6 +244,39 @@ class DeformConv(Operator):
         if bias is not None:
             result = result + widened(bias).reshape(-1, *(1 for _ in places))
         return rounded(result, x.dtype)
+
+    def decompose(
+        self, x: Tensor, w: Tensor, offset: Tensor, bias: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor | None:
+        shape, weight, moved = x.type.dims, w.type.dims, offset.type.dims
+        if not is_static((*shape[1:], *weight, *moved[2:])) or shape[0] is None:
+            return None
+        n, (c, *_), (m, *_), g = shape[0], static(shape[1:]), static(weight[:1]), self.offset_groups
+        kernel, places = static(weight[2:]), static(moved[2:])
+        rank, taps, count = len(kernel), int(np.prod(kernel)), int(np.prod(places))
+        wide, offsets = _wide(x), Reshape(shape=(n, g, taps, rank, count))(_wide(offset))
+        base = [b.astype(wide.type.dtype.numpy) for b in self._places(kernel, places)]
+        columns: list[Tensor] = []
+        for group in range(g):
+            part = Slice(axes=(1,), starts=(group * (c // g),), ends=((group + 1) * (c // g),), steps=(1,))(wide)
+            own = Gather(axis=1)(offsets, constant(np.array(group)))
+            coordinates = [
+                Reshape(shape=(n, taps * count))(
+                    Add()(Gather(axis=2)(own, constant(np.array(axis))), constant(base[axis]))
+                )
+                for axis in range(rank)
+            ]
+            columns.append(sampled(part, coordinates, "linear", "zeros", align_corners=True))
+        read = columns[0] if g == 1 else Concat(axis=1)(*columns)
+        if mask is not None:
+            apart = Reshape(shape=(n, g, c // g, taps * count))(read)
+            read = Mul()(apart, Reshape(shape=(n, g, 1, taps * count))(_wide(mask)))
+        grouped = Reshape(shape=(n, self.groups, c // self.groups * taps, count))(read)
+        factors = Reshape(shape=(self.groups, m // self.groups, c // self.groups * taps))(_wide(w))
+        y = Reshape(shape=(n, m, *places))(MatMul()(factors, grouped))
+        if bias is not None:
+            y = Add()(y, Reshape(shape=(m, *(1 for _ in places)))(_wide(bias)))
+        return y if y.type.dtype is x.type.dtype else Cast(to=x.type.dtype)(y)
 
     def _places(self, kernel: Sequence[int], places: Sequence[int]) -> list[Array]:
         """Coordinate of every tap at every place without its offset, [taps, places], for every spatial axis."""
