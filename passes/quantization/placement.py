@@ -131,6 +131,8 @@ def _refusal(node: Node, scheme: Scheme) -> str:
         return "joins a constant"
     if isinstance(node.op, Resize) and node.op.mode == "cubic":
         return "cubic interpolation leaves the range of its input"
+    if isinstance(node.op, Resize) and node.op.coordinate_mode == "tf_crop_and_resize":
+        return "the value outside of the image may leave the range of its input"
     return ""
 
 

@@ -74,7 +74,8 @@ def does_nothing(node: Node) -> bool:
     if isinstance(op, Tile):
         return op.repeats is not None and all(r == 1 for r in op.repeats)
     if isinstance(op, Resize):
-        return op.scales is not None and all(s == 1 for s in op.scales)
+        crops = op.coordinate_mode == "tf_crop_and_resize"
+        return op.scales is not None and all(s == 1 for s in op.scales) and not crops
     if isinstance(op, Concat):
         return len(node.inputs) == 1
     if isinstance(op, (Reshape, Squeeze, Unsqueeze, Expand)):

@@ -13,6 +13,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from uair.ir import DType, TensorType
 from uair.ops.base import Operator
@@ -356,11 +357,33 @@ RESIZES = [*itertools.product(COORDINATES, FACTORS)]
 
 
 def resized(op: Resize, x: Array, **attributes: Any) -> tuple[Array, Array]:
-    """Ours and onnxruntime's. A Resize with scales and sizes at once has no ONNX twin."""
+    """Ours and onnxruntime's. A Resize with scales and sizes at once has no ONNX twin.
+
+    Where corners are aligned and a scaled extent is a fraction onnx's own evaluator is the judge: onnxruntime takes its
+    whole part in the formula of the coordinates.
+    """
     f32 = None if op.scales is None else np.array(op.scales, np.float32)
     i64 = None if op.sizes is None else np.array(op.sizes, np.int64)
     kind = dict(attributes, mode=op.mode, coordinate_transformation_mode=op.coordinate_mode)
+    lengths = None if f32 is None else f32 * np.array(x.shape, np.float32)
+    if op.coordinate_mode == "align_corners" and lengths is not None and (lengths != np.floor(lengths)).any():
+        return evaluated(op, x), reference_resize(x, np.array(op.scales), **kind)
     return evaluated(op, x), onnxruntime("Resize", [x, None, f32, i64], **kind)
+
+
+def reference_resize(x: Array, scales: Any, **attributes: Any) -> Array:
+    """The result of onnx's own evaluator."""
+    graph = helper.make_graph(
+        [helper.make_node("Resize", ["x", "", "scales"], ["y"], **attributes)],
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape),
+            helper.make_tensor_value_info("scales", TensorProto.DOUBLE, scales.shape),
+        ],
+        [onnx.ValueInfoProto(name="y")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
+    return np.asarray(ReferenceEvaluator(model).run(None, {"x": x, "scales": scales})[0])  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("coordinates", "factors"), RESIZES)

@@ -16,7 +16,13 @@ from uair.ir.dtype import Array
 
 Mode: TypeAlias = Literal["nearest", "linear", "cubic"]
 CoordinateMode: TypeAlias = Literal[
-    "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric", "tf_half_pixel_for_nn"
+    "half_pixel",
+    "asymmetric",
+    "align_corners",
+    "pytorch_half_pixel",
+    "half_pixel_symmetric",
+    "tf_half_pixel_for_nn",
+    "tf_crop_and_resize",
 ]
 NearestMode: TypeAlias = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
 
@@ -24,6 +30,9 @@ _F32 = np.float32
 
 # A coordinate this near to the middle between two elements is a tie: rounding errors of the scale must not decide.
 TIE = _F32(1e-6)
+
+# A length this near to a whole number, relative to it, is that number.
+WHOLE = 1e-5
 
 
 @attrs.frozen
@@ -38,14 +47,29 @@ class Sampling:
     antialias: bool
 
 
-def source_coordinates(extent: int, result: int, scale: float, mode: CoordinateMode) -> Array:
-    """Coordinate in the input (f32) of every result element along an axis."""
+def resized_length(extent: int, result: int, scale: float) -> np.float32:
+    """The product of extent and scale, which may be a fraction; `result`, its whole part, where only rounding differs.
+
+    Source: ONNX Resize ("output_width the target length on the axis x which can be a fractional number when it is
+    calculated out of a scale factor") and its backend tests. onnxruntime and PyTorch take the whole number.
+    """
+    length = _F32(extent) * _F32(scale)
+    return _F32(result) if abs(float(length) - result) <= WHOLE * result else length
+
+
+def source_coordinates(
+    extent: int, result: int, scale: float, mode: CoordinateMode, roi: tuple[float, float] = (0.0, 1.0)
+) -> Array:
+    """Coordinate in the input (f32) of every result element along an axis; `roi` is that of tf_crop_and_resize."""
     place: Array = np.arange(result, dtype=_F32)
-    ratio, half = _F32(scale), _F32(0.5)
+    ratio, half, last = _F32(scale), _F32(0.5), _F32(extent - 1)
     if mode == "align_corners":
-        place *= _F32(extent - 1)
-        place /= _F32(max(result - 1, 1))
-        return place
+        return place if result <= 1 else place * last / (resized_length(extent, result, scale) - _F32(1))
+    if mode == "tf_crop_and_resize":
+        start, end = (_F32(v) for v in roi)
+        if result <= 1:
+            return np.full(result, half * (start + end) * last, _F32)
+        return start * last + place * (end - start) * last / (resized_length(extent, result, scale) - _F32(1))
     if mode == "pytorch_half_pixel" and result <= 1:
         return np.zeros(result, _F32)
     if mode != "asymmetric":
@@ -74,9 +98,8 @@ def nearest_indices(x: Array, extent: int, mode: NearestMode) -> Array:
     return np.clip(chosen.astype(np.int64), 0, extent - 1)
 
 
-def taps(extent: int, result: int, scale: float, sampling: Sampling) -> tuple[Array, Array]:
-    """Indices (i64) and weights (f32), both [taps, result], of the elements that every result element sums."""
-    x = source_coordinates(extent, result, scale, sampling.coordinate_mode)
+def taps(x: Array, extent: int, scale: float, sampling: Sampling) -> tuple[Array, Array]:
+    """Indices (i64) and weights (f32), both [taps, result], of the elements that every coordinate in x sums."""
     if sampling.antialias and scale < 1:
         return _antialiased(x, extent, scale, sampling)
     if sampling.mode == "linear":

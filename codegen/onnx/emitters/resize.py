@@ -10,9 +10,10 @@ import numpy as np
 from uair.codegen.onnx.schema import NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
-from uair.ir.dims import is_static
+from uair.ir.dims import is_static, static
 from uair.ir.dtype import DType
 from uair.ir.types import TensorType
+from uair.ops._resample import resized_length
 from uair.ops.resize import Resize
 
 EMITTERS = Emitters()
@@ -24,21 +25,22 @@ def has_form(op: Resize, opset: int) -> bool:
         return opset >= 19
     if op.coordinate_mode == "tf_half_pixel_for_nn":
         return opset < 13
-    return not op.antialias or opset >= 18
+    return opset >= 18 or not (op.antialias or op.aspect != "stretch")
 
 
 @EMITTERS.of(Resize)
 def resize(e: Emission, op: Resize) -> None:
     """Resize with scales where they are known, since they decide the coordinates; otherwise with sizes."""
+    op = with_known_aspect(e, op)
     if not has_form(op, e.opset) or not coordinates_kept(e, op):
         by_matrices(e, op)
         return
     sizes, scales = targets(e, op)
+    roi = e.x(3) if e.given(3) else None if op.roi is None else e.literal(op.roi, DType.F32)
     if e.opset < 13:  # neither operand can be left out there
-        roi: str | None = e.literal([], DType.F32)
+        roi = roi or e.literal([], DType.F32)
         scales = scales or e.literal([], DType.F32)
-    else:
-        roi = None
+    keeps = op.aspect != "stretch"
     e.result(
         "Resize",
         e.x(),
@@ -51,7 +53,19 @@ def resize(e: Emission, op: Resize) -> None:
         cubic_coeff_a=op.cubic_a,
         exclude_outside=int(op.exclude_outside),
         antialias=int(op.antialias) if e.opset >= 18 else None,
+        extrapolation_value=op.extrapolation,
+        keep_aspect_ratio_policy=op.aspect if e.opset >= 18 else None,
+        axes=kept_axes(e, op) if keeps else None,
     )
+
+
+def with_known_aspect(e: Emission, op: Resize) -> Resize:
+    """Sizes and scales in the place of an aspect ratio to be kept, where all extents are known."""
+    shape = e.type().shape
+    if op.aspect == "stretch" or op.sizes is None or shape is None or not is_static((*shape, *op.sizes)):
+        return op
+    extents, scales = op.kept(static(shape), static(op.sizes))
+    return Resize(**{**op.attributes, "aspect": "stretch", "axes": None, "sizes": extents, "scales": scales})
 
 
 def targets(e: Emission, op: Resize) -> tuple[str | None, str | None]:
@@ -59,18 +73,34 @@ def targets(e: Emission, op: Resize) -> tuple[str | None, str | None]:
     if e.given(2):
         return None, e.x(2)
     if e.given(1):
-        return e.x(1), None
+        if op.axes is None:
+            return e.x(1), None
+        return e.op("Gather", e.x(1), e.ints(kept_axes(e, op) or ()), type=e.type(1).with_shape((len(op.axes),))), None
     if op.scales is not None:
         return None, e.literal(op.scales, DType.F32)
-    return e.vector(op.sizes or ()), None
+    sizes = op.sizes or ()
+    return e.vector(sizes if op.axes is None else [sizes[a] for a in op.axes]), None
+
+
+def kept_axes(e: Emission, op: Resize) -> list[int] | None:
+    """The axes whose aspect ratio is kept, not negative: onnxruntime takes a negative one for another."""
+    return None if op.axes is None else [a % len(e.shape()) for a in op.axes]
 
 
 def coordinates_kept(e: Emission, op: Resize) -> bool:
-    """Whether ONNX, given the scales alone, comes to the extents that `sizes` names."""
-    if e.given(1) or e.given(2) or op.sizes is None or op.scales is None:
-        return True
+    """Whether runtimes, given the scales alone, come to the extents that `sizes` names, and to the same coordinates.
+
+    With corners aligned onnxruntime takes the whole extent of the result for scale * extent, which may be a fraction.
+    """
     shape = e.type().shape
-    if shape is None or not is_static(shape):
+    if e.given(1) or e.given(2) or op.scales is None or shape is None or not is_static(shape):
+        return True
+    if op.coordinate_mode == "align_corners":
+        extents, _ = op.targets(static(shape))
+        whole = all(resized_length(*each) == each[1] for each in zip(static(shape), extents, op.scales, strict=True))
+        if not whole:
+            return False
+    if op.sizes is None:
         return True
     extents = Resize(scales=op.scales).infer(e.type())
     assert isinstance(extents, TensorType)
@@ -85,7 +115,7 @@ def by_matrices(e: Emission, op: Resize) -> None:
     Raises:
         NotExpressible: the shape or the target is known only at run time.
     """
-    if e.given(1) or e.given(2) or not e.y.is_static:
+    if e.given(1) or e.given(2) or not e.y.is_static or op.coordinate_mode == "tf_crop_and_resize":
         raise NotExpressible(
             f"Resize in this mode needs static shapes at opset {e.opset}",
             hint="bind the model's input shapes (--shape)",

@@ -1,4 +1,4 @@
-"""Resampling: Upsample 7 and 9, Resize 10 to 19.
+"""Resampling: Upsample 1 to 9, Resize 10 to 19.
 
 Upsample and Resize 10 know one way to compute coordinates (asymmetric, nearest by floor); Resize 11 has attributes for
 it with other defaults (half_pixel, round_prefer_floor), 18 adds axes, anti-aliasing and aspect ratios.
@@ -6,17 +6,16 @@ it with other defaults (half_pixel, round_prefer_floor), 18 adds axes, anti-alia
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
-from uair.ir.dims import Dim, Shape
+from uair.ir.dims import Dim, is_static, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
-from uair.ops import Cast, Concat, Gather, Resize
+from uair.ops import Cast, Concat, Gather, Resize, ShapeOf
 
 FAMILY = Family()
 
@@ -39,6 +38,17 @@ def _mode(text: str) -> Any:
     return text
 
 
+@FAMILY.op("Upsample", 1)
+def _upsample_1(n: OnnxNode) -> Result:
+    """Version 1 enlarges the height and width of images."""
+    a = n.attributes
+    for name in ("height_scale", "width_scale"):
+        a.required(name)
+    if n.rank(n[0]) != 4:
+        n.refuse(f"version 1 takes images of rank 4, X has rank {n.rank(n[0])}")
+    return _asymmetric(n, (1.0, 1.0, a.number("height_scale", 1.0), a.number("width_scale", 1.0)), None)
+
+
 @FAMILY.op("Upsample", 7)
 def _upsample_7(n: OnnxNode) -> Result:
     n.attributes.required("scales")
@@ -56,8 +66,6 @@ def _resize(n: OnnxNode) -> Result:
     """Operands: X, roi, scales, sizes. An empty list of scales stands for none, as in version 11."""
     a, x = n.attributes, n[0]
     coordinates = a.choice("coordinate_transformation_mode", "half_pixel", _COORDINATES)
-    if coordinates == "tf_crop_and_resize":
-        n.unsupported("Resize with tf_crop_and_resize is not supported")
     op_attributes: dict[str, Any] = {
         "mode": a.choice("mode", "nearest", _MODES),
         "coordinate_mode": coordinates,
@@ -65,6 +73,7 @@ def _resize(n: OnnxNode) -> Result:
         "cubic_a": a.number("cubic_coeff_a", -0.75),
         "exclude_outside": a.flag("exclude_outside"),
         "antialias": a.flag("antialias"),
+        "extrapolation": a.number("extrapolation_value", 0.0),
     }
     axes = a.integers("axes", None)
     rank = n.rank(x)
@@ -73,63 +82,72 @@ def _resize(n: OnnxNode) -> Result:
     sizes_given = n.optional(3) is not None and n.shape(n[3]) != (0,)
     if scales_given == sizes_given:
         n.refuse("either scales or sizes must be given")
+    operands: list[Tensor | None]
     if scales_given:
-        return _by_scales(n, x, places, op_attributes)
-    return _by_sizes(n, x, places, op_attributes)
+        operands = [None, _scales(n, places, op_attributes)]
+    else:
+        operands = [_sizes(n, places, op_attributes), None]
+    if coordinates == "tf_crop_and_resize":
+        operands.append(_roi(n, places, op_attributes))
+    return n(Resize(**op_attributes), x, *operands)
 
 
-def _by_scales(n: OnnxNode, x: Tensor, axes: tuple[int, ...], attributes: dict[str, Any]) -> Tensor:
-    rank = n.rank(x)
+def _scales(n: OnnxNode, axes: tuple[int, ...], attributes: dict[str, Any]) -> Tensor | None:
+    """Scales for all axes: as an attribute, or the operand that computes them."""
+    rank = n.rank(n[0])
     scales = n.numbers(2)
     if scales is None:
-        return n(Resize(**attributes), x, None, _spread(n, n[2], constant(np.ones(rank, np.float32)), axes, rank))
+        return _spread(n, n[2], constant(np.ones(rank, np.float32)), axes, rank)
     if len(scales) != len(axes):
         n.refuse(f"scales has {len(scales)} numbers for {len(axes)} axes")
     full = [1.0] * rank
     for axis, scale in zip(axes, scales, strict=True):
         full[axis] = scale
-    return n(Resize(scales=tuple(full), **attributes), x)
+    attributes["scales"] = tuple(full)
+    return None
 
 
-def _by_sizes(n: OnnxNode, x: Tensor, axes: tuple[int, ...], attributes: dict[str, Any]) -> Tensor:
-    from uair.ops import ShapeOf
-
-    shape = n.shape(x)
+def _sizes(n: OnnxNode, axes: tuple[int, ...], attributes: dict[str, Any]) -> Tensor | None:
+    """Sizes for all axes, and the scales where the aspect ratio is kept and the extents are known."""
+    shape = n.shape(n[0])
     policy = n.attributes.choice("keep_aspect_ratio_policy", "stretch", _ASPECT)
     sizes = n.dims(3)
+    if policy != "stretch":
+        attributes |= {"aspect": policy, "axes": axes}
     if sizes is None:
-        if policy != "stretch":
-            n.unsupported("Resize that keeps the aspect ratio needs sizes known when the model is read")
-        wanted = n(Cast(to=DType.I64), n[3])
-        return n(Resize(**attributes), x, _spread(n, wanted, n(ShapeOf(), x), axes, len(shape)))
+        return _spread(n, n(Cast(to=DType.I64), n[3]), n(ShapeOf(), n[0]), axes, len(shape))
     if len(sizes) != len(axes):
         n.refuse(f"sizes has {len(sizes)} numbers for {len(axes)} axes")
     full: list[Dim] = list(shape)
     for axis, size in zip(axes, sizes, strict=True):
         full[axis] = size
-    scales = None
-    if policy != "stretch":
-        full, scales = _keep_aspect(n, shape, axes, sizes, larger=policy == "not_smaller")
-    return n(Resize(sizes=tuple(full), scales=scales, **attributes), x)
+    attributes["sizes"] = tuple(full)
+    if policy != "stretch" and is_static(shape) and is_static(full):
+        extents, scales = Resize(**attributes).kept(static(shape), static(full))
+        attributes |= {"aspect": "stretch", "axes": None, "sizes": extents, "scales": scales}
+    return None
 
 
-def _keep_aspect(
-    n: OnnxNode, shape: Shape, axes: tuple[int, ...], sizes: Shape, *, larger: bool
-) -> tuple[list[Dim], tuple[float, ...]]:
-    """One scale for all axes: the least (or greatest) that sizes ask for; extents are rounded, halves upwards."""
-    pairs = [(shape[axis], size) for axis, size in zip(axes, sizes, strict=True)]
-    if not all(isinstance(d, int) and isinstance(s, int) and d > 0 for d, s in pairs):
-        n.unsupported("Resize that keeps the aspect ratio needs known extents", "fix the model's input shapes")
-    ratios = [s / d for d, s in pairs if isinstance(s, int) and isinstance(d, int)]
-    scale = max(ratios) if larger else min(ratios)
-    full: list[Dim] = list(shape)
-    scales = [1.0] * len(shape)
-    for axis in axes:
-        extent = shape[axis]
-        assert isinstance(extent, int)
-        full[axis] = math.floor(scale * extent + 0.5)
-        scales[axis] = scale
-    return full, tuple(scales)
+def _roi(n: OnnxNode, axes: tuple[int, ...], attributes: dict[str, Any]) -> Tensor | None:
+    """Starts, then ends of the crop for all axes; axes that are not named are taken whole."""
+    rank, count = n.rank(n[0]), len(axes)
+    if n.optional(1) is None:
+        n.refuse("tf_crop_and_resize needs roi")
+    roi = n.numbers(1)
+    if roi is not None:
+        if len(roi) != 2 * count:
+            n.refuse(f"roi has {len(roi)} numbers for {count} axes")
+        full = [0.0] * rank + [1.0] * rank
+        for i, axis in enumerate(axes):
+            full[axis], full[rank + axis] = roi[i], roi[count + i]
+        attributes["roi"] = tuple(full)
+        return None
+    given = n[1] if n[1].type.dtype is DType.F32 else n(Cast(to=DType.F32), n[1])
+    places = [2 * count] * rank + [2 * count + 1] * rank
+    for i, axis in enumerate(axes):
+        places[axis], places[rank + axis] = i, count + i
+    values = n(Concat(axis=0), given, constant(np.array([0, 1], np.float32)))
+    return n(Gather(axis=0), values, constant(np.array(places, np.int64)))
 
 
 def _spread(n: OnnxNode, values: Tensor, rest: Tensor, axes: tuple[int, ...], rank: int) -> Tensor:

@@ -17,9 +17,6 @@ DEVIATIONS = {
     # The suite rounds after every operator, the interpreter once: two of 192 numbers differ by one unit of f16.
     "test_attention_4d_causal_fp16",
     "test_attention_4d_causal_fp16_expanded",
-    # The suite takes an output extent of 2.4 or 3.2 in the formula; onnxruntime, as we do, the whole number.
-    "test_resize_downsample_scales_cubic_align_corners",
-    "test_resize_downsample_scales_linear_align_corners",
 }
 
 # Cases that passed when this was written with onnx 1.23.2: a later version may only add to them.
