@@ -47,14 +47,14 @@ class Sampling:
     antialias: bool
 
 
-def resized_length(extent: int, result: int, scale: float) -> np.float32:
+def resized_length(extent: int, result: int, scale: float) -> float:
     """The product of extent and scale, which may be a fraction; `result`, its whole part, where only rounding differs.
 
     Source: ONNX Resize ("output_width the target length on the axis x which can be a fractional number when it is
     calculated out of a scale factor") and its backend tests. onnxruntime and PyTorch take the whole number.
     """
-    length = _F32(extent) * _F32(scale)
-    return _F32(result) if abs(float(length) - result) <= WHOLE * result else length
+    length = float(_F32(extent) * _F32(scale))
+    return float(result) if abs(length - result) <= WHOLE * result else length
 
 
 def source_coordinates(
@@ -64,12 +64,13 @@ def source_coordinates(
     place: Array = np.arange(result, dtype=_F32)
     ratio, half, last = _F32(scale), _F32(0.5), _F32(extent - 1)
     if mode == "align_corners":
-        return place if result <= 1 else place * last / (resized_length(extent, result, scale) - _F32(1))
+        return place if result <= 1 else np.asarray(place * last / _F32(resized_length(extent, result, scale) - 1))
     if mode == "tf_crop_and_resize":
         start, end = (_F32(v) for v in roi)
         if result <= 1:
             return np.full(result, half * (start + end) * last, _F32)
-        return start * last + place * (end - start) * last / (resized_length(extent, result, scale) - _F32(1))
+        beyond = place * (end - start) * last / _F32(resized_length(extent, result, scale) - 1)
+        return np.asarray(start * last + beyond)
     if mode == "pytorch_half_pixel" and result <= 1:
         return np.zeros(result, _F32)
     if mode != "asymmetric":

@@ -24,9 +24,9 @@ CUBIC_A = -0.75
 def pixel_coordinates(place: Array, extent: int, align_corners: bool) -> Array:
     """Coordinates of places given from -1 to 1: at the centres of the outer elements, or at their outer edges."""
     one, two = place.dtype.type(1), place.dtype.type(2)
-    if align_corners:
-        return (place + one) / two * place.dtype.type(extent - 1)
-    return ((place + one) * place.dtype.type(extent) - one) / two
+    moved = place + one
+    coordinates: Array = moved / two * place.dtype.type(extent - 1)
+    return coordinates if align_corners else np.asarray((moved * place.dtype.type(extent) - one) / two)
 
 
 def reflect(x: Array, low: float, high: float) -> Array:
@@ -91,10 +91,10 @@ def _indices(places: Array, extent: int, padding: SamplePadding, align_corners: 
     if padding == "reflection":
         low, high = borders(extent, align_corners)
         places = np.trunc(reflect(places, low, high))
-    inside = np.nan_to_num(np.clip(places, -1, extent), nan=-1).astype(np.int64)
+    inside: Array = np.nan_to_num(np.clip(places, -1, extent), nan=-1).astype(np.int64)
     if padding == "zeros":
         return np.where(inside < extent, inside, -1)
-    return np.clip(inside, 0, extent - 1)
+    return np.asarray(np.clip(inside, 0, extent - 1))
 
 
 def sample(
@@ -132,7 +132,7 @@ def sample(
                 weight = weights[tap] if weight is None else weight * weights[tap]
         values = np.take(table, np.where(missing, n * size, first + row).reshape(-1), axis=0)
         if weight is not None:
-            values *= weight.reshape(-1, 1).astype(np.zeros(0, x.dtype).real.dtype)
+            values *= weight.reshape(-1, 1).astype(np.finfo(x.dtype).dtype)
         result = values if result is None else np.add(result, values, out=result)
     assert result is not None
     return np.moveaxis(result.reshape(n, -1, c), 2, 1)

@@ -69,7 +69,7 @@ class RoiAlign(Operator):
         shape = _require_regions(x, rois, 4, (self.height, self.width))
         require(batch_indices.dtype is DType.I64, "batch_indices must be i64, is {}", batch_indices.dtype)
         (count,) = ranked(batch_indices, "batch_indices", 1)
-        regions = rois.dims[0]
+        regions = ranked(rois, "rois", 2)[0]
         require(unify_extents(count, regions), "batch_indices has {} numbers for {} regions", count, regions)
         require(self.sampling_ratio >= 0, "sampling_ratio must not be negative, is {}", self.sampling_ratio)
         return inferred(x.dtype, (count if regions is None else regions, shape[1], self.height, self.width))
@@ -260,8 +260,8 @@ class NonMaxSuppression(Operator):
             )
         require(limit is None or limit.dtype is DType.I64, "limit must be i64, is {}", limit and limit.dtype)
         for name, t in (("limit", limit), ("iou_threshold", iou_threshold), ("score_threshold", score_threshold)):
-            known = None if t is None or t.shape is None else t.shape
-            require(known is None or known in ((), (1,)) or known == (None,), "{} must be one number, is {}", name, t)
+            known: InferredShape = () if t is None or t.shape is None else t.shape
+            require(len(known) < 2 and all(unify_extents(d, 1) for d in known), "{} must be one number, is {}", name, t)
         places, shown = ranked(boxes, "boxes", 3), ranked(scores, "scores", 3)
         require(unify_extents(places[2], 4), "boxes must have 4 numbers a box, has {}", places[2])
         require(unify_extents(places[0], shown[0]), "boxes are of {} images, scores of {}", places[0], shown[0])
@@ -277,7 +277,7 @@ class NonMaxSuppression(Operator):
         score_threshold: Array | None = None,
     ) -> Array:
         most = 0 if limit is None else max(int(limit.reshape(())), 0)
-        threshold = np.float32(0) if iou_threshold is None else iou_threshold.reshape(())
+        threshold = np.zeros((), np.float32) if iou_threshold is None else iou_threshold.reshape(())
         corners = _corners(boxes, self.center)
         found: list[Array] = []
         for image, classes in enumerate(scores):
@@ -338,4 +338,5 @@ def _overlaps(box: Array, others: Array, threshold: Array) -> Array:
     area = (box[2] - box[0]) * (box[3] - box[1])
     union = area + areas - shared
     valid = (sides > 0).all(axis=1) & (shared > 0) & (areas > 0) & (area > 0) & (union > 0)
-    return valid & (shared / np.where(valid, union, 1) > threshold)
+    overlaps: Array = valid & (shared / np.where(valid, union, 1) > threshold)
+    return overlaps

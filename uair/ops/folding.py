@@ -14,6 +14,7 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops._precision import is_integral, rounded, widened
+from uair.ops._windows import inner_axes
 from uair.ops.base import Ints, Operator, Sample, bad, case, operator, ranked, require, unify_extents
 from uair.ops.convolution import ConvTranspose1D, ConvTranspose2D, ConvTranspose3D
 from uair.ops.shape import Reshape, numbers, one_form, vector_length
@@ -105,9 +106,9 @@ class Fold(Operator):
                 slice(t * d, t * d + (count - 1) * s + 1, s)
                 for t, d, s, count in zip(tap, dilations, strides, counts, strict=True)
             )
-            image[(slice(None), slice(None), *places)] += columns[:, :, i]
-        inner = tuple(slice(begin, begin + d) for begin, d in zip(pads[:rank], spatial, strict=True))
-        return rounded(np.ascontiguousarray(image[(slice(None), slice(None), *inner)]), x.dtype)
+            image[inner_axes(places)] += columns[:, :, i]
+        inner = inner_axes(slice(begin, begin + d) for begin, d in zip(pads[:rank], spatial, strict=True))
+        return rounded(np.ascontiguousarray(image[inner]), x.dtype)
 
     def decompose(self, x: Tensor, extents: Tensor | None = None, kernel: Tensor | None = None) -> Tensor | None:
         """A transposed convolution, one group a channel, whose weights put every element at its place in the block."""

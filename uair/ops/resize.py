@@ -182,9 +182,9 @@ class Resize(Operator):
     def _along_axis(self, x: Array, axis: int, extent: int, scale: float, roi: tuple[float, float]) -> Array:
         old = x.shape[axis]
         place = source_coordinates(old, extent, scale, self.coordinate_mode, roi)
-        outside: Array | None = None
-        if self.coordinate_mode == "tf_crop_and_resize":
-            outside = (place < 0) | (place > old - 1)
+        outside = (place < 0) | (place > old - 1)
+        crops = self.coordinate_mode == "tf_crop_and_resize" and bool(outside.any())
+        if crops:
             place = np.where(outside, 0, place).astype(np.float32)
         if self.mode == "nearest":
             result = _taken(x, axis, nearest_indices(place, old, self.nearest_mode))
@@ -193,7 +193,7 @@ class Resize(Operator):
                 self.mode, self.coordinate_mode, self.nearest_mode, self.cubic_a, self.exclude_outside, self.antialias
             )
             result = _weighted(x, axis, *taps(place, old, scale, sampling))
-        if outside is not None and outside.any():
+        if crops:
             result = np.array(result)
             result[(slice(None),) * axis + (outside,)] = self._fill(x.dtype)
         return result

@@ -94,10 +94,11 @@ class GridSample(Operator):
 
     def decompose(self, x: Tensor, grid: Tensor) -> Tensor | None:
         shape, places = x.type.dims, grid.type.dims
-        if not is_static(shape[2:]) or None in (*shape[:2], *places):
+        complex_numbers = x.type.dtype in (DType.C64, DType.C128)
+        if not is_static(shape[2:]) or (complex_numbers and self.mode != "nearest"):
             return None
         rank, dtype = len(shape) - 2, x.type.dtype
-        count = product(d for d in places[1:-1] if d is not None)
+        count = product(places[1:-1])
         rows = Reshape(shape=(places[0], count, rank))(_wide(grid))
         coordinates: list[Tensor] = []
         for axis, extent in enumerate(static(shape[2:])):
@@ -119,7 +120,7 @@ class GridSample(Operator):
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         taps = {"nearest": 0, "linear": 2, "cubic": 4}[self.mode] ** (len(results[0].dims) - 2)
-        return 2 * taps * results[0].size
+        return int(2 * taps * results[0].size)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -249,7 +250,7 @@ class DeformConv(Operator):
         self, x: Tensor, w: Tensor, offset: Tensor, bias: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor | None:
         shape, weight, moved = x.type.dims, w.type.dims, offset.type.dims
-        if not is_static((*shape[1:], *weight, *moved[2:])) or shape[0] is None:
+        if not is_static((*shape[1:], *weight, *moved[2:])):
             return None
         n, (c, *_), (m, *_), g = shape[0], static(shape[1:]), static(weight[:1]), self.offset_groups
         kernel, places = static(weight[2:]), static(moved[2:])
@@ -299,7 +300,7 @@ class DeformConv(Operator):
         taps = TensorType(w.dtype, w.dims[2:]).size
         read = results[0].size // max(results[0].with_shape(results[0].dims[1:2]).size, 1)
         channels = x.with_shape(x.dims[1:2]).size
-        return 2 * taps * (2**rank * read * channels + results[0].size * channels // self.groups)
+        return int(2 * taps * (2**rank * read * channels + results[0].size * channels // self.groups))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -96,9 +96,8 @@ def coordinates_kept(e: Emission, op: Resize) -> bool:
     if e.given(1) or e.given(2) or op.scales is None or shape is None or not is_static(shape):
         return True
     if op.coordinate_mode == "align_corners":
-        extents, _ = op.targets(static(shape))
-        whole = all(resized_length(*each) == each[1] for each in zip(static(shape), extents, op.scales, strict=True))
-        if not whole:
+        each = zip(static(shape), op.targets(static(shape))[0], op.scales, strict=True)
+        if any(resized_length(old, new, scale) != new for old, new, scale in each):
             return False
     if op.sizes is None:
         return True
