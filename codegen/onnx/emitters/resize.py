@@ -36,7 +36,7 @@ def resize(e: Emission, op: Resize) -> None:
         by_matrices(e, op)
         return
     sizes, scales = targets(e, op)
-    roi = e.x(3) if e.given(3) else None if op.roi is None else e.literal(op.roi, DType.F32)
+    roi = e.literal(op.roi, DType.F32) if op.roi is not None else e.optional(3)
     if e.opset < 13:  # neither operand can be left out there
         roi = roi or e.literal([], DType.F32)
         scales = scales or e.literal([], DType.F32)
@@ -69,10 +69,16 @@ def with_known_aspect(e: Emission, op: Resize) -> Resize:
 
 
 def targets(e: Emission, op: Resize) -> tuple[str | None, str | None]:
-    """Names of sizes and scales, one of them None."""
-    if e.given(2):
+    """Names of sizes and scales, one of them None.
+
+    Raises:
+        NotExpressible: sizes known only at run time stand beside scales.
+    """
+    if op.sizes is None and e.given(1) and (op.scales is not None or e.given(2)):
+        raise NotExpressible("ONNX Resize takes either sizes or scales")
+    if op.scales is None and e.given(2):
         return None, e.x(2)
-    if e.given(1):
+    if op.sizes is None and op.scales is None:
         if op.axes is None:
             return e.x(1), None
         return e.op("Gather", e.x(1), e.ints(kept_axes(e, op) or ()), type=e.type(1).with_shape((len(op.axes),))), None
@@ -93,7 +99,7 @@ def coordinates_kept(e: Emission, op: Resize) -> bool:
     With corners aligned onnxruntime takes the whole extent of the result for scale * extent, which may be a fraction.
     """
     shape = e.type().shape
-    if e.given(1) or e.given(2) or op.scales is None or shape is None or not is_static(shape):
+    if op.scales is None or shape is None or not is_static(shape):
         return True
     if op.coordinate_mode == "align_corners":
         each = zip(static(shape), op.targets(static(shape))[0], op.scales, strict=True)
@@ -114,13 +120,15 @@ def by_matrices(e: Emission, op: Resize) -> None:
     Raises:
         NotExpressible: the shape or the target is known only at run time.
     """
-    if e.given(1) or e.given(2) or not e.y.is_static or op.coordinate_mode == "tf_crop_and_resize":
+    known = op.sizes is not None or op.scales is not None
+    shape = e.type().shape
+    if not known or shape is None or not is_static((*shape, *(op.sizes or ()))) or op.roi is not None:
         raise NotExpressible(
             f"Resize in this mode needs static shapes at opset {e.opset}",
             hint="bind the model's input shapes (--shape)",
         )
     old = e.static_shape()
-    new = tuple(d for d in e.y.dims if isinstance(d, int))
+    new, _ = op.targets(old)
     dtype = e.type().dtype
     if not dtype.is_float and op.mode != "nearest":
         raise NotExpressible(f"Resize of {dtype} in this mode has no ONNX form at opset {e.opset}")

@@ -23,12 +23,6 @@ NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
     ("DecodeImage", ""): (19, "ImageDecoder exists from opset 20 on"),
     ("Fold", "int64[2]"): (17, "Col2Im, whose shapes may be known only at run time, exists from opset 18 on"),
     ("RoiAlign", "half_pixel=True"): (15, "the shift by half an element exists from opset 16 on"),
-    (
-        "Resize",
-        "scales=None, mode='nearest', coordinate_mode='half_pixel', nearest_mode='round_prefer_floor', "
-        "cubic_a=-0.75, exclude_outside=False, antialias=False, roi=None, extrapolation=0.0, aspect='not_larger', "
-        "axes=(-1,))",
-    ): (17, "keep_aspect_ratio_policy, for sizes known only at run time, exists from opset 18 on"),
     ("OptionalConstruct", "("): (14, "optionals exist from opset 15 on"),
     ("OptionalGetElement", "(opt<"): (14, "optionals exist from opset 15 on"),
     ("OptionalHasElement", "(opt<"): (14, "optionals exist from opset 15 on"),
