@@ -462,29 +462,25 @@ class Emission:
         return axis + len(shape) if axis < 0 and shape is not None else axis
 
     # ------------------------------------------------------------------- nodes
-    def result(self, op_type: str, *inputs: str | None, domain: str = "", **attributes: Any) -> None:
-        """Add the ONNX node that gives the node's results."""
+    def result(self, op_type: str, *inputs: str | None, **attributes: Any) -> None:
+        """Add the ONNX node that gives the node's results; "domain::Name" is one of another of ONNX's domains."""
         names = [self.graph.name(t) for t in self.node.outputs]
-        self.graph.add(op_type, inputs, names, attributes, self._hint, domain)
+        domain, _, bare = op_type.rpartition("::")
+        self.graph.add(bare, inputs, names, attributes, self._hint, domain)
 
-    def op(
-        self, op_type: str, *inputs: str | None, type: TensorType | None = None, domain: str = "", **attributes: Any
-    ) -> str:
+    def op(self, op_type: str, *inputs: str | None, type: TensorType | None = None, **attributes: Any) -> str:
         """Add an ONNX node with one intermediate result, of the type of the first operand unless said otherwise."""
         if type is None:
             assert inputs[0] is not None
             type = self.graph.types[inputs[0]]
-        name = self.graph.fresh(f"{self.graph.name(self.node.outputs[0])}_{op_type}", type)
-        self.graph.add(op_type, inputs, [name], attributes, f"{self._hint}/{op_type}", domain)
-        return name
+        return self.ops(op_type, *inputs, types=[type], **attributes)[0]
 
-    def ops(
-        self, op_type: str, *inputs: str | None, types: Sequence[TensorType], domain: str = "", **attributes: Any
-    ) -> list[str]:
+    def ops(self, op_type: str, *inputs: str | None, types: Sequence[TensorType], **attributes: Any) -> list[str]:
         """Add an ONNX node with several intermediate results."""
-        base = self.graph.name(self.node.outputs[0])
-        names = [self.graph.fresh(f"{base}_{op_type}_{i}", t) for i, t in enumerate(types)]
-        self.graph.add(op_type, inputs, names, attributes, f"{self._hint}/{op_type}", domain)
+        domain, _, bare = op_type.rpartition("::")
+        base = f"{self.graph.name(self.node.outputs[0])}_{bare}"
+        names = [self.graph.fresh(base if len(types) == 1 else f"{base}_{i}", t) for i, t in enumerate(types)]
+        self.graph.add(bare, inputs, names, attributes, f"{self._hint}/{bare}", domain)
         return names
 
     def foreign(

@@ -29,6 +29,11 @@ from uair.ops.attention import (
     LinearAttention,
     RotaryEmbedding,
 )
+from uair.ops.classical import (
+    LabelEncoder,
+    PairwiseCoupling,
+    TreeEnsemble,
+)
 from uair.ops.comparison import (
     Equal,
     Greater,
@@ -248,6 +253,13 @@ from uair.ops.signal import (
     DFT,
     MelWeights,
 )
+from uair.ops.text import (
+    RegexFullMatch,
+    StringConcat,
+    StringNormalizer,
+    StringSplit,
+    TfIdfVectorizer,
+)
 
 __all__ = [
     "OPERATORS",
@@ -339,6 +351,7 @@ __all__ = [
     "IsNaN",
     "LRN",
     "LSTM",
+    "LabelEncoder",
     "LayerNorm",
     "LeakyRelu",
     "Less",
@@ -378,6 +391,7 @@ __all__ = [
     "PRelu",
     "Pack",
     "Pad",
+    "PairwiseCoupling",
     "Pow",
     "Quantize",
     "RMSNorm",
@@ -397,6 +411,7 @@ __all__ = [
     "ReduceProd",
     "ReduceSum",
     "ReduceSumSquare",
+    "RegexFullMatch",
     "Relu",
     "Reshape",
     "Resize",
@@ -429,14 +444,19 @@ __all__ = [
     "SplitToSequence",
     "Sqrt",
     "Squeeze",
+    "StringConcat",
+    "StringNormalizer",
+    "StringSplit",
     "Sub",
     "Swish",
     "Tan",
     "Tanh",
+    "TfIdfVectorizer",
     "ThresholdedRelu",
     "Tile",
     "TopK",
     "Transpose",
+    "TreeEnsemble",
     "Trilu",
     "Trunc",
     "Unique",

@@ -3,6 +3,7 @@
 from uair.codegen.onnx.emitters import (
     activation,
     attention,
+    classical,
     comparison,
     control,
     conversion,
@@ -22,6 +23,7 @@ from uair.codegen.onnx.emitters import (
     sequence,
     shape,
     signal,
+    text,
     vision,
 )
 from uair.codegen.onnx.table import Emitters
@@ -29,6 +31,7 @@ from uair.codegen.onnx.table import Emitters
 EMITTERS = Emitters(
     activation.EMITTERS,
     attention.EMITTERS,
+    classical.EMITTERS,
     comparison.EMITTERS,
     control.EMITTERS,
     conversion.EMITTERS,
@@ -49,6 +52,7 @@ EMITTERS = Emitters(
     shape.EMITTERS,
     signal.EMITTERS,
     vision.EMITTERS,
+    text.EMITTERS,
 )
 
 __all__ = ["EMITTERS"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uair.frontends.onnx.handlers import (
     activation,
     attention,
+    classical,
     contrib,
     contrib_attention,
     contrib_blocks,
@@ -25,7 +26,10 @@ from uair.frontends.onnx.handlers import (
     sequence,
     shape,
     signal,
+    svm,
+    text,
     training,
+    trees,
     vision,
 )
 from uair.frontends.onnx.table import Family
@@ -33,6 +37,7 @@ from uair.frontends.onnx.table import Family
 FAMILIES: tuple[Family, ...] = (
     activation.FAMILY,
     attention.FAMILY,
+    classical.FAMILY,
     contrib.FAMILY,
     contrib_attention.FAMILY,
     contrib_blocks.FAMILY,
@@ -53,6 +58,9 @@ FAMILIES: tuple[Family, ...] = (
     sequence.FAMILY,
     shape.FAMILY,
     signal.FAMILY,
+    svm.FAMILY,
+    text.FAMILY,
     training.FAMILY,
     vision.FAMILY,
+    trees.FAMILY,
 )

@@ -20,6 +20,11 @@ FIRST_OPSET = {
 """The opset from which ONNX has an element type; before, nothing of that type can be written."""
 
 NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
+    ("StringSplit", ""): (19, "ONNX has it from opset 20 on"),
+    ("StringConcat", ""): (19, "ONNX has it from opset 20 on"),
+    ("RegexFullMatch", ""): (19, "ONNX has it from opset 20 on"),
+    ("TreeEnsemble", "(float64"): (20, "trees that give f64 exist from version 5 of ai.onnx.ml on"),
+    ("LabelEncoder", "float64"): (19, "f64 keys and values exist from version 4 of ai.onnx.ml on"),
     ("DecodeImage", ""): (19, "ImageDecoder exists from opset 20 on"),
     ("Fold", "int64[2]"): (17, "Col2Im, whose shapes may be known only at run time, exists from opset 18 on"),
     ("RoiAlign", "half_pixel=True"): (15, "the shift by half an element exists from opset 16 on"),
@@ -67,6 +72,7 @@ NOT_IN_ONNXRUNTIME = {
 """Element types whose models run in onnx's reference evaluator, each with the reason."""
 
 NO_EXECUTOR: dict[tuple[str, str], str] = {
+    ("StringNormalizer", "locale=''"): "onnxruntime's default locale, en_US.UTF-8, need not be installed",
     ("MaxRoiPool", ""): "version 22 has no kernel anywhere; test_vision.py runs the export at opset 13",
     ("IntegerConv2D", "uint8[],uint8[2]"): "onnxruntime's ConvInteger takes no zero point per output channel",
     ("GroupNorm", "f32[0,4,5]"): "onnxruntime expands GroupNormalization to a Reshape that refuses no elements",

@@ -1,0 +1,352 @@
+"""Classical machine learning: operators of ONNX's domain ai.onnx.ml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+from onnx import helper
+
+from uair.codegen.onnx.emitters.text import fixed
+from uair.codegen.onnx.schema import ML_DOMAIN, ONNX_TYPE, NotExpressible
+from uair.codegen.onnx.table import Emitters
+from uair.codegen.onnx.writer import Emission
+from uair.ir.dtype import Array, DType
+from uair.ir.types import TensorType
+from uair.ops._trees import MEMBER, MODES, Trees
+from uair.ops.classical import LabelEncoder, PairwiseCoupling, TreeEnsemble
+from uair.ops.elementwise import Cast
+
+EMITTERS = Emitters()
+_ML = f"{ML_DOMAIN}::"
+
+_LISTS = {DType.I64: ("int64s", "int64"), DType.F32: ("floats", "float"), DType.STRING: ("strings", "string")}
+_BRANCHES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
+_AGGREGATES = ("average", "sum", "min", "max")  # by ONNX's number
+_TREE_SETS = 5  # the version of the domain that has TreeEnsemble
+_TENSORS = 4  # the one from which on a table's keys and values may be tensors, and a key NaN
+_EQUAL = MODES.index("eq")
+_DOUBLES = 3  # the one from which on thresholds may be f64
+
+
+# ------------------------------------------------------------------------- tables
+@EMITTERS.of(LabelEncoder)
+def label_encoder(e: Emission, op: LabelEncoder) -> None:
+    """Of equal keys only the last is written: runtimes differ in which of them counts."""
+    keys, values, default = fixed(e, 1, "keys"), fixed(e, 2, "values"), fixed(e, 3, "the default")
+    version = e.graph.version(ML_DOMAIN)
+    name, keys = _listed(e, e.x(), keys)
+    kept = _last_of_equal(keys)
+    keys, values = keys[kept], values[kept]
+    if version < _TENSORS and keys.dtype.kind == "f" and np.isnan(keys).any():
+        raise NotExpressible(f"a table of version {version} of {ML_DOMAIN} cannot have NaN as a key")
+    through = _carrier(DType.from_numpy(values.dtype))
+    y = TensorType(through, e.y.shape)
+    attributes = _table(keys, values.astype(through.numpy), default.astype(through.numpy), version)
+    if through is e.y.dtype:
+        e.result(_ML + "LabelEncoder", name, **attributes)
+        return
+    e.result("Cast", e.op(_ML + "LabelEncoder", name, type=y, **attributes), to=e.y.dtype)
+
+
+def _listed(e: Emission, name: str, keys: Array) -> tuple[str, Array]:
+    """The operand and its keys in a type that tables have."""
+    through = _carrier(DType.from_numpy(keys.dtype))
+    return e.cast(name, through), keys.astype(through.numpy)
+
+
+def _carrier(dtype: DType) -> DType:
+    """The type of a table that holds every value of a type.
+
+    Raises:
+        NotExpressible: none does.
+    """
+    if dtype in (DType.F64, *_LISTS):
+        return dtype
+    if dtype.is_float:
+        return DType.F32
+    if not dtype.is_integer or dtype is DType.U64:
+        raise NotExpressible(f"ONNX has no table of {dtype}")
+    return DType.I64
+
+
+def _last_of_equal(keys: Array) -> Array:
+    """Places of the keys that no later one equals, ascending."""
+    if keys.dtype == object:
+        return np.array(sorted({key: place for place, key in enumerate(keys.tolist())}.values()), np.int64)
+    _, first = np.unique(keys[::-1], return_index=True)
+    return np.sort(len(keys) - 1 - first)
+
+
+def _table(keys: Array, values: Array, default: Array, version: int) -> dict[str, Any]:
+    """The attributes."""
+    types = DType.from_numpy(keys.dtype), DType.from_numpy(values.dtype)
+    if all(t in _LISTS for t in types):
+        names = [_LISTS[t] for t in types]
+        return {
+            f"keys_{names[0][0]}": keys.tolist(),
+            f"values_{names[1][0]}": values.tolist(),
+            f"default_{names[1][1]}": default.item(),
+        }
+    if version < _TENSORS:
+        raise NotExpressible(f"version {version} of {ML_DOMAIN} has no table from {types[0]} to {types[1]}")
+    return {
+        "keys_tensor": _tensor("keys", keys),
+        "values_tensor": _tensor("values", values),
+        "default_tensor": _tensor("default", default.reshape(1)),
+    }
+
+
+def _tensor(name: str, values: Array) -> Any:
+    dtype = DType.from_numpy(values.dtype)
+    if dtype is DType.STRING:
+        return helper.make_tensor(name, ONNX_TYPE[dtype], values.shape, [s.encode() for s in values.tolist()])
+    return helper.make_tensor(name, ONNX_TYPE[dtype], values.shape, values.tobytes(), raw=True)
+
+
+# ------------------------------------------------------------------ probabilities
+@EMITTERS.of(PairwiseCoupling)
+def pairwise(e: Emission, op: PairwiseCoupling) -> None:
+    """As the second result of an SVMClassifier whose linear machine of each pair gives that pair's column of x.
+
+    Class i has one support vector for each pair (i, j) that it comes first in, the unit vector of the pair's column;
+    the coefficients of j's machine are 1 there.
+    """
+    k, pairs = op.classes(), len(op.a)
+    i, j = np.triu_indices(k, 1)
+    coefficients = np.zeros((k - 1, pairs), np.float32)
+    coefficients[j - 1, np.arange(pairs)] = 1
+    labels = e.graph.fresh(f"{e.graph.name(e.node.outputs[0])}_class", TensorType(DType.I64, e.y.dims[:1]))
+    attributes = {
+        "classlabels_ints": list(range(k)),
+        "coefficients": coefficients.reshape(-1).tolist(),
+        "kernel_params": [0.0, 0.0, 0.0],
+        "kernel_type": "LINEAR",
+        "prob_a": op.a,
+        "prob_b": op.b,
+        "rho": [0.0] * pairs,
+        "support_vectors": np.eye(pairs, dtype=np.float32).reshape(-1).tolist(),
+        "vectors_per_class": np.bincount(i, minlength=k).tolist(),
+    }
+    result = e.graph.name(e.node.outputs[0])
+    e.graph.add("SVMClassifier", [e.x()], [labels, result], attributes, e.node.name or result, ML_DOMAIN)
+
+
+# -------------------------------------------------------------------------- trees
+@EMITTERS.of(TreeEnsemble)
+def tree_ensemble(e: Emission, op: TreeEnsemble) -> None:
+    """TreeEnsemble where the operator set has it, else TreeEnsembleRegressor."""
+    given = [fixed(e, i, "the trees") if e.given(i) else None for i in range(1, len(e.node.inputs))]
+    trees = op.trees(given)
+    flaw = trees.flaw(op.n_targets)
+    if flaw:
+        raise NotExpressible(f"the trees are not sound: {flaw}")
+    if e.graph.version(ML_DOMAIN) >= _TREE_SETS:
+        _with_sets(e, op, trees, e.type().dtype)
+    else:
+        _regressor(e, op, trees, e.type().dtype)
+
+
+def _with_sets(e: Emission, op: TreeEnsemble, trees: Trees, dtype: DType) -> None:
+    """Leaves have one vote each there: an ensemble whose leaves have several is written once for each of them.
+
+    Narrow types are computed in f32, for which alone there are kernels.
+    """
+    single, rounds = _one_vote_each(op, trees)
+    wide = dtype if dtype in (DType.F32, DType.F64) else DType.F32
+    averaged = rounds > 1 and op.aggregate == "average"
+    attributes = _set_attributes(op, single, "sum" if averaged else op.aggregate, wide)
+    x, y = e.cast(e.x(), wide), e.y.with_dtype(wide)
+    if not averaged and wide is dtype:
+        e.result(_ML + "TreeEnsemble", x, **attributes)
+        return
+    name = e.op(_ML + "TreeEnsemble", x, type=y, **attributes)
+    if averaged and wide is dtype:
+        e.result("Div", name, e.literal(len(trees.roots), wide))
+        return
+    e.result("Cast", e.op("Div", name, e.literal(len(trees.roots), wide)) if averaged else name, to=dtype)
+
+
+def _one_vote_each(op: TreeEnsemble, trees: Trees) -> tuple[Trees, int]:
+    """Trees without roots that are leaves, whose leaves have one vote; how often the ensemble is repeated for that."""
+    votes = np.diff(trees.starts)
+    rounds, nodes, leaves = int(votes.max(initial=1)), len(trees.modes), len(votes)
+    if op.aggregate in ("min", "max") and (votes != max(rounds, 1)).any():
+        raise NotExpressible(f"leaves with different numbers of votes cannot be written with {op.aggregate!r}")
+    vote = trees.starts[:-1] + np.arange(rounds)[:, None]
+    there = np.arange(rounds)[:, None] < votes
+    vote = np.where(there, vote, 0)
+    targets = np.where(there, trees.targets[vote], 0) if len(trees.targets) else np.zeros(vote.shape, np.int64)
+    weights = np.where(there, trees.weights[vote], 0) if len(trees.targets) else np.zeros(vote.shape)
+    stumps = trees.roots[trees.roots < 0]
+    roots = np.where(trees.roots < 0, nodes + np.cumsum(trees.roots < 0) - 1, trees.roots)
+    step, size = np.arange(rounds)[:, None], nodes + len(stumps)
+
+    def repeated(next_: Array) -> Array:
+        follow = np.concatenate([next_, stumps])
+        return np.where(follow < 0, follow - step * leaves, follow + step * size).reshape(-1)
+
+    def padded(values: Array, fill: Any = 0) -> Array:
+        return np.tile(np.concatenate([values, np.full(len(stumps), fill, values.dtype)]), rounds)
+
+    return (
+        Trees(
+            padded(trees.features),
+            padded(trees.modes),
+            padded(trees.splits),
+            repeated(trees.true_next),
+            repeated(trees.false_next),
+            (roots + step * size).reshape(-1),
+            np.arange(rounds * leaves + 1),
+            targets.reshape(-1),
+            weights.astype(trees.weights.dtype).reshape(-1),
+            None if trees.missing is None else padded(trees.missing, False),
+            None if trees.members is None else _repeated_sets(trees.members, rounds),
+        ),
+        rounds,
+    )
+
+
+def _repeated_sets(members: Array, rounds: int) -> Array:
+    """Sets end with NaN, the last one too."""
+    ended = members if not len(members) or np.isnan(members[-1]) else np.append(members, members.dtype.type(np.nan))
+    return np.tile(ended, rounds)
+
+
+def _set_attributes(op: TreeEnsemble, trees: Trees, aggregate: str, dtype: DType) -> dict[str, Any]:
+    def reals(name: str, values: Array) -> Any:
+        return _tensor(name, values.astype(dtype.numpy))
+
+    def branch(next_: Array) -> list[int]:
+        places: list[int] = np.where(next_ < 0, ~next_, next_).tolist()
+        return places
+
+    return {
+        "aggregate_function": _AGGREGATES.index(aggregate),
+        "leaf_targetids": trees.targets.tolist(),
+        "leaf_weights": reals("leaf_weights", trees.weights),
+        "membership_values": None if trees.members is None else reals("membership_values", trees.members),
+        "n_targets": op.n_targets,
+        "nodes_falseleafs": (trees.false_next < 0).astype(int).tolist(),
+        "nodes_falsenodeids": branch(trees.false_next),
+        "nodes_featureids": trees.features.tolist(),
+        "nodes_missing_value_tracks_true": None if trees.missing is None else trees.missing.astype(int).tolist(),
+        "nodes_modes": _tensor("nodes_modes", trees.modes),
+        "nodes_splits": reals("nodes_splits", trees.splits),
+        "nodes_trueleafs": (trees.true_next < 0).astype(int).tolist(),
+        "nodes_truenodeids": branch(trees.true_next),
+        "tree_roots": trees.roots.tolist(),
+    }
+
+
+def _regressor(e: Emission, op: TreeEnsemble, trees: Trees, dtype: DType) -> None:
+    """TreeEnsembleRegressor gives f32 only: enough for narrow types, and for f64 where that is all that is used."""
+    double = dtype is DType.F64
+    users = [node for node, _ in e.node.outputs[0].uses]
+    if double and e.graph.version(ML_DOMAIN) < _DOUBLES:
+        raise NotExpressible("trees in f64 exist from opset 16 on")
+    if double and not all(isinstance(u.op, Cast) and u.op.to is DType.F32 for u in users):
+        raise NotExpressible("trees that give f64 exist from opset 21 on")
+    attributes = _node_attributes(_without_sets(trees), double) | {
+        "n_targets": op.n_targets,
+        "aggregate_function": op.aggregate.upper(),
+    }
+    x = e.x() if double else e.cast(e.x(), DType.F32)
+    if dtype is DType.F32:
+        e.result(_ML + "TreeEnsembleRegressor", x, **attributes)
+        return
+    single = e.y.with_dtype(DType.F32)
+    e.result("Cast", e.op(_ML + "TreeEnsembleRegressor", x, type=single, **attributes), to=dtype)
+
+
+def _without_sets(trees: Trees) -> Trees:
+    """A node that asks for membership becomes one for each member, that asks for equality."""
+    asking = np.flatnonzero(trees.modes == MEMBER)
+    if not asking.size or trees.members is None:
+        return trees
+    ends = np.flatnonzero(np.isnan(trees.members)).tolist()
+    modes, false_next = trees.modes.tolist(), trees.false_next.tolist()
+    copied, splits = list(range(len(modes))), trees.splits.tolist()
+    start = 0
+    for node, end in zip(asking.tolist(), [*ends, len(trees.members)], strict=False):
+        first, *others = trees.members[start:end].tolist() or [np.nan]
+        splits[node], modes[node], last, start = first, _EQUAL, node, end + 1
+        for member in others:
+            splits.append(member)
+            modes.append(_EQUAL)
+            copied.append(node)
+            false_next.append(false_next[last])
+            false_next[last] = len(modes) - 1
+            last = len(modes) - 1
+    return attrs.evolve(
+        trees,
+        features=trees.features[copied],
+        modes=np.array(modes, np.uint8),
+        splits=np.array(splits, trees.splits.dtype),
+        true_next=trees.true_next[copied],
+        false_next=np.array(false_next, np.int64),
+        missing=None if trees.missing is None else trees.missing[copied],
+        members=None,
+    )
+
+
+def _node_attributes(trees: Trees, double: bool) -> dict[str, Any]:
+    """Nodes and leaves of one tree after the other, numbered from 0 within the tree, a node before those below it."""
+    order, numbers, tree = _in_trees(trees)
+    inner = order >= 0
+    node, leaf = np.where(inner, order, 0), ~order
+    nothing = np.zeros(len(order), np.int64)
+
+    def of_nodes(values: Array) -> Array:
+        return np.where(inner, values[node], 0) if len(values) else nothing
+
+    votes = np.where(inner, 0, np.diff(trees.starts)[np.where(inner, 0, leaf)]) if len(trees.starts) > 1 else nothing
+    owner = np.repeat(np.arange(len(order)), votes)
+    vote = np.concatenate([np.arange(trees.starts[p], trees.starts[p + 1]) for p in leaf[~inner]] or [nothing[:0]])
+    weights, splits = trees.weights[vote], of_nodes(trees.splits).astype(trees.splits.dtype)
+    modes = of_nodes(trees.modes).tolist()
+    return {
+        "nodes_treeids": tree.tolist(),
+        "nodes_nodeids": numbers[0].tolist(),
+        "nodes_truenodeids": numbers[1].tolist(),
+        "nodes_falsenodeids": numbers[2].tolist(),
+        "nodes_featureids": of_nodes(trees.features).tolist(),
+        "nodes_modes": [_BRANCHES[m] if i else "LEAF" for m, i in zip(modes, inner.tolist(), strict=True)],
+        "nodes_missing_value_tracks_true": None
+        if trees.missing is None
+        else of_nodes(trees.missing).astype(int).tolist(),
+        "target_treeids": tree[owner].tolist(),
+        "target_nodeids": numbers[0][owner].tolist(),
+        "target_ids": trees.targets[vote].tolist(),
+        **(
+            {"nodes_values_as_tensor": _tensor("nodes_values", splits)} if double else {"nodes_values": splits.tolist()}
+        ),
+        **(
+            {"target_weights_as_tensor": _tensor("weights", weights)}
+            if double
+            else {"target_weights": weights.tolist()}
+        ),
+    }
+
+
+def _in_trees(trees: Trees) -> tuple[Array, Array, Array]:
+    """The node (or ~leaf) at every place, its own number with those of its branches, and its tree."""
+    order: list[int] = []
+    numbers: list[tuple[int, int, int]] = []
+    owner: list[int] = []
+    below = list(zip(trees.true_next.tolist(), trees.false_next.tolist(), strict=True))
+    for tree, root in enumerate(trees.roots.tolist()):
+        number = {root: 0}
+        waiting = [root]
+        for place in waiting:  # grows as branches are met: every one once
+            branches = below[place] if place >= 0 else ()
+            for branch in branches:
+                if branch not in number:
+                    number[branch] = len(waiting)
+                    waiting.append(branch)
+            yes, no = (number[branch] for branch in branches) if branches else (0, 0)
+            order.append(place)
+            numbers.append((number[place], yes, no))
+            owner.append(tree)
+    return np.array(order, np.int64), np.array(numbers, np.int64).reshape(-1, 3).T, np.array(owner, np.int64)

@@ -1,0 +1,263 @@
+"""Ensembles of decision trees (ai.onnx.ml)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from uair.frontends.onnx.handlers.classical import (
+    beside,
+    best,
+    binary_scores,
+    cast,
+    decided,
+    labels_of,
+    matrix,
+    ml,
+    transform,
+    transformed,
+)
+from uair.frontends.onnx.node import OnnxNode
+from uair.frontends.onnx.table import Family, Result
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor, constant
+from uair.ops import Add, Mul, TreeEnsemble
+from uair.ops._trees import MEMBER, Trees
+
+FAMILY = Family()
+_BRANCHES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
+_LEAF = "LEAF"
+_AGGREGATES = {"AVERAGE": "average", "SUM": "sum", "MIN": "min", "MAX": "max"}
+
+
+# ------------------------------------------------------------ the form of version 5
+@ml("TreeEnsemble", 5, family=FAMILY)
+def _tree_ensemble(n: OnnxNode) -> Result:
+    a, dtype = n.attributes, n[0].type.dtype
+    aggregate = _numbered(n, "aggregate_function", 1, tuple(_AGGREGATES.values()))
+    kind = _numbered(n, "post_transform", 0, ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"))
+    ids = {name: _integers(n, name) for name in _SET_LISTS}
+    missing = np.array(a.integers("nodes_missing_value_tracks_true", ()), np.int64) != 0
+    trees = Trees(
+        features=ids["nodes_featureids"],
+        modes=_stored(n, "nodes_modes", DType.U8),
+        splits=_stored(n, "nodes_splits", dtype),
+        true_next=_next(n, ids["nodes_truenodeids"], ids["nodes_trueleafs"]),
+        false_next=_next(n, ids["nodes_falsenodeids"], ids["nodes_falseleafs"]),
+        roots=ids["tree_roots"],
+        starts=np.arange(len(ids["leaf_targetids"]) + 1),
+        targets=ids["leaf_targetids"],
+        weights=_stored(n, "leaf_weights", dtype),
+        missing=missing if missing.any() else None,
+        members=_stored(n, "membership_values", dtype) if "membership_values" in a else None,
+    )
+    if (trees.modes != MEMBER).all():
+        trees = attrs.evolve(trees, members=None)
+    count = a.integer("n_targets", None)
+    n_targets = int(trees.targets.max(initial=0)) + 1 if count is None else count
+    scores = _applied(n, n[0], trees, n_targets, aggregate)
+    return transformed(n, scores, kind)
+
+
+_SET_LISTS = (
+    "tree_roots",
+    "nodes_featureids",
+    "nodes_truenodeids",
+    "nodes_falsenodeids",
+    "nodes_trueleafs",
+    "nodes_falseleafs",
+    "leaf_targetids",
+)
+
+
+def _numbered(n: OnnxNode, name: str, default: int, choices: tuple[Any, ...]) -> Any:
+    number = n.attributes.integer(name, default)
+    if not 0 <= number < len(choices):
+        n.refuse(f"{name} is {number}, expected 0 to {len(choices) - 1}")
+    return choices[number]
+
+
+def _integers(n: OnnxNode, name: str) -> Array:
+    n.attributes.required(name)
+    return np.array(n.attributes.integers(name, ()), np.int64)
+
+
+def _stored(n: OnnxNode, name: str, dtype: DType | None = None) -> Array:
+    """The list in an attribute that holds a tensor, of type `dtype` when one is given."""
+    n.attributes.required(name)
+    proto = n.attributes.tensor(name)
+    assert proto is not None
+    data = n.importer.reader.data(proto, n.place)
+    if dtype is not None and data.dtype is not dtype:
+        n.refuse(f"{name} must be {dtype}, is {data.dtype}")
+    return data.array().reshape(-1)
+
+
+def _next(n: OnnxNode, ids: Array, leaves: Array) -> Array:
+    if len(ids) != len(leaves) or (ids < 0).any():
+        n.refuse("the lists of branches and of which are leaves must be of one length, without negative numbers")
+    return np.where(leaves != 0, ~ids, ids)
+
+
+def _applied(n: OnnxNode, x: Tensor, trees: Trees, n_targets: int, aggregate: str) -> Tensor:
+    """The canonical operator, if the trees are sound.
+
+    Raises:
+        OnnxAttributeError: they are not.
+    """
+    lengths = {len(v) for v in (trees.features, trees.modes, trees.splits, trees.true_next, trees.false_next)}
+    if trees.missing is not None:
+        lengths.add(len(trees.missing))
+    if len(lengths) > 1 or len(trees.targets) != len(trees.weights):
+        n.refuse("its lists of nodes, or of leaves, differ in length")
+    x = matrix(n, x)
+    extent = n.extent(x, 1)
+    flaw = trees.flaw(n_targets, extent if isinstance(extent, int) else None)
+    if flaw:
+        n.refuse(flaw)
+    operands = [None if v is None else constant(np.ascontiguousarray(v)) for v in attrs.astuple(trees, recurse=False)]
+    aggregates: Any = aggregate
+    return n(TreeEnsemble(n_targets=n_targets, aggregate=aggregates), x, *operands)
+
+
+# ---------------------------------------------------------- the form of versions 1 and 3
+@attrs.frozen(eq=False)
+class _Listed:
+    """What a classifier and a regressor have in common.
+
+    Attributes:
+        trees: the ensemble.
+        base: what is added to the totals, None for nothing.
+        dtype: of the arithmetic.
+    """
+
+    trees: Trees
+    base: Array | None
+    dtype: DType
+
+
+def _listed(n: OnnxNode, votes: str) -> _Listed:
+    """The ensemble of a node whose attributes for votes begin with `votes`."""
+    tensors = [name for name in n.attributes.names if name.endswith("_as_tensor")]
+    double = n[0].type.dtype is DType.F64 or any(_stored(n, name).dtype == np.float64 for name in tensors)
+    dtype = DType.F64 if double else DType.F32
+    tree_ids, node_ids = _integers(n, "nodes_treeids"), _integers(n, "nodes_nodeids")
+    modes = np.array(n.attributes.texts("nodes_modes") or (), object)
+    lists = {name: _integers(n, f"nodes_{name}") for name in ("featureids", "truenodeids", "falsenodeids")}
+    splits = _reals(n, "nodes_values", dtype)
+    missing = np.array(n.attributes.integers("nodes_missing_value_tracks_true", ()), np.int64) != 0
+    parallel = (tree_ids, node_ids, modes, splits, *lists.values(), *((missing,) if missing.size else ()))
+    if len({len(values) for values in parallel}) != 1:
+        n.refuse("its lists of nodes differ in length")
+    places = {pair: i for i, pair in enumerate(zip(tree_ids.tolist(), node_ids.tolist(), strict=True))}
+    if len(places) < len(tree_ids):
+        n.refuse("a node of a tree is listed twice")
+    unknown = set(modes.tolist()) - {*_BRANCHES, _LEAF}
+    if unknown:
+        n.refuse(f"the mode {sorted(unknown)[0]!r} of a node is not known")
+    inner = modes != _LEAF
+    number = np.where(inner, np.cumsum(inner) - 1, ~(np.cumsum(~inner) - 1))
+
+    def follow(name: str) -> Array:
+        pairs = zip(tree_ids[inner].tolist(), lists[name][inner].tolist(), strict=True)
+        found = np.array([places.get(pair, -1) for pair in pairs], np.int64)
+        if (found < 0).any():
+            n.refuse(f"a node of {name} is not listed")
+        return number[found]
+
+    _, first = np.unique(tree_ids, return_index=True)
+    starts, targets, weights = _votes(n, votes, places, number, dtype)
+    trees = Trees(
+        features=lists["featureids"][inner],
+        modes=np.array([_BRANCHES.index(m) for m in modes[inner].tolist()], np.uint8),
+        splits=splits[inner],
+        true_next=follow("truenodeids"),
+        false_next=follow("falsenodeids"),
+        roots=number[np.sort(first)],
+        starts=starts,
+        targets=targets,
+        weights=weights,
+        missing=missing[inner] if missing.any() else None,
+        members=None,
+    )
+    base = _reals(n, "base_values", dtype)
+    return _Listed(trees, base if base.size else None, dtype)
+
+
+def _votes(
+    n: OnnxNode, votes: str, places: dict[tuple[int, int], int], number: Array, dtype: DType
+) -> tuple[Array, Array, Array]:
+    """The votes of the leaves: where each leaf's begin, their targets and weights. Those of other nodes never count."""
+    pairs = zip(_integers(n, f"{votes}_treeids").tolist(), _integers(n, f"{votes}_nodeids").tolist(), strict=True)
+    found = np.array([places.get(pair, -1) for pair in pairs], np.int64)
+    targets, weights = _integers(n, f"{votes}_ids"), _reals(n, f"{votes}_weights", dtype)
+    if not len(found) == len(targets) == len(weights):
+        n.refuse("its lists of votes differ in length")
+    if (found < 0).any():
+        n.refuse("a vote is of a node that is not listed")
+    owner = number[found]
+    order = np.argsort(~owner, kind="stable")
+    order = order[owner[order] < 0]
+    leaves = int(np.count_nonzero(number < 0))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(~owner[order], minlength=leaves))]).astype(np.int64)
+    return starts, targets[order], weights[order]
+
+
+def _reals(n: OnnxNode, name: str, dtype: DType) -> Array:
+    """A list of numbers, or the tensor that stands for it; empty when neither is given."""
+    as_tensor = f"{name}_as_tensor"
+    if as_tensor in n.attributes:
+        return _stored(n, as_tensor).astype(dtype.numpy)
+    return np.array(n.attributes.numbers(name, ()), np.float32).astype(dtype.numpy)
+
+
+def _based(n: OnnxNode, scores: Tensor, base: Array | None, size: int) -> Tensor:
+    if base is None:
+        return scores
+    if len(base) != size:
+        n.refuse(f"there are {len(base)} base values for {size} scores")
+    return n(Add(), scores, constant(base))
+
+
+@ml("TreeEnsembleRegressor", 1, 3, family=FAMILY)
+def _regressor(n: OnnxNode) -> Result:
+    found = _listed(n, "target")
+    aggregate = n.attributes.choice("aggregate_function", "sum", _AGGREGATES)
+    count = n.attributes.integer("n_targets", None)
+    n_targets = int(found.trees.targets.max(initial=0)) + 1 if count is None else count
+    scores = _applied(n, cast(n, n[0], found.dtype), found.trees, n_targets, aggregate)
+    return transformed(n, cast(n, _based(n, scores, found.base, n_targets), DType.F32), transform(n))
+
+
+@ml("TreeEnsembleClassifier", 1, 3, family=FAMILY)
+def _classifier(n: OnnxNode) -> Result:
+    """Labels are decided before the transform, and before the scores become f32."""
+    found, kind = _listed(n, "class"), transform(n)
+    labels = labels_of(n, "classlabels_int64s", "classlabels_strings")
+    count = len(labels.numpy())
+    voted = np.unique(found.trees.targets)
+    if len(voted) and not 0 <= int(voted[0]) <= int(voted[-1]) < count:
+        n.refuse(f"a vote is for none of the {count} classes")
+    x = cast(n, n[0], found.dtype)
+    if count == 1:
+        scores = _based(n, _applied(n, x, found.trees, 1, "sum"), found.base, 1)
+        both = constant(np.array([0, 1])) if labels.type.dtype is DType.I64 else constant(np.repeat(labels.numpy(), 2))
+        return decided(n, both, scores), transformed(n, cast(n, scores, DType.F32), kind)
+    if count == 2 and len(voted) == 1 and (found.base is None or len(found.base) == 1):
+        return _binary(n, x, found, labels, int(voted[0]), kind)
+    scores = _based(n, _applied(n, x, found.trees, count, "sum"), found.base, count)
+    return best(n, labels, scores), transformed(n, cast(n, scores, DType.F32), kind)
+
+
+def _binary(n: OnnxNode, x: Tensor, found: _Listed, labels: Tensor, voted: int, kind: str) -> Result:
+    """All votes are for one of two classes: weights that are never negative make a probability, others a margin."""
+    single = attrs.evolve(found.trees, targets=np.zeros_like(found.trees.targets))
+    score = _based(n, _applied(n, x, single, 1, "sum"), found.base, 1)
+    positive = bool((found.trees.weights >= 0).all())
+    label = decided(n, labels, score, 0.5 if positive else 0.0)
+    score = cast(n, score, DType.F32)
+    if voted == 0:
+        return label, binary_scores(n, score, kind, opposite=not positive)
+    return label, transformed(n, beside(n, n(Mul(), score, n.like(0, score)), score), kind)

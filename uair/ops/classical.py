@@ -1,0 +1,291 @@
+"""What classical machine learning has beyond arithmetic: label tables, ensembles of trees, pairwise probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+
+from uair.errors import EvaluationError
+from uair.ir.dtype import Array, DType
+from uair.ir.types import TensorType, inferred
+from uair.ops._compute import FLOATS, INTEGERS, require_dtype, working_type
+from uair.ops._trees import Trees
+from uair.ops.base import Floats, Operator, Sample, bad, case, operator, ranked, require, same_dtype, unify_extents
+
+FAMILY = "classical"
+_KEYS = INTEGERS | FLOATS | {DType.STRING}
+_ROUNDS = 100  # of the iteration for pairwise probabilities
+
+
+@operator(inputs="x keys values default", family=FAMILY)
+class LabelEncoder(Operator):
+    """The value beside the key that equals x, element by element; `default` where no key does.
+
+    x: any shape, of the type of keys; keys: [K]; values: [K]; default: [] of the type of values. Of equal keys the last
+    one counts; NaN is a key that every NaN equals. Source: ONNX ai.onnx.ml LabelEncoder 4.
+    """
+
+    elementwise = True
+
+    def infer(self, x: TensorType, keys: TensorType, values: TensorType, default: TensorType) -> TensorType:
+        require_dtype(x, _KEYS, "x")
+        same_dtype(keys=keys, x=x)
+        (n,), (m,) = ranked(keys, "keys", 1), ranked(values, "values", 1)
+        require(unify_extents(n, m), "there are {} keys and {} values", n, m)
+        require(n != 0, "there is no key")
+        ranked(default, "default", 0)
+        return x.with_dtype(same_dtype(default=default, values=values))
+
+    def evaluate(self, x: Array, keys: Array, values: Array, default: Array) -> Array:
+        if keys.dtype == object:
+            table = {key: place for place, key in enumerate(keys.tolist())}
+            flat = np.array([table.get(s, -1) for s in x.reshape(-1).tolist()], np.int64)
+            place = flat.reshape(x.shape)
+        else:
+            place = _places(x, keys)
+        chosen = np.append(values, default.reshape(1)) if values.dtype != object else _with_last(values, default)
+        return chosen[np.where(place < 0, len(values), place)].reshape(x.shape)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        x = np.array([3, 7, -1, 3], np.int64)
+        words, three = np.array(["a", "b", "a"], object), np.array([1, 2, 3])
+        yield case(cls(), x, np.array([3, 7]), np.array([10, 20]), np.array(-1))
+        yield case(cls(), x.reshape(2, 2), np.array([3, 7]), np.array(["x", "y"], object), np.array("?", object))
+        yield case(cls(), np.array(["b", "z", "a"], object), words, three, np.array(-1))
+        yield case(
+            cls(), "string[2,4]", np.array(["s1", "s2"], object), np.array([0.5, 1], np.float32), np.float32(-0.0)
+        )
+        yield case(cls(), np.array([0.0, -0.0, 2], np.float32), np.array([0, 2], np.float32), three[:2], np.array(9))
+        yield case(cls(), np.array([1.5, 2]), np.array([1.5]), np.array([0.25]), np.array(0.5))
+        narrow = np.array([3, 7], np.int32), np.array([5, 6], np.int16), np.array(1, np.int16)
+        yield case(cls(), x.astype(np.int32), *narrow)
+        yield case(cls(), "i64[0]", three, np.zeros(3, np.float32), np.float32(1))
+        yield bad(cls(), "i64[3]", "i64[0]", "i64[0]", "i64[]", because="there is no key")
+        yield bad(cls(), "i64[3]", "f32[2]", "i64[2]", "i64[]", because="x is i64")
+        yield bad(cls(), "i64[3]", "i64[2]", "i64[3]", "i64[]", because="2 keys and 3 values")
+        yield bad(cls(), "i64[3]", "i64[2]", "f32[2]", "i64[]", because="element types must agree")
+
+
+def _with_last(values: Array, default: Array) -> Array:
+    result = np.empty(len(values) + 1, object)
+    result[:-1], result[-1] = values, default.item()
+    return result
+
+
+def _places(x: Array, keys: Array) -> Array:
+    """Where the keys stand that equal the elements of x; -1 where none does."""
+    wide, sought = keys.astype(working_type(keys)), x.astype(working_type(x))
+    order = np.argsort(wide, kind="stable")
+    ranked_keys = wide[order]  # NaN comes last
+    last = np.maximum(np.searchsorted(ranked_keys, sought, side="right") - 1, 0)
+    found = ranked_keys[last] == sought
+    if wide.dtype.kind == "f":
+        found |= np.isnan(ranked_keys[last]) & np.isnan(sought)
+    return np.where(found, order[last], -1)
+
+
+@operator(
+    inputs="x features modes splits true_next false_next roots starts targets weights missing? members?", family=FAMILY
+)
+class TreeEnsemble(Operator):
+    """Decision trees whose leaves vote for targets; the votes are combined. Source: ONNX ai.onnx.ml TreeEnsemble 5.
+
+    x: [N, F] floating-point; result: [N, n_targets] of x's type. Node k asks whether x[:, features[k]] is <=, <, >=, >,
+    = or != splits[k] (modes[k] 0 to 5) or in the node's set (6), and goes on to true_next[k] or false_next[k]: a node,
+    or where negative the leaf ~true_next[k]. NaN is != to everything, and goes on to true_next where missing[k] says
+    so. A node may stand below several others, never below itself. Tree t begins at roots[t], a node or a leaf.
+    members: the sets of the nodes that have one, in the order of the nodes, NaN after each.
+    Leaf l has the votes starts[l] to starts[l + 1] - 1, each for one target with a weight.
+
+    aggregate: the "sum" of the weights, their "average" over the trees, or the least or greatest ("min", "max"); a
+    target without votes gets 0. Sums are taken tree by tree in x's type, of narrow types in f32.
+    """
+
+    n_targets: int = 1
+    aggregate: Literal["sum", "average", "min", "max"] = "sum"
+
+    def infer(
+        self,
+        x: TensorType,
+        features: TensorType,
+        modes: TensorType,
+        splits: TensorType,
+        true_next: TensorType,
+        false_next: TensorType,
+        roots: TensorType,
+        starts: TensorType,
+        targets: TensorType,
+        weights: TensorType,
+        missing: TensorType | None = None,
+        members: TensorType | None = None,
+    ) -> TensorType:
+        require_dtype(x, FLOATS, "x")
+        same_dtype(x=x, splits=splits, weights=weights, members=members)
+        require(self.n_targets >= 1, "n_targets must be positive, is {}", self.n_targets)
+        shape = ranked(x, "x", 2)
+        nodes = {"modes": modes, "features": features, "splits": splits, "true_next": true_next}
+        nodes |= {"false_next": false_next} | ({} if missing is None else {"missing": missing})
+        _parallel(nodes)
+        _parallel({"targets": targets, "weights": weights})
+        whole = {"features": features, "true_next": true_next, "false_next": false_next, "roots": roots}
+        for name, t in {**whole, "starts": starts, "targets": targets}.items():
+            require(t.dtype is DType.I64, "{} must be i64, is {}", name, t.dtype)
+            ranked(t, name, 1)
+        require(modes.dtype is DType.U8, "modes must be u8, is {}", modes.dtype)
+        require(missing is None or missing.dtype is DType.BOOL, "missing must be bool")
+        if members is not None:
+            ranked(members, "members", 1)
+        return inferred(x.dtype, (shape[0], self.n_targets))
+
+    def evaluate(self, x: Array, *arrays: Any) -> Array:
+        trees = self.trees(arrays)
+        flaw = trees.flaw(self.n_targets, x.shape[1])
+        if flaw:
+            raise EvaluationError(f"TreeEnsemble: {flaw}")
+        return trees.totals(x.astype(trees.splits.dtype, copy=False), self.n_targets, self.aggregate).astype(x.dtype)
+
+    @staticmethod
+    def trees(arrays: Any) -> Trees:
+        """The operands behind x; reals in the type in which they are compared and added."""
+        given = [*arrays, None, None][:11]
+        places = (2, 8, 10)
+        with np.errstate(all="ignore"):
+            wide = [
+                a.astype(working_type(a), copy=False) if i in places and a is not None else a
+                for i, a in enumerate(given)
+            ]
+        return Trees(*wide)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        x = np.array([[0, 0.5], [1, -1], [0.5, 2], [np.nan, 0], [3, np.nan]], np.float32)
+        two = _two_trees()
+        yield case(cls(), x, *two)
+        yield case(cls(n_targets=3), x, *_two_trees(targets=(0, 1, 2, 0)))
+        for aggregate in ("average", "min", "max"):
+            yield case(cls(n_targets=3, aggregate=aggregate), x, *_two_trees(targets=(0, 1, 2, 0)))
+        several = _two_trees(starts=(0, 2, 3, 3, 4), targets=(0, 1, 1, 0))
+        yield case(cls(n_targets=2), x, *several)
+        yield case(cls(n_targets=2, aggregate="average"), x, *several)
+        missing = np.array([True, False, True])
+        yield case(cls(), x, *two, missing)
+        yield case(cls(), x.astype(np.float64), *_two_trees(dtype=np.float64), missing)
+        yield case(cls(), x.astype(np.float16), *_two_trees(dtype=np.float16))
+        for modes in ((2, 3, 4), (5, 1, 5)):
+            yield case(cls(), x, *_two_trees(modes=modes), missing)
+        members = np.array([0.5, 3, np.nan, 0, np.nan], np.float32)
+        yield case(cls(), x, *_two_trees(modes=(6, 0, 6)), None, members)
+        yield case(cls(), x, *_two_trees(roots=(0, -1)))
+        yield case(cls(), "f32[0,2]", *two)
+        yield bad(cls(), "i64[2,2]", *two, because="x must be floating-point")
+        yield bad(cls(), "f64[2,2]", *two, because="element types must agree")
+        yield bad(cls(), "f32[2]", *two, because="rank 2")
+        yield bad(cls(), x, *two[:3], two[3][:2], *two[4:], because="true_next has")
+        yield bad(cls(n_targets=0), x, *two, because="n_targets must be positive")
+
+
+def _parallel(lists: dict[str, TensorType]) -> None:
+    """Refuse lists of different lengths."""
+    first, *others = lists
+    (length,) = ranked(lists[first], first, 1)
+    for name in others:
+        (extent,) = ranked(lists[name], name, 1)
+        require(unify_extents(extent, length), "{} has {} elements, {} has {}", name, extent, first, length)
+
+
+def _two_trees(
+    modes: tuple[int, ...] = (0, 1, 0),
+    roots: tuple[int, ...] = (0, 2),
+    starts: tuple[int, ...] = (0, 1, 2, 3, 4),
+    targets: tuple[int, ...] = (0, 0, 0, 0),
+    dtype: Any = np.float32,
+) -> tuple[Array, ...]:
+    """Operands for the samples: a tree of two nodes over three leaves, and one of a node over two of them."""
+    return (
+        np.array([0, 1, 0]),
+        np.array(modes, np.uint8),
+        np.array([0.5, 0, 1], dtype),
+        np.array([1, ~0, ~2]),
+        np.array([~2, ~1, ~3]),
+        np.array(roots),
+        np.array(starts),
+        np.array(targets),
+        np.array([0.25, -1, 2, 0.5], dtype),
+    )
+
+
+@operator(inputs="x", family=FAMILY)
+class PairwiseCoupling(Operator):
+    """Probabilities of k classes from the scores of all pairs, as libsvm's. x: [N, k (k - 1) / 2]; result [N, k]; f32.
+
+    Column p of x is for the p-th pair (i, j) of (0, 1), (0, 2), .., (1, 2), ..; 1 / (1 + exp(a[p] x + b[p])), held
+    within 1e-7 of 0 and 1, is the probability of i against j. The result minimises the sum over pairs of
+    (r_ji p_i - r_ij p_j)^2, by the iteration of the source, until the gradient is within 0.005 / k or for 100 rounds.
+    Source: Wu, Lin, Weng, "Probability Estimates for Multi-class Classification by Pairwise Coupling", algorithm 2.
+    """
+
+    a: Floats = (-1.0,)
+    b: Floats = (0.0,)
+
+    def classes(self) -> int:
+        """Number of classes."""
+        return (1 + math.isqrt(1 + 8 * len(self.a))) // 2
+
+    def infer(self, x: TensorType) -> TensorType:
+        require_dtype(x, frozenset({DType.F32}), "x")
+        k = self.classes()
+        fits = len(self.a) == len(self.b) == k * (k - 1) // 2 >= 1
+        require(fits, "a and b must have one element per pair of classes, have {} and {}", len(self.a), len(self.b))
+        rows, pairs = ranked(x, "x", 2)
+        require(unify_extents(pairs, len(self.a)), "x has {} columns, there are {} pairs", pairs, len(self.a))
+        return inferred(DType.F32, (rows, k))
+
+    def evaluate(self, x: Array) -> Array:
+        k = self.classes()
+        val = x * np.array(self.a, np.float32) + np.array(self.b, np.float32)
+        half = 1 / (1 + np.exp(-np.abs(val)))
+        won = np.clip(np.where(val < 0, half, 1 - half), np.float32(1e-7), np.float32(1) - np.float32(1e-7))
+        i, j = np.triu_indices(k, 1)
+        r = np.zeros((len(x), k, k), np.float32)
+        r[:, i, j], r[:, j, i] = won, 1 - won
+        q = -np.swapaxes(r, 1, 2) * r
+        q[:, range(k), range(k)] = np.sum(r * r, axis=1)
+        return _minimise(q)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(), "f32[3,1]")
+        yield case(cls(a=(-1.0, -2.0, -0.5), b=(0.25, 0.0, -1.0)), "f32[4,3]")
+        yield case(cls(a=(-1.0,) * 6, b=(0.0,) * 6), "f32[2,6]")
+        yield case(cls(), np.array([[1000.0], [-1000.0]], np.float32))
+        yield bad(cls(a=(1.0, 2.0), b=(1.0, 2.0)), "f32[3,2]", because="per pair of classes")
+        yield bad(cls(), "f32[3,2]", because="there are 1 pairs")
+        yield bad(cls(), "f64[3,1]", because="x must be f32")
+
+
+def _minimise(q: Array) -> Array:
+    """The p of each matrix of q [N, k, k] that minimises p q p with sum 1; a row is left once it is good enough."""
+    k = q.shape[-1]
+    p = np.full(q.shape[:2], 1 / k, np.float32)
+    rows = np.arange(len(q))
+    for _ in range(_ROUNDS):
+        qp = np.einsum("nij,nj->ni", q[rows], p[rows])
+        total = np.sum(p[rows] * qp, axis=1, keepdims=True)
+        unfinished = np.abs(qp - total).max(axis=1, initial=0) >= np.float32(0.005 / k)
+        rows, qp, total = rows[unfinished], qp[unfinished], total[unfinished]
+        if not rows.size:
+            break
+        matrix, own = q[rows], p[rows]
+        for i in range(k):
+            diagonal = matrix[:, i, i : i + 1]
+            step = (total - qp[:, i : i + 1]) / diagonal
+            own[:, i : i + 1] += step
+            total = (total + step * (step * diagonal + 2 * qp[:, i : i + 1])) / (1 + step) / (1 + step)
+            qp = (qp + step * matrix[:, i]) / (1 + step)
+            own = own / (1 + step)
+        p[rows] = own
+    return p
