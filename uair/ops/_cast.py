@@ -28,6 +28,10 @@ def cast(x: Array, to: DType, saturate: bool = True, round_mode: str = "up") -> 
     if to is DType.STRING:
         return _to_strings(x)
     source = DType.from_numpy(x.dtype)
+    if source.is_float and source.bits <= 8:
+        x = x.astype(np.float32)  # holds every value; the types of ml_dtypes do not all convert to each other
+    elif source.is_integer and source.bits < 8:
+        x = x.astype(np.int8)
     with np.errstate(all="ignore"):
         if to is DType.BOOL:
             narrow = source.is_float and source.bits < 32
@@ -84,13 +88,13 @@ def _to_small_float(x: Array, source: DType, to: DType, saturate: bool) -> Array
 
 
 def _to_power_of_two(x: Array, saturate: bool, round_mode: str) -> Array:
-    """The exponent of |x| as f8e8m0, rounded up, down, or to the nearest power of two (halfway up)."""
-    mantissa, exponent = np.frexp(np.abs(x.astype(np.float64)))  # |x| = mantissa * 2^exponent, mantissa in [0.5, 1)
+    """To f8e8m0: rounded up, down, or to the nearest power of two (halfway up)."""
+    wide = x.astype(np.float64)
+    mantissa, exponent = np.frexp(wide)  # x = mantissa * 2^exponent, mantissa in [0.5, 1)
     above = {"up": mantissa > 0.5, "down": np.zeros_like(mantissa, bool), "nearest": mantissa >= 0.75}[round_mode]
-    code = exponent + 126 + above
-    code = np.where(mantissa == 0, -1, np.where(np.isinf(mantissa), 255, code))
-    code = np.clip(code, 0, 254) if saturate else np.where((code < 0) | (code > 254), 255, code)
-    bits: Array = np.where(np.isnan(mantissa), 255, code).astype(np.uint8)
+    low, high = wide < 2.0**-127, wide > 2.0**127
+    code = np.where(low, 0 if saturate else 255, np.where(high, 254 if saturate else 255, exponent + 126 + above))
+    bits: Array = np.where(np.isnan(wide), 255, code).astype(np.uint8)
     return bits.view(DType.F8E8M0.numpy)
 
 
@@ -108,6 +112,7 @@ def _to_strings(x: Array) -> Array:
         write = _write_bool
     elif dtype.is_float:
         write = _write_float
+        x = x.astype(np.float32) if x.dtype.isbuiltin != 1 else x
     result = np.empty(x.shape, object)
     result.reshape(-1)[:] = [write(v) for v in x.reshape(-1)]
     return result

@@ -85,8 +85,11 @@ def _reduction(operator: Any) -> Handler:
         x = n[0]
         chosen = _BOOLEAN.get(operator, operator) if x.type.dtype is DType.BOOL else operator
         axes, computed = _axes(n, x)
-        total = n(chosen(axes=axes, keepdims=n.attributes.flag("keepdims", True)), x, computed)
-        return n(Log(), total) if n.op_type == "ReduceLogSum" else total
+        logarithm = n.op_type.startswith("ReduceLog")
+        real = n(Cast(to=DType.F64), x) if logarithm and x.type.dtype.is_integer else x
+        total = n(chosen(axes=axes, keepdims=n.attributes.flag("keepdims", True)), real, computed)
+        result = n(Log(), total) if n.op_type == "ReduceLogSum" else total
+        return result if real is x else n(Cast(to=x.type.dtype), result)
 
     return handler
 

@@ -269,7 +269,7 @@ def test_gather_of_narrow_integers(axes: tuple[int, int]) -> None:
 def test_matmul_bnb4(quant_type: int) -> None:
     rng = np.random.default_rng(0)
     rows, depth = 6, 32
-    constants = {
+    constants: dict[str, Array] = {
         "w": rng.integers(0, 256, rows * depth // 2).astype(np.uint8),
         "s": rng.uniform(0.1, 1, rows * depth // 16).astype(np.float32),
     }
