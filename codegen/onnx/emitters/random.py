@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
 from uair.ir.dims import Shape, is_static
@@ -14,10 +16,11 @@ EMITTERS = Emitters()
 @EMITTERS.of(RandomUniform, RandomNormal)
 def drawn(e: Emission, op: RandomUniform | RandomNormal) -> None:
     """A shape of numbers is an attribute; any other is that of a filled tensor."""
-    attributes = (
-        {"low": op.low, "high": op.high} if isinstance(op, RandomUniform) else {"mean": op.mean, "scale": op.scale}
-    )
-    attributes["seed"] = None if op.seed is None else float(op.seed)  # type: ignore[assignment]
+    attributes: dict[str, Any] = {"seed": None if op.seed is None else float(op.seed)}
+    if isinstance(op, RandomUniform):
+        attributes |= {"low": op.low, "high": op.high}
+    else:
+        attributes |= {"mean": op.mean, "scale": op.scale}
     dtype = op.dtype if op.dtype in (DType.F32, DType.F64) else DType.F32
     type = e.y.with_dtype(dtype)
     if op.shape is not None and is_static(op.shape):

@@ -113,7 +113,7 @@ def reduce_bool(e: Emission, op: ReduceAny | ReduceAll) -> None:
 @EMITTERS.of(ArgMax, ArgMin)
 def arg_extreme(e: Emission, op: ArgMax | ArgMin) -> None:
     """`select_last_index` exists from opset 12 on; before, the last one is the first one of the reversed axis."""
-    attributes = {"axis": e.axis(op.axis), "keepdims": int(op.keepdims)}
+    attributes: dict[str, Any] = {"axis": e.axis(op.axis), "keepdims": int(op.keepdims)}
     if e.opset >= 12:
         e.result(op.op_type, e.x(), **attributes, select_last_index=int(op.select_last))
     elif not op.select_last:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from uair.codegen.onnx.schema import NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
@@ -22,7 +24,7 @@ def dft(e: Emission, op: DFT) -> None:
     """The axis is an operand from opset 20 on. Runtimes do not know the real inverse yet: it is a matrix product."""
     if op.inverse and op.onesided:
         raise NotExpressible("runtimes have no DFT that is both inverse and one-sided")
-    attributes = {"inverse": int(op.inverse), "onesided": int(op.onesided)}
+    attributes: dict[str, Any] = {"inverse": int(op.inverse), "onesided": int(op.onesided)}
     length = scalar(e, 1) if e.given(1) else None if op.length is None else e.literal(op.length, DType.I64)
     if e.opset >= 20:
         axis = scalar(e, 2) if op.axis is None else e.literal(e.axis(op.axis), DType.I64)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from uair.frontends.onnx.gradient import gradients
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Handler, Result
 from uair.ir.dtype import DType
@@ -125,3 +126,26 @@ def _momentum(n: OnnxNode) -> Result:
         return n(Sub(), x, n(Mul(), _as(n, rate, x), step)), momentum
 
     return _in_order([update(*group) for group in _groups(n, 3)])
+
+
+@_op("Gradient")
+def _gradient(n: OnnxNode) -> Result:
+    """The gradients of `y` by `xs`, at the operands' values for `xs` and then `zs`.
+
+    They name tensors of the graph (or function) that the node stands in.
+    """
+    a = n.attributes
+    for name in ("xs", "y"):
+        a.required(name)
+    xs, zs = a.texts("xs") or (), a.texts("zs") or ()
+    if len(n.inputs) != len(xs) + len(zs):
+        n.refuse(f"xs and zs name {len(xs) + len(zs)} tensors, {len(n.inputs)} operands are given")
+    y, *independent = (n.scope.get(name, n.place) for name in (a.text("y", ""), *xs, *zs))
+    values = {t: n[i] for i, t in enumerate(independent) if t is not None}
+    if y is None or len(values) < len(independent):
+        n.refuse("xs, zs and y must name different tensors that are there")
+    chosen = [t for i, t in enumerate(independent[: len(xs)]) if t is not None and n.wants(i)]
+    if not all(t.type.dtype.is_float for t in (y, *chosen)):
+        n.refuse("only floating-point tensors have gradients")
+    found = iter(gradients(n, chosen, values, y))
+    return [next(found) if n.wants(i) else None for i in range(len(xs))]
