@@ -50,6 +50,8 @@ def bind_shapes(module: Module, shapes: Mapping[str, tuple[int, ...]], *, static
             )
         _match(graph, name, tuple(shape), values)
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        if not tensor.type.is_tensor:
+            continue
         if tensor.type.shape is None:
             if name in shapes:
                 tensor.type = tensor.type.with_shape(tuple(shapes[name]))
@@ -84,6 +86,8 @@ def _match(graph: Graph, name: str, shape: tuple[int, ...], values: dict[str, Di
     declared = graph.input(name).type.shape
     if any(d < 0 for d in shape):
         raise ShapeBindingError(f"input {name!r}: a size cannot be negative in {list(shape)}")
+    if not graph.input(name).type.is_tensor:
+        raise ShapeBindingError(f"input {name!r} is no tensor but {graph.input(name).type}: it has no shape to bind")
     if declared is None:
         return
     if len(declared) != len(shape):
@@ -111,6 +115,11 @@ def _match(graph: Graph, name: str, shape: tuple[int, ...], values: dict[str, Di
 
 def _require_static(graph: Graph) -> None:
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        if not tensor.type.is_tensor:
+            raise ShapeBindingError(
+                f"input {name!r} is {tensor.type}, the target takes tensors",
+                hint="cut the model behind it, or compile it for the target cpu",
+            )
         if tensor.type.shape is None or symbols_of(tensor.type.shape):
             shape = "?" if tensor.type.shape is None else ",".join(str(d) for d in tensor.type.shape)
             raise ShapeBindingError(

@@ -11,14 +11,15 @@ import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 import numpy as np
 
 from uair.artifact import Artifact, ArtifactBuilder, ArtifactError, build_artifact
 from uair.context import Context
-from uair.errors import UairError
+from uair.errors import EvaluationError, UairError
+from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Tensor
 from uair.ir.module import Module, Origin
@@ -373,30 +374,54 @@ def describe_origin(origin: Origin) -> dict[str, Any]:
 def describe_interface(
     names: Sequence[str], tensors: Sequence[Tensor], preprocess: Mapping[str, Preprocess] | None = None
 ) -> list[dict[str, Any]]:
-    """Inputs or outputs as plain data; a shape is None when the rank is unknown, and open sizes in it are text."""
+    """Inputs or outputs as plain data; a shape is None when the rank is unknown, and open sizes in it are text.
+
+    What is no tensor has `containers`, outermost first, around tensors of that element type and shape.
+    """
     chosen = preprocess or {}
     entries: list[dict[str, Any]] = []
     for name, tensor in zip(names, tensors, strict=True):
-        shape = None if tensor.type.shape is None else [d if isinstance(d, int) else str(d) for d in tensor.type.shape]
+        extents = cast("InferredShape | None", tensor.type.shape)
+        shape = (
+            None if extents is None else [d if isinstance(d, int) else "?" if d is None else str(d) for d in extents]
+        )
         entry: dict[str, Any] = {"name": name, "dtype": str(tensor.type.dtype), "shape": shape}
+        if tensor.type.containers:
+            entry["containers"] = [c.value for c in tensor.type.containers]
         if name in chosen:
             entry["preprocess"] = chosen[name].to_json()
         entries.append(entry)
     return entries
 
 
+def interface_type(entry: Mapping[str, Any]) -> str:
+    """The type of an entry of `describe_interface` in text form."""
+    shape = "*" if entry["shape"] is None else ",".join(map(str, entry["shape"]))
+    containers = entry.get("containers", ())
+    return f"{''.join(f'{c}<' for c in containers)}{entry['dtype']}[{shape}]{'>' * len(containers)}"
+
+
 def _write_golden(state: _Compilation, builder: ArtifactBuilder, given: Mapping[str, Any] | None) -> None:
     """One input, the original model's output for it, and how far the compiled module's is from that.
 
-    There are none for a model with open sizes or with custom operators: the interpreter cannot run it.
+    There are none for a model with open sizes or with custom operators, which the interpreter cannot run; none when the
+    values are no tensors; and none when the model refuses numbers drawn at random (then the report says so).
     """
     from uair.codegen.reference import run as interpret
+    from uair.codegen.reference.errors import ResultTypeError
 
     graph = state.reference.main
-    if not all(t.type.is_static for t in graph.inputs) or any(node.op_type == "Opaque" for node in graph):
+    tensors = all(t.type.is_static for t in graph.inputs) and all(t.type.is_tensor for t in graph.outputs)
+    if not tensors or any(node.op_type == "Opaque" for inner in state.reference.all_graphs() for node in inner):
         return
     feeds = golden_feeds(state) if given is None else {name: np.asarray(array) for name, array in given.items()}
-    expected = interpret(state.reference, feeds)
+    try:
+        expected = interpret(state.reference, feeds)
+    except (EvaluationError, ResultTypeError) as error:
+        if given is not None or state.sample is not None:
+            raise
+        builder.report["golden"] = {"refused": error.message}  # an index or a number of runs that makes no sense
+        return
     actual = interpret(state.module, feeds)
     builder.add_arrays("golden/inputs.npz", feeds)
     builder.add_arrays("golden/outputs.npz", expected)
@@ -437,17 +462,18 @@ def compare(expected: Array, actual: Array) -> dict[str, float | None]:
     }
 
 
-def run(model: Model | Artifact, inputs: Mapping[str, Any] | Any = None) -> dict[str, Array]:
+def run(model: Model | Artifact, inputs: Mapping[str, Any] | Any = None) -> dict[str, Any]:
     """Run a model or an artifact.
 
     A `cpu` artifact runs in onnxruntime; every other artifact, and a module, in the reference interpreter.
 
     Args:
         model: a module, a path of a model or of an artifact, or an Artifact.
-        inputs: arrays by input name, or one array for a model with one input.
+        inputs: arrays by input name, or one array for a model with one input; a list of arrays for a sequence, None for
+            an empty optional, a dict for a map.
 
     Returns:
-        outputs by name.
+        outputs by name, of the same kinds.
     """
     if isinstance(model, Artifact):
         return _run_artifact(model, inputs)
@@ -468,11 +494,11 @@ def is_artifact(path: Path) -> bool:
     return path.suffix.lower() not in SUFFIXES and zipfile.is_zipfile(path)
 
 
-def _run_artifact(artifact: Artifact, inputs: Any) -> dict[str, Array]:
+def _run_artifact(artifact: Artifact, inputs: Any) -> dict[str, Any]:
     target = Context.default().target(artifact.target)
     feeds = _named(inputs, [entry["name"] for entry in artifact.manifest["inputs"]])
-    _require_feeds(artifact.manifest["inputs"], feeds)
-    outputs: dict[str, Array] | None = target.run(artifact, feeds)
+    feeds = _checked_feeds(artifact.manifest["inputs"], feeds)
+    outputs: dict[str, Any] | None = target.run(artifact, feeds)
     if outputs is not None:
         return outputs
     from uair.codegen.reference import run as interpret
@@ -480,8 +506,8 @@ def _run_artifact(artifact: Artifact, inputs: Any) -> dict[str, Array]:
     return interpret(load(artifact.file("model.uair")), feeds)
 
 
-def _require_feeds(entries: Sequence[Mapping[str, Any]], feeds: Mapping[str, Array]) -> None:
-    """Refuse arrays that are not what an artifact's inputs take, in the same words for every runtime.
+def _checked_feeds(entries: Sequence[Mapping[str, Any]], feeds: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as arrays; what an artifact's inputs do not take is refused in the same words for every runtime.
 
     Raises:
         MissingFeedError, UnknownFeedError, FeedTypeError, FeedShapeError: see there.
@@ -492,22 +518,21 @@ def _require_feeds(entries: Sequence[Mapping[str, Any]], feeds: Mapping[str, Arr
 
     graph = Graph("artifact")
     for entry in entries:
-        shape = "*" if entry["shape"] is None else ",".join(map(str, entry["shape"]))
         try:
-            graph.add_input(entry["name"], parse_type(f"{entry['dtype']}[{shape}]"))
+            graph.add_input(entry["name"], parse_type(interface_type(entry)))
         except TextError as error:
             raise ArtifactError(f"the manifest's input {entry['name']!r} has no type: {error.message}") from None
-    check_feeds(graph, feeds)
+    return check_feeds(graph, feeds)[0]
 
 
-def _named(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
+def _named(inputs: Any, names: Sequence[str]) -> dict[str, Any]:
     """Inputs by name."""
     if isinstance(inputs, Mapping):
-        return {str(k): np.asarray(v) for k, v in inputs.items()}
+        return {str(k): v for k, v in inputs.items()}
     if inputs is None:
         return {}
     if len(names) != 1:
         from uair.errors import ShapeBindingError
 
         raise ShapeBindingError(f"the model has {len(names)} inputs ({', '.join(names)}): give arrays by name")
-    return {names[0]: np.asarray(inputs)}
+    return {names[0]: inputs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,26 +26,28 @@ class InputFileError(UairError):
 
 @attrs.frozen
 class InputReader:
-    """Reads `x=file.npy`, `x=picture.png`, or one .npz file with all inputs.
+    """Reads `x=file.npy`, `x=picture.png`, or one .npz file with all inputs; `s=file.npz` gives a sequence its arrays.
 
     Attributes:
         shapes: shape by input name; None for an unknown rank, what is no number for an open size.
         preprocess: how images become inputs, by input name.
         option: the option that the files are given with, for messages.
+        sequences: the inputs that are sequences.
     """
 
     shapes: Mapping[str, Sequence[Any] | None]
     preprocess: Mapping[str, Preprocess]
     option: str = "--input"
+    sequences: Container[str] = ()
 
-    def read(self, given: Sequence[str]) -> dict[str, Array]:
+    def read(self, given: Sequence[str]) -> dict[str, Any]:
         """Arrays for all inputs.
 
         Raises:
             InputFileError: a file cannot be read or belongs to no input, or an input is left without one.
             ImageError, PreprocessError: an image cannot be read or does not fit.
         """
-        feeds: dict[str, Array] = {}
+        feeds: dict[str, Any] = {}
         for text in given:
             feeds |= self._read_one(text)
         missing = [name for name in self.shapes if name not in feeds]
@@ -56,7 +58,7 @@ class InputReader:
             )
         return feeds
 
-    def _read_one(self, text: str) -> dict[str, Array]:
+    def _read_one(self, text: str) -> dict[str, Any]:
         name, separator, file = text.partition("=")
         path = Path(file if separator else text)
         if not path.is_file():
@@ -71,6 +73,8 @@ class InputReader:
             name = next(iter(self.shapes))
         if name not in self.shapes:
             raise InputFileError(f"there is no input {name!r}", hint=f"the inputs are {names}")
+        if name in self.sequences:
+            return {name: list(load_npz(path).values())}
         return {name: self._array(name, path)}
 
     def _array(self, name: str, path: Path) -> Array:

@@ -66,7 +66,8 @@ def model_facts(path: Path, shapes: dict[str, tuple[int, ...]], external_data_ro
 
 
 def _open_inputs(names: Sequence[str], tensors: Sequence[Tensor]) -> list[str]:
-    return [name for name, tensor in zip(names, tensors, strict=True) if not tensor.type.is_static]
+    types = zip(names, (tensor.type for tensor in tensors), strict=True)
+    return [name for name, t in types if t.is_tensor and not t.is_static]
 
 
 def _show_model(facts: dict[str, Any]) -> None:
@@ -95,13 +96,12 @@ def _format(source: dict[str, Any]) -> str:
 
 def interface_lines(entries: list[dict[str, Any]]) -> list[str]:
     """Inputs or outputs of a manifest, one line each."""
+    from uair.api import interface_type
+
     lines = []
     for entry in entries:
-        shape = "?" if entry["shape"] is None else ",".join(map(str, entry["shape"]))
         steps = entry.get("preprocess")
-        lines.append(
-            f"{entry['name']}: {entry['dtype']}[{shape}]" + (f" from images: {_steps(steps)}" if steps else "")
-        )
+        lines.append(f"{entry['name']}: {interface_type(entry)}" + (f" from images: {_steps(steps)}" if steps else ""))
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ def command(**given: Any) -> int:
     if given["tolerance"] is not None and not is_golden:
         raise click.UsageError("--tolerance needs an artifact with a golden input, and no --input")
     with output.progress(f"running {given['model'].name}"):
-        outputs = subject.run(feeds)
+        outputs = parts(subject.run(feeds))
     errors = subject.golden_errors(outputs) if is_golden else {}
     if given["output"]:
         write_npz(given["output"], outputs)
@@ -82,13 +82,15 @@ class Subject:
         runnable: what is run.
         shapes: shape by input name; None for an unknown rank, text for an open size.
         preprocess: how images become inputs, by input name, where it is known.
+        sequences: the inputs that are sequences.
     """
 
     runnable: Module | Artifact
     shapes: Mapping[str, list[int | str] | None]
     preprocess: Mapping[str, Preprocess]
+    sequences: Container[str]
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs by name."""
         from uair.api import run
 
@@ -123,7 +125,7 @@ def artifact_subject(path: Path) -> Subject:
     artifact = Artifact.open(path)
     entries = artifact.manifest["inputs"]
     known = {e["name"]: Preprocess.from_json(e["preprocess"]) for e in entries if "preprocess" in e}
-    return Subject(artifact, {e["name"]: e["shape"] for e in entries}, known)
+    return Subject(artifact, {e["name"]: e["shape"] for e in entries}, known, _sequences(entries))
 
 
 def model_subject(given: dict[str, Any]) -> Subject:
@@ -134,15 +136,33 @@ def model_subject(given: dict[str, Any]) -> Subject:
     module = options.load_model(given["model"], given["external_data_root"])
     bind_shapes(module, options.shapes_by_input(given["shapes"]))
     entries = describe_interface(module.main.input_names, module.main.inputs)
-    return Subject(module, {e["name"]: e["shape"] for e in entries}, {})
+    return Subject(module, {e["name"]: e["shape"] for e in entries}, {}, _sequences(entries))
 
 
-def _feeds(subject: Subject, given: dict[str, Any]) -> tuple[dict[str, Array], bool]:
+def _sequences(entries: Sequence[Mapping[str, Any]]) -> Container[str]:
+    return {e["name"] for e in entries if "seq" in e.get("containers", ())}
+
+
+def _feeds(subject: Subject, given: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """The inputs, and whether they are the golden ones."""
     if not given["inputs"] and subject.golden:
         return subject.golden_arrays("inputs"), True
     preprocess = {**subject.preprocess, **options.preprocess_by_input(given["preprocess"], list(subject.shapes))}
-    return InputReader(subject.shapes, preprocess).read(given["inputs"]), False
+    return InputReader(subject.shapes, preprocess, sequences=subject.sequences).read(given["inputs"]), False
+
+
+def parts(values: Mapping[Any, Any], pattern: str = "{}") -> dict[str, Array]:
+    """The arrays in values that may be sequences or maps: `y[0]`, `y[1]`. An optional that is empty has none."""
+    found: dict[str, Array] = {}
+    for key, value in values.items():
+        name = pattern.format(key)
+        if isinstance(value, list):
+            found |= parts(dict(enumerate(value)), f"{name}[{{}}]")
+        elif isinstance(value, dict):
+            found |= parts(value, f"{name}[{{!r}}]")
+        elif value is not None:
+            found[name] = np.asarray(value)
+    return found
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:

@@ -172,7 +172,7 @@ def check_module(module: Module, target: Target) -> CheckReport:
         UairError: the target's description is wrong.
     """
     description = target.description
-    graphs = list(module.graphs.values())
+    graphs = list(module.all_graphs())
     rows = [row for graph in graphs for row in _rows(graph, target)]
     peaks = [peak_activation_bytes(graph, description) for graph in graphs]
     constants = {id(t.data): t.data.nbytes for graph in graphs for t in graph.constants() if t.data is not None}
@@ -180,7 +180,7 @@ def check_module(module: Module, target: Target) -> CheckReport:
         target=target.name,
         title=description.title,
         rows=tuple(rows),
-        unbound=_unbound(graphs) if description.static_shapes else {},
+        unbound=_unbound(module.graphs.values()) if description.static_shapes else {},
         peak_bytes=max((p for p in peaks if p is not None), default=0) if None not in peaks else None,
         parameter_bytes=sum(constants.values()),
         experimental=description.experimental,
@@ -228,7 +228,7 @@ def _unbound(graphs: Iterable[Graph]) -> dict[str, str]:
         name: str(tensor.type)
         for graph in graphs
         for name, tensor in zip(graph.input_names, graph.inputs, strict=True)
-        if not tensor.type.is_static
+        if tensor.type.is_tensor and not tensor.type.is_static
     }
 
 

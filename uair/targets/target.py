@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from uair.errors import UairError
+from uair.ir.dims import symbols_of
 from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor
 from uair.ops.base import Operator
@@ -212,6 +213,8 @@ class Target:
         description = self.description
         accepted = description.dtypes.accepted
         for tensor in (*node.inputs, *node.outputs):
+            if tensor is not None and description.static_shapes and not tensor.type.is_tensor:
+                return _no(f"the target takes tensors only, a value is {tensor.type}")
             if tensor is not None and tensor.type.dtype not in accepted:
                 return _no(f"element type {tensor.type.dtype} is not accepted", suggestion=_narrower(tensor, accepted))
             if tensor is not None and description.max_rank and tensor.type.shape is not None:
@@ -409,12 +412,12 @@ def data_dependent(node: Node) -> bool:
     """Whether a result has a symbolic size that neither the operands' types nor the attributes have."""
     sizes: set[str] = set()
     for tensor in node.outputs:
-        if tensor.type.shape is None:
+        if tensor.type.shape is None or not tensor.type.is_tensor:
             return True
-        sizes.update(s.name for d in tensor.type.shape if not isinstance(d, int) for s in d.free_symbols)
+        sizes.update(symbols_of(tensor.type.shape))
     if not sizes:
         return False
     for operand in node.inputs:
         if operand is not None and operand.type.shape is not None:
-            sizes -= {s.name for d in operand.type.shape if not isinstance(d, int) for s in d.free_symbols}
+            sizes.difference_update(symbols_of(operand.type.shape))
     return bool(sizes - set(node.op.symbols()))
