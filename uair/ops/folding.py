@@ -13,11 +13,12 @@ from uair.ir.dims import Shape, floor_div, is_static, static
 from uair.ir.dtype import Array
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
+from uair.ops._forms import numbers, one_form, vector_length
 from uair.ops._precision import is_integral, rounded, widened
 from uair.ops._windows import inner_axes
 from uair.ops.base import Ints, Operator, Sample, bad, case, operator, ranked, require, unify_extents
 from uair.ops.convolution import ConvTranspose1D, ConvTranspose2D, ConvTranspose3D
-from uair.ops.shape import Reshape, numbers, one_form, vector_length
+from uair.ops.shape import Reshape
 
 _TRANSPOSED: dict[int, Any] = {1: ConvTranspose1D, 2: ConvTranspose2D, 3: ConvTranspose3D}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
@@ -23,7 +23,7 @@ Transposed: TypeAlias = ConvTranspose1D | ConvTranspose2D | ConvTranspose3D
 IntegerTransposed: TypeAlias = IntegerConvTranspose1D | IntegerConvTranspose2D | IntegerConvTranspose3D
 
 
-def padding(pads: tuple[int, ...], auto_pad: str) -> dict[str, object]:
+def padding(pads: tuple[int, ...], auto_pad: str) -> dict[str, Any]:
     """Either explicit padding, or the rule that gives it once the extents are known."""
     return {"pads": pads} if auto_pad == "notset" else {"auto_pad": auto_pad.upper()}
 

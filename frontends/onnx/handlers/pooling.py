@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
+
+import attrs
 
 from uair.frontends.onnx.handlers.convolution import spatial_rank, window
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
+from uair.ir.dims import is_static, static
+from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 from uair.ops import (
     Abs,
     AvgPool1D,
     AvgPool2D,
     AvgPool3D,
+    Cast,
     GlobalAvgPool,
     GlobalMaxPool,
     MaxPool1D,
@@ -23,6 +29,8 @@ from uair.ops import (
     Mul,
     Pow,
     ReduceSum,
+    Sqrt,
+    Transpose,
 )
 
 FAMILY = Family()
@@ -42,6 +50,14 @@ def _pool(n: OnnxNode, classes: dict[int, Any], x: Tensor, **more: Any) -> Tenso
         if len(kernel) == len(op.strides) == len(op.dilations) == rank:
             op = op.with_explicit_pads(n.shape(x)[2:], kernel)
     return n(op, x)
+
+
+@FAMILY.op("NhwcMaxPool", 1, domain="com.microsoft")
+def _nhwc_max_pool(n: OnnxNode) -> Result:
+    """MaxPool of images whose channels come last."""
+    rank = n.rank(n[0])
+    first = n(Transpose(perm=(0, rank - 1, *range(1, rank - 1))), n[0])
+    return n(Transpose(perm=(0, *range(2, rank), 1)), _pool(n, _MAX, first))
 
 
 @FAMILY.op("MaxPool", 1, 8, 10, 11, 12, 22)
@@ -72,24 +88,70 @@ def _average_pool(n: OnnxNode) -> Result:
     return _pool(n, _AVERAGE, n[0], count_include_pad=n.attributes.flag("count_include_pad"))
 
 
-@FAMILY.op("LpPool", 2, 11, 18, 22)
+def _power(n: OnnxNode) -> float:
+    """The attribute p: a float in version 1, an integer since."""
+    p = n.attributes.number("p", 2.0) if n.version == 1 else float(n.attributes.integer("p", 2))
+    if not p > 0 or math.isinf(p):
+        n.refuse(f"p must be positive, is {p}")
+    return p
+
+
+def _norm(n: OnnxNode, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """total(|x|^p)^(1/p), computed in f32 when x is narrower: a power of an f16 number is soon out of range."""
+    x, p = n[0], _power(n)
+    wide = n(Cast(to=DType.F32), x) if x.type.dtype.bits < 32 else x
+    if p == 2:
+        y = n(Sqrt(), total(n(Mul(), wide, wide)))
+    elif p == 1:
+        y = total(n(Abs(), wide))
+    else:
+        y = n(Pow(), total(n(Pow(), n(Abs(), wide), n.like(p, wide))), n.like(1 / p, wide))
+    return y if y.type.dtype is x.type.dtype else n(Cast(to=x.type.dtype), y)
+
+
+@FAMILY.op("LpPool", 1, 2, 11, 18, 22)
 def _lp_pool(n: OnnxNode) -> Result:
-    """(sum |x|^p)^(1/p): the mean over the whole window, padding included, times its size."""
-    x, p = n[0], n.attributes.integer("p", 2)
-    if n.attributes.flag("ceil_mode"):
-        n.unsupported("LpPool with ceil_mode is not supported")
+    """The sum over a window is the mean, padding included, times its size. Version 1 may leave its extents out."""
     n.attributes.required("kernel_shape")
-    powers = n(Pow(), n(Abs(), x), n.like(p, x))
-    mean = _pool(n, _AVERAGE, powers, count_include_pad=True)
-    total = n(Mul(), mean, n.like(math.prod(n.attributes.integers("kernel_shape", ())), x))
-    return n(Pow(), total, n.like(1 / p, x))
+    size = math.prod(n.attributes.integers("kernel_shape", ()))
+    pool = _padded_pool if n.attributes.flag("ceil_mode") else _mean_with_padding
+
+    def total(powers: Tensor) -> Tensor:
+        return n(Mul(), pool(n, powers), n.like(size, powers))
+
+    return _norm(n, total)
 
 
-@FAMILY.op("GlobalLpPool", 2, 22)
+def _mean_with_padding(n: OnnxNode, x: Tensor) -> Tensor:
+    return average_pool(n, x, count_include_pad=True)
+
+
+def _padded_pool(n: OnnxNode, x: Tensor) -> Tensor:
+    """The mean over windows that may reach beyond the padding: it is made as long as they are."""
+    rank = spatial_rank(n, x)
+    kernel, attributes = n.attributes.integers("kernel_shape", ()), window(n, rank)
+    if attributes["auto_pad"] != "notset":
+        return _mean_with_padding(n, x)
+    spatial, lists = n.shape(x)[2:], (kernel, attributes["strides"], attributes["dilations"])
+    if any(len(v) != rank for v in lists) or len(attributes["pads"]) != 2 * rank:
+        return _mean_with_padding(n, x)  # which says what is wrong
+    if not is_static(spatial):
+        n.unsupported(f"{n.op_type} with ceil_mode needs known extents", "fix the model's input shapes")
+    op = _AVERAGE[rank](kernel=kernel, ceil_mode=True, count_include_pad=True, **attributes)
+    counts, pads = op.extents_and_pads(static(spatial))
+    ends = [
+        max((count - 1) * s + d * (k - 1) + 1 - extent - begin, 0)
+        for count, s, d, k, extent, begin in zip(
+            counts, op.strides, op.dilations, kernel, static(spatial), pads[:rank], strict=True
+        )
+    ]
+    return n(attrs.evolve(op, ceil_mode=False, pads=(*pads[:rank], *ends)), x)
+
+
+@FAMILY.op("GlobalLpPool", 1, 2, 22)
 def _global_lp_pool(n: OnnxNode) -> Result:
-    x, p = n[0], n.attributes.integer("p", 2)
-    axes = tuple(range(2, n.rank(x)))
-    return n(Pow(), n(ReduceSum(axes=axes), n(Pow(), n(Abs(), x), n.like(p, x))), n.like(1 / p, x))
+    axes = tuple(range(2, n.rank(n[0])))
+    return _norm(n, lambda powers: n(ReduceSum(axes=axes), powers))
 
 
 @FAMILY.op("GlobalAveragePool", 1, 22)

@@ -233,6 +233,61 @@ def test_max_pool_indices_of_nothing_but_the_least_number() -> None:
     assert i.tolist() == [[[[0, 1], [0, 3]]]]
 
 
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kernel_shape": [3, 2]},
+        {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1], "strides": [2, 3], "ceil_mode": 1},
+        {"kernel_shape": [1, 2], "strides": [3, 3], "ceil_mode": 1},
+        {"kernel_shape": [2, 3], "dilations": [2, 1], "strides": [2, 2], "ceil_mode": 1},
+        {"kernel_shape": [3, 2], "auto_pad": "SAME_LOWER", "strides": [2, 2], "ceil_mode": 1},
+    ],
+    ids=str,
+)
+def test_lp_pool(attributes: dict[str, Any], p: int) -> None:
+    x = floats(2, 3, 9, 8)
+    check(model([one("LpPool", "x", p=p, **attributes)], {"x": x}, opset=18), {"x": x}, rtol=1e-4, atol=1e-5)
+    if not {"ceil_mode", "dilations"} & attributes.keys():
+        check(model([one("LpPool", "x", p=p, **attributes)], {"x": x}, opset=11), {"x": x}, rtol=1e-4, atol=1e-5)
+    check(model([one("GlobalLpPool", "x", p=p)], {"x": x}, opset=2), {"x": x}, rtol=1e-4, atol=1e-5)
+
+
+def test_lp_pool_1_has_a_float_and_f16_does_not_overflow() -> None:
+    """Of numbers of 300 the squares are no f16 numbers."""
+    x = np.full((1, 1, 2, 2), 300, np.float16)
+    for kind, attributes in (("LpPool", {"kernel_shape": [2, 2]}), ("GlobalLpPool", {})):
+        for opset in (1, 18):
+            p: Any = 2.0 if opset == 1 else 2
+            (y,) = interpreted(imported(model([one(kind, "x", p=p, **attributes)], {"x": x}, opset=opset)), {"x": x})
+            assert y.dtype == np.float16
+            assert y.tolist() == [[[[600]]]]
+    (y,) = interpreted(imported(model([one("GlobalLpPool", "x", p=0.5)], {"x": x}, opset=1)), {"x": x})
+    assert y.tolist() == [[[[4800]]]]
+    with pytest.raises(OnnxAttributeError, match="p must be positive"):
+        imported(model([one("GlobalLpPool", "x", p=0)], {"x": x}, opset=2))
+    with pytest.raises(OnnxAttributeError, match="kernel_shape"):
+        imported(model([one("LpPool", "x")], {"x": x}, opset=1))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_nhwc_max_pool(dtype: Any) -> None:
+    x = rng(0).integers(0, 100, (2, 9, 8, 3)).astype(dtype)
+    attributes = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1], "dilations": [1, 2], "ceil_mode": 1}
+    check(model([one("NhwcMaxPool", "x", domain="com.microsoft", **attributes)], {"x": x}), {"x": x})
+
+
+@pytest.mark.parametrize("include", [0, 1])
+@pytest.mark.parametrize("opset", [10, 19])
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 0, 2, 1]], ids=str)
+def test_average_pool_beyond_the_padding(pads: list[int], opset: int, include: int) -> None:
+    x = floats(2, 3, 9, 8)
+    node = one(
+        "AveragePool", "x", kernel_shape=[3, 2], strides=[2, 3], pads=pads, ceil_mode=1, count_include_pad=include
+    )
+    check(model([node], {"x": x}, opset=opset), {"x": x})
+
+
 @pytest.mark.parametrize("opset", [9, 11])
 def test_max_unpool_puts_back_what_max_pool_took(opset: int) -> None:
     x = floats(2, 3, 6, 8)
