@@ -22,7 +22,7 @@ _FLOAT_BITS = {  # mantissa bits with the hidden one, exponent range rank
 def is_lossless(source: DType, target: DType) -> bool:
     """Whether every value of `source` is a value of `target`."""
     if source is target or source is DType.BOOL:
-        return target.is_integer or target.is_float or target is DType.BOOL
+        return (target.is_integer or target.is_float or target is DType.BOOL) and target is not DType.F8E8M0
     if source.is_integer and target.is_integer:
         return source.range[0] >= target.range[0] and source.range[1] <= target.range[1]
     if source.is_integer and target in _FLOAT_BITS:
@@ -33,6 +33,18 @@ def is_lossless(source: DType, target: DType) -> bool:
     return False
 
 
+def _same_result(source: DType, between: DType, target: DType) -> bool:
+    """Whether a conversion of numbers of `source` does the same from the wider type `between`.
+
+    Text shows the type of a number (3 is "3", 3.0 is "3.0"), and whole numbers that do not fit wrap around by other
+    rules when they come from a floating-point type.
+    """
+    if target is DType.STRING:
+        return source is between or (source.is_integer and between.is_integer)
+    from_real = source.is_integer and between.is_float and target.is_integer
+    return not from_real or is_lossless(source, DType.I32) or is_lossless(source, target)
+
+
 class MergeCasts(Rule):
     """Cast(Cast(x)) is one Cast when the first one loses nothing."""
 
@@ -40,10 +52,14 @@ class MergeCasts(Rule):
         """Two in a row; the first may have other users."""
         return of(Cast)(of(Cast)(x).named("inner").shared()).named("outer")
 
-    def check(self, x: Tensor, inner: Node) -> bool | NoMatch:
+    def check(self, x: Tensor, inner: Node, outer: Node) -> bool | NoMatch:
         """The inner conversion keeps every value."""
-        between = inner.output.type.dtype
-        return is_lossless(x.type.dtype, between) or no(f"{x.type.dtype} to {between} loses values", inner)
+        source, between, target = x.type.dtype, inner.output.type.dtype, outer.output.type.dtype
+        if not is_lossless(source, between):
+            return no(f"{source} to {between} loses values", inner)
+        return _same_result(source, between, target) or no(
+            f"{target} depends on whether it is made of {between}", outer
+        )
 
     def rewrite(self, x: Tensor, outer: Node) -> Tensor:
         """Convert at once."""

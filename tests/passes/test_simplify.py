@@ -137,6 +137,16 @@ def test_rewrites(before: str, after: str) -> None:
         pytest.param("%z: f32[4]  %e = Expand(%z) {shape = [5,4]}  %y = Relu(%e)", id="expand-without-broadcasting"),
         pytest.param("%z: f32[4]  %e = Expand(%z) {shape = [5,4]}  %y = Add(%e, %z)", id="expand-that-makes-the-shape"),
         pytest.param("%a = Cast(%x) {to = f16}  %y = Cast(%a) {to = f32}", id="narrowing-cast-rounds"),
+        pytest.param(
+            "%a = Cast(%x) {to = i8}  %b = Cast(%a) {to = f32}  %y = Cast(%b) {to = string}", id="text-shows-the-type"
+        ),
+        pytest.param(
+            "%a = Cast(%x) {to = u32}  %b = Cast(%a) {to = f64}  %y = Cast(%b) {to = i32}",
+            id="real-numbers-wrap-otherwise",
+        ),
+        pytest.param(
+            "%a = Cast(%x) {to = bool}  %b = Cast(%a) {to = f8e8m0}  %y = Cast(%b) {to = f32}", id="no-zero-in-f8e8m0"
+        ),
         pytest.param("%a = Cast(%x) {to = i32}  %y = Cast(%a) {to = f32}", id="cast-through-integers-truncates"),
     ],
 )

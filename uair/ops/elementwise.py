@@ -32,6 +32,7 @@ from uair.ops._compute import (
     scalar,
 )
 from uair.ops._erf import erf
+from uair.ops._precision import magnitude
 from uair.ops.base import Operator, Sample, bad, case, operator, same_dtype
 from uair.ops.conversion import Cast as Cast  # noqa: PLC0414  exported: it was defined here
 
@@ -551,7 +552,8 @@ class Pow(Binary):
         return compute(self.compute, a, b)
 
     def compute(self, a: Array, b: Array) -> Any:
-        return np.power(a, b if b.dtype == np.float64 else b.astype(a.dtype))
+        inexact = DType.from_numpy(b.dtype).is_integer and magnitude(b) > 1 << 24  # f32 does not tell odd from even
+        return np.power(a, b.astype(np.float64 if inexact else a.dtype, copy=False) if b.dtype != np.float64 else b)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -183,8 +183,8 @@ def test_linear_quantization(dtype: Any) -> None:
 def packed(values: Array, bits: int) -> Array:
     """Numbers of the last axis that share bytes, the first in the lowest bits."""
     per_byte = 8 // bits
-    padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % per_byte)])
-    apart = padded.astype(np.uint8).reshape(*values.shape[:-1], -1, per_byte)
+    missing = np.zeros((*values.shape[:-1], -values.shape[-1] % per_byte), values.dtype)
+    apart = np.concatenate([values, missing], axis=-1).astype(np.uint8).reshape(*values.shape[:-1], -1, per_byte)
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     joined: Array = np.bitwise_or.reduce(apart << shifts, axis=-1)
     return joined.astype(np.uint8)
