@@ -169,7 +169,7 @@ def _split(n: OnnxNode) -> Result:
     sizes: Shape | None = n.attributes.integers("split", None) if n.version < 13 else None
     computed: Tensor | None = None
     if sizes is None and n.optional(1) is not None:
-        sizes, computed = n.dims(1), n[1]
+        sizes, computed = _whole(n, 1)
     elif sizes is None and x.type.shape is None:
         computed = _computed_parts(n, x, axis)
     elif sizes is None:
@@ -182,6 +182,17 @@ def _split(n: OnnxNode) -> Result:
         if sizes is not None
         else n.all(Split(axis=axis, parts=count), x, computed)
     )
+
+
+def _whole(n: OnnxNode, i: int) -> tuple[Shape | None, Tensor]:
+    """The numbers of an operand, when they are known, and itself; in version 1 it is of the data's type."""
+    operand = n[i]
+    if operand.type.dtype.is_integer:
+        return n.dims(i), operand
+    numbers = n.numbers(i)
+    if numbers is not None:
+        return tuple(map(int, numbers)), operand
+    return None, n(Cast(to=DType.I64), operand)
 
 
 def _part_count(n: OnnxNode) -> int:
@@ -314,11 +325,16 @@ def _expand(n: OnnxNode) -> Result:
 
 @FAMILY.op("Tile", 1)
 def _tile_1(n: OnnxNode) -> Result:
-    """Version 1 repeats along one axis."""
+    """Version 1 repeats along one axis, which must be known; the numbers are of the data's type."""
     rank = n.rank(n[0])
-    repeats = [1] * rank
-    repeats[n.axis(n.integer(2, "the axis"), rank)] = n.integer(1, "the number of tiles")
-    return n(Tile(repeats=tuple(repeats)), n[0])
+    (known, count), (places, _) = _whole(n, 1), _whole(n, 2)
+    if places is None or len(places) != 1 or not isinstance(places[0], int):
+        n.unsupported("Tile of opset 1 along an axis computed at run time is not supported", "make it a constant")
+    axis = n.axis(places[0], rank)
+    if known is not None:
+        return n(Tile(repeats=(*(1,) * axis, *known[:1], *(1,) * (rank - axis - 1))), n[0])
+    ones = [constant(np.ones(length, np.int64)) for length in (axis, rank - axis - 1)]
+    return n(Tile(), n[0], n(Concat(axis=0), ones[0], n(Reshape(shape=(1,)), count), ones[1]))
 
 
 @FAMILY.op("Tile", 6, 13)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ from uair.frontends.onnx import load_bytes
 from uair.frontends.onnx.errors import OnnxOperatorError, OnnxTypeError
 from uair.ir.dtype import DType
 from uair.ir.verify import verify
+
+RANDOM = re.compile("test_bernoulli")
+"""Cases whose expected numbers were drawn from a generator that the model does not name, as the suite itself says."""
 
 
 @attrs.frozen(eq=False)
@@ -97,10 +101,12 @@ def run(case: Case) -> Outcome:
                 for name, value in zip(names, inputs, strict=False)
                 if name in module.main.input_names and value is not None
             }
-            results = Interpreter(module).run(feeds)
-            Runner.assert_similar_outputs(
-                [_array(e) for e in expected], list(results.values()), rtol=case.rtol, atol=case.atol
-            )
+            got, want = list(Interpreter(module).run(feeds).values()), [_array(e) for e in expected]
+            if RANDOM.match(case.name):
+                assert [(g.shape, g.dtype) for g in got] == [(w.shape, w.dtype) for w in want]
+                assert all(np.isin(g, (0, 1)).all() for g in got)
+            else:
+                Runner.assert_similar_outputs(want, got, rtol=case.rtol, atol=case.atol)
     except (UairError, AssertionError) as error:
         return Outcome("fail", str(error))
     return Outcome("pass")
