@@ -162,20 +162,26 @@ def _attention_of(n: OnnxNode, q: Tensor, *, cache: bool) -> Attention:
 def _attention(n: OnnxNode) -> Result:
     """The projections of queries, keys and values are part of it; past and present are pairs in one tensor."""
     _refuse_given(n, (6,), ("do_rotary", "past_present_share_buffer"))
+    return projected_attention(n, n(Linear(transpose_w=False), n[0], n[1], n.optional(2)), mask=3, past=4, bias=5)
+
+
+def projected_attention(n: OnnxNode, projected: Tensor, *, mask: int, past: int, bias: int | None) -> Result:
+    """Attention over projected queries, keys and values in one; the numbers are those of the other operands."""
     a = n.attributes
     a.required("num_heads")
     heads = a.integer("num_heads", 0)
-    width = n.extent(n[1], 1)
+    width = n.extent(projected, 2)
     sizes: Sequence[Dim] = a.integers("qkv_hidden_sizes", ()) or (floor_div(width, 3),) * 3
-    projected = n(Linear(transpose_w=False), n[0], n[1], n.optional(2))
     q, k, v = (unpacked(n, part, heads) for part in _parts(n, projected, 2, sizes))
-    past = n.optional(4)
-    past_k, past_v = (None, None) if past is None else _pair(n, past)
-    mask = _with_bias(n, _mask(n, 3, q, k, past_k), 5)
-    results = n.all(_attention_of(n, q, cache=past is not None), q, k, v, mask, past_k, past_v)
+    before = n.optional(past)
+    past_k, past_v = (None, None) if before is None else _pair(n, before)
+    added = _mask(n, mask, q, k, past_k)
+    if bias is not None:
+        added = _with_bias(n, added, bias)
+    results = n.all(_attention_of(n, q, cache=before is not None), q, k, v, added, past_k, past_v)
     present: Tensor | None = None
     if n.wants(1):
-        both = results[1:] if past is not None else (k, v)
+        both = results[1:] if before is not None else (k, v)
         present = n(Concat(axis=0), *(n(Unsqueeze(axes=(0,)), t) for t in both))
     return packed(n, results[0]), present
 

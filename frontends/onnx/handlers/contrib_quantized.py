@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from uair.frontends.onnx.handlers.contrib_attention import projected_attention
 from uair.frontends.onnx.handlers.pooling import average_pool
 from uair.frontends.onnx.handlers.quantization import (
     as_scalar,
@@ -205,3 +206,12 @@ def _matmul_integer_to_float(n: OnnxNode) -> Result:
 def _dynamic_quantize_matmul(n: OnnxNode) -> Result:
     a, scale, zero_point = n.all(DynamicQuantize(), n[0])
     return _scaled_product(n, (a, scale, zero_point), (n[1], n[2], n.optional(3)), n.optional(4))
+
+
+@_op("QAttention")
+def _attention(n: OnnxNode) -> Result:
+    """Attention whose projection is an integer product."""
+    if n.attributes.integer("do_rotary", 0) or n.attributes.integer("past_present_share_buffer", 0):
+        n.unsupported("QAttention with rotary positions or a shared buffer is not supported")
+    projected = _scaled_product(n, (n[0], n[3], n.optional(6)), (n[1], n[4], n.optional(7)), n[2])
+    return projected_attention(n, projected, mask=5, past=8, bias=None)

@@ -189,7 +189,7 @@ def qlinear_conv(n: OnnxNode, x: Tensor) -> Tensor:
     w = n[3]
     rank = spatial_rank(n, x, w)
     check_kernel(n, w)
-    op = _window_operator(n, _CONVOLUTIONS, rank, x, w)
+    op = _window_operator(n, rank, x, w)
     real_x = dequantize(n, x, n[1], n[2])
     axis = _per_axis(n, n[4], 0)
     real_w = dequantize(n, w, n[4], n[5], axis)
@@ -200,8 +200,8 @@ def qlinear_conv(n: OnnxNode, x: Tensor) -> Tensor:
     return quantize(n, n(op, real_x, real_w, bias), n[6], n[7], dtype=n[7].type.dtype)
 
 
-def _window_operator(n: OnnxNode, classes: dict[int, Any], rank: int, x: Tensor, w: Tensor) -> Any:
-    op = classes[rank](groups=n.attributes.integer("group", 1), **window(n, rank))
+def _window_operator(n: OnnxNode, rank: int, x: Tensor, w: Tensor) -> Any:
+    op = _CONVOLUTIONS[rank](groups=n.attributes.integer("group", 1), **window(n, rank))
     if op.auto_pad != "notset":
         op = op.with_explicit_pads(n.shape(x)[2:], static(n.shape(w)[2:]))
     return op
@@ -216,7 +216,8 @@ def _conv_integer(n: OnnxNode) -> Result:
     w_zero = n.optional(3)
     if w_zero is not None and n.shape(w_zero) == (1,):
         w_zero = as_scalar(n, w_zero)
-    return n(_window_operator(n, _INTEGER_CONVOLUTIONS, rank, x, w), x, w, as_scalar(n, n.optional(2)), w_zero)
+    op = _INTEGER_CONVOLUTIONS[rank](**_window_operator(n, rank, x, w).attributes)
+    return n(op, x, w, as_scalar(n, n.optional(2)), w_zero)
 
 
 @FAMILY.op("MatMulInteger", 10)

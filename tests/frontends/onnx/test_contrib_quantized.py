@@ -168,6 +168,27 @@ def test_dynamic_quantization() -> None:
         )
 
 
+def test_attention() -> None:
+    """With masks, a past, and one scale per column; onnxruntime has a kernel for u8."""
+    x, rng = integers(np.uint8, 2, 5, 12), np.random.default_rng(0)
+    constants: dict[str, Array] = {
+        "w": (weights(12, 24) // 2).astype(np.int8), "b": rng.normal(size=24).astype(np.float32), "sx": scale(0.02),
+        "sw": scale(0.01), "zx": np.array(3, np.uint8), "zw": np.array(2, np.int8),
+    }  # fmt: skip
+    operands = ("x", "w", "b", "sx", "sw")
+    run(contrib("QAttention", *operands, "", "zx", "zw", num_heads=2), {"x": x}, constants)
+    run(contrib("QAttention", *operands, "", "zx", "zw", num_heads=2, unidirectional=1), {"x": x}, constants)
+    ends = {**constants, "m": np.array([3, 5], np.int32)}
+    run(contrib("QAttention", *operands, "m", "zx", "zw", num_heads=2), {"x": x}, ends)
+    columns = {**constants, "sw": np.linspace(0.01, 0.02, 24).astype(np.float32), "zw": np.zeros(24, np.int8)}
+    run(contrib("QAttention", *operands, "", "zx", "zw", num_heads=2), {"x": x}, columns)
+    feeds = {"x": x, "p": rng.normal(size=(2, 2, 2, 3, 4)).astype(np.float32)}
+    node = contrib(
+        "QAttention", *operands, "", "zx", "zw", "p", num_heads=2, unidirectional=1, outputs=["y", "present"]
+    )
+    run(node, feeds, constants, outputs=["y", "present"])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
 def test_linear_quantization(dtype: Any) -> None:
     x = np.random.default_rng(0).normal(0, 3, (3, 50)).astype(np.float32)

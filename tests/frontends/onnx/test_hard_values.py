@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
@@ -44,13 +45,19 @@ def dividing(dtype: Any) -> dict[str, Array]:
     return {name: value[kept] for name, value in feeds.items()}
 
 
+def evaluated(proto: onnx.ModelProto, feeds: dict[str, Array]) -> Array:
+    """The output by onnx's evaluator."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        results: Any = ReferenceEvaluator(proto).run(None, feeds)
+    return np.asarray(results[0])
+
+
 def agree(node: Any, feeds: dict[str, Array], opset: int = 20, *, zeros: bool = True) -> None:
     """The same bits as onnx's evaluator (any NaN for a NaN); without `zeros`, 0 and -0 count as equal."""
     proto = model([node], feeds, opset=opset, ir_version=10)
     (got,) = interpreted(imported(proto), feeds)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        want = np.asarray(ReferenceEvaluator(proto).run(None, feeds)[0])
+    want = evaluated(proto, feeds)
     assert got.dtype == want.dtype
     np.testing.assert_array_equal(got, want)
     if zeros and got.dtype.kind == "f":
@@ -139,9 +146,7 @@ def agree_closely(node: Any, feeds: dict[str, Array]) -> None:
     """As `agree`, within the last digit of the type: the evaluator rounds the exponent first, or computes in f64."""
     proto = model([node], feeds, opset=20, ir_version=10)
     (got,) = interpreted(imported(proto), feeds)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        want = np.asarray(ReferenceEvaluator(proto).run(None, feeds)[0])
+    want = evaluated(proto, feeds)
     np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=2e-3)
 
 
@@ -174,8 +179,7 @@ def test_clip(dtype: Any, known: bool) -> None:
         feeds = {"x": hard(dtype), **({} if known else given)}
         proto = model([node], feeds, constants=given if known else {}, ir_version=8)
         (got,) = interpreted(imported(proto), feeds)
-        with np.errstate(all="ignore"):
-            want = ReferenceEvaluator(proto).run(None, feeds)[0]
+        want = evaluated(proto, feeds)
         np.testing.assert_array_equal(got, want)
 
 
@@ -190,9 +194,7 @@ def test_reductions(name: str, dtype: Any) -> None:
         return
     proto = model([one(name, "x", "axes")], {"x": x}, constants={"axes": np.array([1])}, opset=20, ir_version=10)
     (got,) = interpreted(imported(proto), {"x": x})
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        want = np.asarray(ReferenceEvaluator(proto).run(None, {"x": x})[0]).astype(dtype)
+    want = evaluated(proto, {"x": x}).astype(dtype)
     np.testing.assert_allclose(
         got.astype(np.float64), want.astype(np.float64), rtol=1e-3 if dtype == np.float16 else 1e-6
     )
