@@ -8,11 +8,18 @@ from typing import Literal
 import numpy as np
 
 from uair.errors import EvaluationError
-from uair.ir.dims import InferredShape
+from uair.ir.dims import InferredShape, is_static, static
 from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops._precision import rounded, widened
+from uair.ops._sampling_parts import sampled, scaled
 from uair.ops.base import Operator, Sample, bad, case, operator, ranked, require, same_dtype, unify_extents
+from uair.ops.comparison import Greater, Less, LogicalOr
+from uair.ops.elementwise import Add, Cast, Mul, Sub, Where
+from uair.ops.indexing import Gather
+from uair.ops.reduction import ReduceMean
+from uair.ops.shape import Expand, Reshape, Slice, Unsqueeze
 
 FAMILY = "detection"
 
@@ -113,6 +120,36 @@ class RoiAlign(Operator):
         weights[:, outside] = 0
         return np.stack([low, np.minimum(low + 1, extent - 1)]), weights
 
+    def decompose(self, x: Tensor, rois: Tensor, batch_indices: Tensor) -> Tensor | None:
+        """Samples of the image of every region, then their means; not where the regions say how many samples."""
+        shape, count = x.type.dims, rois.type.dims[0]
+        if self.mode != "avg" or self.sampling_ratio < 1 or not self.half_pixel or not is_static(shape[2:]):
+            return None
+        narrow = x.type.dtype.bits < 32
+        images, corners = (Cast(to=DType.F32)(t) if narrow else t for t in (x, rois))
+        images = Gather(axis=0)(images, batch_indices)
+        lengths = self.height * self.sampling_ratio, self.width * self.sampling_ratio
+        places: list[Tensor] = []
+        outside: list[Tensor] = []
+        for axis, (length, extent) in enumerate(zip(lengths, static(shape[2:]), strict=True)):
+            first, last = (scaled(_column(corners, 1 - axis + 2 * i), self.spatial_scale, -0.5) for i in (0, 1))
+            steps = ((np.arange(length) + 0.5) / length).astype(images.type.dtype.numpy)
+            line = Add()(first, Mul()(Sub()(last, first), constant(steps)))
+            plane = Unsqueeze(axes=(2 - axis,))(line)
+            place = Reshape(shape=(count, lengths[0] * lengths[1]))(Expand(shape=(count, *lengths))(plane))
+            kind = images.type.dtype.numpy
+            outside += [Less()(place, constant(np.array(-1, kind))), Greater()(place, constant(np.array(extent, kind)))]
+            places.append(place)
+        read = sampled(images, places, "linear", "border", align_corners=True)
+        either = outside[0]
+        for other in outside[1:]:
+            either = LogicalOr()(either, other)
+        beyond = Unsqueeze(axes=(1,))(either)
+        kept = Where()(beyond, constant(np.zeros((), images.type.dtype.numpy)), read)
+        apart = (count, shape[1], self.height, self.sampling_ratio, self.width, self.sampling_ratio)
+        mean = ReduceMean(axes=(3, 5), keepdims=False)(Reshape(shape=apart)(kept))
+        return Cast(to=x.type.dtype)(mean) if narrow else mean
+
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         return results[0].size * 8 * max(self.sampling_ratio, 1) ** 2
 
@@ -130,6 +167,11 @@ class RoiAlign(Operator):
         yield bad(cls(), "f32[1,2,3,3]", "f32[2,4]", "i32[2]", because="batch_indices must be i64")
         yield bad(cls(height=0), "f32[1,2,3,3]", "f32[2,4]", "i64[2]", because="at least 1")
         yield bad(cls(), "i32[1,2,3,3]", "i32[2,4]", "i64[2]", because="cannot be pooled")
+
+
+def _column(t: Tensor, i: int) -> Tensor:
+    """One column of a matrix, as a matrix."""
+    return Slice(axes=(1,), starts=(i,), ends=(i + 1,), steps=(1,))(t)
 
 
 def _mean(x: Array, rows: tuple[Array, Array], columns: tuple[Array, Array], shape: tuple[int, ...]) -> Array:

@@ -281,7 +281,13 @@ def _center_crop_pad(n: OnnxNode) -> Result:
         n.refuse(f"shape has {len(target)} numbers for {len(axes)} axes")
     known = [n.extent(x, axis) for axis in axes]
     if target is None or not is_static(target) or not is_static(known):
-        return _computed_crop(n, x, axes, target, rank)
+        cropped = _computed_crop(n, x, axes, rank)
+        if target is None:
+            return cropped
+        shape = list(n.shape(x))
+        for axis, wanted in zip(axes, target, strict=True):
+            shape[axis] = wanted
+        return n(Reshape(shape=tuple(shape)), cropped)  # it has this shape: now its type says so
     if min(static(target), default=0) < 0:
         n.refuse(f"shape must not be negative, got {list(target)}")
     before, after = [0] * rank, [0] * rank
@@ -292,7 +298,7 @@ def _center_crop_pad(n: OnnxNode) -> Result:
     return n(Pad(pads=(*before, *after)), x) if any(before) or any(after) else x
 
 
-def _computed_crop(n: OnnxNode, x: Tensor, axes: tuple[int, ...], target: tuple[Dim, ...] | None, rank: int) -> Tensor:
+def _computed_crop(n: OnnxNode, x: Tensor, axes: tuple[int, ...], rank: int) -> Tensor:
     """The padding (negative: cropping) computed from the shapes."""
     wanted = n(Cast(to=DType.I64), n[1]) if n[1].type.dtype is not DType.I64 else n[1]
     order = constant(np.array(axes, np.int64))
