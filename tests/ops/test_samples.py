@@ -241,11 +241,26 @@ def evaluated(tensor: Tensor, values: dict[Tensor, Array]) -> Array:
         else:
             node = tensor.producer
             assert node is not None
-            results = node.op.evaluate_all([None if t is None else evaluated(t, values) for t in node.inputs])
+            given = [None if t is None else evaluated(t, values) for t in node.inputs]
+            results = results_of(node, given, values)
             for t, result in zip(node.outputs, results, strict=True):
                 assert result.dtype == t.type.dtype.numpy, f"{node!r} gave {result.dtype} for {t.type}"
                 values[t] = result
     return values[tensor]
+
+
+def results_of(node: Node, operands: list[Array | None], values: dict[Tensor, Array]) -> tuple[Any, ...]:
+    """Results of a node; graphs that it runs see the values around them."""
+    if not isinstance(node.op, ControlFlow):
+        return node.op.evaluate_all(operands)
+
+    def call(graph: Graph, given: Any) -> tuple[Any, ...]:
+        inside = {**values, **dict(zip(graph.inputs, given, strict=True))}
+        return tuple(evaluated(t, inside) for t in graph.outputs)
+
+    for tensor in (t for region in node.regions for t in region.captures()):
+        evaluated(tensor, values)
+    return node.op.execute(call, *operands)
 
 
 DECOMPOSED = [s for s in EVALUATED if decomposed(s) is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -10,8 +11,10 @@ import numpy as np
 from uair.ir.dims import Dim
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
+from uair.ops.base import Operator
 from uair.ops.comparison import GreaterEqual, Less, LessEqual, LogicalAnd
-from uair.ops.elementwise import Add, Cast, Sub
+from uair.ops.conversion import Cast
+from uair.ops.elementwise import Add, Sub
 from uair.ops.shape import Range, Reshape, ShapeOf, Squeeze
 
 
@@ -64,13 +67,17 @@ def i64(value: Any) -> Tensor:
     return constant(np.asarray(value, np.int64))
 
 
-def positions(x: Tensor, axis: int) -> Tensor:
-    """0, 1, ... for every place along an axis of x."""
+def _applied(op: Operator, *operands: Tensor | None) -> Tensor:
+    return op(*operands)
+
+
+def positions(x: Tensor, axis: int, apply: Callable[..., Tensor] = _applied) -> Tensor:
+    """0, 1, ... for every place along an axis of x; `apply` applies operators."""
     extent = x.type.dims[axis]
     if isinstance(extent, int):
         return i64(np.arange(extent))
-    count = Squeeze(axes=(0,))(ShapeOf(start=axis, end=axis + 1)(x))
-    return Reshape(shape=(extent,))(Range()(i64(0), count, i64(1)))
+    count = apply(Squeeze(axes=(0,)), apply(ShapeOf(start=axis, end=axis + 1), x))
+    return apply(Reshape(shape=(extent,)), apply(Range(), i64(0), count, i64(1)))
 
 
 def per_batch(t: Tensor) -> Tensor:

@@ -91,6 +91,18 @@ class Math(Protocol[V]):
         """`n` equal parts of the last axis."""
         ...
 
+    def rows(self, a: V, n: int) -> Sequence[V]:
+        """`n` equal parts of the first axis."""
+        ...
+
+    def join(self, *parts: V) -> V:
+        """Parts behind each other along the first axis."""
+        ...
+
+    def transpose(self, a: V) -> V:
+        """A matrix with its axes exchanged."""
+        ...
+
     def activate(self, function: Activation, x: V) -> V:
         """The function of a gate."""
         ...
@@ -139,6 +151,19 @@ class NumpyMath:
     def split(self, a: Array, n: int) -> Sequence[Array]:
         """Equal parts of the last axis."""
         return np.split(a, n, axis=-1)
+
+    def rows(self, a: Array, n: int) -> Sequence[Array]:
+        """Equal parts of the first axis."""
+        return np.split(a, n)
+
+    def join(self, *parts: Array) -> Array:
+        """Parts behind each other along the first axis."""
+        return np.concatenate(parts)
+
+    def transpose(self, a: Array) -> Array:
+        """A matrix with its axes exchanged."""
+        result: Array = a.T
+        return result
 
     def activate(self, function: Activation, x: Array) -> Array:
         """The function of a gate."""

@@ -300,7 +300,8 @@ class Attention(Operator):
 
     def _probabilities_tensor(self, biased: Tensor, dead: Tensor | None) -> Tensor:
         from uair.ops.activation import Softmax
-        from uair.ops.elementwise import Cast, Where
+        from uair.ops.conversion import Cast
+        from uair.ops.elementwise import Where
 
         x = biased
         if self.softmax_type is not None and self.softmax_type is not x.type.dtype:
@@ -514,7 +515,8 @@ class CacheUpdate(Operator):
         return np.ascontiguousarray(np.moveaxis(result, 1, axis))
 
     def decompose(self, cache: Tensor, update: Tensor, starts: Tensor | None = None) -> Tensor | None:
-        from uair.ops.elementwise import Add, Cast, Mod
+        from uair.ops.conversion import Cast
+        from uair.ops.elementwise import Add, Mod
         from uair.ops.indexing import ScatterElements
         from uair.ops.shape import Expand, Reshape
 
@@ -626,32 +628,13 @@ class LinearAttention(Operator):
         decay: Tensor | None = None,
         beta: Tensor | None = None,
     ) -> tuple[Tensor, ...] | None:
-        from uair.ops.elementwise import Exp, Mul
-        from uair.ops.shape import Concat, Reshape, Transpose
+        from uair.ops import _linear_attention
 
-        dtype, kept = q.type.dtype, q.type.dtype if state is None else state.type.dtype
-        batch, heads, places, size = q.type.dims
-        groups, values = k.type.dims[1], v.type.dims[3]
-        if not isinstance(places, int) or not isinstance(size, int) or not 0 < places <= UNROLLED:
-            return None
-        wide = dtype if dtype.bits >= 32 else DType.F32
-        q, k, v = (_cast(t, wide) for t in (q, k, v))
-        scaled = Mul()(q, scalar(1 / math.sqrt(size) if self.scale is None else self.scale, q))
-        shape = (batch, groups, floor_div(heads, groups), places, size)
-        queries = _steps(Reshape(shape=shape)(scaled), 3)
-        keys, rows = _steps(Transpose(perm=(0, 1, 3, 2))(k), 3), _steps(v, 2)
-        factors = None if decay is None else _steps(Transpose(perm=(0, 1, 3, 2))(Exp()(_cast(decay, wide))), 3)
-        rates = None if beta is None else _steps(_cast(beta, wide), 2)
-        memory = None if state is None else _cast(state, wide)
-        results: list[Tensor] = []
-        for t in range(places):
-            factor, rate = None if factors is None else factors[t], None if rates is None else rates[t]
-            memory = _next_memory(memory, keys[t], rows[t], factor, rate)
-            results.append(_read(queries[t], memory))
-        joined = Concat(axis=3)(*results)
-        y = Reshape(shape=(batch, heads, places, values))(joined)
-        assert memory is not None
-        return _cast(y, dtype), _cast(memory, kept)
+        size = q.type.dims[3]
+        if not isinstance(size, int):
+            return None  # the scale depends on it
+        scale = 1 / math.sqrt(size) if self.scale is None else self.scale
+        return _linear_attention.decompose(scale, q, k, v, state, decay, beta)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         q, v = operands[0], operands[2]
@@ -667,46 +650,7 @@ class LinearAttention(Operator):
         yield case(cls(scale=0.5), q, k, v, None, None, "f32[2,1,3,1]")
         yield case(cls(), q, k, v, "f32[2,2,4,5]", decay[..., :1].copy(), "f32[2,2,3,1]")
         yield case(cls(), "f16[1,1,2,4]", "f16[1,1,2,4]", "f16[1,1,2,4]", "f32[1,1,4,4]")
+        yield case(cls(), "f32[1,2,9,4]", "f32[1,1,9,4]", "f32[1,1,9,2]", None, None, "f32[1,1,9,1]")
         yield bad(cls(), q, k, "f32[2,2,4,5]", because="v has shape [2, 2, 4, 5]")
         yield bad(cls(), q, "f32[2,3,3,4]", "f32[2,3,3,5]", because="4 heads cannot share 3 groups")
         yield bad(cls(), q, k, v, "f32[2,2,5,4]", because="state has shape")
-
-
-UNROLLED = 8
-"""Places up to which a linear attention is decomposed step by step."""
-
-
-def _cast(x: Tensor, dtype: DType) -> Tensor:
-    from uair.ops.elementwise import Cast
-
-    return x if x.type.dtype is dtype else Cast(to=dtype)(x)
-
-
-def _steps(x: Tensor, axis: int) -> Sequence[Tensor]:
-    """X cut along an axis into parts of extent 1."""
-    from uair.ops.shape import Split
-
-    extent = x.type.dims[axis]
-    assert isinstance(extent, int)
-    return (x,) if extent == 1 else Split(axis=axis, sizes=(1,) * extent).node(x).outputs
-
-
-def _next_memory(memory: Tensor | None, key: Tensor, row: Tensor, factor: Tensor | None, rate: Tensor | None) -> Tensor:
-    """The memory after a place. key: [batch, groups, size, 1]; row: [batch, groups, 1, value size]."""
-    from uair.ops.elementwise import Add, Mul, Sub
-    from uair.ops.linear import MatMul
-
-    if memory is not None and factor is not None:
-        memory = Mul()(memory, factor)
-    if rate is not None:
-        row = Mul()(rate, row if memory is None else Sub()(row, MatMul(trans_a=True)(key, memory)))
-    written = Mul()(key, row)
-    return written if memory is None else Add()(memory, written)
-
-
-def _read(query: Tensor, memory: Tensor) -> Tensor:
-    """The result of a place, [batch, groups, heads of a group, 1, value size]."""
-    from uair.ops.linear import MatMul
-    from uair.ops.shape import Unsqueeze
-
-    return MatMul()(query, Unsqueeze(axes=(2,))(memory))

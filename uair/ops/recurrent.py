@@ -16,6 +16,7 @@ import numpy as np
 
 from uair.ir.dims import Dim
 from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops._compute import FLOATS, require_dtype
 from uair.ops._precision import rounded
@@ -38,7 +39,7 @@ from uair.ops.base import (
 Direction: TypeAlias = Literal["forward", "reverse", "bidirectional"]
 
 
-class _Recurrent(Operator):
+class Recurrent(Operator):
     """What the three layers share.
 
     Class attributes:
@@ -128,7 +129,7 @@ class _Recurrent(Operator):
         return inferred(dtype, (steps, count, batch, hidden)), *(last for _ in states)
 
     # --------------------------------------------------------------- evaluation
-    def weights_of(self, r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
+    def weights_of(self, math: Math[Any], r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
         """The bias of the input's part, and what the cell takes, of one direction."""
         raise NotImplementedError
 
@@ -154,8 +155,9 @@ class _Recurrent(Operator):
         lasts: list[Sequence[Array]] = []
         with np.errstate(all="ignore"):
             for d in range(self.directions):
+                matrix: Array = r[d]
                 added, weights = self.weights_of(
-                    r[d], None if bias is None else bias[d], None if peepholes is None else peepholes[d]
+                    math, matrix, *(None if p is None else p[d] for p in (bias, peepholes))
                 )
                 begin = [np.zeros((x.shape[1], hidden), x.dtype) if s is None else s[d] for s in first]
                 sequence, last = run_direction(
@@ -172,6 +174,13 @@ class _Recurrent(Operator):
         results = [np.stack(sequences, 1), *(np.stack(s) for s in zip(*lasts, strict=True))]
         return tuple(rounded(result, dtype) for result in results)
 
+    def _decomposed(
+        self, operands: Sequence[Tensor | None], states: Sequence[Tensor | None], peepholes: Tensor | None = None
+    ) -> tuple[Tensor, ...] | None:
+        from uair.ops._recurrent_graph import decompose_layer
+
+        return decompose_layer(self, operands, states, peepholes)
+
     def _step(self, math: NumpyMath, d: int, weights: Weights, part: Array, states: Sequence[Array]) -> Sequence[Array]:
         return self.cell(math, d, part, states, weights)
 
@@ -183,16 +192,13 @@ class _Recurrent(Operator):
         return results[0].size * self.gates * (2 * (size + hidden) + 4)
 
 
-def _joined(bias: Any) -> Any:
+def _joined(math: Math[Any], bias: Any) -> Any:
     """The sum of the input's and the recurrence's bias."""
-    if bias is None:
-        return None
-    half = len(bias) // 2
-    return bias[:half] + bias[half:]
+    return None if bias is None else math.add(*math.split(bias, 2))
 
 
 @operator(inputs="x w r bias? lengths? initial_h?", outputs="y y_h", family="recurrent")
-class RNN(_Recurrent):
+class RNN(Recurrent):
     """A simple recurrent layer: h' = f(x w^T + h r^T + bias).
 
     x: [steps, batch, input]; w: [directions, hidden, input]; r: [directions, hidden, hidden]; bias: [directions, 2 *
@@ -236,8 +242,19 @@ class RNN(_Recurrent):
     ) -> tuple[Array, ...]:
         return self._run(x, w, r, bias, lengths, (initial_h,))
 
-    def weights_of(self, r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
-        return _joined(bias), Weights(r.T)
+    def decompose(
+        self,
+        x: Tensor,
+        w: Tensor,
+        r: Tensor,
+        bias: Tensor | None = None,
+        lengths: Tensor | None = None,
+        initial_h: Tensor | None = None,
+    ) -> tuple[Tensor, ...] | None:
+        return self._decomposed((x, w, r, bias, lengths), (initial_h,))
+
+    def weights_of(self, math: Math[Any], r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
+        return _joined(math, bias), Weights(math.transpose(r))
 
     def cell(self, math: Math[V], d: int, part: V, states: Sequence[V], weights: Weights) -> Sequence[V]:
         (f,) = self.functions_of(d)
@@ -260,7 +277,7 @@ class RNN(_Recurrent):
 
 
 @operator(inputs="x w r bias? lengths? initial_h?", outputs="y y_h", family="recurrent")
-class GRU(_Recurrent):
+class GRU(Recurrent):
     """A layer of gated recurrent units. Operands and results as for RNN with three gates in the order z, r, h.
 
     z = f(x wz^T + h rz^T + bias z); r = f(x wr^T + h rr^T + bias r); n = g(x wh^T + (r * h) rh^T + both biases of h),
@@ -301,15 +318,26 @@ class GRU(_Recurrent):
     ) -> tuple[Array, ...]:
         return self._run(x, w, r, bias, lengths, (initial_h,))
 
-    def weights_of(self, r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
-        hidden = r.shape[1]
+    def decompose(
+        self,
+        x: Tensor,
+        w: Tensor,
+        r: Tensor,
+        bias: Tensor | None = None,
+        lengths: Tensor | None = None,
+        initial_h: Tensor | None = None,
+    ) -> tuple[Tensor, ...] | None:
+        return self._decomposed((x, w, r, bias, lengths), (initial_h,))
+
+    def weights_of(self, math: Math[Any], r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
         if not self.linear_before_reset:
-            return _joined(bias), Weights(r[: 2 * hidden].T, r_after=r[2 * hidden :].T)
+            z, reset, h = math.rows(r, 3)
+            return _joined(math, bias), Weights(math.transpose(math.join(z, reset)), r_after=math.transpose(h))
         if bias is None:
-            return None, Weights(r.T)
-        added = bias[: 3 * hidden].copy()
-        added[: 2 * hidden] += bias[3 * hidden : 5 * hidden]
-        return added, Weights(r.T, bias_after=bias[5 * hidden :])
+            return None, Weights(math.transpose(r))
+        z, reset, h, z_more, reset_more, after = math.split(bias, 6)
+        added = math.join(math.add(z, z_more), math.add(reset, reset_more), h)
+        return added, Weights(math.transpose(r), bias_after=after)
 
     def cell(self, math: Math[V], d: int, part: V, states: Sequence[V], weights: Weights) -> Sequence[V]:
         f, g = self.functions_of(d)
@@ -341,6 +369,9 @@ class GRU(_Recurrent):
             )  # fmt: skip
         yield case(cls(direction="reverse"), "f16[2,1,3]", "f16[1,6,3]", "f16[1,6,2]")
         yield case(
+            cls(direction="bidirectional"), "f32[17,2,2]", "f32[2,6,2]", "f32[2,6,2]", None, np.array([0, 9], np.int32)
+        )
+        yield case(
             cls(activations=("HardSigmoid", "Softsign"), alpha=(0.3, 0), beta=(0.4, 0)),
             "f32[3,2,4]", "f32[1,15,4]", "f32[1,15,5]",
         )  # fmt: skip
@@ -352,7 +383,7 @@ class GRU(_Recurrent):
 
 
 @operator(inputs="x w r bias? lengths? initial_h? initial_c? peepholes?", outputs="y y_h y_c", family="recurrent")
-class LSTM(_Recurrent):
+class LSTM(Recurrent):
     """A layer of long short-term memory. Operands and results as for RNN with four gates in the order i, o, f, c.
 
     i = f(x wi^T + h ri^T + pi * c + bias i); f = the same with index f, or 1 - i with input_forget; n = g(x wc^T + h
@@ -399,8 +430,22 @@ class LSTM(_Recurrent):
     ) -> tuple[Array, ...]:
         return self._run(x, w, r, bias, lengths, (initial_h, initial_c), peepholes)
 
-    def weights_of(self, r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
-        return _joined(bias), Weights(r.T, peepholes=() if peepholes is None else np.split(peepholes, 3))
+    def decompose(
+        self,
+        x: Tensor,
+        w: Tensor,
+        r: Tensor,
+        bias: Tensor | None = None,
+        lengths: Tensor | None = None,
+        initial_h: Tensor | None = None,
+        initial_c: Tensor | None = None,
+        peepholes: Tensor | None = None,
+    ) -> tuple[Tensor, ...] | None:
+        return self._decomposed((x, w, r, bias, lengths), (initial_h, initial_c), peepholes)
+
+    def weights_of(self, math: Math[Any], r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
+        parts = () if peepholes is None else math.split(peepholes, 3)
+        return _joined(math, bias), Weights(math.transpose(r), peepholes=parts)
 
     def cell(self, math: Math[V], d: int, part: V, states: Sequence[V], weights: Weights) -> Sequence[V]:
         f, g, last = self.functions_of(d)
@@ -432,6 +477,7 @@ class LSTM(_Recurrent):
             cls(activations=("HardSigmoid", "Elu", "Softplus"), alpha=(0.3, 0.5, 0), beta=(0.4, 0, 0)),
             "f32[3,2,4]", "f32[1,20,4]", "f32[1,20,5]",
         )  # fmt: skip
+        yield case(cls(direction="bidirectional"), "f32[17,1,2]", "f32[2,8,2]", "f32[2,8,2]", "f32[2,16]")
         yield bad(cls(), "f32[3,2,4]", "f32[1,20,4]", "f32[1,20,5]", "f32[1,20]", because="bias has shape [1, 20]")
         yield bad(cls(), "f32[3,2,4]", "f32[1,20,4]", "f16[1,20,5]", because="element types must agree")
         yield bad(cls(), "i32[3,2,4]", "i32[1,20,4]", "i32[1,20,5]", because="x must be floating-point")

@@ -199,7 +199,7 @@ def insert_detached(graph: Graph, anchor: Node, results: Iterable[Tensor], locat
             continue
         pending[node] = None
         stack.append((node, True))
-        for tensor in node.inputs:
+        for tensor in (*node.inputs, *(t for region in node.regions for t in region.captures())):
             if tensor is not None and tensor.producer is not None and tensor.producer.graph is None:
                 stack.append((tensor.producer, False))
     return inserted

@@ -179,3 +179,41 @@ def test_what_makes_no_sense_is_refused(attributes: dict[str, Any], words: str) 
     proto = model([one("RNN", "x", "w", "r", **attributes)], {"x": X}, constants={k: values[k] for k in "wr"})
     with pytest.raises(OnnxAttributeError, match=words):
         imported(proto)
+
+
+def dynamic(
+    directions: int, steps: int, given: str, *, signed: bool, per_column: bool
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Operands of DynamicQuantizeLSTM: fed ones, stored ones."""
+    draw = np.random.default_rng(0)
+    kind, low, high = (np.int8, -64, 64) if signed else (np.uint8, 0, 256)  # more would saturate in some kernels
+    feeds = {"x": floats(steps, BATCH, SIZE)}
+    stored: dict[str, Array] = {}
+    for name, rows in (("w", SIZE), ("r", HIDDEN)):
+        shape = (directions, 4 * HIDDEN) if per_column else (directions,)
+        stored[name] = draw.integers(low, high, (directions, rows, 4 * HIDDEN)).astype(kind)
+        stored[f"{name}s"] = draw.uniform(0.002, 0.01, shape).astype(np.float32)
+        stored[f"{name}z"] = np.full(shape, 0 if per_column and signed else (low + high) // 2 + 3, kind)
+    values = parts("LSTM", directions)
+    stored |= {
+        name: values[name] for letter, name in zip("bhcp", ("b", "h0", "c0", "p"), strict=True) if letter in given
+    }
+    if "l" in given:
+        feeds["l"] = np.array([steps - 1, 2, 0], np.int32)
+    return feeds, stored
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("given", ["", "b", "bl", "blhcp"])
+@pytest.mark.parametrize(("signed", "per_column"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("steps", [5, 20])
+def test_quantized_while_it_runs(direction: str, given: str, signed: bool, per_column: bool, steps: int) -> None:
+    directions = 2 if direction == "bidirectional" else 1
+    feeds, stored = dynamic(directions, steps, given, signed=signed, per_column=per_column)
+    order = ["x", "w", "r", "b", "l", "h0", "c0", "p", "ws", "wz", "rs", "rz"]
+    names = [name if name in feeds or name in stored else "" for name in order]
+    node = one(
+        "DynamicQuantizeLSTM", *names, outputs=outputs_of("LSTM"), domain="com.microsoft",
+        hidden_size=HIDDEN, direction=direction,
+    )  # fmt: skip
+    check(model([node], feeds, outputs_of("LSTM"), constants=stored), feeds, rtol=1e-4, atol=1e-5)
