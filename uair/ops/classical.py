@@ -57,13 +57,17 @@ class LabelEncoder(Operator):
         yield case(cls(), x.reshape(2, 2), np.array([3, 7]), np.array(["x", "y"], object), np.array("?", object))
         yield case(cls(), np.array(["b", "z", "a"], object), words, three, np.array(-1))
         yield case(
-            cls(), "string[2,4]", np.array(["s1", "s2"], object), np.array([0.5, 1], np.float32), np.float32(-0.0)
+            cls(),
+            "string[2,4]",
+            np.array(["s1", "s2"], object),
+            np.array([0.5, 1], np.float32),
+            np.array(-0.0, np.float32),
         )
         yield case(cls(), np.array([0.0, -0.0, 2], np.float32), np.array([0, 2], np.float32), three[:2], np.array(9))
         yield case(cls(), np.array([1.5, 2]), np.array([1.5]), np.array([0.25]), np.array(0.5))
         narrow = np.array([3, 7], np.int32), np.array([5, 6], np.int16), np.array(1, np.int16)
         yield case(cls(), x.astype(np.int32), *narrow)
-        yield case(cls(), "i64[0]", three, np.zeros(3, np.float32), np.float32(1))
+        yield case(cls(), "i64[0]", three, np.zeros(3, np.float32), np.array(1, np.float32))
         yield bad(cls(), "i64[3]", "i64[0]", "i64[0]", "i64[]", because="there is no key")
         yield bad(cls(), "i64[3]", "f32[2]", "i64[2]", "i64[]", because="x is i64")
         yield bad(cls(), "i64[3]", "i64[2]", "i64[3]", "i64[]", because="2 keys and 3 values")
@@ -151,10 +155,10 @@ class TreeEnsemble(Operator):
     @staticmethod
     def trees(arrays: Any) -> Trees:
         """The operands behind x; reals in the type in which they are compared and added."""
-        given = [*arrays, None, None][:11]
+        given: list[Any] = [*arrays, None, None][:11]
         places = (2, 8, 10)
         with np.errstate(all="ignore"):
-            wide = [
+            wide: list[Any] = [
                 a.astype(working_type(a), copy=False) if i in places and a is not None else a
                 for i, a in enumerate(given)
             ]

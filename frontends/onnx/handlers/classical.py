@@ -351,6 +351,8 @@ def affine(n: OnnxNode, x: Tensor, coefficients: Array, intercepts: Array | None
     """Scores [N, rows] of x [N, F], in x's type."""
     if rows < 1 or len(coefficients) % rows or (intercepts is not None and len(intercepts) not in (1, rows)):
         n.refuse(f"{len(coefficients)} coefficients do not make {rows} rows with as many intercepts")
+    if len(coefficients) != rows * features(n, x):
+        n.refuse(f"{len(coefficients)} coefficients are not those of {rows} scores and {features(n, x)} features")
     w = coefficients.reshape(rows, -1).astype(x.type.dtype.numpy)
     bias = None if intercepts is None else np.broadcast_to(intercepts, (rows,)).astype(x.type.dtype.numpy)
     return n(Linear(transpose_w=True), x, constant(w), None if bias is None else constant(np.ascontiguousarray(bias)))
