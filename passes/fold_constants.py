@@ -37,6 +37,11 @@ MOVING = (Expand, Flip, Reshape, Slice, Split, Squeeze, Tile, Transpose, Unsquee
 """Operators whose results hold nothing but elements of their first operand."""
 
 
+MAX_GROWTH_BYTES = 64 << 20
+"""A larger result is stored, and a larger operand computed with, only when a fourth of its size or more is stored now:
+a model of a few bytes can ask for a constant that no disk holds."""
+
+
 @attrs.frozen
 class FoldConstants(Pass):
     """Replace nodes whose operands are all constants by their value; large ones are computed when they are written."""
@@ -62,7 +67,21 @@ def is_foldable(node: Node) -> bool:
         and all(t is None or t.data is not None for t in node.inputs)
         and all(t.type.is_static and t.type.dtype.bits for t in node.outputs)
         and not any(isinstance(v, Graph) for v in node.attributes.values())
+        and not _grows(node)
     )
+
+
+def _grows(node: Node) -> bool:
+    """Whether operands or results are enormous and much larger than what is stored, and no result is one value."""
+    operands = [None if t is None else t.data for t in node.inputs]
+    repeated = sum(d.nbytes for d in operands if isinstance(d, SplatData))
+    size = max(repeated, sum(t.type.nbytes for t in node.outputs))
+    if size <= MAX_GROWTH_BYTES:
+        return False
+    stored = sum(
+        d.nbytes // max(d.size, 1) if isinstance(d, SplatData) else d.nbytes for d in operands if d is not None
+    )
+    return size > 4 * stored and any(_repeated_value(node.op, operands, i) is None for i in range(len(node.outputs)))
 
 
 def fold(graph: Graph, node: Node) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uair.errors import UairError
+from uair.errors import EvaluationError, UairError
 
 
 class MissingFeedError(UairError):
@@ -31,6 +31,13 @@ class FeedShapeError(UairError):
 
     code = "UAIR-E0336"
     title = "Input of another shape"
+
+
+class MemoryLimitError(EvaluationError):
+    """A value needs more memory than the process may have."""
+
+    code = "UAIR-E0338"
+    title = "Value larger than memory"
 
 
 class ResultTypeError(UairError):

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import attrs
 import numpy as np
 
+from uair.codegen.reference import memory
 from uair.codegen.reference.errors import ResultTypeError
 from uair.codegen.reference.feeds import check_feeds, holds, is_stored, value_shape
 from uair.errors import EvaluationError, UairError
@@ -40,6 +41,7 @@ class _Step:
         dead: tensors whose last use this is, results that nobody uses included.
         packed: whether an operand or result has a layout that the values follow.
         regions: the steps of the graphs that the operator runs.
+        nbytes: of its largest result, where the recorded types tell.
         bound: the sizes of the last run and the operator with them put in.
     """
 
@@ -48,6 +50,7 @@ class _Step:
     dead: tuple[Tensor, ...]
     packed: bool
     regions: Mapping[Graph, tuple[_Step, ...]]
+    nbytes: int
     bound: tuple[tuple[int, ...], Operator] | None = None
 
     def operator(self, sizes: Mapping[str, int]) -> Operator:
@@ -223,6 +226,7 @@ def _plan(graph: Graph) -> tuple[_Step, ...]:
             tuple(dead.get(node, ())),
             any(t is not None and is_stored(t.type.layout) for t in (*node.inputs, *node.outputs)),
             {region: _plan(region) for region in node.regions},
+            memory.recorded_bytes(node),
         )
         for node in graph
     )
@@ -236,11 +240,15 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
             for t, a in zip(node.inputs, operands, strict=True)
         ]
     op = step.operator(sizes)
+    if step.nbytes > memory.limit():
+        raise memory.too_large(node, f"needs {step.nbytes:,} bytes, and there are {memory.limit():,}", _place(node))
     try:
         results = op.execute(call, *operands) if isinstance(op, ControlFlow) else op.evaluate_all(operands)
     except UairError as error:
         error.place = error.place or _place(node)
         raise
+    except MemoryError as error:
+        raise memory.too_large(node, f"does not fit into memory: {error}", _place(node)) from None
     except Exception as error:
         given = ", ".join(_type_text(a) for a in operands)
         raise EvaluationError(
@@ -248,6 +256,9 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
             place=_place(node),
             hint="check the values that reach this node (observe its operands); if they are as expected, report it",
         ) from error
+    for result in results:
+        if isinstance(result, np.ndarray) and result.nbytes > memory.limit():  # a view that repeats a few elements beyond measure
+            raise memory.too_large(node, f"stands for {result.nbytes:,} bytes", _place(node))
     if step.packed and not isinstance(op, Pack):
         results = tuple(
             t.type.layout.pack(a) if is_stored(t.type.layout) else a for t, a in zip(node.outputs, results, strict=True)

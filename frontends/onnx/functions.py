@@ -13,6 +13,7 @@ import onnx
 from onnx import FunctionProto, NodeProto
 
 from uair.frontends.onnx.errors import OnnxDuplicateError, OnnxFunctionError
+from uair.frontends.onnx.order import subgraphs
 from uair.frontends.onnx.table import schema
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
@@ -25,6 +26,11 @@ MAX_CALL_DEPTH = 64
 
 MAX_EXPANDED_NODES = 1_000_000
 """Nodes that all calls together may give: functions that call each other twice double with every level."""
+
+FREE_EXPANSION = 20_000
+MAX_EXPANSION = 200
+"""Beyond so many nodes, how often each stored node may occur on average: as often as the layers of a model are one
+function, and not more, or a small file keeps the reader busy for hours."""
 
 
 def default_domain(domain: str) -> str:
@@ -119,6 +125,34 @@ def _put(proto: onnx.TypeProto, t: TensorType, types: Mapping[str, int]) -> None
         key = DType.STRING if t.containers[0] is Container.MAP_STRING else DType.I64
         proto.map_type.key_type = types[str(key)]
         _put(proto.map_type.value_type, t.inner, types)
+
+
+def check_expansion(nodes: Iterable[NodeProto], functions: Mapping[FunctionKey, FunctionProto]) -> None:
+    """Refuse functions that would grow without measure, before anything is done for them.
+
+    Raises:
+        OnnxFunctionError: all calls together give too many nodes.
+    """
+    counts: dict[FunctionKey, int] = {}
+    stored = sum(len(f.node) for f in functions.values()) + len(list(nodes))
+    most = min(MAX_EXPANDED_NODES, FREE_EXPANSION + MAX_EXPANSION * stored)
+
+    def count(inner: Iterable[NodeProto], depth: int) -> int:
+        total = 0
+        for node in inner:
+            key = key_of(node)
+            if key in functions and key not in counts and depth <= MAX_CALL_DEPTH:
+                counts[key] = 0  # a recursive call, which is refused when it is read
+                counts[key] = count(functions[key].node, depth + 1)
+            total += 1 + counts.get(key, 0)
+            total += sum(count(graph.node, depth) for graph in subgraphs(node))
+        return total
+
+    if functions and count(nodes, 0) > most:
+        raise OnnxFunctionError(
+            f"function calls multiply {stored} nodes to more than {most}",
+            hint="functions that call each other several times grow without measure",
+        )
 
 
 def check_call(function: FunctionProto, node: NodeProto, stack: Sequence[FunctionKey], place: str) -> None:

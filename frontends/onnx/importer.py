@@ -7,6 +7,7 @@ from typing import cast
 
 import attrs
 import numpy as np
+import onnx
 from onnx import (
     AttributeProto,
     FunctionProto,
@@ -47,6 +48,8 @@ from uair.ops.shape_values import LARGEST, ShapeValues, resolve_operands
 
 MAX_FOLDED_DEPTH = 16
 """Nodes in a row that are computed to learn an operand's value, a cast or a reshape; the passes fold longer chains."""
+
+_MAX_VERSION = (1 << 31) - 1
 
 TYPE_NUMBERS = {str(dtype): number for number, dtype in DTYPES.items()}
 
@@ -148,6 +151,7 @@ class Importer:
         """
         proto = self.model.graph
         check_graph(proto, "the graph")
+        functions.check_expansion(proto.node, self.functions)
         scope = Scope(self.graph, self.opsets, f"graph {proto.name!r}" if proto.name else "the graph")
         self._initializers(scope, proto)
         self._inputs(scope, proto.input)
@@ -375,6 +379,8 @@ class Importer:
             attributes=attributes.with_defaults({a.name: a for a in function.attribute_proto}),
             stack=(*scope.stack, functions.key_of(proto)),
         )
+        if len(set(function.input)) < len(function.input):
+            raise OnnxDuplicateError(f"function {function.name!r} has two inputs of one name", place=place)
         given = [*inputs, *[None] * (len(function.input) - len(inputs))]
         body.values.update(zip(function.input, given, strict=True))
         self._nodes(body, function.node)
@@ -444,6 +450,17 @@ def _schema_defaults(node: OnnxNode) -> dict[str, AttributeProto]:
     return {a.name: a.default_value for a in found.attributes.values() if a.default_value.name}
 
 
+def _check_version(domain: str, version: int) -> None:
+    """Refuse an operator set that onnx does not know, or that cannot be."""
+    newest = _MAX_VERSION if domain else onnx.defs.onnx_opset_version()
+    if not (0 if domain else 1) <= version <= newest:
+        raise OnnxVersionError(
+            f"operator set {domain[:80] or 'ai.onnx'!r} has version {version}; "
+            f"onnx {onnx.__version__} knows 1 to {newest}",
+            hint="upgrade onnx, or export the model with an older operator set",
+        )
+
+
 def operator_sets(
     imports: Iterable[OperatorSetIdProto], ir_version: int, fallback: Mapping[str, int] | None = None
 ) -> dict[str, int]:
@@ -455,11 +472,12 @@ def operator_sets(
         fallback: for a function that imports none: the model's.
 
     Raises:
-        OnnxVersionError: a domain is imported in two versions, or none is imported.
+        OnnxVersionError: a domain is imported in two versions or in one that is not known, or none is imported.
     """
     found: dict[str, int] = {}
     for entry in imports:
         domain, version = default_domain(entry.domain), entry.version
+        _check_version(domain, version)
         if found.setdefault(domain, version) != version:
             raise OnnxVersionError(f"operator set {domain or 'ai.onnx'!r} is imported in two versions")
     if not found:

@@ -17,6 +17,9 @@ from uair.ir.types import Container, TensorType
 MAX_RANK = 64
 """Axes of a declared type; NumPy's own limit."""
 
+MAX_NAME = 100
+"""Characters of a size's name; longer ones are cut."""
+
 _UNNAMED = {"", "?", "-1", "None", "unk__"}
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.]+")
 
@@ -39,7 +42,7 @@ class SymbolNames:
         return self._new(f"{value}.{axis}")
 
     def _new(self, wish: str) -> Dim:
-        legal = _ILLEGAL.sub("_", wish).strip(".") or "d"
+        legal = _ILLEGAL.sub("_", wish[:MAX_NAME]).strip(".") or "d"
         if not legal[0].isalpha() and legal[0] != "_":
             legal = "_" + legal
         if COUNTED_NAME.fullmatch(legal):

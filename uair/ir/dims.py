@@ -7,11 +7,22 @@ extent that only the data decides; the node that receives it names it with a fre
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
+
+MAX_EXTENT = 2**63 - 1
+"""Greatest extent; indices are 64-bit numbers everywhere."""
+MAX_TERMS = 256
+MAX_PARTS = 512
+MAX_LEVELS = 40
+MAX_FUNCTIONS = 60
+MAX_EXPONENT = 16
+"""What an expression may hold; the sizes of real models hold a tenth. Shape computations can square a size thirty times
+in a row, and such an expression is given up: the extent gets a name of its own."""
 
 
 class Expr(Protocol):
@@ -118,15 +129,55 @@ def maximum(a: Dim, b: Dim) -> Dim:
 
 
 def normal(d: Any) -> Dim:
-    """Canonical form: int when the value is known, expanded expression otherwise."""
+    """Canonical form: int when the value is known, expanded expression otherwise; too long a sum stays as it is."""
     if isinstance(d, int):
         return d
+    if _terms(d) > MAX_TERMS:
+        return d  # type: ignore[no-any-return]
     sympy = _sympy()
     expanded = sympy.expand(d)
     if expanded.is_Integer:
         return int(expanded)
     symbolic: Expr = expanded
     return symbolic
+
+
+def _terms(e: Any) -> int:
+    """How many terms the expanded form of an expression may have."""
+    if e.is_Add:
+        return sum(map(_terms, e.args))
+    if e.is_Mul:
+        return math.prod(map(_terms, e.args))
+    if e.is_Pow and e.exp.is_Integer and e.exp > 0:
+        count = _terms(e.base)
+        return count ** min(int(e.exp), MAX_TERMS) if count > 1 else 1
+    return max(map(_terms, e.args), default=1)
+
+
+def is_tractable(d: Dim) -> bool:
+    """Whether an extent can be kept: a 64-bit number, or an expression of moderate size."""
+    return abs(d) <= MAX_EXTENT if isinstance(d, int) else _is_short(d)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_short(expression: Any) -> bool:
+    parts = functions = 0
+    level = [expression]
+    for _ in range(MAX_LEVELS):
+        parts += len(level)
+        functions += sum(e.is_Function for e in level)
+        if parts > MAX_PARTS or functions > MAX_FUNCTIONS or not all(map(_is_short_part, level)):
+            return False
+        level = [part for e in level for part in e.args]
+        if not level:
+            return True
+    return False
+
+
+def _is_short_part(e: Any) -> bool:
+    if e.is_Rational:
+        return max(abs(int(e.p)), int(e.q)) <= MAX_EXTENT
+    return not e.is_Pow or (e.exp.is_Integer and abs(int(e.exp)) <= MAX_EXPONENT)
 
 
 def substitute(d: Dim, values: Mapping[str, Dim]) -> Dim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -77,6 +78,14 @@ def compute(function: Callable[..., Array], *operands: Array, dtype: np.dtype[An
     with np.errstate(all="ignore"):
         result: Array = np.asarray(function(*(a.astype(working_type(a), copy=False) for a in operands)))
         return result.astype(operands[0].dtype if dtype is None else dtype, copy=False)
+
+
+def mean(x: Array, axes: tuple[int, ...]) -> Array:
+    """Mean over axes, which stay with extent 1; NaN, and no warning, where there is nothing to average."""
+    total: Array = x.sum(axis=axes, keepdims=True)
+    with np.errstate(all="ignore"):
+        result: Array = total / x.dtype.type(math.prod(x.shape[a] for a in axes))
+    return result
 
 
 def scalar(value: float, like: Tensor) -> Tensor:

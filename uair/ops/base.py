@@ -26,11 +26,12 @@ import numpy as np
 from typing_extensions import dataclass_transform
 
 from uair.errors import ArityError, AttributeTypeError, TypeInferenceError
-from uair.ir.dims import Dim, InferredShape, Shape, substitute, symbols_of
+from uair.ir.dims import MAX_EXTENT, Dim, InferredShape, Shape, is_tractable, substitute, symbols_of
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.layout import Layout
 from uair.ir.types import TensorType
+from uair.ir.types import inferred as inferred_type
 
 Ints: TypeAlias = tuple[int, ...]
 Floats: TypeAlias = tuple[float, ...]
@@ -38,6 +39,12 @@ Strs: TypeAlias = tuple[str, ...]
 Types: TypeAlias = tuple[TensorType, ...]
 Results: TypeAlias = "TensorType | tuple[TensorType, ...]"
 Values: TypeAlias = "Array | tuple[Array, ...]"
+
+
+MAX_RANK = 64
+"""Axes of a tensor; NumPy's own limit."""
+_SHOWN = 64
+"""Numbers of an attribute that a message shows."""
 
 
 class InferenceFailure(TypeInferenceError):
@@ -199,7 +206,22 @@ class Operator:
             raise TypeInferenceError(
                 f"{self.op_type}: {failure.message}", place=f"{self!r} applied to ({given})", hint=failure.hint
             ) from None
-        return inferred if isinstance(inferred, tuple) else (inferred,)
+        return tuple(map(self._checked, inferred if isinstance(inferred, tuple) else (inferred,)))
+
+    def _checked(self, result: TensorType) -> TensorType:
+        """A result type whose extents can be counted, with extents left open where an expression grows too large."""
+        shape = cast("InferredShape | None", result.shape)
+        if shape is None or all(d is None or is_tractable(d) for d in shape):
+            if shape is not None and len(shape) > MAX_RANK:
+                raise TypeInferenceError(f"{self.op_type} gives {len(shape)} axes; there are at most {MAX_RANK}")
+            return result
+        for axis, d in enumerate(shape):
+            if isinstance(d, int) and d > MAX_EXTENT:
+                raise TypeInferenceError(
+                    f"{self.op_type} gives an extent of {d:.3e} along axis {axis}, more than 64 bits can count",
+                    hint="check the sizes, pads, scales or repeats that reach this node",
+                )
+        return inferred_type(result.dtype, tuple(d if d is None or is_tractable(d) else None for d in shape))
 
     def evaluate_all(self, operands: Sequence[Any]) -> tuple[Array, ...]:
         """Results of `evaluate`, always as a tuple: arrays, and lists, dicts or None for what is no tensor."""
@@ -285,11 +307,20 @@ def operator(*, inputs: str, outputs: str = "y", family: str) -> Callable[[type[
 
 def _with_repr(cls: type[OperatorT]) -> type[OperatorT]:
     def text(self: Operator) -> str:
-        shown = ", ".join(f"{k}={v!r}" for k, v in self.attributes.items())
+        shown = ", ".join(f"{k}={_short(v)}" for k, v in self.attributes.items())
         return f"{type(self).__name__}({shown})"
 
     setattr(cls, "__repr__", text)  # noqa: B010  attrs would write a longer one
     return cls
+
+
+def _short(value: Any) -> str:
+    """An attribute's value for messages: long lists and texts come from strangers."""
+    if isinstance(value, tuple) and len(value) > _SHOWN:  # type: ignore[redundant-expr]
+        items = cast("tuple[Any, ...]", value)
+        return f"({', '.join(map(repr, items[:_SHOWN]))}, ... {len(items)} in all)"
+    text = repr(value)
+    return text if len(text) <= 50 * _SHOWN else f"{text[: 50 * _SHOWN]}..."
 
 
 def attribute_names(cls: type[Operator]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from uair.ir.dims import InferredShape, floor_div, normal, product
 from uair.ir.dtype import Array
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
-from uair.ops._compute import scalar
+from uair.ops._compute import mean, scalar
 from uair.ops._precision import rounded, widened
 from uair.ops.base import (
     Ints,
@@ -59,8 +59,8 @@ def _channelwise_tensor(parameter: Tensor, rank: int) -> Tensor:
 
 def _normalize(x: Array, axes: Ints, epsilon: float) -> Array:
     """(x - mean) / sqrt(variance + epsilon) over `axes`, in a new array."""
-    result: Array = x - x.mean(axis=axes, keepdims=True)
-    variance = np.square(result).mean(axis=axes, keepdims=True)
+    result: Array = x - mean(x, axes)
+    variance = mean(np.square(result), axes)
     result /= np.sqrt(variance + x.dtype.type(epsilon))
     return result
 
@@ -213,7 +213,7 @@ class RMSNorm(Operator):
     def evaluate(self, x: Array, scale: Array | None = None) -> Array:
         wide = widened(x)
         axes = tuple(range(self.axis % x.ndim, x.ndim))
-        mean_square = np.square(wide).mean(axis=axes, keepdims=True)
+        mean_square = mean(np.square(wide), axes)
         result = wide / np.sqrt(mean_square + wide.dtype.type(self.epsilon))
         return _affine(result, None if scale is None else widened(scale), None, x.dtype)
 

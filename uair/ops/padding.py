@@ -24,6 +24,10 @@ from uair.ops.shape import FAMILY, Range, ShapeOf, Squeeze
 PadMode: TypeAlias = Literal["constant", "reflect", "edge", "wrap", "symmetric"]
 
 
+MOST_PLACES = 1 << 24
+"""Indices of a padded axis that are stored as a constant; more are computed when the model runs."""
+
+
 @operator(inputs="x pads? value?", family=FAMILY)
 class Pad(Operator):
     """x with elements put in front of and behind each axis.
@@ -81,7 +85,8 @@ class Pad(Operator):
         for axis, (begin, end) in enumerate(_sides(static(self.pads))):
             if begin or end:
                 extent = x.type.shape[axis]
-                known = constant(places(extent, begin, end, self.mode)) if isinstance(extent, int) else None
+                stored = isinstance(extent, int) and extent + begin + end <= MOST_PLACES
+                known = constant(places(extent, begin, end, self.mode)) if stored else None
                 y = Gather(axis=axis)(y, known or _computed_places(x, axis, begin, end, self.mode))
         return Identity()(x) if y is x else y
 

@@ -13,6 +13,7 @@ from uair.ir.dims import is_static, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
+from uair.ops._compute import mean
 from uair.ops._precision import rounded, widened
 from uair.ops._windows import AutoPad, WindowOperator, inner_axes, output_extent, padded
 from uair.ops.base import Ints, Operator, Sample, bad, case, operator, ranked, require
@@ -319,9 +320,7 @@ class GlobalAvgPool(_GlobalPool):
     """Mean over all spatial axes. x: [N, C, spatial...]; result: [N, C, 1...]. Source: ONNX GlobalAveragePool."""
 
     def evaluate(self, x: Array) -> Array:
-        wide = widened(x)
-        mean: Array = wide.mean(axis=tuple(range(2, x.ndim)), keepdims=True)
-        return rounded(mean, x.dtype)
+        return rounded(mean(widened(x), tuple(range(2, x.ndim))), x.dtype)
 
 
 @operator(inputs="x", family="pooling")

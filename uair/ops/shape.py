@@ -24,6 +24,7 @@ from uair.ops._compute import REALS, require_dtype
 from uair.ops._forms import may_be_one, numbers, one_form, run_time_axes, unique_axes, vector_length
 from uair.ops._precision import compute_type
 from uair.ops.base import (
+    MAX_RANK,
     Ints,
     Operator,
     Results,
@@ -243,6 +244,7 @@ class Unsqueeze(Operator):
         if x.shape is None or count is None:
             return TensorType(x.dtype, None)
         rank = len(x.shape) + count
+        require(rank <= MAX_RANK, "x with {} more axes has {}, at most {} are possible", count, rank, MAX_RANK)
         if self.axes is None:
             return inferred(x.dtype, (1,) * rank if all(d == 1 for d in x.shape) else (None,) * rank)
         new = unique_axes(self.axes, rank)

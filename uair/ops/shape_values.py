@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from uair.errors import EvaluationError
-from uair.ir.dims import Dim, is_static
+from uair.ir.dims import Dim, is_static, is_tractable
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor
 from uair.ir.types import TensorType
@@ -84,7 +84,15 @@ class ShapeValues:
             results = op.evaluate_all(operands)
         except (EvaluationError, ValueError, IndexError):  # a size decides, or it is wrong: running the model tells
             return ()
-        return [_objects(r) if r.size <= LARGEST else None for r in results]
+        return [_tractable(r) for r in results]
+
+
+def _tractable(result: Array) -> Array | None:
+    """A result as objects; None when it is too large to be followed, or a number in it is."""
+    if result.size > LARGEST:
+        return None
+    objects = _objects(result)
+    return objects if all(is_tractable(d) for d in objects.reshape(-1).tolist()) else None
 
 
 def _sources(tensor: Tensor) -> list[Tensor]:

@@ -13,7 +13,7 @@ from uair.codegen.onnx.writer import Emission
 from uair.ir.dims import Dim, Shape, is_static, static
 from uair.ir.dtype import DType
 from uair.ir.types import TensorType
-from uair.ops.padding import Pad, places
+from uair.ops.padding import MOST_PLACES, Pad, places
 from uair.ops.shape import (
     Concat,
     DepthToSpace,
@@ -220,6 +220,10 @@ def gathered_pad(e: Emission, op: Pad) -> None:
     for axis in range(rank):
         before, after = amounts[axis], amounts[rank + axis]
         if before or after:
+            if shape[axis] + before + after > MOST_PLACES:
+                raise NotExpressible(
+                    f"Pad in mode {op.mode} to {shape[axis] + before + after} elements at opset {e.opset}"
+                )
             indices = places(shape[axis], before, after, op.mode)
             shape[axis] = len(indices)
             name = e.op("Gather", name, e.ints(indices.tolist()), type=e.type().with_shape(tuple(shape)), axis=axis)

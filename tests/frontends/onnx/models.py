@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from uair.codegen.reference import Interpreter
@@ -93,6 +92,8 @@ def interpreted(module: Module, feeds: Mapping[str, Any]) -> list[Array]:
 
 def onnxruntime_outputs(proto: onnx.ModelProto, feeds: Mapping[str, Any]) -> list[Array]:
     """Outputs of onnxruntime, without its optimisations."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1

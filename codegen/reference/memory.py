@@ -1,0 +1,37 @@
+"""Values that no machine holds: a model of a few bytes can ask for 2^60 elements, and must get an error instead."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from uair.codegen.reference.errors import MemoryLimitError
+from uair.ir.graph import Node
+
+
+def limit() -> int:
+    """Bytes that one value may have: the machine's memory, or what the process is allowed of it."""
+    if sys.platform == "win32":
+        return sys.maxsize  # an allocation beyond memory and page file fails at once
+    resource = importlib.import_module("resource")
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        allowed, _ = resource.getrlimit(kind)
+        if allowed != resource.RLIM_INFINITY:
+            most = min(most, allowed)
+    return most
+
+
+def recorded_bytes(node: Node) -> int:
+    """Bytes of the node's largest result, as far as the recorded types tell."""
+    return max((t.type.nbytes for t in node.outputs if t.type.is_static), default=0)
+
+
+def too_large(node: Node, why: str, place: str) -> MemoryLimitError:
+    """The error for a result of a node."""
+    return MemoryLimitError(
+        f"a result of {node.op_type} {why}",
+        place=place,
+        hint="check the sizes that reach this node; bind smaller input shapes, or run on a larger machine",
+    )
