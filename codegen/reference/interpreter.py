@@ -9,6 +9,7 @@ unpacks its operands and packs its results, so that a layout-aligned module runs
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -29,6 +30,10 @@ from uair.ops.control import Call, ControlFlow
 from uair.ops.layout import Pack
 
 Observer: TypeAlias = Callable[[Tensor, Array], None]
+
+
+MAX_RUNS = 10_000_000
+"""Runs of a loop's body: hours of work. Models come from strangers, and some loops never end."""
 
 
 @attrs.define(eq=False)
@@ -95,10 +100,12 @@ class Interpreter:
         module: what to run.
         keep_constants: keep the values of constants that are computed or lie in a mapped file from run to run. Without
             it they are had anew in every run and given back after their last use: memory holds few at a time.
+        max_runs: how often one loop may run its body; more are refused as a loop that never ends.
     """
 
-    def __init__(self, module: Module, *, keep_constants: bool = False) -> None:
+    def __init__(self, module: Module, *, keep_constants: bool = False, max_runs: int = MAX_RUNS) -> None:
         self.graph = module.main
+        self.max_runs = max_runs
         self.keep_constants = keep_constants
         self._constants: dict[Tensor, Array] = {}
         self._steps = _plan(self.graph)
@@ -146,8 +153,14 @@ class Interpreter:
 
     def _caller(self, step: _Step, frame: _Frame) -> Call:
         """What runs the graphs of a step's operator."""
+        runs = itertools.count(1)
 
         def call(graph: Graph, inputs: Sequence[Any]) -> tuple[Any, ...]:
+            if next(runs) > self.max_runs:
+                raise EvaluationError(
+                    f"{step.node.op_type} has run its body {self.max_runs:,} times and goes on",
+                    hint="check its condition and its trip count; `Interpreter(max_runs=...)` allows more",
+                )
             inner = _Frame({}, dict(frame.sizes), frame)
             for tensor, value in zip(graph.inputs, inputs, strict=True):
                 _check_result(step.node, tensor, value, inner.sizes)
@@ -257,7 +270,9 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
             hint="check the values that reach this node (observe its operands); if they are as expected, report it",
         ) from error
     for result in results:
-        if isinstance(result, np.ndarray) and result.nbytes > memory.limit():  # a view that repeats a few elements beyond measure
+        if (
+            isinstance(result, np.ndarray) and result.nbytes > memory.limit()
+        ):  # a view that repeats a few elements beyond measure
             raise memory.too_large(node, f"stands for {result.nbytes:,} bytes", _place(node))
     if step.packed and not isinstance(op, Pack):
         results = tuple(

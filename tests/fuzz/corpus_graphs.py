@@ -369,7 +369,7 @@ for name, (op_type, more) in INTEGERS.items():
     )
 CORPUS.add("attributes", "ten thousand unknown", lambda: many_attributes(10_000), "UAIR-E0106")
 CORPUS.add("attributes", "ten thousand of one name", lambda: many_attributes(10_000, "alpha"), "UAIR-E0106")
-CORPUS.add("attributes", "a list of two million", lambda: attributed(None, "Transpose", perm=[0] * 2_000_000))
+CORPUS.add("attributes", "a list of half a million", lambda: attributed(None, "Transpose", perm=[0] * 500_000))
 CORPUS.add("attributes", "a string of 4 MB", lambda: attributed(None, "Gelu", approximate="n" * 4_000_000))
 CORPUS.add(
     "attributes", "a constant list of a million", lambda: model([one("Constant", value_floats=[0.5] * 1_000_000)], {})

@@ -212,7 +212,7 @@ LOCATIONS = {
     "absolute with slashes": "//etc//passwd", "process": "/proc/self/environ", "memory": "/proc/self/mem",
     "device": "/dev/zero", "drive": "C:\\w.bin", "share": "\\\\host\\share\\w.bin", "none": "", "NUL": "w.bin\0.png",
     "only NUL": "\0", "dot": ".", "dots": "..", "home": "~/w.bin", "variable": "$HOME/w.bin",
-    "address": "file:///etc/passwd",     "long": "w" * 5000, "long path": "w/" * 5000 + "w.bin", 
+    "address": "file:///etc/passwd",     "long": "w" * 5000, "long path": "w/" * 5000 + "w.bin",
     "control characters": "\x1b[2Jw.bin", "trailing slash": "w.bin/", "pattern": "*.bin", "the model": "m.onnx",
 }  # fmt: skip
 for name, location in LOCATIONS.items():

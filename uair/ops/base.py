@@ -31,7 +31,6 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.layout import Layout
 from uair.ir.types import TensorType
-from uair.ir.types import inferred as inferred_type
 
 Ints: TypeAlias = tuple[int, ...]
 Floats: TypeAlias = tuple[float, ...]
@@ -221,7 +220,8 @@ class Operator:
                     f"{self.op_type} gives an extent of {d:.3e} along axis {axis}, more than 64 bits can count",
                     hint="check the sizes, pads, scales or repeats that reach this node",
                 )
-        return inferred_type(result.dtype, tuple(d if d is None or is_tractable(d) else None for d in shape))
+        kept = tuple(d if d is None or is_tractable(d) else None for d in shape)
+        return cast(TensorType, attrs.evolve(result, shape=cast(Shape, kept)))
 
     def evaluate_all(self, operands: Sequence[Any]) -> tuple[Array, ...]:
         """Results of `evaluate`, always as a tuple: arrays, and lists, dicts or None for what is no tensor."""
