@@ -11,7 +11,7 @@ import attrs
 import onnx
 
 Content: TypeAlias = "onnx.ModelProto | bytes"
-Build: TypeAlias = Callable[[], Content]
+Build: TypeAlias = Callable[..., Content]
 Prepare: TypeAlias = Callable[[Path], None]
 
 ANY = ""

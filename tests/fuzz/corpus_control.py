@@ -40,27 +40,54 @@ IFS: dict[str, tuple[Any, str]] = {
     "fewer results than outputs": (lambda: branching(TWO, TWO), ANY),
     "branches without outputs": (lambda: branching(graph([], []), graph([], [])), "UAIR-E"),
     "a branch that is its input": (lambda: branching(graph([], ["x"]), leaf(0)), ANY),
-    "a branch with inputs": (lambda: branching(graph([one("Neg", "i", outputs=["o"])], ["o"], [value("i", F32)]), leaf(0)), "UAIR-E"),
+    "a branch with inputs": (
+        lambda: branching(graph([one("Neg", "i", outputs=["o"])], ["o"], [value("i", F32)]), leaf(0)),
+        "UAIR-E",
+    ),
     "branches of different types": (
-        lambda: branching(graph([one("Cast", "x", outputs=["o"], to=I64)], ["o"]), leaf(0)), "UAIR-E"),
+        lambda: branching(graph([one("Cast", "x", outputs=["o"], to=I64)], ["o"]), leaf(0)),
+        "UAIR-E",
+    ),
     "branches of different ranks": (
-        lambda: branching(graph([one("Flatten", "x", outputs=["o"], axis=0)], ["o"]), graph([one("Shape", "x", outputs=["s"]), one("ReduceMax", "x", outputs=["p"])], ["p"])), ANY),
+        lambda: branching(
+            graph([one("Flatten", "x", outputs=["o"], axis=0)], ["o"]),
+            graph([one("Shape", "x", outputs=["s"]), one("ReduceMax", "x", outputs=["p"])], ["p"]),
+        ),
+        ANY,
+    ),
     "a condition of floats": (lambda: branching(leaf(0), leaf(1), {**X, "c": np.float32(1)}), "UAIR-E"),
     "a condition of strings": (lambda: branching(leaf(0), leaf(1), {**X, "c": (TensorProto.STRING, [])}), "UAIR-E"),
     "a condition of many": (lambda: branching(leaf(0), leaf(1), {**X, "c": np.array([True, False])}), "UAIR-E"),
     "a condition of none": (lambda: branching(leaf(0), leaf(1), {**X, "c": np.zeros(0, bool)}), ANY),
     "a condition of unknown rank": (lambda: branching(leaf(0), leaf(1), {**X, "c": (BOOL, None)}), ANY),
     "a branch that reads a name of the other": (
-        lambda: branching(leaf(0), graph([one("Neg", "q0", outputs=["o"])], ["o"])), "UAIR-E01"),
+        lambda: branching(leaf(0), graph([one("Neg", "q0", outputs=["o"])], ["o"])),
+        "UAIR-E01",
+    ),
     "a branch with a cycle": (
-        lambda: branching(leaf(0), graph([one("Neg", "b", outputs=["a"]), one("Neg", "a", outputs=["b"])], ["a"])), "UAIR-E0103"),
-    "a branch with an unknown operator": (lambda: branching(leaf(0), graph([one("Frob", "x", outputs=["o"])], ["o"])), "UAIR-E01"),
+        lambda: branching(leaf(0), graph([one("Neg", "b", outputs=["a"]), one("Neg", "a", outputs=["b"])], ["a"])),
+        "UAIR-E0103",
+    ),
+    "a branch with an unknown operator": (
+        lambda: branching(leaf(0), graph([one("Frob", "x", outputs=["o"])], ["o"])),
+        "UAIR-E01",
+    ),
     "a branch that defines a value twice": (
-        lambda: branching(leaf(0), graph([one("Neg", "x", outputs=["o"])] * 2, ["o"])), "UAIR-E0105"),
+        lambda: branching(leaf(0), graph([one("Neg", "x", outputs=["o"])] * 2, ["o"])),
+        "UAIR-E0105",
+    ),
     "an enormous branch that is not taken": (
-        lambda: branching(leaf(0), graph([one("Expand", "x", "s", outputs=["o"])], ["o"], initializer=[
-            numpy_helper.from_array(np.array([2**40, 2, 3]), "s")])), ANY),
-}  # fmt: skip
+        lambda: branching(
+            leaf(0),
+            graph(
+                [one("Expand", "x", "s", outputs=["o"])],
+                ["o"],
+                initializer=[numpy_helper.from_array(np.array([2**40, 2, 3]), "s")],
+            ),
+        ),
+        ANY,
+    ),
+}
 for name, (build, expect) in IFS.items():
     CORPUS.add("control", f"If: {name}", build, expect)
 
@@ -94,12 +121,21 @@ def looping(
     return model([node], inputs, outputs, constants=constants)
 
 
+def other_attribute() -> onnx.ModelProto:
+    proto = looping(GOOD)
+    proto.graph.node[0].attribute.append(helper.make_attribute("then_branch", leaf(0)))
+    return proto
+
+
 LOOPS: dict[str, tuple[Any, str]] = {
     "good": (lambda: looping(GOOD), FINE),
     "without body": (lambda: looping(None), "UAIR-E01"),
     "an empty body": (lambda: looping(body(outputs=[])), "UAIR-E"),
     "a body of nothing": (lambda: looping(graph([], [])), "UAIR-E"),
-    "a body that takes too few": (lambda: looping(body(SAME, outputs=["k2", "k2"], inputs=[value("i", I64), value("k", BOOL)])), "UAIR-E"),
+    "a body that takes too few": (
+        lambda: looping(body(SAME, outputs=["k2", "k2"], inputs=[value("i", I64), value("k", BOOL)])),
+        "UAIR-E",
+    ),
     "a body that takes too many": (lambda: looping(GOOD, states=()), "UAIR-E"),
     "a body that gives too few": (lambda: looping(body(SAME, outputs=["k2"])), "UAIR-E"),
     "a body that gives more than the node": (lambda: looping(STACKING), ANY),
@@ -107,18 +143,50 @@ LOOPS: dict[str, tuple[Any, str]] = {
     "a body that gives a number": (lambda: looping(body(STEP, outputs=["i", "s2"])), "UAIR-E"),
     "a body that gives an image as condition": (lambda: looping(body(STEP, outputs=["s", "s2"])), "UAIR-E"),
     "a state that changes its type": (
-        lambda: looping(body(SAME, one("Cast", "s", outputs=["s2"], to=I64), outputs=["k2", "s2"])), "UAIR-E"),
+        lambda: looping(body(SAME, one("Cast", "s", outputs=["s2"], to=I64), outputs=["k2", "s2"])),
+        "UAIR-E",
+    ),
     "a state that changes its shape": (
-        lambda: looping(body(SAME, one("Transpose", "s", outputs=["s2"]), outputs=["k2", "s2"])), "UAIR-E"),
+        lambda: looping(body(SAME, one("Transpose", "s", outputs=["s2"]), outputs=["k2", "s2"])),
+        "UAIR-E",
+    ),
     "a state that grows": (
-        lambda: looping(body(SAME, one("Concat", "s", "s", outputs=["s2"], axis=0), outputs=["k2", "s2"],
-                             inputs=[value("i", I64), value("k", BOOL), value("s", F32, ["d", 3])]), 8), ANY),
+        lambda: looping(
+            body(
+                SAME,
+                one("Concat", "s", "s", outputs=["s2"], axis=0),
+                outputs=["k2", "s2"],
+                inputs=[value("i", I64), value("k", BOOL), value("s", F32, ["d", 3])],
+            ),
+            8,
+        ),
+        ANY,
+    ),
     "a state that doubles 60 times": (
-        lambda: looping(body(SAME, one("Concat", "s", "s", outputs=["s2"], axis=0), outputs=["k2", "s2"],
-                             inputs=[value("i", I64), value("k", BOOL), value("s", F32, None)]), 60), ANY),
+        lambda: looping(
+            body(
+                SAME,
+                one("Concat", "s", "s", outputs=["s2"], axis=0),
+                outputs=["k2", "s2"],
+                inputs=[value("i", I64), value("k", BOOL), value("s", F32, None)],
+            ),
+            60,
+        ),
+        ANY,
+    ),
     "stacks of different shapes": (
-        lambda: looping(body(SAME, one("Concat", "s", "s", outputs=["s2"], axis=0), outputs=["k2", "s2", "s2"],
-                             inputs=[value("i", I64), value("k", BOOL), value("s", F32, None)]), 3, outputs=("y", "z")), ANY),
+        lambda: looping(
+            body(
+                SAME,
+                one("Concat", "s", "s", outputs=["s2"], axis=0),
+                outputs=["k2", "s2", "s2"],
+                inputs=[value("i", I64), value("k", BOOL), value("s", F32, None)],
+            ),
+            3,
+            outputs=("y", "z"),
+        ),
+        ANY,
+    ),
     "a trip count of 2^62": (lambda: looping(GOOD, 2**62), ANY),
     "a trip count of 2^62, stacked": (lambda: looping(STACKING, 2**62, outputs=("y", "z")), ANY),
     "a trip count of -1": (lambda: looping(GOOD, -1), ANY),
@@ -131,29 +199,48 @@ LOOPS: dict[str, tuple[Any, str]] = {
     "a condition that is always true": (lambda: looping(GOOD, None), ANY),
     "a condition of floats": (lambda: looping(GOOD, inputs={"c": np.float32(1)}), "UAIR-E"),
     "a condition of many": (lambda: looping(GOOD, inputs={"c": np.ones(7, bool)}), "UAIR-E"),
-    "a body that reads its own node": (lambda: looping(body(SAME, one("Add", "s", "y", outputs=["s2"]), outputs=["k2", "s2"])), "UAIR-E01"),
+    "a body that reads its own node": (
+        lambda: looping(body(SAME, one("Add", "s", "y", outputs=["s2"]), outputs=["k2", "s2"])),
+        "UAIR-E01",
+    ),
     "a body with an initializer for an input": (
-        lambda: looping(body(SAME, STEP, outputs=["k2", "s2"], initializer=[numpy_helper.from_array(floats(2, 3), "s")])), ANY),
+        lambda: looping(
+            body(SAME, STEP, outputs=["k2", "s2"], initializer=[numpy_helper.from_array(floats(2, 3), "s")])
+        ),
+        ANY,
+    ),
     "a body whose inputs have one name": (
-        lambda: looping(body(SAME, STEP, outputs=["k2", "s2"], inputs=[value("k", I64), value("k", BOOL), value("s", F32)])), "UAIR-E"),
+        lambda: looping(
+            body(SAME, STEP, outputs=["k2", "s2"], inputs=[value("k", I64), value("k", BOOL), value("s", F32)])
+        ),
+        "UAIR-E",
+    ),
     "a body whose inputs have no types": (
-        lambda: looping(body(SAME, STEP, outputs=["k2", "s2"], inputs=[onnx.ValueInfoProto(name=n) for n in "iks"])), ANY),
+        lambda: looping(body(SAME, STEP, outputs=["k2", "s2"], inputs=[onnx.ValueInfoProto(name=n) for n in "iks"])),
+        ANY,
+    ),
     "a body that gives its inputs": (lambda: looping(body(outputs=["k", "s"])), ANY),
-    "a body that gives one value twice": (lambda: looping(body(SAME, STEP, outputs=["k2", "s2", "s2"]), outputs=("y", "z")), ANY),
+    "a body that gives one value twice": (
+        lambda: looping(body(SAME, STEP, outputs=["k2", "s2", "s2"]), outputs=("y", "z")),
+        ANY,
+    ),
     "a body with enormous work": (
-        lambda: looping(body(SAME, one("Expand", "s", "e", outputs=["b"]), one("ReduceSum", "b", outputs=["r"], keepdims=0),
-                             one("Add", "s", "r", outputs=["s2"]), outputs=["k2", "s2"],
-                             initializer=[numpy_helper.from_array(np.array([2**50, 1, 1]), "e")])), ANY),
-    "an attribute besides": (lambda: other_attribute(), "UAIR-E01"),
-}  # fmt: skip
+        lambda: looping(
+            body(
+                SAME,
+                one("Expand", "s", "e", outputs=["b"]),
+                one("ReduceSum", "b", outputs=["r"], keepdims=0),
+                one("Add", "s", "r", outputs=["s2"]),
+                outputs=["k2", "s2"],
+                initializer=[numpy_helper.from_array(np.array([2**50, 1, 1]), "e")],
+            )
+        ),
+        ANY,
+    ),
+    "an attribute besides": (other_attribute, "UAIR-E01"),
+}
 for name, (build, expect) in LOOPS.items():
     CORPUS.add("control", f"Loop: {name}", build, expect)
-
-
-def other_attribute() -> onnx.ModelProto:
-    proto = looping(GOOD)
-    proto.graph.node[0].attribute.append(helper.make_attribute("then_branch", leaf(0)))
-    return proto
 
 
 @CORPUS.define("control")
@@ -193,6 +280,10 @@ def slices(shape: Sequence[Any] = (3,), kind: int = F32) -> onnx.GraphProto:
     return graph([one("Neg", "e", outputs=["o"])], ["o"], [value("e", kind, shape)])
 
 
+def scanning_of_version_8() -> onnx.ModelProto:
+    return model([one("Scan", "", "x", body=slices(), num_scan_inputs=1)], X, opset=8)
+
+
 BIG = 2**62
 SCANS: dict[str, tuple[Any, str]] = {
     "good": (lambda: scanning(slices()), FINE),
@@ -204,7 +295,10 @@ SCANS: dict[str, tuple[Any, str]] = {
     "output axis -2^63": (lambda: scanning(slices(), scan_output_axes=[-(2**63)]), "UAIR-E"),
     "too many output axes": (lambda: scanning(slices(), scan_output_axes=[0] * 9), ANY),
     "direction 7": (lambda: scanning(slices(), scan_input_directions=[7]), ANY),
-    "too many directions": (lambda: scanning(slices(), scan_input_directions=[0] * 9, scan_output_directions=[1] * 9), ANY),
+    "too many directions": (
+        lambda: scanning(slices(), scan_input_directions=[0] * 9, scan_output_directions=[1] * 9),
+        ANY,
+    ),
     "no scanned operands": (lambda: scanning(slices(), num_scan_inputs=0), "UAIR-E"),
     "two scanned operands of one": (lambda: scanning(slices(), num_scan_inputs=2), "UAIR-E"),
     "2^62 scanned operands": (lambda: scanning(slices(), num_scan_inputs=BIG), "UAIR-E"),
@@ -215,22 +309,32 @@ SCANS: dict[str, tuple[Any, str]] = {
     "no slices": (lambda: scanning(slices(), inputs={"x": floats(0, 3)}), ANY),
     "of 2^62 slices": (lambda: scanning(slices(), inputs={"x": (F32, [BIG, 3])}), ANY),
     "unequal lengths": (
-        lambda: scanning(graph([one("Add", "e", "f", outputs=["o"])], ["o"], [value("e", F32, [3]), value("f", F32, [3])]),
-                         "x", "z", num_scan_inputs=2, inputs={**X, "z": floats(5, 3)}), "UAIR-E"),
+        lambda: scanning(
+            graph([one("Add", "e", "f", outputs=["o"])], ["o"], [value("e", F32, [3]), value("f", F32, [3])]),
+            "x",
+            "z",
+            num_scan_inputs=2,
+            inputs={**X, "z": floats(5, 3)},
+        ),
+        "UAIR-E",
+    ),
     "unequal lengths at run time": (
-        lambda: scanning(graph([one("Add", "e", "f", outputs=["o"])], ["o"], [value("e", F32, [3]), value("f", F32, [3])]),
-                         "x", "w", num_scan_inputs=2, inputs={**X, "w": (F32, ["n", 3])}), ANY),
+        lambda: scanning(
+            graph([one("Add", "e", "f", outputs=["o"])], ["o"], [value("e", F32, [3]), value("f", F32, [3])]),
+            "x",
+            "w",
+            num_scan_inputs=2,
+            inputs={**X, "w": (F32, ["n", 3])},
+        ),
+        ANY,
+    ),
     "a body of nothing": (lambda: scanning(graph([], [])), "UAIR-E"),
     "a body without inputs": (lambda: scanning(graph([one("Neg", "x", outputs=["o"])], ["o"])), "UAIR-E"),
     "more results than the body": (lambda: scanning(slices(), outputs=("y", "z")), "UAIR-E"),
-    "version 8": (lambda: scanning_of_version_8(), ANY),
-}  # fmt: skip
+    "version 8": (scanning_of_version_8, ANY),
+}
 for name, (build, expect) in SCANS.items():
     CORPUS.add("control", f"Scan: {name}", build, expect)
-
-
-def scanning_of_version_8() -> onnx.ModelProto:
-    return model([one("Scan", "", "x", body=slices(), num_scan_inputs=1)], X, opset=8)
 
 
 # ----------------------------------------------------------------------------------------------------------- sequences
@@ -258,25 +362,54 @@ SEQUENCES: dict[str, tuple[Any, str]] = {
     "nothing constructed": (lambda: model([one("SequenceConstruct")], {}), "UAIR-E"),
     "constructed of two types": (lambda: sequence(one("SequenceConstruct", "x", "k"), k=[1, 2]), "UAIR-E"),
     "empty, of no type": (lambda: model([one("SequenceEmpty", dtype=99)], {}), "UAIR-E"),
-    "empty, joined": (lambda: model([one("SequenceEmpty", outputs=["q"]), one("ConcatFromSequence", "q", axis=0)], {}), ANY),
+    "empty, joined": (
+        lambda: model([one("SequenceEmpty", outputs=["q"]), one("ConcatFromSequence", "q", axis=0)], {}),
+        ANY,
+    ),
     "joined along axis 9": (lambda: sequence(one("ConcatFromSequence", "q", axis=9)), ANY),
     "joined along axis -2^63": (lambda: sequence(one("ConcatFromSequence", "q", axis=-(2**63), new_axis=1)), ANY),
     "split by 0": (lambda: model([one("SplitToSequence", "x", "k")], X, constants={"k": np.array(0)}), ANY),
     "split by -1": (lambda: model([one("SplitToSequence", "x", "k")], X, constants={"k": np.array(-1)}), ANY),
     "split by 2^62": (lambda: model([one("SplitToSequence", "x", "k")], X, constants={"k": np.array(BIG)}), ANY),
-    "split that does not add up": (lambda: model([one("SplitToSequence", "x", "k")], X, constants={"k": np.array([1, 9])}), ANY),
+    "split that does not add up": (
+        lambda: model([one("SplitToSequence", "x", "k")], X, constants={"k": np.array([1, 9])}),
+        ANY,
+    ),
     "split along axis 9": (lambda: model([one("SplitToSequence", "x", axis=9)], X), "UAIR-E"),
     "mapped over nothing": (lambda: model([one("SequenceMap", "x", body=slices())], X), "UAIR-E"),
     "mapped by a body of nothing": (lambda: sequence(one("SequenceMap", "q", body=graph([], []))), "UAIR-E"),
     "mapped by a body that takes two": (
-        lambda: sequence(one("SequenceMap", "q", body=graph([one("Add", "e", "f", outputs=["o"])], ["o"], [
-            value("e", F32, None), value("f", F32, None)]))), "UAIR-E"),
-    "optional of nothing": (lambda: model([one("Optional", outputs=["o"]), one("OptionalGetElement", "o")], {}), "UAIR-E"),
+        lambda: sequence(
+            one(
+                "SequenceMap",
+                "q",
+                body=graph(
+                    [one("Add", "e", "f", outputs=["o"])], ["o"], [value("e", F32, None), value("f", F32, None)]
+                ),
+            )
+        ),
+        "UAIR-E",
+    ),
+    "optional of nothing": (
+        lambda: model([one("Optional", outputs=["o"]), one("OptionalGetElement", "o")], {}),
+        "UAIR-E",
+    ),
     "optional that is empty": (
-        lambda: model([one("Optional", outputs=["o"], type=helper.make_tensor_type_proto(F32, [2])), one("OptionalGetElement", "o")], {}), ANY),
-    "optional of an optional": (lambda: model([one("Optional", "x", outputs=["o"]), one("Optional", "o", outputs=["p"])], X, ["p"]), ANY),
+        lambda: model(
+            [
+                one("Optional", outputs=["o"], type=helper.make_tensor_type_proto(F32, [2])),
+                one("OptionalGetElement", "o"),
+            ],
+            {},
+        ),
+        ANY,
+    ),
+    "optional of an optional": (
+        lambda: model([one("Optional", "x", outputs=["o"]), one("Optional", "o", outputs=["p"])], X, ["p"]),
+        ANY,
+    ),
     "an element of a tensor": (lambda: model([one("OptionalGetElement", "x")], X, opset=15), ANY),
-}  # fmt: skip
+}
 for name, (build, expect) in SEQUENCES.items():
     CORPUS.add("sequences", name, build, expect)
 

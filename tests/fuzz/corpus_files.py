@@ -182,7 +182,7 @@ def renamed(old: str, new: bytes) -> bytes:
     """The marked model with one name replaced, whatever protobuf thinks of it."""
     filler = (old.encode() + b"." * len(new))[: len(new)]
     proto = marked()
-    text = proto.SerializeToString(deterministic=True)
+    text: bytes = proto.SerializeToString(deterministic=True)
     if len(new) == len(old):
         return text.replace(old.encode(), new)
     onnx_text = onnx.ModelProto()

@@ -15,7 +15,7 @@ from tests.frontends.onnx.models import floats, model, one
 from tests.fuzz.case import ANY, CORPUS, FINE, Prepare
 
 GROUP = "tensors"
-TYPES: Mapping[str, int] = TensorProto.DataType.items()  # type: ignore[assignment]
+TYPES: Mapping[str, int] = dict(TensorProto.DataType.items())
 
 
 def holding(tensor: TensorProto, op_type: str = "Add") -> onnx.ModelProto:
@@ -25,7 +25,8 @@ def holding(tensor: TensorProto, op_type: str = "Add") -> onnx.ModelProto:
 
 
 def stored(**fields: Any) -> TensorProto:
-    return TensorProto(**{"name": "w", "data_type": TensorProto.FLOAT, "dims": [2, 3], **fields})
+    given: dict[str, Any] = {"name": "w", "data_type": TensorProto.FLOAT, "dims": [2, 3], **fields}
+    return TensorProto(**given)
 
 
 BAD_TENSORS: dict[str, dict[str, Any]] = {
@@ -73,8 +74,8 @@ HARMLESS = {"no name", "two kinds of data", "bytes beyond uint8", "bool 7", "flo
             "strings with NUL", "nothing of 2^62", "data location 7", "raw strings"}  # fmt: skip
 for name, fields in BAD_TENSORS.items():
     CORPUS.add(GROUP, name, lambda f=fields: holding(stored(**f)), ANY if name in HARMLESS else "UAIR-E01")
-for kind, number in TYPES:
-    CORPUS.add(GROUP, f"random bytes as {kind}", lambda n=number: random_bytes(n))
+for label, number in TYPES.items():
+    CORPUS.add(GROUP, f"random bytes as {label}", lambda n=number: random_bytes(n))
 
 
 def random_bytes(number: int) -> onnx.ModelProto:
@@ -266,7 +267,7 @@ CORPUS.add("external", "strings", lambda: external([2], TensorProto.STRING, loca
 
 @CORPUS.define("external", "UAIR-E0101")
 def a_location_that_is_not_utf_8() -> bytes:
-    content = external(location="@@@@", length="128").SerializeToString()
+    content: bytes = external(location="@@@@", length="128").SerializeToString()
     return content.replace(b"@@@@", b"\xff\xfe\xfd\xfc")
 
 

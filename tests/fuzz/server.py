@@ -170,7 +170,8 @@ def _awaited(pid: int, report: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"memory": usage.ru_maxrss * 1024}
     if status != 0 or not report.exists():
         return result | {"traceback": f"the process ended with status {status}"}
-    return result | json.loads(report.read_text())
+    found: dict[str, Any] = json.loads(report.read_text())
+    return result | found
 
 
 def _warm_up() -> None:

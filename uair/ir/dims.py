@@ -156,7 +156,8 @@ def _terms(e: Any) -> int:
 
 def is_tractable(d: Dim) -> bool:
     """Whether an extent can be kept: a 64-bit number, or an expression of moderate size."""
-    return abs(d) <= MAX_EXTENT if isinstance(d, int) else _is_short(d)
+    expression: Any = d
+    return abs(d) <= MAX_EXTENT if isinstance(d, int) else _is_short(expression)
 
 
 @functools.lru_cache(maxsize=4096)

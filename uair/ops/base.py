@@ -221,7 +221,7 @@ class Operator:
                     hint="check the sizes, pads, scales or repeats that reach this node",
                 )
         kept = tuple(d if d is None or is_tractable(d) else None for d in shape)
-        return cast(TensorType, attrs.evolve(result, shape=cast(Shape, kept)))
+        return attrs.evolve(result, shape=cast(Shape, kept))
 
     def evaluate_all(self, operands: Sequence[Any]) -> tuple[Array, ...]:
         """Results of `evaluate`, always as a tuple: arrays, and lists, dicts or None for what is no tensor."""
@@ -316,9 +316,10 @@ def _with_repr(cls: type[OperatorT]) -> type[OperatorT]:
 
 def _short(value: Any) -> str:
     """An attribute's value for messages: long lists and texts come from strangers."""
-    if isinstance(value, tuple) and len(value) > _SHOWN:  # type: ignore[redundant-expr]
-        items = cast("tuple[Any, ...]", value)
-        return f"({', '.join(map(repr, items[:_SHOWN]))}, ... {len(items)} in all)"
+    if isinstance(value, tuple):
+        items: tuple[Any, ...] = value
+        if len(items) > _SHOWN:
+            return f"({', '.join(map(repr, items[:_SHOWN]))}, ... {len(items)} in all)"
     text = repr(value)
     return text if len(text) <= 50 * _SHOWN else f"{text[: 50 * _SHOWN]}..."
 

@@ -84,10 +84,7 @@ class Pad(Operator):
         y = x
         for axis, (begin, end) in enumerate(_sides(static(self.pads))):
             if begin or end:
-                extent = x.type.shape[axis]
-                stored = isinstance(extent, int) and extent + begin + end <= MOST_PLACES
-                known = constant(places(extent, begin, end, self.mode)) if stored else None
-                y = Gather(axis=axis)(y, known or _computed_places(x, axis, begin, end, self.mode))
+                y = Gather(axis=axis)(y, _padded_places(x, axis, begin, end, self.mode))
         return Identity()(x) if y is x else y
 
     @classmethod
@@ -160,6 +157,14 @@ def places(extent: int, begin: int, end: int, mode: PadMode) -> Array:
     place = wanted % period
     mirrored = period - place if mode == "reflect" else period - 1 - place
     return kept[np.where(place < len(kept), place, mirrored)]
+
+
+def _padded_places(x: Tensor, axis: int, begin: int, end: int, mode: PadMode) -> Tensor:
+    """`places` for an axis of `x`: stored when the extent is known and not enormous, else computed."""
+    extent = x.type.dims[axis]
+    if isinstance(extent, int) and extent + begin + end <= MOST_PLACES:
+        return constant(places(extent, begin, end, mode))
+    return _computed_places(x, axis, begin, end, mode)
 
 
 def _computed_places(x: Tensor, axis: int, begin: int, end: int, mode: PadMode) -> Tensor:
