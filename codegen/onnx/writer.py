@@ -142,7 +142,9 @@ class GraphWriter:
         if known is not None:
             return known
         if tensor.data is None:
-            return self._name(tensor, self._value_names.unique(tensor.name, "t"))
+            name = self._named[tensor] = self._value_names.unique(tensor.name, "t")
+            self.types.maps[-1][name] = tensor.type  # it may be of a graph around this one, which other regions see too
+            return name
         shared = self._by_data.get(tensor.data)
         if shared is not None:
             self._named[tensor] = shared

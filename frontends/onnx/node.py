@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,15 +17,19 @@ from uair.frontends.onnx.errors import (
     OnnxRuntimeOperandError,
     OnnxShapeError,
 )
-from uair.ir.data import ComputedData, Data
+from uair.ir.data import ComputedData, Data, SplatData
 from uair.ir.dims import Dim, Shape
-from uair.ir.dtype import Array
+from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.location import Location
-from uair.ops.base import Operator
+from uair.ops.base import MAX_RANK, Operator
 
 if TYPE_CHECKING:
     from uair.frontends.onnx.importer import Importer, Scope
+
+
+MAX_REPEATED = 1 << 33
+"""Elements of a constant of one repeated value; more would not fit into any device's memory."""
 
 
 class NotHandled(OnnxOperatorError):
@@ -94,6 +99,16 @@ class OnnxNode:
         data = tensor.data
         assert data is not None
         return constant(ComputedData(compute, (data,), data.dtype, shape), tensor.name)
+
+    def filled(self, value: Any, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+        """A constant that repeats one value, named after the node's result.
+
+        Raises:
+            OnnxAttributeError: no memory holds that many.
+        """
+        if min(shape, default=0) < 0 or len(shape) > MAX_RANK or math.prod(d for d in shape if d) > MAX_REPEATED:
+            self.refuse(f"a constant cannot have the shape {list(shape[:MAX_RANK])}")
+        return self.stored(SplatData(value, dtype, shape))
 
     def stored(self, data: Data) -> Tensor:
         """A constant over stored values, named after the node's result."""

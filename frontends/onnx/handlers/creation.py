@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,13 @@ import numpy as np
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
 from uair.frontends.onnx.tensors import dtype_of
-from uair.ir.data import ArrayData, SplatData
+from uair.ir.data import ArrayData
 from uair.ir.dims import is_static, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
 from uair.ops import Expand, Range, Reshape, Trilu
 
 FAMILY = Family()
-
-MAX_SPLAT = 1 << 33
-"""Elements of a repeated constant; more would not fit into any device's memory."""
 
 MAX_EYE = 1 << 26
 """Elements of an identity matrix."""
@@ -61,10 +57,7 @@ def _constant_of_shape(n: OnnxNode) -> Result:
     element = np.zeros((), np.float32) if value is None else value.array().reshape(())
     shape = n.dims(0)
     if shape is not None and is_static(shape):
-        extents = static(shape)
-        if min(extents, default=0) < 0 or len(extents) > 64 or math.prod(d for d in extents if d) > MAX_SPLAT:
-            n.refuse(f"a constant cannot have the shape {list(extents[:64])}")
-        return n.stored(SplatData(element, dtype, extents))
+        return n.filled(element, dtype, static(shape))
     scalar = _scalar(element, dtype)
     return n(Expand(shape=shape), scalar) if shape is not None else n(Expand(), scalar, n[0])
 

@@ -14,7 +14,6 @@ import numpy as np
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
 from uair.frontends.onnx.tensors import dtype_of
-from uair.ir.data import SplatData
 from uair.ir.dims import is_static, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
@@ -205,7 +204,7 @@ def _with_mask(n: OnnxNode, y: Tensor, mask: Tensor | None) -> Result:
         return y, mask if kept is DType.BOOL else n(Cast(to=kept), mask)
     shape = y.type.shape
     if shape is not None and is_static(shape):
-        return y, n.stored(SplatData(1, kept, static(shape)))
+        return y, n.filled(1, kept, static(shape))
     one = constant(np.ones((), kept.numpy))
     return y, n(Expand(shape=shape), one) if shape is not None else n(Expand(), one, n(ShapeOf(), y))
 

@@ -12,7 +12,6 @@ import numpy as np
 from uair.frontends.onnx.handlers.convolution import check_kernel
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
-from uair.ir.data import SplatData
 from uair.ir.dims import Dim, is_static, normal, product, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
@@ -239,7 +238,7 @@ def _scattered(n: OnnxNode, x: Tensor, indices: Tensor, size: Dim | None, comput
     """A row of zeros with the elements of x at `indices`; its length is `size`, or the list of one in `computed`."""
     zero = n.like(0, x)
     if isinstance(size, int):
-        zeros = constant(SplatData(np.zeros((), x.type.dtype.numpy), x.type.dtype, (size,)))
+        zeros = n.filled(np.zeros((), x.type.dtype.numpy), x.type.dtype, (size,))
     elif size is not None:
         zeros = n(Expand(shape=(size,)), zero)
     else:
