@@ -23,6 +23,9 @@ from uair.ops.shape import Expand, Reshape, Slice, Unsqueeze
 
 FAMILY = "detection"
 
+BLOCK = 256
+"""Boxes that NonMaxSuppression holds against each other at once."""
+
 MOST_SAMPLES = 1 << 14
 """Samples along one axis of a region: a region that asks for more is no region of an image."""
 
@@ -177,12 +180,13 @@ def _column(t: Tensor, i: int) -> Tensor:
 def _mean(x: Array, rows: tuple[Array, Array], columns: tuple[Array, Array], shape: tuple[int, ...]) -> Array:
     """Mean of every cell of a region, interpolated along the rows, then along the columns. x: [C, H, W]."""
     channels, height, width = shape
-    (top, bottom), (upper, lower) = rows[0], rows[1][:, :, None]
-    lines = x[:, top] * upper + x[:, bottom] * lower
-    if not lines.shape[1] or not columns[0].shape[1]:
+    if not rows[0].shape[1] or not columns[0].shape[1]:
         return np.zeros(shape, x.dtype)
-    lines = lines.reshape(channels, height, -1, x.shape[2]).mean(axis=2)
-    (left, right), (before, behind) = columns
+    (top, bottom), (upper, lower) = rows[0], rows[1][:, :, None]
+    first = columns[0].min()
+    x = x[:, :, first : columns[0].max() + 1]
+    lines = (x[:, top] * upper + x[:, bottom] * lower).reshape(channels, height, -1, x.shape[2]).mean(axis=2)
+    (left, right), (before, behind) = columns[0] - first, columns[1]
     cells = lines[:, :, left] * before + lines[:, :, right] * behind
     mean: Array = cells.reshape(channels, height, width, -1).mean(axis=3)
     return mean
@@ -262,15 +266,10 @@ def _cells(first: int, last: int, cells: int, extent: int) -> tuple[Array, Array
 
 
 def _maxima(x: Array, ranges: tuple[Array, Array], axis: int) -> Array:
-    """Maximum of x over ranges of one axis; of an empty range anything."""
-    behind = [slice(None)] * x.ndim
-    behind[axis] = slice(0, 1)
-    bounds = np.stack(ranges, axis=1).reshape(-1)
-    closed = np.concatenate([x, np.full_like(x[tuple(behind)], -np.inf)], axis=axis)
-    every = [slice(None)] * x.ndim
-    every[axis] = slice(None, None, 2)
-    found: Array = np.maximum.reduceat(closed, bounds, axis=axis)[tuple(every)]
-    return found
+    """Maximum of x over ranges of one axis; of an empty range -infinity."""
+    ahead = (slice(None),) * axis
+    parts = [x[(*ahead, slice(start, end))].max(axis=axis, initial=-np.inf) for start, end in zip(*ranges, strict=True)]
+    return np.stack(parts, axis=axis)
 
 
 @operator(inputs="boxes scores limit? iou_threshold? score_threshold?", outputs="selected", family=FAMILY)
@@ -361,24 +360,34 @@ def _corners(boxes: Array, center: bool) -> Array:
 
 
 def _kept(corners: Array, order: Array, most: int, threshold: Array) -> Array:
-    """Of the boxes in `order` those that no better one suppresses, at most `most`. One step for every box kept."""
-    kept: list[int] = []
-    while len(order) and len(kept) < most:
-        best, order = order[0], order[1:]
-        kept.append(int(best))
-        order = order[~_overlaps(corners[best], corners[order], threshold)]
-    return np.array(kept, np.int64)
+    """Of the boxes in `order` those that no better one suppresses, at most `most`.
+
+    In blocks: a block is held against the boxes kept before, then the boxes that are left against each other.
+    """
+    kept = np.zeros(0, np.int64)
+    for start in range(0, len(order), BLOCK):
+        if len(kept) >= most:
+            break
+        block = order[start : start + BLOCK]
+        block = block[~_overlaps(corners[kept], corners[block], threshold).any(axis=0)]
+        suppresses = _overlaps(corners[block], corners[block], threshold)
+        alive = np.ones(len(block), np.bool_)
+        for i in range(len(block)):
+            if alive[i]:
+                alive[i + 1 :] &= ~suppresses[i, i + 1 :]
+        kept = np.concatenate([kept, block[alive]])
+    return kept[:most]
 
 
-def _overlaps(box: Array, others: Array, threshold: Array) -> Array:
-    """Whether the intersection over union of a box with each of others exceeds the threshold."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    sides = high - low
-    shared = sides[:, 0] * sides[:, 1]
-    areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
-    area = (box[2] - box[0]) * (box[3] - box[1])
+def _overlaps(some: Array, others: Array, threshold: Array) -> Array:
+    """Whether the intersection over union of each of some boxes with each of others exceeds the threshold."""
+    x1, y1, x2, y2 = (some[:, i, None] for i in range(4))
+    u1, v1, u2, v2 = (others[:, i] for i in range(4))
+    width = np.minimum(x2, u2) - np.maximum(x1, u1)
+    height = np.minimum(y2, v2) - np.maximum(y1, v1)
+    shared = width * height
+    area, areas = (x2 - x1) * (y2 - y1), (u2 - u1) * (v2 - v1)
     union = area + areas - shared
-    valid = (sides > 0).all(axis=1) & (shared > 0) & (areas > 0) & (area > 0) & (union > 0)
+    valid = (width > 0) & (height > 0) & (shared > 0) & (area > 0) & (areas > 0) & (union > 0)
     overlaps: Array = valid & (shared / np.where(valid, union, 1) > threshold)
     return overlaps

@@ -54,9 +54,12 @@ CASES = {
         {"x": IMAGE, "g": floats(2, 4, 3, 2)}, {"x": ("n", 3, 5, 6), "g": ("n", "p", "q", 2)},
     ),
     "grid of open images": Case(
-        one("GridSample", "x", "g"), {"x": IMAGE, "g": floats(2, 4, 3, 2)}, {"x": OPEN, "g": ("n", "p", "q", 2)}, since=16
+        one("GridSample", "x", "g"), {"x": IMAGE, "g": floats(2, 4, 3, 2)},
+        {"x": OPEN, "g": ("n", "p", "q", 2)}, since=16,
     ),
-    "affine": Case(one("AffineGrid", "t", "s"), {"t": floats(2, 2, 3), "s": np.array([2, 1, 4, 5])}, {"t": ("n", 2, 3)}),
+    "affine": Case(
+        one("AffineGrid", "t", "s"), {"t": floats(2, 2, 3), "s": np.array([2, 1, 4, 5])}, {"t": ("n", 2, 3)}
+    ),
     "affine 3": Case(
         one("AffineGrid", "t", "s", align_corners=1), {"t": floats(2, 3, 4), "s": np.array([2, 1, 3, 1, 5])}
     ),

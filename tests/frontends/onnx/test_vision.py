@@ -180,6 +180,15 @@ def test_non_max_suppression(count: int, center: int) -> None:
         both_ways(one("NonMaxSuppression", *feeds, center_point_box=center), feeds, list("cde")[: count - 2], 11)
 
 
+@pytest.mark.parametrize("limit", [7, 300, 5000])
+def test_non_max_suppression_of_many_boxes(limit: int) -> None:
+    corners = rng(0).random((1, 2000, 2)) * 30
+    boxes = np.concatenate([corners, corners + rng(1).random((1, 2000, 2)) * 3], axis=2).astype(np.float32)
+    feeds = {"b": boxes, "s": rng(2).random((1, 2, 2000)).astype(np.float32)}
+    constants = {"m": np.array(limit), "t": np.array(0.3, np.float32)}
+    check(model([one("NonMaxSuppression", *"bsmt")], feeds, constants=constants, opset=11), feeds)
+
+
 # ------------------------------------------------------------------------ blocks and pooling
 @pytest.mark.parametrize(
     ("image", "block", "attributes"),
