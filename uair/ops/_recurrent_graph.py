@@ -228,6 +228,8 @@ def decompose_layer(op: Recurrent, operands: Sequence[Tensor | None], states: Se
     """The layer in simpler operators. operands: x, w, r, bias, lengths; element types narrower than f32 are widened."""
     x, w, r, bias, lengths = operands
     assert x is not None and w is not None and r is not None
+    if any(t is not None and t.type.shape is None for t in (*operands, *states, peepholes)):
+        return None  # the parts of what has no known axes cannot be taken
     if not all(isinstance(extent, int) for extent in (*w.type.dims, *r.type.dims)):
         return None
     math = TensorMath()

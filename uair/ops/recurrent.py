@@ -102,12 +102,12 @@ class Recurrent(Operator):
         self._require_functions()
         dtype = same_dtype(x=x, w=w, r=r, bias=bias, peepholes=peepholes, **states)
         require_dtype(x, FLOATS, "x")
-        steps, batch, size = ranked(x, "x", 3)
+        steps, batch, size = (None, None, None) if x.shape is None else ranked(x, "x", 3)
         hidden = ranked(r, "r", 3)[2]
         count = self.directions
 
         def fits(t: TensorType | None, name: str, *expected: Dim | None) -> None:
-            if t is None:
+            if t is None or t.shape is None:
                 return
             shape = ranked(t, name, len(expected))
             good = all(unify_extents(have, want) for have, want in zip(shape, expected, strict=True))

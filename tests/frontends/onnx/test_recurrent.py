@@ -165,6 +165,15 @@ def test_open_extents_pass_through(kind: str) -> None:
     assert [n.op_type for n in written.graph.node] == [kind]
 
 
+@pytest.mark.parametrize("kind", GATES)
+def test_operands_of_unknown_rank_are_taken(kind: str) -> None:
+    """What a branch gives may have an unknown rank, as in speech models; a layer's operand has three axes."""
+    proto, feeds = layer(kind, "bidirectional", "blhcp")
+    proto.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("x", F32, None))
+    module = check(proto, feeds)
+    assert module.main.outputs[0].type.dims[3] == HIDDEN
+
+
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
