@@ -40,7 +40,8 @@ class _Convolution(WindowOperator):
         n = self.spatial_rank
         dtype = same_dtype(x=x, w=w, bias=bias)
         _numeric(dtype)
-        shape, weight = ranked(x, "x", n + 2), ranked(w, "w", n + 2)
+        weight = ranked(w, "w", n + 2)
+        shape = (None,) * (n + 2) if x.shape is None else ranked(x, "x", n + 2)
         self.require_window()
         require(self.groups >= 1, "groups must be at least 1, got {}", self.groups)
         expected = None if weight[1] is None else weight[1] * self.groups
