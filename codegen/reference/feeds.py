@@ -50,10 +50,17 @@ def _converted(value: Any, t: TensorType) -> Any:
     if isinstance(value, (list, tuple)) and t.containers and t.containers[0] is not Container.OPTIONAL:
         return [_converted(item, t.inner) for item in value]
     if isinstance(value, dict):
-        return {key: _converted(item, t.inner) for key, item in value.items()}
+        return {key: _of_map(item, t.inner) for key, item in value.items()}
     if t.containers[:1] == (Container.OPTIONAL,):
         return None if value is None else _converted(value, t.inner)
     return np.asarray(value)
+
+
+def _of_map(value: Any, t: TensorType) -> Any:
+    """A value in a map; Python's own numbers have the type that is wanted, as in onnxruntime."""
+    if t.is_tensor and type(value) in (int, float, str):
+        return np.asarray(value, t.dtype.numpy)
+    return _converted(value, t)
 
 
 def check_feeds(graph: Graph, feeds: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:

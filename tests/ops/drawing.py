@@ -22,6 +22,9 @@ def draw(t: TensorType, rng: np.random.Generator) -> Any:
     if t.containers:
         if t.containers[0] is Container.OPTIONAL:
             return draw(t.inner, rng)
+        if t.containers[0] is not Container.SEQUENCE:
+            names = [0, 2, 1] if t.containers[0] is Container.MAP_I64 else ["k0", "k2", "k1"]
+            return {name: np.asarray(draw(t.inner, rng)) for name in names}
         return [draw(t.inner, rng) for _ in range(3)]
     shape = tuple(2 if d is None else d for d in cast("tuple[int | None, ...]", t.dims))
     if t.dtype is DType.BOOL:
@@ -41,6 +44,9 @@ def type_of(value: Any) -> TensorType:
     """The type of a value."""
     if isinstance(value, list):
         return type_of(value[0]).within(Container.SEQUENCE)
+    if isinstance(value, dict):
+        named = isinstance(next(iter(value)), str)
+        return type_of(next(iter(value.values()))).within(Container.MAP_STRING if named else Container.MAP_I64)
     return TensorType(DType.from_numpy(value.dtype), tuple(value.shape))
 
 

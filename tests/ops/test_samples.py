@@ -88,8 +88,8 @@ def test_operands_stay_unchanged(sample: Sample) -> None:
     operands = operands_of(sample)
     frozen: list[Any] = []
     for o in operands:
-        if isinstance(o, list):
-            frozen.append(list(o))
+        if isinstance(o, (list, dict)):
+            frozen.append(o.copy())
             continue
         copy = None if o is None else np.array(o)
         if copy is not None:

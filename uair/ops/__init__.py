@@ -159,6 +159,11 @@ from uair.ops.linear import (
     MatMul,
     Trilu,
 )
+from uair.ops.maps import (
+    CastMap,
+    DictVectorizer,
+    ZipMap,
+)
 from uair.ops.normalization import (
     LRN,
     BatchNorm,
@@ -287,6 +292,7 @@ __all__ = [
     "BitwiseXor",
     "CacheUpdate",
     "Cast",
+    "CastMap",
     "Ceil",
     "Celu",
     "Clip",
@@ -308,6 +314,7 @@ __all__ = [
     "DepthToSpace",
     "Dequantize",
     "Det",
+    "DictVectorizer",
     "Div",
     "DynamicQuantize",
     "Einsum",
@@ -463,6 +470,7 @@ __all__ = [
     "Unpack",
     "Unsqueeze",
     "Where",
+    "ZipMap",
 ]
 
 OPERATORS: tuple[str, ...] = tuple(name for name in __all__ if name != "OPERATORS")

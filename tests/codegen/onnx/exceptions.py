@@ -73,6 +73,10 @@ NOT_IN_ONNXRUNTIME = {
 """Element types whose models run in onnx's reference evaluator, each with the reason."""
 
 NO_EXECUTOR: dict[tuple[str, str], str] = {
+    ("DictVectorizer", "<string"): "onnxruntime's Python interface takes maps of f32 only",
+    ("DictVectorizer", "<i64"): "onnxruntime's Python interface takes maps of f32 only",
+    ("DictVectorizer", "<f64"): "onnxruntime's Python interface takes maps of f32 only",
+    ("CastMap", "map_i64<string"): "onnxruntime's Python interface takes maps of f32 only",
     ("StringNormalizer", "locale=''"): "onnxruntime's default locale, en_US.UTF-8, need not be installed",
     ("MaxRoiPool", ""): "version 22 has no kernel anywhere; test_vision.py runs the export at opset 13",
     ("IntegerConv2D", "uint8[],uint8[2]"): "onnxruntime's ConvInteger takes no zero point per output channel",

@@ -24,6 +24,9 @@ def draw(type: TensorType, rng: np.random.Generator) -> Any:
     if type.containers:
         if type.containers[0] is Container.OPTIONAL:
             return draw(type.inner, rng)
+        if type.containers[0] is not Container.SEQUENCE:
+            names = [0, 2, 1] if type.containers[0] is Container.MAP_I64 else ["k0", "k2", "k1"]
+            return {name: np.asarray(draw(type.inner, rng)) for name in names}
         return [draw(type.inner, rng) for _ in range(3)]
     extents = cast("tuple[Any, ...]", type.dims)
     shape = tuple(2 if d is None else d for d in extents)
@@ -113,8 +116,13 @@ def run(model: bytes | str, feeds: Mapping[str, Any]) -> dict[str, Any]:
     ready = session(model)
     names = [o.name for o in ready.get_outputs()]
     taken = {i.name for i in ready.get_inputs()}
-    values: Sequence[Any] = ready.run(names, {n: v for n, v in feeds.items() if n in taken})
+    values: Sequence[Any] = ready.run(names, {n: plain(v) for n, v in feeds.items() if n in taken})
     return dict(zip(names, values, strict=True))
+
+
+def plain(value: Any) -> Any:
+    """A feed in the form that onnxruntime takes: a map has Python's own numbers."""
+    return {key: item.item() for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def check(model: bytes) -> onnx.ModelProto:

@@ -49,9 +49,14 @@ def excepted(table: Iterable[tuple[str, str]], sample: Sample) -> tuple[str, str
     return next((k for k in table if k[0] == sample.op.op_type and k[1] in text), None)
 
 
+def arrays_in(value: Any) -> list[Any]:
+    """The arrays of a value."""
+    return value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else [value]
+
+
 def dtypes_of(sample: Sample, values: Iterable[Any]) -> list[DType]:
     """Element types of operands and results."""
-    arrays = [a for v in values if v is not None for a in (v if isinstance(v, list) else [v])]
+    arrays = [a for v in values if v is not None for a in arrays_in(v)]
     operands = [DType.from_numpy(a.dtype) for a in arrays]
     return [*operands, *(DType(d.lower()) for d in re.findall(r"DType\.(\w+)", repr(sample.op)))]
 
@@ -158,6 +163,9 @@ def compare(have: Any, want: Any) -> str:
         if len(have) != len(want):
             return f"{len(have)} elements instead of {len(want)}"
         return next(filter(None, map(compare, have, want)), "")
+    if isinstance(want, dict):
+        same = {key: np.asarray(item).item() for key, item in want.items()} == dict(have)
+        return "" if same else f"{have} instead of {want}"
     if want is None:
         return "" if have is None else f"{have} instead of nothing"
     if want.dtype == object:

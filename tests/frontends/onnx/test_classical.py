@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.frontends.onnx.classical import judge, node_model
-from tests.frontends.onnx.models import floats, imported, interpreted, op_types
+from tests.frontends.onnx.classical import OPSETS, compare, judge, node_model, written
+from tests.frontends.onnx.models import floats, imported, interpreted, onnxruntime_outputs, op_types
 from uair.errors import EvaluationError, UairError
 from uair.frontends.onnx.errors import OnnxAttributeError
 from uair.ir.dtype import Array
@@ -312,3 +313,73 @@ def test_numpy_tables_survive() -> None:
     keys = numpy_helper.from_array(np.array([1, 2], np.int64), "k")
     values = numpy_helper.from_array(np.array([0.25, 0.5], np.float32), "v")
     judge("LabelEncoder", np.array([2, 1, 5]), version=4, keys_tensor=keys, values_tensor=values)
+
+
+# ----------------------------------------------------------------------------------- maps
+def test_rows_become_maps() -> None:
+    """A sequence of maps, read, evaluated and written."""
+    x = np.array([[0.25, 0.5], [1, -1]], np.float32)
+    for labels in ({"classlabels_strings": ["a", "b"]}, {"classlabels_int64s": [4, 2]}):
+        proto, feeds = node_model("ZipMap", x, **labels)
+        keys = next(iter(labels.values()))
+        want = [dict(zip(keys, row, strict=True)) for row in x.tolist()]
+        (got,) = interpreted(imported(proto), feeds)
+        assert [{k: v.item() for k, v in row.items()} for row in got] == want
+        for opset in OPSETS:
+            assert written(proto, feeds, opset)["y0"] == want
+
+
+def map_model(op_type: str, key: int, value: int, **attributes: Any) -> onnx.ModelProto:
+    """A model of one node on a map."""
+    proto, _ = node_model(op_type, np.zeros(1, np.float32), **attributes)
+    scalar = helper.make_tensor_type_proto(value, [])
+    proto.graph.input[0].type.CopyFrom(helper.make_map_type_proto(key, scalar))
+    return proto
+
+
+F32, I64, TEXT, F64 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING, TensorProto.DOUBLE
+
+
+@pytest.mark.parametrize(
+    ("op_type", "key", "feed", "attributes"),
+    [
+        ("CastMap", I64, {5: 1.5, 2: -2.75, 9: 1e20}, {"cast_to": "TO_FLOAT"}),
+        ("CastMap", I64, {5: 1.5, 2: -2.75, 9: 1e20}, {"cast_to": "TO_INT64"}),
+        ("CastMap", I64, {5: 1.5, 2: -2.75, 9: 1e20}, {"cast_to": "TO_STRING"}),
+        ("CastMap", I64, {3: 1.5, 1: 2.0}, {"cast_to": "TO_STRING", "map_form": "SPARSE", "max_map": 5}),
+        ("CastMap", I64, {3: 1.5, 1: 2.0}, {"map_form": "SPARSE", "max_map": 5}),
+        ("DictVectorizer", TEXT, {"a": 4.0, "c": 8.0}, {"string_vocabulary": ["a", "c", "b", "z"]}),
+        ("DictVectorizer", I64, {1: 4.0, 3: 8.0}, {"int64_vocabulary": [3, 2, 1, 3]}),
+    ],
+)
+def test_maps_become_tensors(op_type: str, key: int, feed: dict[Any, float], attributes: dict[str, Any]) -> None:
+    proto = map_model(op_type, key, F32, **attributes)
+    feeds: dict[str, Any] = {"x0": feed}
+    want = onnxruntime_outputs(proto, feeds)
+    compare(interpreted(imported(proto), feeds), want, 0, 0)
+    typed: dict[str, Any] = {"x0": {k: np.asarray(v, np.float32) for k, v in feed.items()}}
+    for opset in OPSETS:
+        compare(list(written(proto, typed, opset).values()), want, 0, 0)
+
+
+def test_maps_that_onnxruntime_cannot_be_given() -> None:
+    """Its Python interface takes maps of f32 only."""
+    text = map_model("CastMap", I64, TEXT, cast_to="TO_INT64")
+    assert interpreted(imported(text), {"x0": {5: "7", 2: "-2.5"}})[0].tolist() == [[-2, 7]]
+    with pytest.raises(EvaluationError, match="does not spell"):
+        interpreted(imported(text), {"x0": {5: "seven"}})
+    words = map_model("DictVectorizer", I64, TEXT, int64_vocabulary=[3, 2, 1])
+    assert interpreted(imported(words), {"x0": {1: "x", 3: "y"}})[0].tolist() == [["y", "", "x"]]
+    doubles = map_model("DictVectorizer", TEXT, F64, string_vocabulary=["a", "b"])
+    assert interpreted(imported(doubles), {"x0": {"b": 0.1}})[0].tolist() == [[0.0, 0.1]]
+    whole = map_model("DictVectorizer", TEXT, I64, string_vocabulary=["a", "b"])
+    assert interpreted(imported(whole), {"x0": {"b": 1 << 60}})[0].tolist() == [[0, 1 << 60]]
+
+
+def test_keys_out_of_range() -> None:
+    proto = map_model("CastMap", I64, F32, map_form="SPARSE", max_map=5)
+    for key in (-1, 5):
+        with pytest.raises(EvaluationError, match="not places of 5"):
+            interpreted(imported(proto), {"x0": {key: 1.0}})
+    with pytest.raises(UairError, match="length must be"):
+        imported(map_model("CastMap", I64, F32, map_form="SPARSE", max_map=1 << 60))
