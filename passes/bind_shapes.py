@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from uair.errors import ShapeBindingError, TypeInferenceError
-from uair.ir.dims import Dim, Shape, plain_symbol, substitute, symbols_of
+from uair.ir.dims import Dim, Shape, fresh_symbol, plain_symbol, substitute, symbols_of
 from uair.ir.graph import Graph
 from uair.ir.inference import refine_types
 from uair.ir.module import Module
@@ -21,19 +21,33 @@ class BindShapes(Pass):
 
     Attributes:
         shapes: shape by input name.
+        sizes: number by name of a symbolic size.
         static: require that no input keeps a symbolic size.
     """
 
     shapes: dict[str, tuple[int, ...]] = attrs.field(factory=dict)
+    sizes: dict[str, int] = attrs.field(factory=dict)
     static: bool = False
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Bind and infer every type again."""
-        return bind_shapes(module, self.shapes, static=self.static)
+        return bind_shapes(module, self.shapes, sizes=self.sizes, static=self.static)
 
 
-def bind_shapes(module: Module, shapes: Mapping[str, tuple[int, ...]], *, static: bool = False) -> bool:
+def bind_shapes(
+    module: Module,
+    shapes: Mapping[str, tuple[int | None, ...]],
+    *,
+    sizes: Mapping[str, int] | None = None,
+    static: bool = False,
+) -> bool:
     """Give inputs of the main graph fixed shapes, in place. Returns whether anything changed.
+
+    Args:
+        module: the module.
+        shapes: shape by input name; None leaves an extent as it is.
+        sizes: number by name of a symbolic size; the others stay symbolic.
+        static: require that no input keeps a symbolic size.
 
     Raises:
         ShapeBindingError: an unknown input, a wrong rank, a contradiction with the model or between two inputs, or
@@ -41,23 +55,23 @@ def bind_shapes(module: Module, shapes: Mapping[str, tuple[int, ...]], *, static
         TypeInferenceError: an operator of the model does not accept the sizes.
     """
     graph = module.main
-    values: dict[str, Dim] = {}
+    values = _sizes(graph, sizes or {})
     for name, shape in shapes.items():
         if name not in graph.input_names:
             raise ShapeBindingError(
                 f"--shape names {name!r}, which is no input of the model",
                 hint=f"the inputs are {describe_inputs(graph)}",
             )
-        _match(graph, name, tuple(shape), values)
+        _match(graph, name, shape, values)
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
         if not tensor.type.is_tensor:
             continue
         if tensor.type.shape is None:
             if name in shapes:
-                tensor.type = tensor.type.with_shape(tuple(shapes[name]))
+                tensor.type = tensor.type.with_shape(tuple(fresh_symbol() if d is None else d for d in shapes[name]))
             continue
         bound = tuple(substitute(d, values) for d in tensor.type.shape)
-        if name in shapes and bound != tuple(shapes[name]):
+        if any(want not in (None, have) for have, want in zip(bound, shapes.get(name, ()), strict=False)):
             raise ShapeBindingError(
                 f"input {name!r} is {tensor.type} in the model, which is {list(bound)} with the sizes given; "
                 f"--shape says {list(shapes[name])}",
@@ -66,7 +80,7 @@ def bind_shapes(module: Module, shapes: Mapping[str, tuple[int, ...]], *, static
         tensor.type = TensorType(tensor.type.dtype, bound, tensor.type.layout)
     if static:
         _require_static(graph)
-    if not shapes:
+    if not shapes and not values:
         return False
     try:
         refine_types(graph, values)
@@ -81,10 +95,23 @@ def describe_inputs(graph: Graph) -> str:
     return ", ".join(f"{n}: {t.type}" for n, t in zip(graph.input_names, graph.inputs, strict=True)) or "none"
 
 
-def _match(graph: Graph, name: str, shape: tuple[int, ...], values: dict[str, Dim]) -> None:
+def _sizes(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Dim]:
+    """The sizes given by name, which inputs must have."""
+    known = dict.fromkeys(s for t in graph.inputs for s in symbols_of(t.type.shape or ()))
+    for name, size in sizes.items():
+        if name not in known:
+            raise ShapeBindingError(
+                f"no input has a size called {name!r}", hint=f"the sizes are {', '.join(known) or 'all numbers'}"
+            )
+        if size < 0:
+            raise ShapeBindingError(f"size {name!r} cannot be negative, is {size}")
+    return dict(sizes)
+
+
+def _match(graph: Graph, name: str, shape: Sequence[int | None], values: dict[str, Dim]) -> None:
     """Learn the sizes that a shape decides."""
     declared = graph.input(name).type.shape
-    if any(d < 0 for d in shape):
+    if any(d is not None and d < 0 for d in shape):
         raise ShapeBindingError(f"input {name!r}: a size cannot be negative in {list(shape)}")
     if not graph.input(name).type.is_tensor:
         raise ShapeBindingError(f"input {name!r} is no tensor but {graph.input(name).type}: it has no shape to bind")
@@ -96,6 +123,8 @@ def _match(graph: Graph, name: str, shape: tuple[int, ...], values: dict[str, Di
             hint=f"--shape {name}={_example(declared)}",
         )
     for axis, (have, want) in enumerate(zip(declared, shape, strict=True)):
+        if want is None:
+            continue
         if isinstance(have, int):
             if have != want:
                 raise ShapeBindingError(

@@ -44,7 +44,7 @@ from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ir.types import TensorType
 from uair.ops.base import Operator
-from uair.ops.shape_values import LARGEST, ShapeValues, resolve_operands
+from uair.ops.shape_values import LARGEST, ShapeValues, infer_with_values, resolve_operands
 
 MAX_FOLDED_DEPTH = 16
 """Nodes in a row that are computed to learn an operand's value, a cast or a reshape; the passes fold longer chains."""
@@ -197,7 +197,7 @@ class Importer:
         """
         op, given = resolve_operands(op, operands, self.shape_values)
         given = op.normalize_operands(given)
-        types = op.infer_types([None if t is None else t.type for t in given])
+        types = infer_with_values(op, given, self.shape_values)
         value = source.scope.prefix + (source.proto.output[0] if source.proto.output else source.op_type)
         node = Node(
             op,

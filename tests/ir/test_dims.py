@@ -13,8 +13,11 @@ from uair.ir.dims import (
     fresh_symbol,
     is_static,
     maximum,
+    may_be_one,
     minimum,
+    normal,
     plain_symbol,
+    prevails,
     product,
     static,
     substitute,
@@ -72,3 +75,32 @@ def test_a_static_graph_does_not_import_sympy() -> None:
         "assert 'sympy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_rounded_quotients_have_one_form() -> None:
+    n = symbol("n")
+    assert floor_div(n + 1, 2) == ceil_div(n, 2) == normal(-floor_div(-n, 2))
+    assert normal(floor_div(n - 1, 2) + 1) == ceil_div(n, 2)
+    assert ceil_div(n + 1, 4) == floor_div(n + 4, 4) == normal(floor_div(n, 4) + 1)
+    assert ceil_div(2 - n, 3) == normal(-floor_div(n - 2, 3))
+    for value in range(9):
+        assert substitute(ceil_div(2 - n, 3), {"n": value}) == -((value - 2) // 3)
+
+
+def test_extremes_that_are_certain() -> None:
+    n = symbol("n")
+    assert minimum(n, n + 1) == n
+    assert maximum(0, n) == n
+    assert maximum(n, 2 * n + 1) == normal(2 * n + 1)
+    assert str(minimum(n, 5)) == "Min(5, n)"
+
+
+def test_which_extent_prevails() -> None:
+    n, m = symbol("n"), symbol("m")
+    assert prevails(n, 1)
+    assert prevails(n + 2, m)
+    assert prevails(n, minimum(n, 512))
+    assert not prevails(n, m)
+    assert not prevails(minimum(n, 512), n + m)
+    assert not prevails(None, n)
+    assert may_be_one(n) and may_be_one(None) and not may_be_one(2 * n + 2) and not may_be_one(3)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uair.ir.dims import Dim, floor_div, symbol
+from uair.ir.dims import Dim, ceil_div, floor_div, maximum, symbol
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType
@@ -15,6 +15,7 @@ from uair.ops import (
     Add,
     Cast,
     Concat,
+    CumSum,
     Equal,
     Expand,
     Gather,
@@ -27,6 +28,7 @@ from uair.ops import (
     Mod,
     Mul,
     NonZero,
+    OneHot,
     Pad,
     Range,
     ReduceMax,
@@ -45,11 +47,12 @@ from uair.ops import (
     Tile,
     TopK,
     Transpose,
+    Trilu,
     Unsqueeze,
     Where,
 )
 from uair.ops.base import Operator
-from uair.ops.shape_values import ShapeValues, resolve_operands
+from uair.ops.shape_values import ShapeValues, infer_with_values, resolve_constants, resolve_operands
 
 N, H = symbol("n"), symbol("h")
 
@@ -93,6 +96,7 @@ SHAPE = ShapeOf()(X)
         (Sub()(Add()(SHAPE, scalar(1)), SHAPE), [1, 1, 1, 1]),
         (Mul()(Gather()(SHAPE, scalar(0)), Gather()(SHAPE, scalar(3))), 8 * N),
         (IntDiv()(ShapeOf(start=2)(X), ints(2, 3)), [floor_div(H, 2), 2]),
+        (IntDiv()(Mul()(SHAPE, SHAPE), ShapeOf(end=1)(X)), [N, floor_div(9, N), floor_div(H * H, N), floor_div(64, N)]),
         (IntDiv(rounding="floor")(Sub()(ShapeOf(start=2, end=3)(X), ints(1)), ints(2)), [floor_div(H - 1, 2)]),
         (IntDiv()(Mul()(SHAPE, scalar(-1)), scalar(2)), [-floor_div(N, 2), -1, -floor_div(H, 2), -4]),
         (Mod()(Mul()(SHAPE, scalar(4)), scalar(2)), [0, 0, 0, 0]),
@@ -128,7 +132,7 @@ def test_value_is_followed(computed: Tensor, want: Any) -> None:
         Add()(SHAPE, tensor(4, dtype=DType.I64)),
         Equal()(SHAPE, scalar(1)),  # whether n is 1 is not known
         Greater()(SHAPE, scalar(2)),
-        IntDiv()(SHAPE, ShapeOf(end=1)(X)),  # n may be 0
+        IntDiv()(SHAPE, ints(0)),
         IntDiv()(Sub()(SHAPE, scalar(4)), scalar(2)),  # truncation depends on the sign
         Range()(scalar(0), Gather()(SHAPE, scalar(0)), scalar(1)),
         Gather()(ints(1, 2), Gather()(SHAPE, scalar(0))),
@@ -229,3 +233,88 @@ def test_a_reshape_of_unknown_rank_keeps_its_open_extent() -> None:
     x = Tensor(TensorType(DType.F32, None))
     new, _ = resolve_operands(Reshape(), [x, ints(2, -1)], ShapeValues())
     assert new == Reshape(shape=(2, -1))
+
+
+UNKNOWN = tensor(1, dtype=DType.I64)
+PARTLY = Concat()(ShapeOf(end=1)(X), UNKNOWN, ints(2))
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "want"),
+    [
+        (Reshape(), [X, PARTLY], [N, None, 2]),
+        (Reshape(), [X, Add()(PARTLY, ints(0, 1, 2))], [N, None, 4]),
+        (Expand(), [scalar(1), PARTLY], [N, None, 2]),
+        (Expand(), [tensor(5, 1), PARTLY], [N, 5, 2]),
+        (Tile(), [tensor(4, 4, H), PARTLY], [4 * N, None, 2 * H]),
+        (Pad(), [tensor(4, H), Concat()(UNKNOWN, ints(0, 0, 1))], [None, H + 1]),
+        (Slice(axes=(0, 1), starts=(0, 0), steps=(1, 1)), [Y, Concat()(UNKNOWN, ints(2))], [None, 2]),
+        (Range(), [scalar(2), Gather()(SHAPE, scalar(2)), scalar(2)], [maximum(0, ceil_div(H - 2, 2))]),
+        (Range(), [Gather()(SHAPE, scalar(0)), scalar(0), scalar(-1)], [N]),
+        (Range(), [scalar(0), Squeeze(axes=(0,))(UNKNOWN), scalar(1)], [None]),
+        (OneHot(axis=0), [tensor(H, dtype=DType.I64), Gather()(SHAPE, scalar(0)), tensor(2)], [N, H]),
+        (TopK(), [Y, ShapeOf(end=1)(X)], [2, N]),
+        (Where(), [Equal()(UNKNOWN, ints(1)), Y, Y], [2, 6]),
+    ],
+    ids=lambda v: getattr(v, "op_type", None),
+)
+def test_what_is_known_of_an_operand_decides_extents(op: Operator, inputs: list[Tensor], want: list[Any]) -> None:
+    given: list[Tensor | None] = [inputs[0], None, *inputs[1:]] if op.op_type == "Slice" else list(inputs)
+    values = ShapeValues()
+    types = infer_with_values(op, given, values)
+    assert list(types[0].dims) == want
+    assert op.node(*given).outputs[0].type.rank == len(want)
+
+
+def test_unknown_elements_do_not_spoil_the_others() -> None:
+    values = ShapeValues()
+    assert values.known(PARTLY) is None
+    found = values.partial(PARTLY)
+    assert found is not None and found[0] == N and found[2] == 2
+    assert values.known(Gather()(PARTLY, ints(0, 2))) is not None
+    chosen = Where()(Equal()(PARTLY, ints(-1, -1, 2)), ints(5, 5, 5), ints(5, 5, 7))
+    assert value(chosen) == [5, 5, 5]
+    assert value(Gather()(Where()(Equal()(PARTLY, ints(1, 1, 1)), PARTLY, PARTLY), ints(0, 2))) == [N, 2]
+    assert values.partial(tensor(N, dtype=DType.I64)) is None
+
+
+def test_constants_become_attributes_and_what_is_computed_does_not() -> None:
+    computed = Gather()(SHAPE, ints(0))
+    assert resolve_constants(Slice(axes=(0,), steps=(1,)), [Y, ints(1), computed]) == Slice(
+        axes=(0,), starts=(1,), steps=(1,)
+    )
+    op = Reshape()
+    assert resolve_constants(op, [Y, computed]) is op
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "want"),
+    [
+        (ReduceSum(keepdims=False), [Y, ints(-1)], ReduceSum(axes=(1,), keepdims=False)),
+        (Squeeze(), [tensor(1, 3, 1), ints(-1, 0)], Squeeze(axes=(2, 0))),
+        (Squeeze(), [tensor(1, 3, 1)], Squeeze(axes=(0, 2))),
+        (Unsqueeze(), [Y, ints(-1)], Unsqueeze(axes=(2,))),
+        (Slice(), [Y, ints(0), ints(1), ints(-1), ints(1)], Slice(axes=(1,), starts=(0,), ends=(1,), steps=(1,))),
+        (Split(axis=1, parts=2), [Y, ints(2, 4)], Split(axis=1, sizes=(2, 4))),
+        (Pad(pads=(0, 0, 1, 1), value=None), [Y, None, constant(np.array([0.5], np.float32))],
+         Pad(pads=(0, 0, 1, 1), value=0.5)),
+        (CumSum(axis=None), [Y, scalar(1)], CumSum(axis=1)),
+        (Trilu(k=None), [Y, scalar(-1)], Trilu(k=-1)),
+        (OneHot(), [tensor(3, dtype=DType.I64), scalar(4), tensor(2)], OneHot(depth=4)),
+    ],
+    ids=lambda v: getattr(v, "op_type", None),
+)  # fmt: skip
+def test_more_operands_become_attributes(op: Operator, inputs: list[Tensor | None], want: Operator) -> None:
+    new, remaining = resolve_operands(op, inputs, ShapeValues())
+    assert new == want
+    assert all(t is None or t is given for t, given in zip(remaining, inputs, strict=False))
+    assert resolve_operands(new, remaining, ShapeValues())[0] is new
+    new.node(*remaining)
+
+
+def test_a_number_that_no_float_holds_stays_an_operand() -> None:
+    large = constant(np.array(2**60 + 1))
+    op = Pad(pads=(0, 0, 1, 1), value=None)
+    new, remaining = resolve_operands(op, [tensor(2, 2, dtype=DType.I64), None, large], ShapeValues())
+    assert new is op
+    assert remaining[2] is large

@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from uair.ir.bounds import interval
+
 MAX_EXTENT = 2**63 - 1
 """Greatest extent; indices are 64-bit numbers everywhere."""
 MAX_TERMS = 256
@@ -75,6 +77,12 @@ def symbol(name: str) -> Dim:
     return symbolic
 
 
+def any_integer(name: str) -> Dim:
+    """A number of either sign, for computations; it is no size and cannot stand in a type."""
+    symbolic: Expr = _sympy().Symbol(name, integer=True)
+    return symbolic
+
+
 _fresh_count = 0
 
 
@@ -116,6 +124,9 @@ def minimum(a: Dim, b: Dim) -> Dim:
     """The smaller of two extents."""
     if isinstance(a, int) and isinstance(b, int):
         return min(a, b)
+    low, high = interval(normal(a - b))
+    if high <= 0 or low >= 0:
+        return a if high <= 0 else b
     sympy = _sympy()
     return normal(sympy.Min(a, b))
 
@@ -124,18 +135,51 @@ def maximum(a: Dim, b: Dim) -> Dim:
     """The greater of two extents."""
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
+    low, high = interval(normal(a - b))
+    if high <= 0 or low >= 0:
+        return b if high <= 0 else a
     sympy = _sympy()
     return normal(sympy.Max(a, b))
 
 
+def may_be_one(d: Dim | None) -> bool:
+    """Whether an extent can be 1, as far as is known."""
+    if d is None or isinstance(d, int):
+        return d is None or d == 1
+    low, high = interval(d)
+    return low <= 1 <= high
+
+
+def prevails(a: Dim | None, b: Dim | None) -> bool:
+    """Whether `a` is the extent that `a` and `b` broadcast to, whenever they do: b is 1 wherever a is.
+
+    So it is for n + 2, which is never 1, and any b; and for n and min(n, 512).
+    """
+    if a is None or isinstance(a, int):
+        return a is not None and (a != 1 or b == 1)
+    if not may_be_one(a):
+        return True
+    if b is None or isinstance(b, int) or not a.free_symbols & b.free_symbols:
+        return b == 1
+    return normal(b.subs({a: 1})) == 1
+
+
 def normal(d: Any) -> Dim:
-    """Canonical form: int when the value is known, expanded expression otherwise; too long a sum stays as it is."""
-    if isinstance(d, int):
-        return d
+    """Canonical form: int when the value is known, expanded expression otherwise; too long a sum stays as it is.
+
+    Rounded quotients that are always equal have one form: floor(-n/2) is -ceiling(n/2), floor((n + 1)/2) ceiling(n/2).
+    """
+    return d if isinstance(d, int) else _normal(d)
+
+
+@functools.lru_cache(4096)
+def _normal(d: Any) -> Dim:
     if _terms(d) > MAX_TERMS:
         return d  # type: ignore[no-any-return]
     sympy = _sympy()
     expanded = sympy.expand(d)
+    if expanded.has(sympy.floor, sympy.ceiling):
+        expanded = sympy.expand(expanded.replace(_is_rounding, _one_rounding))
     if expanded.is_Integer:
         return int(expanded)
     symbolic: Expr = expanded
@@ -179,6 +223,30 @@ def _is_short_part(e: Any) -> bool:
     if e.is_Rational:
         return max(abs(int(e.p)), int(e.q)) <= MAX_EXTENT
     return not e.is_Pow or (e.exp.is_Integer and abs(int(e.exp)) <= MAX_EXPONENT)
+
+
+def _is_rounding(d: Any) -> bool:
+    sympy = _sympy()
+    return isinstance(d, (sympy.floor, sympy.ceiling))
+
+
+def _one_rounding(d: Any) -> Any:
+    """The one form of floor or ceiling of a whole number n over q.
+
+    It is ceiling(n/q), or floor((n + r)/q) with 0 <= r < q - 1, where n has no constant and a positive first term.
+    """
+    sympy = _sympy()
+    up = isinstance(d, sympy.ceiling)
+    q = sympy.ilcm(*(c.q for c in d.args[0].as_coefficients_dict().values() if c.is_Rational), 1)
+    numerator = sympy.expand(d.args[0] * q)
+    if not numerator.is_integer:
+        return d
+    r, n = numerator.as_coeff_Add()
+    r, sign = r + q - 1 if up else r, 1
+    if n.could_extract_minus_sign():  # floor((n + r)/q) = -ceiling((-n - r)/q) = -floor((-n - r + q - 1)/q)
+        n, r, sign = -n, q - 1 - r, -1
+    whole, r = divmod(r, q)
+    return sign * (whole + (sympy.ceiling(n / q) if r == q - 1 else sympy.floor((n + r) / q)))
 
 
 def substitute(d: Dim, values: Mapping[str, Dim]) -> Dim:

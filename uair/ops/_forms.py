@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from uair.errors import EvaluationError
 from uair.ir import dims
-from uair.ir.dims import Dim, Shape, is_static
+from uair.ir.dims import Shape, is_static
 from uair.ir.dtype import Array
 from uair.ir.types import TensorType
 from uair.ops import _symbolic
@@ -91,13 +91,3 @@ def run_time_axes(op: Operator, attribute: Ints | None, operand: Array | None, r
     if len(set(result)) < len(result):
         raise EvaluationError(f"{op.op_type}: axes {list(axes)} name an axis twice")
     return result
-
-
-def may_be_one(d: Dim | None) -> bool:
-    """Whether an extent can be 1, as far as is known."""
-    if isinstance(d, int):
-        return d == 1
-    if d is None:
-        return True
-    difference: object = dims.normal(d - 1)
-    return difference == 0 if isinstance(difference, int) else getattr(difference, "is_zero", None) is not False

@@ -1,7 +1,6 @@
 """Arithmetic of shape computations: element by element over object arrays of ints, bools and symbolic sizes.
 
-What a comparison needs to know of a symbolic size and does not is a SymbolicValueError; `ShapeValues` then takes the
-value as unknown.
+What an operation needs to know of a symbolic size and does not is a SymbolicValueError; the element is unknown then.
 """
 
 from __future__ import annotations
@@ -13,8 +12,23 @@ import numpy as np
 
 from uair.errors import SymbolicValueError
 from uair.ir import dims
+from uair.ir.bounds import interval
 from uair.ir.dims import Dim
 from uair.ir.dtype import Array
+
+
+class Unknown:
+    """An element of which nothing is known; equal to itself only."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        """Whether it is true.
+
+        Raises:
+            SymbolicValueError: always.
+        """
+        raise SymbolicValueError("a value that is needed is known only at run time")
 
 
 def is_symbolic(*arrays: Array) -> bool:
@@ -22,15 +36,42 @@ def is_symbolic(*arrays: Array) -> bool:
     return any(a.dtype == object for a in arrays)
 
 
+def of_known(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of known elements; of unknown ones, and where it cannot tell, the result is unknown."""
+
+    def guarded(*values: Any) -> Any:
+        if any(isinstance(v, Unknown) for v in values):
+            return Unknown()
+        try:
+            return function(*values)
+        except SymbolicValueError:
+            return Unknown()
+
+    return guarded
+
+
 def elementwise(function: Callable[..., Any], *arrays: Array) -> Array:
     """`function` applied to the broadcast elements; an object array."""
     operands = [a.astype(object) for a in arrays]
-    return np.asarray(np.frompyfunc(function, len(arrays), 1)(*operands), dtype=object)
+    return np.asarray(np.frompyfunc(of_known(function), len(arrays), 1)(*operands), dtype=object)
 
 
 def truth(function: Callable[..., bool], *arrays: Array) -> Array:
-    """`function` applied to the broadcast elements; a bool array."""
-    return elementwise(function, *arrays).astype(np.bool_)
+    """`function` applied to the broadcast elements; a bool array where all are known."""
+    found = elementwise(function, *arrays)
+    return found if any(isinstance(v, Unknown) for v in found.reshape(-1).tolist()) else found.astype(np.bool_)
+
+
+def where(condition: Array, x: Array, y: Array) -> Array:
+    """X or y for the broadcast elements; where the condition is unknown, what both agree on."""
+
+    def choose(chosen: Any, a: Any, b: Any) -> Any:
+        if not isinstance(chosen, Unknown):
+            return a if chosen else b
+        return a if a is b or (type(a) is type(b) is int and a == b) else Unknown()
+
+    operands = [a.astype(object) for a in (condition, x, y)]
+    return np.asarray(np.frompyfunc(choose, 3, 1)(*operands), dtype=object)
 
 
 def integers(array: Array) -> Array:
@@ -40,7 +81,7 @@ def integers(array: Array) -> Array:
         SymbolicValueError: one of them is symbolic.
     """
     if array.dtype == object and any(not isinstance(v, (int, np.integer)) for v in array.reshape(-1).tolist()):
-        raise SymbolicValueError(f"a number is needed, {array.tolist()} depends on symbolic sizes")
+        raise SymbolicValueError("numbers are needed, values depend on symbolic sizes or on the run")
     return array.astype(np.int64, copy=False)
 
 
@@ -71,11 +112,9 @@ def sign(a: Any) -> int:
         SymbolicValueError: the sign depends on symbolic sizes.
     """
     value: Any = dims.normal(a)
-    if isinstance(value, int):
-        return (value > 0) - (value < 0)
-    for answer, known in ((1, value.is_positive), (-1, value.is_negative), (0, value.is_zero)):
-        if known:
-            return answer
+    low, high = interval(value)
+    if low > 0 or high < 0 or low == high == 0:
+        return (low > 0) - (high < 0)
     raise SymbolicValueError(f"the sign of {value} depends on symbolic sizes")
 
 
@@ -86,11 +125,10 @@ def at_least_zero(a: Any) -> bool:
         SymbolicValueError: that depends on symbolic sizes.
     """
     value: Any = dims.normal(a)
-    if isinstance(value, int):
-        return value >= 0
-    if value.is_nonnegative is None:
+    low, high = interval(value)
+    if low < 0 <= high:
         raise SymbolicValueError(f"whether {value} is at least 0 depends on symbolic sizes")
-    return bool(value.is_nonnegative)
+    return low >= 0
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -105,9 +143,10 @@ def equal(a: Any, b: Any) -> bool:
     difference: Any = dims.normal(a - b)
     if isinstance(difference, int):
         return difference == 0
-    if difference.is_zero is None:
+    low, high = interval(difference)
+    if low <= 0 <= high:
         raise SymbolicValueError(f"whether {a} equals {b} depends on symbolic sizes")
-    return bool(difference.is_zero)
+    return False
 
 
 def less(a: Any, b: Any) -> bool:
@@ -120,26 +159,25 @@ def less(a: Any, b: Any) -> bool:
 
 
 def floor_div(a: Any, b: Any) -> Dim:
-    """floor(a / b).
+    """floor(a / b). A divisor that depends on sizes counts as not 0: what 0 divides is left open.
 
     Raises:
-        SymbolicValueError: b is 0 or may be.
+        SymbolicValueError: b is 0.
     """
-    if sign(b) == 0:
+    if isinstance(dims.normal(b), int) and b == 0:
         raise SymbolicValueError(f"{a} is divided by 0")
     return dims.floor_div(a, b)
 
 
 def trunc_div(a: Any, b: Any) -> Dim:
-    """A / b rounded towards 0.
+    """A / b rounded towards 0; see `floor_div`.
 
     Raises:
         SymbolicValueError: the sign of an operand depends on symbolic sizes.
     """
-    if sign(b) < 0:
+    if not at_least_zero(b):
         a, b = negative(a), negative(b)
-    below: Any = dims.normal(a)
-    if below < 0 if isinstance(below, int) else below.is_nonpositive:
+    if interval(dims.normal(a))[1] <= 0:
         return negative(floor_div(negative(a), b))
     at_least_zero(a)  # or it is not known how to round
     return floor_div(a, b)

@@ -26,7 +26,7 @@ import numpy as np
 from typing_extensions import dataclass_transform
 
 from uair.errors import ArityError, AttributeTypeError, TypeInferenceError
-from uair.ir.dims import MAX_EXTENT, Dim, InferredShape, Shape, is_tractable, substitute, symbols_of
+from uair.ir.dims import MAX_EXTENT, Dim, InferredShape, Shape, is_tractable, prevails, substitute, symbols_of
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.layout import Layout
@@ -613,9 +613,10 @@ def normalize_axis(axis: int, rank: int) -> int:
 
 
 def broadcast_shapes(*shapes: InferredShape) -> InferredShape:
-    """NumPy broadcasting, also over symbolic extents (a symbol against 1 is the symbol).
+    """NumPy broadcasting, also over symbolic extents.
 
-    Two different symbolic extents are refused unless one is 1: equal sizes must have equal names.
+    Of two different symbolic extents the result is the one that is not 1 when the other is not; only the run tells
+    (None) where either may be the 1.
     """
     rank = max((len(s) for s in shapes), default=0)
     result: list[Dim | None] = []
@@ -631,10 +632,10 @@ def _broadcast_extent(extents: list[Dim | None], shapes: Sequence[InferredShape]
         raise InferenceFailure(f"shapes {' and '.join(str(list(s)) for s in shapes)} do not broadcast")
     if numbers:
         return numbers.pop()  # a symbolic extent beside a number is that number or 1: the result has the number
-    named = list(dict.fromkeys(d for d in extents if d is not None))
-    if not extents:
-        return 1
-    return named[0] if len(named) == 1 and None not in extents else None
+    named = list(dict.fromkeys(extents))
+    if len(named) < 2:
+        return named[0] if named else 1
+    return next((d for d in named if all(other is d or prevails(d, other) for other in named)), None)
 
 
 def unify_extents(a: Dim | None, b: Dim | None) -> bool:

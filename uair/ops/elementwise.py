@@ -732,8 +732,8 @@ class Where(Operator):
         return broadcast(same_dtype(x=x, y=y), condition, x, y)
 
     def evaluate(self, condition: Array, x: Array, y: Array) -> Array:
-        if _symbolic.is_symbolic(x, y):
-            x, y = x.astype(object), y.astype(object)
+        if _symbolic.is_symbolic(condition, x, y):
+            return _symbolic.where(condition, x, y)
         return np.where(condition.astype(np.bool_, copy=False), x, y)
 
     @classmethod

@@ -125,7 +125,7 @@ class SizeReduction(Reduction):
     def evaluate(self, x: Array, axes: Array | None = None) -> Array:
         if not _symbolic.is_symbolic(x):
             return super().evaluate(x, axes)
-        function = np.frompyfunc(self.size, 2, 1)
+        function = np.frompyfunc(_symbolic.of_known(self.size), 2, 1)
         result: Any = x
         for axis in sorted(self.reduced_axes(x, axes), reverse=True):
             nothing = {"initial": self.reduce(np.ones((0,), np.int64), (0,)).item()} if x.shape[axis] == 0 else {}

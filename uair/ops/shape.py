@@ -14,14 +14,14 @@ import numpy as np
 
 from uair.errors import EvaluationError
 from uair.ir import dims
-from uair.ir.dims import Dim, InferredShape, Shape, product
+from uair.ir.dims import Dim, InferredShape, Shape, may_be_one, product
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
 from uair.ops._cast import cast
 from uair.ops._compute import REALS, require_dtype
-from uair.ops._forms import may_be_one, numbers, one_form, run_time_axes, unique_axes, vector_length
+from uair.ops._forms import numbers, one_form, run_time_axes, unique_axes, vector_length
 from uair.ops._precision import compute_type
 from uair.ops.base import (
     MAX_RANK,

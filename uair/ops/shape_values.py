@@ -13,15 +13,26 @@ import attrs
 import numpy as np
 
 from uair.errors import EvaluationError
-from uair.ir.dims import Dim, is_static, is_tractable
+from uair.ir.dims import (
+    Dim,
+    InferredShape,
+    any_integer,
+    ceil_div,
+    is_static,
+    is_tractable,
+    maximum,
+    may_be_one,
+    normal,
+    static,
+)
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor
-from uair.ir.types import TensorType
-from uair.ops._forms import may_be_one
-from uair.ops._symbolic import shape_of
+from uair.ir.types import TensorType, inferred
+from uair.ops._symbolic import Unknown, shape_of
 from uair.ops.base import Operator, attribute_kinds
+from uair.ops.indexing import OneHot, TopK
 from uair.ops.reduction import Reduction
-from uair.ops.shape import Reshape, ShapeOf, SizeOf, Slice, Split, Squeeze, Unsqueeze
+from uair.ops.shape import Range, Reshape, ShapeOf, SizeOf, Slice, Split, Squeeze, Unsqueeze
 
 LARGEST = 64
 """Elements of the largest tensor whose value is tracked."""
@@ -33,15 +44,21 @@ class ShapeValues:
     """Values of integer and bool tensors of at most 64 elements, as object arrays of ints, bools and symbolic sizes.
 
     They come from constants, from ShapeOf and SizeOf (the operand's type says what it gives), and from operators with
-    `shape_arithmetic` applied to known values. Each tensor is computed once, when asked for: a tensor keeps its value
-    while a graph is rewritten. Types that become more precise later are not seen by values computed before.
+    `shape_arithmetic` applied to values that are known at least in part. Each tensor is computed once, when asked for:
+    a tensor keeps its value while a graph is rewritten. Types that become more precise later are not seen by values
+    computed before.
     """
 
     def __init__(self) -> None:
         self._values: dict[Tensor, Array | None] = {}
 
     def known(self, tensor: Tensor) -> Array | None:
-        """The tensor's value, or None when it is not known."""
+        """The tensor's value, or None when some of it is not known."""
+        value = self.partial(tensor)
+        return None if value is None or any(isinstance(v, Unknown) for v in value.reshape(-1).tolist()) else value
+
+    def partial(self, tensor: Tensor) -> Array | None:
+        """The tensor's value with `Unknown` in it; None when not even its shape is known."""
         pending = [tensor]
         while pending:
             current = pending[-1]
@@ -63,7 +80,7 @@ class ShapeValues:
 
     def _compute(self, tensor: Tensor) -> None:
         """Record the value of a tensor whose sources are recorded, and of the other results of its producer."""
-        self._values[tensor] = None
+        self._values[tensor] = _unknown(tensor.type)
         if not _may_be_known(tensor.type):
             return
         if tensor.data is not None:
@@ -71,7 +88,7 @@ class ShapeValues:
         elif tensor.producer is not None and tensor.producer.op.shape_arithmetic:
             for result, value in zip(tensor.producer.outputs, self._results(tensor.producer), strict=False):
                 if _may_be_known(result.type):
-                    self._values[result] = value
+                    self._values[result] = _unknown(result.type) if value is None else value
 
     def _results(self, node: Node) -> Sequence[Array | None]:
         op = node.op
@@ -88,11 +105,20 @@ class ShapeValues:
 
 
 def _tractable(result: Array) -> Array | None:
-    """A result as objects; None when it is too large to be followed, or a number in it is."""
+    """A result as objects, numbers that are too large unknown; None when it has too many."""
     if result.size > LARGEST:
         return None
-    objects = _objects(result)
-    return objects if all(is_tractable(d) for d in objects.reshape(-1).tolist()) else None
+    elements = _objects(result).reshape(-1).tolist()
+    return _object_array(
+        [v if isinstance(v, Unknown) or is_tractable(v) else Unknown() for v in elements], result.shape
+    )
+
+
+def _unknown(t: TensorType) -> Array | None:
+    """A value of which only the shape is known."""
+    if not t.is_static or not _may_be_known(t):
+        return None
+    return _object_array([Unknown() for _ in range(t.size)], static(t.dims))
 
 
 def _sources(tensor: Tensor) -> list[Tensor]:
@@ -162,6 +188,74 @@ def resolve_operands(
     if x is not None and x.type.shape is not None:
         new = _settled(new, x.type, len(remaining) == 1)
     return new, tuple(remaining)
+
+
+def infer_with_values(op: Operator, inputs: Sequence[Tensor | None], values: ShapeValues) -> tuple[TensorType, ...]:
+    """Result types, with what operands that are known, or known in part, say of extents that `infer` leaves open."""
+    given = [None if t is None else t.type for t in inputs]
+    types = op.infer_types(given)
+    if not any(None in cast("InferredShape", t.shape or ()) for t in types):
+        return types
+    if isinstance(op, (Range, OneHot, TopK)):
+        return _counted(op, inputs, types, values)
+    kinds, changes, names = attribute_kinds(type(op)), dict[str, Any](), dict[Unknown, Dim]()
+    for i, (param, tensor) in enumerate(zip(op.params, inputs, strict=False)):
+        found = None
+        if tensor is not None and param.optional and param.name in kinds and kinds[param.name].base == "shape":
+            found = values.partial(tensor)
+        elements = [] if found is None else found.reshape(-1).tolist()
+        if not all(isinstance(v, Unknown) for v in elements):
+            changes[param.name] = tuple(_named(v, names) for v in elements)
+            given[i] = None
+    if not changes:
+        return types
+    if isinstance(op, Split):
+        changes["parts"] = None
+    sharper = cast(Operator, attrs.evolve(cast(Any, op), **changes)).infer_types(given)
+    hidden = {symbol for name in names.values() for symbol in cast(Any, name).free_symbols}
+    return tuple(_without(t, hidden) for t in sharper)
+
+
+def _named(value: Any, names: dict[Unknown, Dim]) -> Dim:
+    """An element of a shape; an unknown one is a symbol of its own, of either sign."""
+    if not isinstance(value, Unknown):
+        return cast(Dim, value)
+    if value not in names:
+        names[value] = any_integer(f"?{len(names)}")
+    return names[value]
+
+
+def _without(t: TensorType, hidden: set[Any]) -> TensorType:
+    """A type with extents left open that mention one of some symbols."""
+    if t.shape is None:
+        return t
+    shape = tuple(d if isinstance(d, int) or d is None or not d.free_symbols & hidden else None for d in t.shape)
+    return inferred(t.dtype, shape)
+
+
+def _counted(
+    op: Range | OneHot | TopK, inputs: Sequence[Tensor | None], types: tuple[TensorType, ...], values: ShapeValues
+) -> tuple[TensorType, ...]:
+    """Types with the one extent that a number says, which may be symbolic."""
+    operands = inputs if isinstance(op, Range) else inputs[1:2]
+    found = [None if t is None else values.dims(t) for t in operands]
+    if any(f is None or len(f) != 1 for f in found):
+        return types
+    counts = [f[0] for f in found if f is not None]
+    if isinstance(op, Range):
+        start, limit, delta = counts
+        if not isinstance(delta, int) or delta == 0:
+            return types
+        count = maximum(0, ceil_div(normal(limit - start) if delta > 0 else normal(start - limit), abs(delta)))
+    else:
+        (count,) = counts
+    if not is_tractable(count):
+        return types
+    shapes = [cast("InferredShape", t.shape or ()) for t in types]
+    return tuple(
+        inferred(t.dtype, tuple(count if d is None else d for d in shape))
+        for t, shape in zip(types, shapes, strict=True)
+    )
 
 
 def resolve_constants(op: Operator, inputs: Sequence[Tensor | None]) -> Operator:
