@@ -229,7 +229,8 @@ def _without(t: TensorType, hidden: set[Any]) -> TensorType:
     """A type with extents left open that mention one of some symbols."""
     if t.shape is None:
         return t
-    shape = tuple(d if isinstance(d, int) or d is None or not d.free_symbols & hidden else None for d in t.shape)
+    known = cast("InferredShape", t.shape)
+    shape = tuple(d if d is None or isinstance(d, int) or not d.free_symbols & hidden else None for d in known)
     return inferred(t.dtype, shape)
 
 
