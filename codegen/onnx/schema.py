@@ -74,6 +74,19 @@ CARRIERS: Mapping[DType, tuple[DType, ...]] = {
 """Types that hold every value of a type; an operator that lacks the type computes in the first of them that it has."""
 
 
+_STORAGE: Mapping[DType, DType] = {
+    DType.I2: DType.I8, DType.U2: DType.U8, DType.I4: DType.I8, DType.U4: DType.U8, DType.BF16: DType.F32,
+    **{d: DType.F32 for d in DType if d.is_float and d.bits <= 8},
+}  # fmt: skip
+
+
+def storage(dtype: DType, opset: int) -> DType:
+    """The type in which a constant is stored: a wider one with the same values when the opset lacks the constant's."""
+    if dtype not in _STORAGE or dtype in signature("Cast", opset).input(0).allowed:
+        return dtype
+    return _STORAGE[dtype]
+
+
 class NotExpressible(UairError):
     """An operator, an attribute or an element type has no ONNX form at the opset asked for."""
 

@@ -6,6 +6,7 @@ UAIR node. The last of them is added by `result`, which names its results after 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,10 +25,11 @@ from uair.codegen.onnx.schema import (
     domain_version,
     require_type,
     signature,
+    storage,
 )
 from uair.codegen.onnx.values import Texts, typed_value
 from uair.errors import InternalError
-from uair.ir.data import ArrayData, Data
+from uair.ir.data import ArrayData, ComputedData, Data
 from uair.ir.dims import Dim, Shape, is_static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor
@@ -150,9 +152,10 @@ class GraphWriter:
             self._named[tensor] = shared
             return shared
         name = self._named[tensor] = self._constant_name(tensor.name, "constant")
-        self.types.maps[-1][name] = tensor.type
+        stored = storage(tensor.data.dtype, self.opset)
+        self.types.maps[-1][name] = tensor.type if stored is tensor.type.dtype else tensor.type.with_dtype(stored)
         self._by_data[tensor.data] = name
-        self.initializers[name] = tensor.data
+        self.initializers[name] = in_storage(tensor.data, stored)
         return name
 
     def _constant_name(self, hint: str, default: str) -> str:
@@ -573,6 +576,17 @@ class Emission:
         if self.node.name or not self.node.outputs:
             return self.node.name or self.node.op_type
         return self.graph.name(self.node.outputs[0])
+
+
+def in_storage(data: Data, dtype: DType) -> Data:
+    """The same values in a wider type."""
+    if data.dtype is dtype:
+        return data
+    return ComputedData(functools.partial(_widened, dtype=dtype), (data,), dtype, data.shape)
+
+
+def _widened(array: Array, dtype: DType) -> Array:
+    return array.astype(dtype.numpy)
 
 
 def location_text(location: Location, name: str) -> str:

@@ -43,7 +43,8 @@ def dequantizes(e: Emission, op: Dequantize) -> bool:
         return False
     schema = signature("DequantizeLinear", e.opset)
     given = e.y.dtype in schema.outputs[0].allowed
-    return given and e.type(0).dtype in schema.input(0).allowed and e.type(1).dtype in schema.input(1).allowed
+    stored = e.graph.types[e.x(0)].dtype  # of a constant, a wider type where the opset lacks its own
+    return given and stored in schema.input(0).allowed and e.type(1).dtype in schema.input(1).allowed
 
 
 def _placed(e: Emission, op: Quantize | Dequantize) -> bool:

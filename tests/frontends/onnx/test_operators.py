@@ -413,7 +413,8 @@ def test_quantize_and_dequantize() -> None:
 
 
 def test_integer_products() -> None:
-    a, b = rng().integers(0, 255, (3, 4)).astype(np.uint8), rng(1).integers(-128, 127, (4, 5)).astype(np.int8)
+    a, b = rng().integers(0, 255, (3, 4)).astype(np.uint8), rng(1).integers(-64, 64, (4, 5)).astype(np.int8)
+    # with 8 bits, onnxruntime's u8 by i8 products saturate on processors without VNNI
     constants = {"b": b, "az": ZERO, "bz": np.array(-2, np.int8)}
     run(one("MatMulInteger", "a", "b", "az", "bz"), {"a": a}, constants=constants, rtol=0)
     per_column = constants | {"bz": np.arange(5).astype(np.int8)}
@@ -430,7 +431,7 @@ def test_qlinear() -> None:
     node = one("QLinearMatMul", "a", "as", "z", "b", "bs", "z", "ys", "z")
     run(node, {"a": a}, constants=constants, atol=1)
     x = rng().integers(0, 255, (1, 2, 5, 5)).astype(np.uint8)
-    w = rng(1).integers(-100, 100, (3, 2, 3, 3)).astype(np.int8)
+    w = rng(1).integers(-64, 64, (3, 2, 3, 3)).astype(np.int8)
     constants = {"w": w, "z": ZERO, "wz": np.zeros(3, np.int8), "bias": np.array([100, -50, 7], np.int32), **scales}
     constants["bs"] = np.array([0.03, 0.01, 0.02], np.float32)
     node = one("QLinearConv", "x", "as", "z", "w", "bs", "wz", "ys", "z", "bias")

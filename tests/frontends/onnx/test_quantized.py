@@ -247,3 +247,40 @@ def test_output_type_of_dequantization(to: DType) -> None:
         (got,) = interpreted(imported(proto), {"q": q})
         assert got.dtype == to.numpy
         np.testing.assert_array_equal(got, (q.astype(np.float32) * s.astype(np.float32)).astype(to.numpy))
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17, 21])
+def test_weights_of_few_bits_at_every_opset(opset: int) -> None:
+    """Constants of types that an opset lacks are stored in wider ones; blocks before 21 are spelled out."""
+    rng = np.random.default_rng(0)
+    constants: dict[str, Array] = {
+        "w": rng.integers(0, 256, (6, 3, 8)).astype(np.uint8),
+        "s": rng.uniform(0.01, 0.1, (6, 3)).astype(np.float32),
+        "z": rng.integers(0, 256, (6, 2)).astype(np.uint8),
+    }
+    x = rng.normal(size=(2, 48)).astype(np.float32)
+    node = one("MatMulNBits", "x", "w", "s", "z", domain="com.microsoft", K=48, N=6, bits=4, block_size=16)
+    proto = model([node], {"x": x}, constants=constants)
+    module = imported(proto)
+    PassManager([LegaliseOnnx(opset=opset)]).run(module)
+    written = onnx.load_from_string(model_bytes(module, opset=opset))
+    stored = {t.data_type for t in written.graph.initializer}
+    assert (TensorProto.UINT4 if opset >= 21 else TensorProto.UINT8) in stored
+    (want,), (got,) = onnxruntime_outputs(proto, {"x": x}), onnxruntime_outputs(written, {"x": x})
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [DType.I4, DType.U2, DType.F8E4M3, DType.F4E2M1], ids=str)
+def test_narrow_constants_in_wider_storage(dtype: DType) -> None:
+    """Below the opset that has a type, its constants can still be dequantized."""
+    codes = np.array([0, 1, 1, 0], np.int8).astype(dtype.numpy)
+    constants: dict[str, Array] = {"q": codes, "s": scale(0.5)}
+    proto = model(
+        [one("DequantizeLinear", "q", "s", outputs=["w"]), one("Mul", "x", "w")], {"x": np.ones(4, np.float32)},
+        constants=constants, opset=25, ir_version=13,
+    )  # fmt: skip
+    module = imported(proto)
+    PassManager([LegaliseOnnx(opset=17)]).run(module)
+    feeds = {"x": np.array([1, 2, 3, 4], np.float32)}
+    (got,) = onnxruntime_outputs(onnx.load_from_string(model_bytes(module, opset=17)), feeds)
+    np.testing.assert_array_equal(got, interpreted(imported(proto), feeds)[0])
