@@ -241,7 +241,7 @@ def ort_value(value: Value) -> Any:
     """An array in onnxruntime's own form."""
     if not is_foreign(value):
         return onnxruntime.OrtValue.ortvalue_from_numpy(value)
-    raw = np.ascontiguousarray(value).view({1: np.uint8, 2: np.uint16}[value.dtype.itemsize])
+    raw = np.ascontiguousarray(value).view({1: np.uint8, 2: np.uint16}[value.dtype.itemsize]).reshape(value.shape)
     return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(raw, helper.np_dtype_to_tensor_dtype(value.dtype))
 
 

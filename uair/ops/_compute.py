@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,3 +102,16 @@ def finite_range(dtype: DType) -> tuple[Any, Any]:
     if np.isinf(np.asarray(np.inf).astype(dtype.numpy)):
         return -np.inf, np.inf
     return finite_limits(dtype)
+
+
+def along_axis(axis: Tensor, rank: int, results: Sequence[Tensor]) -> Tensor:
+    """The one of the results along each axis that an axis known at run time asks for, in a decomposition."""
+    from uair.ops.comparison import Equal
+    from uair.ops.elementwise import Cast, Mod, Where
+    from uair.ops.shape import Reshape
+
+    at = Mod()(Reshape(shape=())(Cast(to=DType.I64)(axis)), constant(np.array(rank)))
+    chosen = results[0]
+    for i, result in enumerate(results[1:], 1):
+        chosen = Where()(Equal()(at, constant(np.array(i))), result, chosen)
+    return chosen

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from uair.ir import dims
-from uair.ir.dims import InferredShape
+from uair.ir.dims import InferredShape, is_static, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
-from uair.ops._compute import BOOLS, FLOATS, NUMBERS, REALS, compute, finite_range, require_dtype, scalar
+from uair.ops._compute import BOOLS, FLOATS, NUMBERS, REALS, along_axis, compute, finite_range, require_dtype, scalar
 from uair.ops._forms import number, one_form, one_number, run_time_axes, vector_length
 from uair.ops.base import Ints, Operator, Sample, bad, case, normalize_axis, operator, require
 from uair.ops.elementwise import Abs, Cast, Exp, Log, Mul, Sqrt
@@ -499,21 +499,26 @@ class CumProd(Operator):
         return np.ascontiguousarray(np.moveaxis(products, 0, axis))
 
     def decompose(self, x: Tensor, axis: Tensor | None = None) -> Tensor | None:
-        """Products of rows in which 1 stands for what is not counted: n^2 elements for an extent of n."""
+        """Products of rows in which 1 stands for what is not counted: n^2 elements for an extent of n.
+
+        When the axis is an operand, the results along all axes are made and one is chosen.
+        """
+        if x.type.shape is None or not is_static(x.type.shape):
+            return None
+        rank = x.type.rank
+        if axis is None:
+            return None if self.axis is None else self._products(x, self.axis % rank)
+        return along_axis(axis, rank, [self._products(x, at) for at in range(rank)])
+
+    def _products(self, x: Tensor, at: int) -> Tensor:
         from uair.ops.elementwise import Where
         from uair.ops.shape import Unsqueeze
 
-        if self.axis is None or x.type.shape is None:
-            return None
-        at = self.axis % x.type.rank
-        extent = x.type.dims[at]
-        if not isinstance(extent, int):
-            return None
+        extent = static(x.type.dims)[at]
         place = np.arange(extent)
         distance = place[:, np.newaxis] - place if not self.reverse else place - place[:, np.newaxis]
-        counted = (distance > 0 if self.exclusive else distance >= 0).reshape(
-            extent, extent, *(1,) * (x.type.rank - at - 1)
-        )
+        counted = distance > 0 if self.exclusive else distance >= 0
+        counted = counted.reshape(extent, extent, *(1,) * (x.type.rank - at - 1))
         rows = Where()(constant(counted), Unsqueeze(axes=(at,))(x), scalar(1, x))
         return ReduceProd(axes=(at + 1,), keepdims=False)(rows)
 

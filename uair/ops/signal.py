@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from uair.errors import EvaluationError
-from uair.ir.dims import Dim, floor_div, static
+from uair.ir.dims import Dim, floor_div, is_static, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops._cast import cast
-from uair.ops._compute import FLOATS, REALS, require_dtype
+from uair.ops._compute import FLOATS, REALS, along_axis, require_dtype
 from uair.ops._forms import number, one_number
 from uair.ops._precision import rounded, widened
 from uair.ops.base import Operator, Sample, bad, case, normalize_axis, operator, ranked, require
+from uair.ops.shape import UNBOUNDED
 
 FAMILY = "signal"
 
@@ -84,34 +86,41 @@ class DFT(Operator):
         return rounded(np.stack((result.real, result.imag), -1), x.dtype)
 
     def decompose(self, x: Tensor, length: Tensor | None = None, axis: Tensor | None = None) -> Tensor | None:
-        """A matrix product over the axis and the parts of its numbers; the matrix is the transform of a unit matrix."""
-        shape = x.type.shape
-        if shape is None or self.axis is None or length is not None:
-            return None
-        at, rank = self.axis % len(shape), len(shape)
-        extent, parts = shape[at], shape[-1]
-        if not isinstance(extent, int) or not isinstance(parts, int):
-            return None
-        return self._product(x, at, rank, extent * parts)
+        """A matrix product over the axis and the parts of its numbers; the matrix is the transform of a unit matrix.
 
-    def _product(self, x: Tensor, at: int, rank: int, size: int) -> Tensor:
+        When the axis is an operand and decides no extent, the results along all axes are made and one is chosen.
+        """
+        shape = x.type.shape
+        if shape is None or length is not None or not isinstance(shape[-1], int):
+            return None
+        if axis is not None:
+            if self.onesided or self.length is not None or not is_static(shape):
+                return None
+            made = [self._product(x, at) for at in range(len(shape) - 1)]
+            return along_axis(axis, len(shape), [t for t in made if t is not None])
+        return None if self.axis is None else self._product(x, self.axis % len(shape))
+
+    def _product(self, x: Tensor, at: int) -> Tensor | None:
+        """The transform along an axis; None when its extent is not known."""
+        from uair.ops.elementwise import Cast
         from uair.ops.linear import MatMul
         from uair.ops.shape import Reshape, Transpose
 
-        order = [*(i for i in range(rank - 1) if i != at), at, rank - 1]
-        turned = Transpose(perm=tuple(order))(x)
-        outer = turned.type.dims[:-2]
-        units = np.eye(size).reshape(size, *static(turned.type.dims[-2:]))
+        rank = x.type.rank
+        order = (*(i for i in range(rank - 1) if i != at), at, rank - 1)
+        turned = Transpose(perm=order)(x)
+        pair = turned.type.dims[-2:]
+        if not is_static(pair):
+            return None
+        size, outer = math.prod(static(pair)), turned.type.dims[:-2]
         along = DFT(axis=1, length=self.length, inverse=self.inverse, onesided=self.onesided)
-        matrix = along.evaluate(units)
-        made = Reshape(shape=(*outer, size))(turned)
+        matrix = along.evaluate(np.eye(size).reshape(size, *static(pair)))
         kind = DType.F64 if x.type.dtype is DType.F64 else DType.F32
-        if made.type.dtype is not kind:
-            made = _cast(made, kind)
+        made = Cast(to=kind)(Reshape(shape=(*outer, size))(turned))
         made = MatMul()(made, constant(matrix.reshape(size, -1).astype(kind.numpy)))
         made = Reshape(shape=(*outer, *matrix.shape[1:]))(made)
         made = Transpose(perm=tuple(order.index(i) for i in range(rank)))(made)
-        return made if x.type.dtype is kind else _cast(made, x.type.dtype)
+        return Cast(to=x.type.dtype)(made)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         x = operands[0]
@@ -137,12 +146,6 @@ class DFT(Operator):
         yield bad(cls(axis=None), "f32[2,8,1]", because="neither")
         yield bad(cls(length=4), "f32[2,8,1]", "i64[]", because="both")
         yield bad(cls(), "i32[2,8,1]", because="floating-point")
-
-
-def _cast(x: Tensor, to: DType) -> Tensor:
-    from uair.ops.elementwise import Cast
-
-    return Cast(to=to)(x)
 
 
 @operator(inputs="bins length rate lower upper", family=FAMILY)
@@ -171,9 +174,9 @@ class MelWeights(Operator):
         count, size, samples = (int(v.reshape(-1)[0]) for v in (bins, length, rate))
         if min(count, size, samples) < 1:
             raise EvaluationError(f"MelWeights: {count} bins of {size} samples at {samples} per second are none")
-        ends = [2595 * np.log10(1 + float(v.reshape(-1)[0]) / 700) for v in (lower, upper)]
+        ends = [np.log(1 + float(v.reshape(-1)[0]) / 700) for v in (lower, upper)]
         mel = ends[0] + np.arange(count + 2) * ((ends[1] - ends[0]) / (count + 2))
-        edges = ((size + 1) * (700 * (10 ** (mel / 2595) - 1))) // samples
+        edges = np.floor((size + 1) * (700 * (np.exp(mel) - 1)) / samples)
         low, centre, high = edges[:-2], edges[1:-1], edges[2:]
         row = np.arange(size // 2 + 1.0)[:, np.newaxis]
         with np.errstate(all="ignore"):
@@ -181,6 +184,43 @@ class MelWeights(Operator):
             falling = (high - row) / (high - centre)
         rising = np.where(centre == low, row == centre, rising)
         return cast(np.where((row >= centre) & (row < high), falling, rising), self.dtype)
+
+    def decompose(self, bins: Tensor, length: Tensor, rate: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """The same arithmetic in f64, over a range of rows and a range of edges."""
+        from uair.ops import comparison as c
+        from uair.ops import elementwise as e
+        from uair.ops.shape import Concat, Range, Reshape, Slice, Unsqueeze
+
+        def number(t: Tensor, to: DType = DType.F64) -> Tensor:
+            return e.Cast(to=to)(Reshape(shape=())(t))
+
+        def whole(value: int) -> Tensor:
+            return constant(np.array(value))
+
+        def f64(value: float) -> Tensor:
+            return constant(np.array(value, np.float64))
+
+        def part(start: int, end: int) -> Tensor:
+            return Slice(axes=(0,), starts=(start,), ends=(end,), steps=(1,))(edges)
+
+        count = e.Add()(number(bins, DType.I64), whole(2))
+        low, high = (e.Log()(e.Add()(e.Div()(number(t), f64(700)), f64(1))) for t in (lower, upper))
+        step = e.Div()(e.Sub()(high, low), number(count))
+        mel = e.Add()(low, e.Mul()(e.Cast(to=DType.F64)(Range()(whole(0), count, whole(1))), step))
+        hertz = e.Mul()(e.Sub()(e.Exp()(mel), f64(1)), f64(700))
+        edges = e.Floor()(e.Div()(e.Mul()(e.Add()(number(length), f64(1)), hertz), number(rate)))
+        left, centre, right = part(0, -2), part(1, -1), part(2, UNBOUNDED)
+        rows = e.Add()(e.IntDiv()(number(length, DType.I64), whole(2)), whole(1))
+        row = Unsqueeze(axes=(1,))(e.Cast(to=DType.F64)(Range()(whole(0), rows, whole(1))))
+        rising = e.Div()(e.Sub()(row, left), e.Sub()(centre, left))
+        falling = e.Div()(e.Sub()(right, row), e.Sub()(right, centre))
+        inside = c.LogicalAnd()(c.GreaterEqual()(row, left), c.LessEqual()(row, centre))
+        rising = e.Where()(inside, rising, f64(0))
+        rising = e.Where()(c.Equal()(centre, left), e.Cast(to=DType.F64)(c.Equal()(row, centre)), rising)
+        beyond = c.LogicalAnd()(c.GreaterEqual()(row, centre), c.Less()(row, right))
+        extents = [Reshape(shape=(1,))(t) for t in (rows, number(bins, DType.I64))]
+        weights = e.Cast(to=self.dtype)(e.Where()(beyond, falling, rising))
+        return Reshape()(weights, Concat(axis=0)(*extents))  # both extents stay open, as in `infer`
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

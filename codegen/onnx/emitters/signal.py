@@ -21,9 +21,7 @@ def scalar(e: Emission, i: int) -> str:
 
 @EMITTERS.of(DFT, since=17)
 def dft(e: Emission, op: DFT) -> None:
-    """The axis is an operand from opset 20 on. Runtimes do not know the real inverse yet: it is a matrix product."""
-    if op.inverse and op.onesided:
-        raise NotExpressible("runtimes have no DFT that is both inverse and one-sided")
+    """The axis is an operand from opset 20 on."""
     attributes: dict[str, Any] = {"inverse": int(op.inverse), "onesided": int(op.onesided)}
     length = scalar(e, 1) if e.given(1) else None if op.length is None else e.literal(op.length, DType.I64)
     if e.opset >= 20:

@@ -88,7 +88,8 @@ def _computed_places(n: OnnxNode, signal: Tensor, window: Tensor | None, length:
     else:
         size = whole if window is None else scalar(n(ShapeOf(), window))
     starts = n(Range(), zero, n(Add(), n(Sub(), whole, size), one), scalar(n[1]))
-    return n(Add(), n(Unsqueeze(axes=(1,)), starts), n(Range(), zero, size, one))
+    within = constant(np.arange(length)) if isinstance(length, int) else n(Range(), zero, size, one)
+    return n(Add(), n(Unsqueeze(axes=(1,)), starts), within)
 
 
 @FAMILY.op("MelWeightMatrix", 17)

@@ -41,10 +41,7 @@ NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
     ("Cast", "DType.C64"): (99, "ONNX has no conversion to complex numbers"),
     ("Equal", "object"): (18, "ONNX compares strings from opset 19 on"),
     ("NotEqual", "object"): (18, "ONNX compares strings from opset 19 on"),
-    ("CumProd", "axis=None"): (25, "CumProd exists from opset 26 on, and the decomposition needs to know the axis"),
-    ("DFT", "axis=None"): (19, "the axis is an operand from opset 20 on"),
     ("DFT", "],int64[]"): (16, "DFT exists from opset 17 on, and the decomposition needs to know the length"),
-    ("MelWeights", ""): (16, "MelWeightMatrix exists from opset 17 on"),
 }
 """(operator, part of the sample's text): last opset at which it is refused, and why."""
 

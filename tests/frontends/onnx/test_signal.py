@@ -47,7 +47,7 @@ def test_dft_with_operands_at_run_time() -> None:
 
 @pytest.mark.parametrize("length", [None, 7])
 def test_dft_to_real_numbers(length: int | None) -> None:
-    """Inverse and one-sided at once, which onnxruntime does not know."""
+    """Inverse and one-sided at once."""
     x = floats(2, 5, 2)
     constants = {} if length is None else {"n": np.array(length)}
     node = one("DFT", "x", *constants, inverse=1, onesided=1)
