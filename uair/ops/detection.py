@@ -26,6 +26,9 @@ FAMILY = "detection"
 BLOCK = 256
 """Boxes that NonMaxSuppression holds against each other at once."""
 
+FARTHEST = 1 << 30
+"""A corner of a region beyond this is this far: no image reaches there."""
+
 MOST_SAMPLES = 1 << 14
 """Samples along one axis of a region: a region that asks for more is no region of an image."""
 
@@ -233,6 +236,7 @@ class MaxRoiPool(Operator):
         scaled = regions[:, 1:] * regions.dtype.type(self.spatial_scale)
         if not np.isfinite(scaled).all():
             raise EvaluationError("MaxRoiPool: a corner of a region is not a number")
+        scaled = np.clip(scaled, -FARTHEST, FARTHEST)
         corners = np.trunc(scaled + np.copysign(regions.dtype.type(0.5), scaled)).astype(np.int64)
         result = np.zeros((len(rois), x.shape[1], self.height, self.width), wide.dtype)
         for i, image in enumerate(_images(regions[:, 0], len(x), self.op_type)):
@@ -267,8 +271,8 @@ def _cells(first: int, last: int, cells: int, extent: int) -> tuple[Array, Array
 
 def _maxima(x: Array, ranges: tuple[Array, Array], axis: int) -> Array:
     """Maximum of x over ranges of one axis; of an empty range -infinity."""
-    ahead = (slice(None),) * axis
-    parts = [x[(*ahead, slice(start, end))].max(axis=axis, initial=-np.inf) for start, end in zip(*ranges, strict=True)]
+    lines = np.moveaxis(x, axis, 0)
+    parts = [lines[start:end].max(axis=0, initial=-np.inf) for start, end in zip(*ranges, strict=True)]
     return np.stack(parts, axis=axis)
 
 
