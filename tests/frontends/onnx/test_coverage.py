@@ -10,11 +10,8 @@ from uair.frontends.onnx.functions import default_domain
 from uair.frontends.onnx.table import handlers
 
 OPEN: dict[tuple[str, str], tuple[int, ...]] = {
-    ("ai.onnx.ml", "CastMap"): (1,),
-    ("ai.onnx.ml", "DictVectorizer"): (1,),
     ("ai.onnx.ml", "TreeEnsembleClassifier"): (5,),
     ("ai.onnx.ml", "TreeEnsembleRegressor"): (5,),
-    ("ai.onnx.ml", "ZipMap"): (1,),
 }
 """(domain, operator): versions that nothing imports yet."""
 
