@@ -39,7 +39,8 @@ def test_a_seed_gives_the_numbers_of_the_reference(name: str, attributes: Any, l
     node = one(f"Random{name}Like", "x", **more) if like else one(f"Random{name}", **more)
     proto = model([node], feeds, opset=opset, ir_version=10)
     proto.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", TensorProto.DOUBLE, [3, 4]))
-    want: Any = ReferenceEvaluator(proto).run(None, feeds)[0]
+    evaluator: Any = ReferenceEvaluator(proto)
+    (want,) = evaluator.run(None, feeds)
     np.testing.assert_allclose(results(node, feeds, opset=opset)[0], want, rtol=1e-14)
 
 
