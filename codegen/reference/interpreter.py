@@ -83,6 +83,14 @@ class _Frame:
     sizes: dict[str, int]
     outer: _Frame | None = None
 
+    @property
+    def outermost(self) -> _Frame:
+        """The run of the main graph."""
+        frame = self
+        while frame.outer is not None:
+            frame = frame.outer
+        return frame
+
     def find(self, tensor: Tensor) -> tuple[bool, Any]:
         """Whether a value is there, and the value."""
         frame: _Frame | None = self
@@ -183,8 +191,9 @@ class Interpreter:
             if tensor not in self._constants:
                 self._constants[tensor] = data.array()
             return self._constants[tensor]
-        frame.values[tensor] = data.array()
-        return frame.values[tensor]
+        home = frame.outermost  # a graph that runs again and again computes its constants once
+        home.values[tensor] = data.array()
+        return home.values[tensor]
 
     def _collect(self, frame: _Frame, feeds: Sequence[Any]) -> dict[str, Any]:
         """The outputs; copied where they would be views of a feed, of a constant, or of each other."""
