@@ -215,15 +215,6 @@ def test_unknown_operators() -> None:
     assert "acme.Frobnicate" in error.message
 
 
-def test_training_mode_is_refused() -> None:
-    inputs = {"x": floats(2, 3, 4, 4)}
-    constants = dict.fromkeys("sbmv", np.ones(3, np.float32))
-    node = one("BatchNormalization", "x", *"sbmv", training_mode=1)
-    assert "training mode" in error_of(model([node], inputs, constants=constants)).message
-    constants = {"r": np.array(0.5, np.float32), "t": np.array(True)}
-    assert "training mode" in error_of(model([one("Dropout", "x", "r", "t")], X, constants=constants)).message
-
-
 def test_constants_without_measure_are_refused() -> None:
     for shape in ([2**31, 2**31], [2**62], [-1]):
         proto = model([one("ConstantOfShape", "s")], {}, constants={"s": np.array(shape)})

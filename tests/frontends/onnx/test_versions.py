@@ -229,9 +229,13 @@ def test_quantize_linear(opset: int) -> None:
 def test_quantize_linear_21_names_its_type() -> None:
     node = one("QuantizeLinear", "x", "s", output_dtype=TensorProto.INT16)
     run(node, {"x": X}, 21, {"s": np.array(1e-3, np.float32)})
-    node = one("QuantizeLinear", "x", "s", block_size=2, axis=2)
-    with pytest.raises(OnnxOperatorError, match="blocks"):
-        imported(model([node], {"x": X}, constants={"s": floats(2, 3, 2)}, opset=21))
+    scales = np.abs(floats(2, 3, 2, seed=3)) + 1e-3
+    run(
+        one("QuantizeLinear", "x", "s", block_size=2, axis=2, output_dtype=TensorProto.INT16),
+        {"x": X},
+        21,
+        {"s": scales},
+    )
 
 
 @pytest.mark.parametrize("opset", [7, 8, 10, 12])
