@@ -319,7 +319,8 @@ def test_numpy_tables_survive() -> None:
 def test_rows_become_maps() -> None:
     """A sequence of maps, read, evaluated and written."""
     x = np.array([[0.25, 0.5], [1, -1]], np.float32)
-    for labels in ({"classlabels_strings": ["a", "b"]}, {"classlabels_int64s": [4, 2]}):
+    forms: list[dict[str, Any]] = [{"classlabels_strings": ["a", "b"]}, {"classlabels_int64s": [4, 2]}]
+    for labels in forms:
         proto, feeds = node_model("ZipMap", x, **labels)
         keys = next(iter(labels.values()))
         want = [dict(zip(keys, row, strict=True)) for row in x.tolist()]

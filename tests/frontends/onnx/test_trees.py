@@ -28,7 +28,7 @@ NODES: dict[str, Any] = {
     "nodes_falsenodeids": [2, 0, 0, 2, 0, 0],
 }
 LEAVES = {"treeids": [0, 0, 1, 1], "nodeids": [1, 2, 1, 2]}
-ONE = {"ids": [0, 0, 0, 0], "weights": [0.1, 0.2, 0.3, 0.05]}
+ONE: dict[str, Any] = {"ids": [0, 0, 0, 0], "weights": [0.1, 0.2, 0.3, 0.05]}
 THREE = {"ids": [0, 1, 0, 2], "weights": [0.1, 0.2, 0.3, -0.4]}
 DENSE: dict[str, Any] = {
     "treeids": [0] * 6 + [1] * 6,
