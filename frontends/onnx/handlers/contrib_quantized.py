@@ -117,21 +117,13 @@ def _softmax(n: OnnxNode) -> Result:
     return _quantized(n, y, 3)
 
 
-def _to_channels_first(n: OnnxNode, x: Tensor) -> Tensor:
-    rank = n.rank(x)
-    return n(Transpose(perm=(0, rank - 1, *range(1, rank - 1))), x)
-
-
-def _to_channels_last(n: OnnxNode, x: Tensor) -> Tensor:
-    rank = n.rank(x)
-    return n(Transpose(perm=(0, *range(2, rank), 1)), x)
-
-
 def _channels_first(n: OnnxNode, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     """A computation over [N, C, ...] of an x that the attribute channels_last may say is [N, ..., C]."""
     if not n.attributes.flag("channels_last"):
         return compute(x)
-    return _to_channels_last(n, compute(_to_channels_first(n, x)))
+    rank = n.rank(x)
+    y = compute(n(Transpose(perm=(0, rank - 1, *range(1, rank - 1))), x))
+    return n(Transpose(perm=(0, *range(2, rank), 1)), y)
 
 
 @_op("QLinearAveragePool")
