@@ -8,7 +8,7 @@ import attrs
 
 from uair.errors import ShapeBindingError, TypeInferenceError
 from uair.ir.dims import Dim, Shape, fresh_symbol, plain_symbol, substitute, symbols_of
-from uair.ir.graph import Graph
+from uair.ir.graph import Graph, Tensor
 from uair.ir.inference import refine_types
 from uair.ir.module import Module
 from uair.ir.types import TensorType
@@ -64,20 +64,8 @@ def bind_shapes(
             )
         _match(graph, name, shape, values)
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
-        if not tensor.type.is_tensor:
-            continue
-        if tensor.type.shape is None:
-            if name in shapes:
-                tensor.type = tensor.type.with_shape(tuple(fresh_symbol() if d is None else d for d in shapes[name]))
-            continue
-        bound = tuple(substitute(d, values) for d in tensor.type.shape)
-        if any(want not in (None, have) for have, want in zip(bound, shapes.get(name, ()), strict=False)):
-            raise ShapeBindingError(
-                f"input {name!r} is {tensor.type} in the model, which is {list(bound)} with the sizes given; "
-                f"--shape says {list(shapes[name])}",
-                hint="sizes of the same name in the model are the same size",
-            )
-        tensor.type = TensorType(tensor.type.dtype, bound, tensor.type.layout)
+        if tensor.type.is_tensor:
+            _bind(name, tensor, shapes.get(name), values)
     if static:
         _require_static(graph)
     if not shapes and not values:
@@ -88,6 +76,22 @@ def bind_shapes(
         error.hint = error.hint or "are the sizes given with --shape those that the model was made for?"
         raise
     return True
+
+
+def _bind(name: str, tensor: Tensor, shape: Sequence[int | None] | None, values: Mapping[str, Dim]) -> None:
+    """Put the sizes into the type of an input, whose own shape is given or not."""
+    if tensor.type.shape is None:
+        if shape is not None:
+            tensor.type = tensor.type.with_shape(tuple(fresh_symbol() if d is None else d for d in shape))
+        return
+    bound = tuple(substitute(d, values) for d in tensor.type.shape)
+    if any(want not in (None, have) for have, want in zip(bound, shape or (), strict=False)):
+        raise ShapeBindingError(
+            f"input {name!r} is {tensor.type} in the model, which is {list(bound)} with the sizes given; "
+            f"--shape says {list(shape or ())}",
+            hint="sizes of the same name in the model are the same size",
+        )
+    tensor.type = TensorType(tensor.type.dtype, bound, tensor.type.layout)
 
 
 def describe_inputs(graph: Graph) -> str:
@@ -123,23 +127,25 @@ def _match(graph: Graph, name: str, shape: Sequence[int | None], values: dict[st
             hint=f"--shape {name}={_example(declared)}",
         )
     for axis, (have, want) in enumerate(zip(declared, shape, strict=True)):
-        if want is None:
-            continue
-        if isinstance(have, int):
-            if have != want:
-                raise ShapeBindingError(
-                    f"axis {axis} of input {name!r} is {have} in the model, --shape gives {want}",
-                    hint="only symbolic sizes can be bound; export the model again for another fixed size",
-                )
-            continue
-        symbol = plain_symbol(have)
-        if symbol is None:
-            continue
-        if values.setdefault(symbol, want) != want:
+        if want is not None:
+            _match_extent(f"axis {axis} of input {name!r}", have, want, values)
+
+
+def _match_extent(place: str, have: Dim, want: int, values: dict[str, Dim]) -> None:
+    """Learn the size that one extent decides."""
+    if isinstance(have, int):
+        if have != want:
             raise ShapeBindingError(
-                f"size {symbol!r} would be both {values[symbol]} and {want} (axis {axis} of input {name!r})",
-                hint="sizes of the same name in the model are the same size",
+                f"{place} is {have} in the model, --shape gives {want}",
+                hint="only symbolic sizes can be bound; export the model again for another fixed size",
             )
+        return
+    symbol = plain_symbol(have)
+    if symbol is not None and values.setdefault(symbol, want) != want:
+        raise ShapeBindingError(
+            f"size {symbol!r} would be both {values[symbol]} and {want} ({place})",
+            hint="sizes of the same name in the model are the same size",
+        )
 
 
 def _require_static(graph: Graph) -> None:
