@@ -264,6 +264,7 @@ from uair.ops.text import (
     StringNormalizer,
     StringSplit,
     TfIdfVectorizer,
+    Tokenizer,
 )
 
 __all__ = [
@@ -461,6 +462,7 @@ __all__ = [
     "TfIdfVectorizer",
     "ThresholdedRelu",
     "Tile",
+    "Tokenizer",
     "TopK",
     "Transpose",
     "TreeEnsemble",

@@ -189,8 +189,8 @@ class RegexFullMatch(Operator):
         return x.with_dtype(DType.BOOL)
 
     def evaluate(self, x: Array) -> Array:
-        matches = _matcher(self.pattern)
-        return np.array([matches(s) is not None for s in x.reshape(-1)], np.bool_).reshape(x.shape)
+        match = _compiled(self.pattern).fullmatch
+        return np.array([match(s.encode()) is not None for s in x.reshape(-1)], np.bool_).reshape(x.shape)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -204,11 +204,102 @@ class RegexFullMatch(Operator):
         yield bad(cls(), "i64[2]", because="x must be string")
 
 
+@operator(inputs="x", family=FAMILY)
+class Tokenizer(Operator):
+    """The tokens of every string, padded to the most of any: x [C] or [N, C] gives [.., C, D]. Source: com.microsoft.
+
+    With `pattern`, its successive matches are the tokens; else what lies between the matches of the separators, all of
+    them RE2 patterns, by one after the other; a match of nothing ends a token and takes the next character. An empty
+    separator alone makes every character a token. Tokens of fewer than `least` characters are dropped. `mark` puts the
+    characters U+0002 and U+0003 around the tokens of a string. D is 0 when there are no tokens at all.
+    """
+
+    separators: Strs = ()
+    pattern: str | None = None
+    mark: bool = False
+    least: int = 1
+    pad: str = ""
+
+    def infer(self, x: TensorType) -> TensorType:
+        require_dtype(x, STRINGS, "x")
+        require((self.pattern is None) == bool(self.separators), "there must be separators or a pattern, not both")
+        require(self.least >= 1, "least must be positive, is {}", self.least)
+        for pattern in (self.pattern,) if self.pattern is not None else self.separators:
+            reason = _flaw(pattern)
+            require(not reason, "pattern {!r} is not one of RE2: {}", pattern, reason)
+        return inferred(DType.STRING, (*ranked(x, "x", (1, 2)), None))
+
+    def evaluate(self, x: Array) -> Array:
+        found = [self._tokens(s) for s in x.reshape(-1)]
+        most = max(map(len, found), default=0)
+        if not most:
+            return strings((), (*x.shape, 0))
+        if self.mark:
+            found, most = [["\x02", *tokens, "\x03"] for tokens in found], most + 2
+        return strings((t for tokens in found for t in (*tokens, *[self.pad] * (most - len(tokens)))), (*x.shape, most))
+
+    def _tokens(self, text: str) -> list[str]:
+        if self.separators == ("",):
+            return list(text) if self.least == 1 else []
+        if self.pattern is not None:
+            data = text.encode()
+            parts = [data[start:end] for start, end in _spans(self.pattern, data)]
+        else:
+            parts = [text.encode()]
+            for separator in self.separators:
+                parts = [kept for part in parts for kept in _between(separator, part, self.least)]
+        return [t for t in (part.decode() for part in parts) if len(t) >= self.least]
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        x = _sample(
+            "the cat sat", "", "a  b", "\N{LATIN SMALL LETTER E WITH ACUTE}t\N{LATIN SMALL LETTER E WITH ACUTE} x"
+        )
+        yield case(cls(separators=(" ",), pad="#"), x)
+        yield case(cls(separators=(" ", "a"), mark=True, least=2), x.reshape(2, 2))
+        yield case(cls(separators=("",)), x)
+        yield case(cls(pattern="[a-z]+"), x)
+        yield case(cls(pattern="z+", mark=True), x)
+        yield case(cls(pattern="[a-z]*"), "string[2,3]")
+        yield bad(cls(), "string[2]", because="separators or a pattern")
+        yield bad(cls(pattern="("), "string[2]", because="not one of RE2")
+        yield bad(cls(pattern="a"), "string[2,2,2]", because="rank")
+
+
+def _spans(pattern: str, data: bytes) -> Iterable[tuple[int, int]]:
+    """Where the successive matches of a pattern in UTF-8 begin and end, empty ones included."""
+    search, at = _compiled(pattern).search, 0
+    while at <= len(data) and (match := search(data, at)) is not None:
+        start, end = match.span()
+        yield start, end
+        at = end if end > start else _after(data, end)
+
+
+def _after(data: bytes, at: int) -> int:
+    """The place behind the character that begins at a place."""
+    at += 1
+    while at < len(data) and data[at] & 0xC0 == 0x80:
+        at += 1
+    return at
+
+
+def _between(separator: str, data: bytes, least: int) -> Iterable[bytes]:
+    """What lies between the matches of a separator; a match of nothing takes the character behind it."""
+    at = 0
+    for start, end in _spans(separator, data):
+        part = data[at:start]
+        if len(part.decode()) >= least:
+            yield part
+        at = end if end > start else _after(data, end)
+    if at < len(data) and len(data[at:].decode()) >= least:
+        yield data[at:]
+
+
 @functools.lru_cache(maxsize=64)
 def _flaw(pattern: str) -> str:
     """What is wrong with a pattern; empty when nothing is, or when no RE2 is installed to tell."""
     try:
-        _matcher(pattern)
+        _compiled(pattern)
     except _PatternError as error:
         return str(error)
     except EvaluationError:
@@ -221,29 +312,25 @@ class _PatternError(Exception):
 
 
 @functools.lru_cache(maxsize=64)
-def _matcher(pattern: str) -> Callable[[str], Any]:
-    """The function that matches whole strings.
+def _compiled(pattern: str) -> Any:
+    """A pattern, to be matched with text in UTF-8.
 
     Raises:
-        _PatternError: the pattern is not one of RE2.
+        _PatternError: it is not one of RE2.
         EvaluationError: RE2 is not installed.
     """
     try:
         import re2  # type: ignore[import-untyped]
     except ImportError:
-        raise EvaluationError(
-            "RegexFullMatch: the package google-re2 is not installed", hint="pip install google-re2"
-        ) from None
+        raise EvaluationError("patterns need the package google-re2", hint="pip install google-re2") from None
     module: Any = re2
     options = module.Options()
     options.log_errors = False
     try:
-        compiled = module.compile(pattern, options)
+        return module.compile(pattern.encode(), options)
     except module.error as error:
         reason = error.args[0] if error.args else b""
         raise _PatternError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None
-    matches: Callable[[str], Any] = compiled.fullmatch
-    return matches
 
 
 @operator(inputs="x pool indexes weights?", family=FAMILY)

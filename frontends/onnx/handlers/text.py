@@ -11,7 +11,7 @@ from uair.frontends.onnx.table import Family, Result
 from uair.ir.data import ArrayData
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
-from uair.ops import RegexFullMatch, StringConcat, StringNormalizer, StringSplit, TfIdfVectorizer
+from uair.ops import RegexFullMatch, StringConcat, StringNormalizer, StringSplit, TfIdfVectorizer, Tokenizer
 from uair.ops.text import strings
 
 FAMILY = Family()
@@ -67,6 +67,25 @@ def _tfidf(n: OnnxNode) -> Result:
     )
     given = None if not weights else constant(np.array(weights, np.float32))
     return n(op, n[0], listed(n, ("pool_int64s", "pool_strings")), constant(indexes), given)
+
+
+@FAMILY.op("Tokenizer", 1, domain="com.microsoft")
+def _tokenize(n: OnnxNode) -> Result:
+    """Separators go before a pattern where a node has both, as in onnxruntime."""
+    a = n.attributes
+    for name in ("mark", "mincharnum", "pad_value"):
+        a.required(name)
+    separators = a.texts("separators") or ()
+    if not separators:
+        a.required("tokenexp")
+    op = Tokenizer(
+        separators=separators,
+        pattern=None if separators else a.text("tokenexp", ""),
+        mark=a.flag("mark"),
+        least=a.integer("mincharnum", 1),
+        pad=a.text("pad_value", ""),
+    )
+    return n(op, n[0])
 
 
 def listed(n: OnnxNode, names: tuple[str, ...]) -> Tensor:

@@ -20,6 +20,7 @@ FIRST_OPSET = {
 """The opset from which ONNX has an element type; before, nothing of that type can be written."""
 
 NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
+    ("Tokenizer", ""): (99, "only onnxruntime's own domain has it, which is not written"),
     ("StringSplit", ""): (19, "ONNX has it from opset 20 on"),
     ("StringConcat", ""): (19, "ONNX has it from opset 20 on"),
     ("RegexFullMatch", ""): (19, "ONNX has it from opset 20 on"),

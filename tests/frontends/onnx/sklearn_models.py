@@ -20,7 +20,7 @@ import numpy as np
 FOLDER = Path(__file__).with_name("sklearn")
 ROWS = 12
 KEPT = (
-    "forest boosting_of_two forest_of_two logistic_maps logistic_of_two one_class ordinals svc".split()
+    "forest boosting_of_two forest_of_two logistic_maps logistic_of_two one_class ordinals svc words_weighted".split()
 )  # each kind of node once; all others that it made were compared too
 
 

@@ -19,7 +19,12 @@ from uair.ir.dtype import Array
 
 FOLDER = Path(__file__).with_name("sklearn")
 MODELS = sorted(p.stem for p in FOLDER.glob("*.onnx"))
-WORDS: dict[str, Array] = {"ordinals": np.array([["red", "s"], ["blue", "m"], ["red", "l"], ["green", "s"]], object)}
+LINES = ["the cat sat on the mat", "a dog sat", "the dog ate the cat", "no cats here", "", "dog dog dog"]
+WORDS: dict[str, Array] = {
+    "ordinals": np.array([["red", "s"], ["blue", "m"], ["red", "l"], ["green", "s"]], object),
+    "words_weighted": np.array(LINES, object).reshape(-1, 1),
+}
+NOT_WRITTEN = ("words_weighted",)  # its Tokenizer is of onnxruntime's own domain
 
 
 def close(got: Any, want: Any) -> None:
@@ -52,10 +57,10 @@ def test_models(name: str) -> None:
     assert not [node for node in module.main if node.op_type == "Opaque"]
     for mine, theirs in zip(interpreted(module, feeds), want, strict=True):
         close(mine, theirs)
-    for opset in (11, 17, 22):
+    for opset in () if name in NOT_WRITTEN else (11, 17, 22):
         for mine, theirs in zip(written(model, feeds, opset).values(), want, strict=True):
             close(mine, theirs)
 
 
 def test_all_of_them_are_there() -> None:
-    assert len(MODELS) == 8
+    assert len(MODELS) == 9

@@ -112,6 +112,35 @@ def test_hostile_patterns_take_linear_time(pattern: str) -> None:
     assert time.monotonic() - started < 5
 
 
+# --------------------------------------------------------------------------------- tokens
+@pytest.mark.parametrize(
+    "attributes",
+    [{"separators": [" "]}, {"separators": [" ", "a"], "mincharnum": 2}, {"separators": [""]}, {"tokenexp": "[a-z]+"},
+     {"tokenexp": "[a-z]+", "mincharnum": 2}, {"tokenexp": "[a-z]*"}, {"tokenexp": "x|"}, {"tokenexp": "(?P<a>a)t"},
+     {"separators": ["s+"]}, {"separators": [" ", "t$"]}, {"separators": ["^t"]}, {"separators": ["t", "", "c"]},
+     {"separators": [" "], "tokenexp": "a"}, {"separators": ["zz"]}],
+    ids=str,
+)  # fmt: skip
+def test_tokenizer_against_onnxruntime(attributes: dict[str, Any]) -> None:
+    plain = words("the cat sat", "", "a  b", "tat x")
+    for mark in (0, 1):
+        more = {"mark": mark, "mincharnum": 1, "pad_value": "#", **attributes}
+        for x in (plain, plain.reshape(2, 2), words("", ""), words("\u00e9t\u00e9 x")):
+            if "" in attributes.get("separators", [])[1:] and not str(x[0]).isascii():
+                continue  # onnxruntime cuts characters into bytes there
+            judge("Tokenizer", x, domain="com.microsoft", opsets=(), **more)
+
+
+def test_tokenizer_is_refused_or_cannot_be_written() -> None:
+    more: dict[str, Any] = {"domain": "com.microsoft", "mark": 0, "mincharnum": 1, "pad_value": ""}
+    with pytest.raises(UairError, match="not one of RE2"):
+        imported(node_model("Tokenizer", words("a"), tokenexp="a(?=b)", **more)[0])
+    with pytest.raises(UairError, match="least must be positive"):
+        imported(node_model("Tokenizer", words("a"), separators=[" "], **{**more, "mincharnum": 0})[0])
+    with pytest.raises(OnnxAttributeError, match="'tokenexp' is missing"):
+        imported(node_model("Tokenizer", words("a"), **more)[0])
+
+
 # -------------------------------------------------------------------------------- n-grams
 POOL = [2, 3, 5, 4, 5, 6, 7, 8, 6, 7, 1, 1, 3, 7, 6, 8]
 GRAMS: dict[str, Any] = {"ngram_counts": [0, 4, 10], "ngram_indexes": [3, 0, 1, 2, 5, 4, 8, 7, 9]}
