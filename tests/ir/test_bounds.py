@@ -82,3 +82,9 @@ def test_every_value_lies_in_the_interval_and_the_bound_is_reached(d: Any) -> No
     assert upper_bound(d, {"b": 3, "t": 4}) == max(v for v in values if isinstance(v, int))
     low, high = interval(d)
     assert all(isinstance(v, int) and low <= v <= high for v in values)
+
+
+def test_numbers_may_be_huge() -> None:
+    huge = normal(T * 10**400 + B)
+    assert interval(huge) == (0, float("inf"))
+    assert upper_bound(huge, {"b": 1, "t": 2}) == 2 * 10**400 + 1
