@@ -44,7 +44,7 @@ def upper_bound(d: Any, bounds: Bounds) -> int:
         if 0 < points <= POINTS:
             every = itertools.product(*(range(low, high + 1) for low, high in map(ranges.__getitem__, names)))
             greatest = max(interval(d, {n: (v, v) for n, v in zip(names, values, strict=True)})[1] for values in every)
-    if math.isinf(greatest):
+    if greatest in _INFINITE:
         missing = ", ".join(name for name in names if name not in ranges)
         raise ValueError(f"the extent {d} has no upper bound: no bound is given for {missing or 'a size in it'}")
     return math.floor(greatest)
@@ -110,7 +110,7 @@ def _power(base: Interval, exponent: Any, whole: bool) -> Interval:
         low, high = (max(low, 1), max(high, 1)) if whole and low >= 0 else (low, high)
         if low <= 0:
             return -math.inf, math.inf
-        low, high = (0 if math.isinf(high) else Fraction(1) / high), Fraction(1) / low
+        low, high = (0 if high in _INFINITE else Fraction(1) / high), Fraction(1) / low
     result = _product([(low, high)] * n)
     return (max(result[0], 0), result[1]) if n % 2 == 0 else result
 
