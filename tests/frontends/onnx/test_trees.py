@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import time
 from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.frontends.onnx.classical import judge, node_model
-from tests.frontends.onnx.models import imported, op_types
+from tests.frontends.onnx.models import imported, interpreted, op_types
 from uair.errors import EvaluationError, UairError
 from uair.frontends.onnx.errors import OnnxAttributeError
 from uair.ir.dtype import Array
@@ -312,3 +315,59 @@ def test_reasons_name_the_node() -> None:
     with pytest.raises(UairError) as caught:
         imported(node_model("TreeEnsemble", V, version=5, **sets(tree_roots=[3]))[0])
     assert "ai.onnx.ml.TreeEnsemble" in caught.value.place
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_any_numbers_give_a_result_or_a_reason(data: st.DataObject) -> None:
+    """Ids, roots and modes drawn at random: trees, shared nodes and circles among them."""
+    n, leaves = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 4))
+
+    def some(count: int, low: int, high: int) -> list[int]:
+        return data.draw(st.lists(st.integers(low, high), min_size=count, max_size=count))
+
+    flags = some(n, 0, 1), some(n, 0, 1)
+    attributes = sets(
+        nodes_splits=tensor(TensorProto.FLOAT, [float(v) for v in some(n, -2, 2)]),
+        nodes_featureids=some(n, 0, 1 if data.draw(st.booleans()) else 2),
+        nodes_modes=tensor(TensorProto.UINT8, some(n, 0, 5)),
+        nodes_truenodeids=[v % (leaves if leaf else n) for v, leaf in zip(some(n, 0, 9), flags[0], strict=True)],
+        nodes_falsenodeids=[v % (leaves if leaf else n) for v, leaf in zip(some(n, 0, 9), flags[1], strict=True)],
+        nodes_trueleafs=flags[0],
+        nodes_falseleafs=flags[1],
+        leaf_targetids=some(leaves, 0, 1),
+        leaf_weights=tensor(TensorProto.FLOAT, [float(v) for v in some(leaves, -3, 3)]),
+        tree_roots=some(data.draw(st.integers(1, 3)), 0, n - 1),
+        aggregate_function=data.draw(st.integers(0, 3)),
+    )
+    proto, feeds = node_model("TreeEnsemble", V, version=5, **attributes)
+    try:
+        module = imported(proto)
+    except OnnxAttributeError as error:
+        assert "TreeEnsemble" in error.place
+        return
+    (got,) = interpreted(module, feeds)
+    np.testing.assert_array_equal(got, by_hand(attributes, V))
+
+
+def by_hand(a: dict[str, Any], x: Array) -> Array:
+    """The same, one row and tree at a time."""
+    modes, splits, weights = (numpy_helper.to_array(a[k]) for k in ("nodes_modes", "nodes_splits", "leaf_weights"))
+    asks = [operator.le, operator.lt, operator.ge, operator.gt, operator.eq, operator.ne]
+    result = np.zeros((len(x), 2), np.float32)
+    for i, row in enumerate(x):
+        for target in range(2):
+            votes_for: list[Any] = []
+            for node in a["tree_roots"]:
+                leaf = False
+                while not leaf:
+                    yes = asks[modes[node]](row[a["nodes_featureids"][node]], splits[node])
+                    which = "true" if yes else "false"
+                    leaf, node = bool(a[f"nodes_{which}leafs"][node]), a[f"nodes_{which}nodeids"][node]
+                if a["leaf_targetids"][node] == target:
+                    votes_for.append(weights[node])
+            if votes_for:
+                kind = a["aggregate_function"]
+                total = np.float32(sum(votes_for)) if kind < 2 else min(votes_for) if kind == 2 else max(votes_for)
+                result[i, target] = total / np.float32(len(a["tree_roots"])) if kind == 0 else total
+    return result
