@@ -130,6 +130,14 @@ class WindowOperator(Operator):
         return resolved
 
 
+def require_window(strides: Ints, pads: Ints, dilations: Ints, rank: int) -> None:
+    """Refuse a window of other than `rank` axes, or one that cannot move or reaches out of the image."""
+    for name, values, count in (("strides", strides, rank), ("pads", pads, 2 * rank), ("dilations", dilations, rank)):
+        require(len(values) == count, "{} has {} numbers, {} axes need {}", name, len(values), rank, count)
+    require(min(strides + dilations, default=1) >= 1, "strides and dilations must be at least 1")
+    require(min(pads, default=0) >= 0, "pads must not be negative, got {}", list(pads))
+
+
 def padded(x: Array, before: Sequence[int], after: Sequence[int], value: Any = 0) -> Array:
     """x: [N, C, spatial...] with constant padding on the spatial axes; x itself when there is none."""
     if not any(before) and not any(after):

@@ -15,7 +15,7 @@ from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops._forms import numbers, one_form, vector_length
 from uair.ops._precision import is_integral, rounded, widened
-from uair.ops._windows import inner_axes
+from uair.ops._windows import inner_axes, require_window
 from uair.ops.base import Ints, Operator, Sample, bad, case, operator, ranked, require, unify_extents
 from uair.ops.convolution import ConvTranspose1D, ConvTranspose2D, ConvTranspose3D
 from uair.ops.shape import Reshape
@@ -57,7 +57,8 @@ class Fold(Operator):
         if rank is None:
             return inferred(x.dtype, None)
         require(unify_extents(*lengths), "extents has {} numbers, kernel {}", *lengths)
-        self._require_window(rank)
+        require_window(*self.window(rank), rank)
+        require(min(self.kernel or (1,)) >= 1, "the kernel must have extents of at least 1")
         spatial = self.extents if self.extents is not None else (None,) * rank
         if self.kernel is None:
             return inferred(x.dtype, (n, None, *spatial))
@@ -68,17 +69,6 @@ class Fold(Operator):
             count = int(np.prod(self.counts(static(spatial), self.kernel)))
             require(unify_extents(blocks, count), "x has {} blocks, {} fit into the image", blocks, count)
         return inferred(x.dtype, (n, None if columns is None else floor_div(columns, taps), *spatial))
-
-    def _require_window(self, rank: int) -> None:
-        strides, pads, dilations = self.window(rank)
-        for name, values, count in (
-            ("strides", strides, rank),
-            ("pads", pads, 2 * rank),
-            ("dilations", dilations, rank),
-        ):
-            require(len(values) == count, "{} has {} numbers for {} axes", name, len(values), rank)
-        require(min(strides + dilations + (self.kernel or ()), default=1) >= 1, "an attribute is below 1")
-        require(min(pads, default=0) >= 0, "pads must not be negative, got {}", list(pads))
 
     def counts(self, extents: Sequence[int], kernel: Sequence[int]) -> Ints:
         """Number of blocks along every axis."""

@@ -197,28 +197,8 @@ def _joined(math: Math[Any], bias: Any) -> Any:
     return None if bias is None else math.add(*math.split(bias, 2))
 
 
-@operator(inputs="x w r bias? lengths? initial_h?", outputs="y y_h", family="recurrent")
-class RNN(Recurrent):
-    """A simple recurrent layer: h' = f(x w^T + h r^T + bias).
-
-    x: [steps, batch, input]; w: [directions, hidden, input]; r: [directions, hidden, hidden]; bias: [directions, 2 *
-    hidden], of the input and of the recurrence, which are added; lengths: [batch], i32 or i64, at most steps;
-    initial_h: [directions, batch, hidden], zeros when omitted. Results: y, h after every step, [steps, directions,
-    batch, hidden], and y_h, the last h. "reverse" takes every sequence from its end to its start (y stays in the order
-    of x); "bidirectional" does both, forward first. A sequence of length 0 ends with zeros.
-
-    activations names one function for each direction (empty: Tanh), alpha and beta their parameters (empty: the
-    defaults; one number for each function otherwise, unused by most); clip bounds what the functions take to
-    [-clip, clip]. Source: ONNX RNN, torch.nn.RNN.
-    """
-
-    gates: ClassVar[int] = 1
-    functions: ClassVar[Strs] = ("Tanh",)
-    direction: Direction = "forward"
-    activations: Strs = ()
-    alpha: Floats = ()
-    beta: Floats = ()
-    clip: float | None = None
+class _Hidden(Recurrent):
+    """A layer whose only state is h."""
 
     def infer(
         self,
@@ -252,6 +232,30 @@ class RNN(Recurrent):
         initial_h: Tensor | None = None,
     ) -> tuple[Tensor, ...] | None:
         return self._decomposed((x, w, r, bias, lengths), (initial_h,))
+
+
+@operator(inputs="x w r bias? lengths? initial_h?", outputs="y y_h", family="recurrent")
+class RNN(_Hidden):
+    """A simple recurrent layer: h' = f(x w^T + h r^T + bias).
+
+    x: [steps, batch, input]; w: [directions, hidden, input]; r: [directions, hidden, hidden]; bias: [directions, 2 *
+    hidden], of the input and of the recurrence, which are added; lengths: [batch], i32 or i64, at most steps;
+    initial_h: [directions, batch, hidden], zeros when omitted. Results: y, h after every step, [steps, directions,
+    batch, hidden], and y_h, the last h. "reverse" takes every sequence from its end to its start (y stays in the order
+    of x); "bidirectional" does both, forward first. A sequence of length 0 ends with zeros.
+
+    activations names one function for each direction (empty: Tanh), alpha and beta their parameters (empty: the
+    defaults; one number for each function otherwise, unused by most); clip bounds what the functions take to
+    [-clip, clip]. Source: ONNX RNN, torch.nn.RNN.
+    """
+
+    gates: ClassVar[int] = 1
+    functions: ClassVar[Strs] = ("Tanh",)
+    direction: Direction = "forward"
+    activations: Strs = ()
+    alpha: Floats = ()
+    beta: Floats = ()
+    clip: float | None = None
 
     def weights_of(self, math: Math[Any], r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
         return _joined(math, bias), Weights(math.transpose(r))
@@ -277,7 +281,7 @@ class RNN(Recurrent):
 
 
 @operator(inputs="x w r bias? lengths? initial_h?", outputs="y y_h", family="recurrent")
-class GRU(Recurrent):
+class GRU(_Hidden):
     """A layer of gated recurrent units. Operands and results as for RNN with three gates in the order z, r, h.
 
     z = f(x wz^T + h rz^T + bias z); r = f(x wr^T + h rr^T + bias r); n = g(x wh^T + (r * h) rh^T + both biases of h),
@@ -295,39 +299,6 @@ class GRU(Recurrent):
     beta: Floats = ()
     clip: float | None = None
     linear_before_reset: bool = False
-
-    def infer(
-        self,
-        x: TensorType,
-        w: TensorType,
-        r: TensorType,
-        bias: TensorType | None = None,
-        lengths: TensorType | None = None,
-        initial_h: TensorType | None = None,
-    ) -> Types:
-        return self._layer(x, w, r, bias, lengths, initial_h=initial_h)
-
-    def evaluate(
-        self,
-        x: Array,
-        w: Array,
-        r: Array,
-        bias: Array | None = None,
-        lengths: Array | None = None,
-        initial_h: Array | None = None,
-    ) -> tuple[Array, ...]:
-        return self._run(x, w, r, bias, lengths, (initial_h,))
-
-    def decompose(
-        self,
-        x: Tensor,
-        w: Tensor,
-        r: Tensor,
-        bias: Tensor | None = None,
-        lengths: Tensor | None = None,
-        initial_h: Tensor | None = None,
-    ) -> tuple[Tensor, ...] | None:
-        return self._decomposed((x, w, r, bias, lengths), (initial_h,))
 
     def weights_of(self, math: Math[Any], r: Any, bias: Any, peepholes: Any) -> tuple[Any, Weights]:
         if not self.linear_before_reset:

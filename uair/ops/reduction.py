@@ -410,23 +410,26 @@ class ArgMin(Position):
     select_last: bool = False
 
 
-@operator(inputs="x axis?", family=FAMILY)
-class CumSum(Operator):
-    """Running sums along `axis` (None: an operand says which).
+class _Running(Operator):
+    """Running results of a binary function along `axis`.
 
-    exclusive: the element itself is not counted (the first sum is 0); reverse: from the end. torch.cumsum has neither.
+    Class attributes:
+        function: the function. neutral: what it gives of nothing.
     """
 
-    axis: int | None = 0
-    exclusive: bool = False
-    reverse: bool = False
+    function: ClassVar[Any]
+    neutral: ClassVar[int]
+    axis: int | None
+    exclusive: bool
+    reverse: bool
 
     def infer(self, x: TensorType, axis: TensorType | None = None) -> TensorType:
         require_dtype(x, NUMBERS, "x")
         one_number(self.axis, axis, "axis")
         if x.shape is not None:
             require(x.shape, "x has no axis: its rank is 0")
-            normalize_axis(self.axis or 0, len(x.shape))
+            if self.axis is not None:
+                normalize_axis(self.axis, len(x.shape))
         return TensorType(x.dtype, x.shape)
 
     def evaluate(self, x: Array, axis: Array | None = None) -> Array:
@@ -434,16 +437,30 @@ class CumSum(Operator):
         return compute(functools.partial(self.running, axis=along), x)
 
     def running(self, x: Array, axis: int) -> Any:
-        """The sums in the working type."""
+        """The results in the working type."""
         x = np.moveaxis(x, axis, 0)
         if self.reverse:
             x = x[::-1]
-        sums = np.cumsum(x, axis=0, dtype=x.dtype)
+        results = self.function.accumulate(x, axis=0, dtype=x.dtype)
         if self.exclusive:
-            sums = np.concatenate([np.zeros_like(sums[:1]), sums[:-1]])
+            results = np.concatenate([np.full_like(results[:1], self.neutral), results[:-1]])
         if self.reverse:
-            sums = sums[::-1]
-        return np.ascontiguousarray(np.moveaxis(sums, 0, axis))
+            results = results[::-1]
+        return np.ascontiguousarray(np.moveaxis(results, 0, axis))
+
+
+@operator(inputs="x axis?", family=FAMILY)
+class CumSum(_Running):
+    """Running sums along `axis` (None: an operand says which).
+
+    exclusive: the element itself is not counted (the first sum is 0); reverse: from the end. torch.cumsum has neither.
+    """
+
+    function = np.add
+    neutral = 0
+    axis: int | None = 0
+    exclusive: bool = False
+    reverse: bool = False
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -462,41 +479,18 @@ class CumSum(Operator):
 
 
 @operator(inputs="x axis?", family=FAMILY)
-class CumProd(Operator):
+class CumProd(_Running):
     """Running products along `axis`, which may be an operand; integers wrap around. Source: ONNX CumProd 26.
 
     exclusive: the element itself is not counted (the first product is 1); reverse: from the end. torch.cumprod has
     neither.
     """
 
+    function = np.multiply
+    neutral = 1
     axis: int | None = 0
     exclusive: bool = False
     reverse: bool = False
-
-    def infer(self, x: TensorType, axis: TensorType | None = None) -> TensorType:
-        require_dtype(x, NUMBERS, "x")
-        one_number(self.axis, axis, "axis")
-        if x.shape is not None:
-            require(x.shape, "x has no axis: its rank is 0")
-            if self.axis is not None:
-                normalize_axis(self.axis, len(x.shape))
-        return TensorType(x.dtype, x.shape)
-
-    def evaluate(self, x: Array, axis: Array | None = None) -> Array:
-        (along,) = run_time_axes(self, None, np.array([number(self, self.axis, axis)]), x.ndim)
-        return compute(functools.partial(self.running, axis=along), x)
-
-    def running(self, x: Array, axis: int) -> Any:
-        """The products in the working type."""
-        x = np.moveaxis(x, axis, 0)
-        if self.reverse:
-            x = x[::-1]
-        products = np.cumprod(x, axis=0, dtype=x.dtype)
-        if self.exclusive:
-            products = np.concatenate([np.ones_like(products[:1]), products[:-1]])
-        if self.reverse:
-            products = products[::-1]
-        return np.ascontiguousarray(np.moveaxis(products, 0, axis))
 
     def decompose(self, x: Tensor, axis: Tensor | None = None) -> Tensor | None:
         """Products of rows in which 1 stands for what is not counted: n^2 elements for an extent of n.
@@ -507,10 +501,10 @@ class CumProd(Operator):
             return None
         rank = x.type.rank
         if axis is None:
-            return None if self.axis is None else self._products(x, self.axis % rank)
-        return along_axis(axis, rank, [self._products(x, at) for at in range(rank)])
+            return None if self.axis is None else self._results(x, self.axis % rank)
+        return along_axis(axis, rank, [self._results(x, at) for at in range(rank)])
 
-    def _products(self, x: Tensor, at: int) -> Tensor:
+    def _results(self, x: Tensor, at: int) -> Tensor:
         from uair.ops.elementwise import Where
         from uair.ops.shape import Unsqueeze
 

@@ -14,7 +14,7 @@ from uair.ir.types import TensorType, inferred
 from uair.ops._precision import is_integral, rounded, widened
 from uair.ops._sampling import SampleMode, SamplePadding, pixel_coordinates, sample
 from uair.ops._sampling_parts import sampled, scaled
-from uair.ops._windows import output_extent
+from uair.ops._windows import output_extent, require_window
 from uair.ops.base import Ints, Operator, Sample, bad, case, operator, ranked, require, same_dtype, unify_extents
 from uair.ops.elementwise import Add, Cast, Clip, Mul, Trunc
 from uair.ops.indexing import Gather
@@ -178,7 +178,8 @@ class DeformConv(Operator):
         rank = len(shape) - 2
         require(rank >= 1, "x must have spatial axes behind N and C, has shape {}", list(shape))
         weight, moved = ranked(w, "w", rank + 2), ranked(offset, "offset", rank + 2)
-        self._require_window(rank)
+        require_window(*self.window(rank), rank)
+        require(min(self.groups, self.offset_groups) >= 1, "groups and offset_groups must be at least 1")
         kernel = tuple(d for d in weight[2:] if isinstance(d, int))
         require(len(kernel) == rank, "the kernel extents of w must be known, w has shape {}", list(weight))
         self._require_channels(shape, weight, bias)
@@ -188,18 +189,6 @@ class DeformConv(Operator):
             shown = ranked(mask, "mask", rank + 2)
             require(unify_extents(shown[1], taps), "mask has {} channels, needs {}", shown[1], taps)
         return inferred(dtype, (shape[0], weight[0], *self._extents(shape[2:], kernel, moved[2:])))
-
-    def _require_window(self, rank: int) -> None:
-        strides, pads, dilations = self.window(rank)
-        for name, values, count in (
-            ("strides", strides, rank),
-            ("pads", pads, 2 * rank),
-            ("dilations", dilations, rank),
-        ):
-            require(len(values) == count, "{} has {} numbers, x needs {}", name, len(values), count)
-        require(min(strides + dilations) >= 1, "strides and dilations must be at least 1")
-        require(min(pads) >= 0, "pads must not be negative, got {}", list(pads))
-        require(min(self.groups, self.offset_groups) >= 1, "groups and offset_groups must be at least 1")
 
     def _require_channels(self, shape: InferredShape, weight: InferredShape, bias: TensorType | None) -> None:
         expected = None if weight[1] is None else weight[1] * self.groups
