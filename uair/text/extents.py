@@ -112,7 +112,7 @@ def extent(expression: Expression) -> Dim:
     else:
         symbolic: Dim = value
         return symbolic
-    if number.bit_length() > 63:
+    if not -(2**63) <= number < 2**63:  # an end of a Slice may be the least i64
         raise ValueFault("an extent has at most 63 bits", expression.offset, TextLimitError)
     return number
 
