@@ -17,7 +17,8 @@ from uair.ops._cast import cast
 from uair.ops._forms import numbers, one_form, one_number, vector_length
 from uair.ops.base import Operator, Sample, bad, case, operator, require, same_dtype
 from uair.ops.comparison import Less
-from uair.ops.elementwise import Add, Identity, Maximum, Minimum, Mod, Mul, Sub, Where
+from uair.ops.conversion import Cast
+from uair.ops.elementwise import Add, Identity, Maximum, Minimum, Mod, Mul, Neg, Sub, Where
 from uair.ops.indexing import Gather
 from uair.ops.shape import FAMILY, Range, ShapeOf, Squeeze
 
@@ -79,13 +80,26 @@ class Pad(Operator):
         return pad(x, amounts, self.mode, fill)
 
     def decompose(self, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None) -> Tensor | None:
-        if self.mode == "constant" or self.pads is None or not is_static(self.pads) or x.type.shape is None:
+        """Every mode but "constant": indices, axis by axis."""
+        if self.mode == "constant" or x.type.shape is None:
+            return None
+        if pads is not None:
+            return self._gathered_at_run_time(x, pads)
+        if self.pads is None or not is_static(self.pads):
             return None
         y = x
         for axis, (begin, end) in enumerate(_sides(static(self.pads))):
             if begin or end:
                 y = Gather(axis=axis)(y, _padded_places(x, axis, begin, end, self.mode))
         return Identity()(x) if y is x else y
+
+    def _gathered_at_run_time(self, x: Tensor, pads: Tensor) -> Tensor:
+        rank, wide = len(x.type.dims), Cast(to=DType.I64)(pads)
+        y = x
+        for axis in range(rank):
+            begin, end = (Gather()(wide, constant(place)) for place in (axis, axis + rank))
+            y = Gather(axis=axis)(y, _computed_places(x, axis, begin, end, self.mode))
+        return y
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -99,6 +113,7 @@ class Pad(Operator):
         yield case(cls(pads=(1, 1), value=float("-inf")), "f32[0]")
         yield case(cls(pads=(1, 0), value=2.0), "i4[2]")
         yield case(cls(), "f32[2,3]", np.array([0, 1, 0, 1]))
+        yield case(cls(mode="wrap"), "f32[2,3]", np.array([0, 4, -1, 1]))
         yield case(cls(value=None), "f32[2,3]", np.array([0, 1, 0, -1]), np.array(2.5, np.float32))
         yield case(cls(pads=(1, 0), value=None), "i64[2]", None, np.array([2**60 + 1]))
         yield bad(cls(pads=(1, 1)), "f32[2,3]", because="pads has 2 values")
@@ -164,16 +179,18 @@ def _padded_places(x: Tensor, axis: int, begin: int, end: int, mode: PadMode) ->
     extent = x.type.dims[axis]
     if isinstance(extent, int) and extent + begin + end <= MOST_PLACES:
         return constant(places(extent, begin, end, mode))
-    return _computed_places(x, axis, begin, end, mode)
+    found = _computed_places(x, axis, constant(begin), constant(end), mode)
+    found.type = found.type.with_shape((dims.normal(extent + begin + end),))
+    return found
 
 
-def _computed_places(x: Tensor, axis: int, begin: int, end: int, mode: PadMode) -> Tensor:
-    """`places` for an axis of `x` whose extent is known only at run time."""
+def _computed_places(x: Tensor, axis: int, begin: Tensor, end: Tensor, mode: PadMode) -> Tensor:
+    """`places` for an axis of `x` when its extent or the padding is known only at run time."""
     zero, one, two = constant(0), constant(1), constant(2)
+    cropped = Maximum()(Neg()(begin), zero)
     extent = Squeeze(axes=(0,))(ShapeOf(start=axis, end=axis + 1)(x))
-    count = Sub()(extent, constant(max(-begin, 0) + max(-end, 0)))
-    wanted = Range()(constant(-max(begin, 0)), Add()(count, constant(max(end, 0))), one)
-    wanted.type = wanted.type.with_shape((dims.normal(x.type.dims[axis] + begin + end),))
+    count = Sub()(extent, Add()(cropped, Maximum()(Neg()(end), zero)))
+    wanted = Range()(Neg()(Maximum()(begin, zero)), Add()(count, Maximum()(end, zero)), one)
     if mode == "edge":
         found = Minimum()(Maximum()(wanted, zero), Sub()(count, one))
     elif mode == "wrap":
@@ -185,4 +202,4 @@ def _computed_places(x: Tensor, axis: int, begin: int, end: int, mode: PadMode) 
         place = Mod()(wanted, period)
         mirrored = Sub()(Sub()(period, place), zero if mode == "reflect" else one)
         found = Where()(Less()(place, count), place, mirrored)
-    return Add()(found, constant(max(-begin, 0)))
+    return Add()(found, cropped)

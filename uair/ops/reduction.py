@@ -14,7 +14,7 @@ import numpy as np
 from uair.ir import dims
 from uair.ir.dims import InferredShape, is_static, static
 from uair.ir.dtype import Array, DType
-from uair.ir.graph import Tensor, constant
+from uair.ir.graph import Tensor, constant, named_unknowns
 from uair.ir.types import TensorType, inferred
 from uair.ops import _symbolic
 from uair.ops._compute import BOOLS, FLOATS, NUMBERS, REALS, along_axis, compute, finite_range, require_dtype, scalar
@@ -85,6 +85,19 @@ class Reduction(Operator):
         gone = self.reduced_axes(x, axes)
         result = compute(lambda v: self.reduce(v, gone), x)
         return result if self.keepdims else result.squeeze(gone)
+
+    def decompose(self, x: Tensor, axes: Tensor | None = None) -> Tensor | None:
+        """Axes that an operand names, over axes that an attribute names."""
+        return None if axes is None or x.type.shape is None else self._fixed(x, axes)
+
+    def _fixed(self, x: Tensor, axes: Tensor) -> Tensor:
+        from uair.ops._run_time import reduced
+
+        make: Any = type(self)
+        result = reduced(x, axes, lambda fixed: make(axes=fixed, keepdims=False), keepdims=self.keepdims)
+        (known,) = self.infer_types([x.type, axes.type])
+        result.type = named_unknowns(known)
+        return result
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         x = operands[0]

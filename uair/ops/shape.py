@@ -18,11 +18,12 @@ from uair.ir.dims import Dim, InferredShape, Shape, may_be_one, product
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
-from uair.ops import _symbolic
+from uair.ops import _run_time, _symbolic
 from uair.ops._cast import cast
 from uair.ops._compute import REALS, require_dtype
 from uair.ops._forms import numbers, one_form, run_time_axes, unique_axes, vector_length
 from uair.ops._precision import compute_type
+from uair.ops._slices import python_slice, slice_extent
 from uair.ops.base import (
     MAX_RANK,
     Ints,
@@ -41,9 +42,6 @@ from uair.ops.base import (
 
 FAMILY = "shape"
 _LONGEST_SHAPE = 1024  # elements of a Range in a shape computation; it comes from a stranger's numbers
-
-UNBOUNDED = 2**31 - 1
-"""Slice bounds of at least this magnitude mean "to the end" whatever the extent (written as INT32_MAX or INT64_MAX)."""
 
 
 # -------------------------------------------------------------------------- reshape
@@ -100,6 +98,8 @@ class Reshape(Operator):
         yield case(cls(shape=(0, 5)), "f32[3,0]")
         yield case(cls(shape=(-1,)), "bf16[0,3]")
         yield case(cls(), "f32[2,3]", np.array([3, 2]))
+        yield case(cls(), "f32[0,3]", np.array([3, -1, 4]))
+        yield case(cls(), "f32[0,3]", np.array([3, 0, 4]))
         yield bad(cls(shape=(4,)), "f32[2,3]", because="has 6 elements")
         yield bad(cls(shape=(4, -1)), "f32[2,3]", because="multiple of 4")
         yield bad(cls(shape=(-1, -1)), "f32[2,3]", because="more than one -1")
@@ -215,6 +215,9 @@ class Squeeze(Operator):
             raise EvaluationError(f"Squeeze: axes {list(gone)} of x of shape {list(x.shape)} have not extent 1")
         return np.squeeze(x, gone)
 
+    def decompose(self, x: Tensor, axes: Tensor | None = None) -> Tensor | None:
+        return _run_time.squeezed(self, x, axes)
+
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(axes=(0, -1)), "f32[1,3,1]")
@@ -254,6 +257,9 @@ class Unsqueeze(Operator):
     def evaluate(self, x: Array, axes: Array | None = None) -> Array:
         count = len(numbers(self, self.axes, axes))
         return np.expand_dims(x, run_time_axes(self, self.axes, axes, x.ndim + count))
+
+    def decompose(self, x: Tensor, axes: Tensor | None = None) -> Tensor | None:
+        return _run_time.unsqueezed(x, axes)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -475,7 +481,7 @@ class Slice(Operator):
             raise EvaluationError(f"Slice: axes, starts, ends, steps {bounds} have different lengths")
         index: list[Any] = [slice(None)] * x.ndim
         for a, start, end, step in zip(*bounds, strict=True):
-            index[a] = _python_slice(x.shape[a], start, end, step)
+            index[a] = python_slice(x.shape[a], start, end, step)
         taken: Array = x[tuple(index)]
         return taken
 
@@ -507,50 +513,6 @@ class Slice(Operator):
         yield bad(cls(axes=(0,), starts=(0,), steps=(1,)), "f32[5]", because="ends is neither")
         yield bad(cls(starts=(0,), ends=(1,)), "f32[5]", because="axes is neither")
         yield bad(cls(), "f32[5]", *("i64[2]",) * 4, because="axes name 2 axes")
-
-
-def _python_slice(extent: int, start: int, end: int, step: int) -> slice:
-    """ONNX bounds as a Python slice."""
-    if step > 0:
-        return slice(start, end, step)
-    first = min(start + extent if start < 0 else start, extent - 1)
-    last = max(end + extent if end < 0 else end, -1)
-    if first <= last:
-        return slice(0, 0, 1)
-    return slice(first, None if last < 0 else last, step)
-
-
-def slice_extent(extent: Dim | None, start: Dim, end: Dim, step: int) -> Dim | None:
-    """Number of elements that Slice takes from an axis; None when that cannot be told."""
-    if isinstance(extent, int) and isinstance(start, int) and isinstance(end, int):
-        taken = _python_slice(extent, start, end, step)
-        return len(range(*taken.indices(extent)))
-    if extent is None:
-        return None
-    low, high = (0, extent) if step > 0 else (-1, dims.normal(extent - 1))
-    first, last = _clamped(start, extent, low, high), _clamped(end, extent, low, high)
-    if first is None or last is None:
-        return None
-    if step > 0:
-        return dims.maximum(0, dims.ceil_div(dims.normal(last - first), step))
-    return dims.maximum(0, dims.ceil_div(dims.normal(first - last), -step))
-
-
-def _clamped(bound: Dim, extent: Dim, low: Dim, high: Dim) -> Dim | None:
-    """A bound counted from the beginning and clamped to [low, high]; None when its sign is not known."""
-    if isinstance(bound, int):
-        if abs(bound) >= UNBOUNDED:
-            return high if bound > 0 else low
-        negative: bool | None = bound < 0
-    else:
-        sign: Any = bound
-        negative = sign.is_negative
-    if negative is None:
-        return None
-    counted = dims.normal(extent + bound) if negative else bound
-    if negative:
-        return dims.maximum(counted, low)
-    return dims.minimum(counted, high)
 
 
 @operator(inputs="x repeats?", family=FAMILY)

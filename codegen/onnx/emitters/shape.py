@@ -40,17 +40,27 @@ BACKWARDS = -(2**63) + 1  # the end of a slice that runs backwards through the f
 @EMITTERS.of(Reshape)
 def reshape(e: Emission, op: Reshape) -> None:
     """A zero in ONNX's target copies the operand's extent, unless `allowzero` (opset 14) says that it means zero."""
+    if op.shape is None and e.opset < 14 and e.type().is_static and e.type().size == 0:
+        target = e.cast(e.x(1), DType.I64)
+        remaining = e.op("Less", target, e.ints([0]), type=e.type(1).with_dtype(DType.BOOL))
+        nothing(e, e.op("Where", remaining, e.ints([0]), target, type=e.type(1).with_dtype(DType.I64)))
+        return
     if op.shape is None:
-        e.result("Reshape", e.x(0), e.x(1), allowzero=1 if e.opset >= 14 else None)
+        e.result("Reshape", e.x(0), e.cast(e.x(1), DType.I64), allowzero=1 if e.opset >= 14 else None)
         return
     if 0 in op.shape and e.opset < 14 and not zeros_copied(op.shape, e.type().shape):
-        dtype = e.type().dtype
-        value = helper.make_tensor("value", ONNX_TYPE[dtype], [1], bytes(dtype.numpy.itemsize), raw=True)
-        e.result("ConstantOfShape", e.vector(op.shape), value=helper.make_attribute("value", value))
+        nothing(e, e.vector(op.shape))
         return
     zero_means_zero = 0 in op.shape and e.opset >= 14
     target = e.vector(op.shape) if zero_means_zero else copying_target(e, op.shape)
     e.result("Reshape", e.x(), target, allowzero=int(zero_means_zero) if e.opset >= 14 else None)
+
+
+def nothing(e: Emission, shape: str) -> None:
+    """A tensor without elements whose shape is the value `shape`."""
+    dtype = e.type().dtype
+    value = helper.make_tensor("value", ONNX_TYPE[dtype], [1], bytes(dtype.numpy.itemsize), raw=True)
+    e.result("ConstantOfShape", shape, value=helper.make_attribute("value", value))
 
 
 def zeros_copied(target: Sequence[Dim], old: Sequence[Dim] | None) -> bool:
