@@ -62,7 +62,7 @@ def reduced(x: Tensor, axes: Tensor, reduction: Callable[[tuple[int, ...]], Oper
     pairs = (Where()(mask, one, extents), Where()(mask, extents, one))
     target = Reshape(shape=(2 * rank,))(Concat(axis=1)(*(Unsqueeze(axes=(1,))(part) for part in pairs)))
     result: Tensor = reduction(tuple(range(1, 2 * rank, 2)))(Reshape()(x, target))
-    return result if keepdims else Reshape()(result, unnamed(extents, mask, count))
+    return Reshape()(result, pairs[0] if keepdims else unnamed(extents, mask, count))
 
 
 def unnamed(extents: Tensor, mask: Tensor, count: int | None) -> Tensor:

@@ -16,8 +16,8 @@ from uair.ops._cast import cast
 from uair.ops._compute import FLOATS, REALS, along_axis, require_dtype
 from uair.ops._forms import number, one_number
 from uair.ops._precision import rounded, widened
+from uair.ops._slices import UNBOUNDED
 from uair.ops.base import Operator, Sample, bad, case, normalize_axis, operator, ranked, require
-from uair.ops.shape import UNBOUNDED
 
 FAMILY = "signal"
 
