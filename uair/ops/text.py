@@ -322,7 +322,7 @@ def _compiled(pattern: str) -> Any:
     try:
         import re2  # type: ignore[import-untyped]
     except ImportError:
-        raise EvaluationError("patterns need the package google-re2", hint="pip install google-re2") from None
+        raise EvaluationError("patterns need the package google-re2", hint="pip install 'uair[text]'") from None
     module: Any = re2
     options = module.Options()
     options.log_errors = False
