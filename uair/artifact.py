@@ -341,7 +341,7 @@ def _manifest_problem(manifest: Any) -> str:
     if bad:
         return f"has an entry among its {bad[0]} without name, dtype and shape"
     for which, name in known.get("golden", {}).items():
-        if which in ("inputs", "outputs") and name not in known["files"]:
+        if which in ("inputs", "outputs") and (not isinstance(name, str) or name not in known["files"]):
             return f"names golden {which} that are not among its files"
     return _files_problem(known["files"])
 

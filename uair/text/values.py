@@ -323,6 +323,10 @@ def make_operator(
     """
     kinds = attribute_kinds(cls)
     given: dict[str, Any] = dict(graphs)
+    for name in graphs:
+        if name not in kinds or kinds[name].base != "graph":
+            wanted = [k for k, kind in kinds.items() if kind.base == "graph"]
+            raise ValueFault(f"{cls.__name__} has no graph {name!r}", 0, hint=near(name, wanted))
     for token, value in pairs:
         name = str(token)
         offset = token.start_pos or 0
