@@ -15,7 +15,7 @@ def python_slice(extent: int, start: int, end: int, step: int) -> slice:
     """ONNX bounds as a Python slice."""
     if step > 0:
         return slice(start, end, step)
-    first = min(start + extent if start < 0 else start, extent - 1)
+    first = min(max(start + extent if start < 0 else start, 0), extent - 1)  # where Python would find nothing
     last = max(end + extent if end < 0 else end, -1)
     if first <= last:
         return slice(0, 0, 1)
@@ -31,6 +31,8 @@ def slice_extent(extent: Dim | None, start: Dim, end: Dim, step: int) -> Dim | N
         return None
     low, high = (0, extent) if step > 0 else (-1, dims.normal(extent - 1))
     first, last = _clamped(start, extent, low, high), _clamped(end, extent, low, high)
+    if first is not None and step < 0 and start != -1:
+        first = dims.minimum(dims.maximum(first, 0), high)
     if first is None or last is None:
         return None
     if step > 0:

@@ -502,6 +502,8 @@ class Slice(Operator):
         yield case(cut((0, -100, 100, 3)), "f32[5]")
         yield case(cut((0, 0, far, 1)), "f32[0]")
         yield case(cut((0, -2, -100, -3)), "f32[5]")
+        yield case(cut((0, -7, -100, -2)), "f32[5]")
+        yield case(cut((0, -7, -100, -2)), "f32[0]")
         yield case(cls(axes=(1,), steps=(1,)), "f32[5,4]", np.array([1]), np.array([3]))
         yield case(cls(axes=(1,), steps=(-1,), starts=(far,)), "f32[5,4]", None, np.array([0]))
         yield case(cls(), "f32[5,4]", *(np.array([v], np.int32) for v in (4, 0, -2, -2)))
