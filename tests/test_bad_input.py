@@ -233,7 +233,7 @@ MODELS: list[tuple[Damage, str, str]] = [
     (wrong_weight_shape, "UAIR-E0301", "channels"),
     (newer_opset, "UAIR-E0102", "999"),
     (contradicting_output, "UAIR-E0111", "'y'"),
-    (sequence_input, "UAIR-E0112", "'x'"),
+    (sequence_input, "UAIR-E0301", "must be a tensor, it is seq<"),
 ]
 
 

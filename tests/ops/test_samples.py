@@ -307,8 +307,8 @@ def ulps_of(sample: Sample) -> float:
 
 def finite_operands_only(results: Any, operands: list[Array | None]) -> list[Array]:
     """Results where the operands are finite: a decomposition may differ at infinities and NaN (0 * inf)."""
-    first = operands[0]
-    if first is None or first.dtype != np.float32 or np.isfinite(first).all():
+    first = operands[0] if operands else None
+    if not isinstance(first, np.ndarray) or first.dtype != np.float32 or np.isfinite(first).all():
         return list(results)
     finite = np.isfinite(first)
     return [r[finite] if r.shape == first.shape else r[finite.all(axis=-1)] if r.ndim else r for r in results]
