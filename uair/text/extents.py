@@ -161,6 +161,9 @@ def _product(e: Expression) -> Value:
         for f in factors:
             result *= f
         return result
+    negated = e.parts[0][1].kind == "negate" and len(factors) > 1
+    if negated:  # of the whole product: SymPy makes b - a of -(a - b) alone
+        factors[:1] = [-1, -factors[0]]
     return _sympy().Mul(*factors)
 
 
