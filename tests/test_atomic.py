@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from uair.api import export_onnx
 from uair.atomic import OutputError, atomic_file, atomic_folder
+from uair.text import parse_module
 
 
 class Stop(Exception):
@@ -108,3 +110,13 @@ def test_a_file_or_a_link_is_never_replaced_by_a_folder(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="is not a folder"), atomic_folder(tmp_path / name, overwrite=True):
             pass
     assert listing(tmp_path) == ["file", "link"]
+
+
+def test_what_no_disk_holds_is_not_begun(tmp_path: Path) -> None:
+    text = "uair 1\nmodule @m {\n  constant @w = splat<0.0> : f32[8796093022208]\n"
+    text += (
+        "  graph @main(%x: f32[1]) -> (%y: f32[8796093022208]) {\n    %y = Add(%x, @w) : f32[8796093022208]\n  }\n}\n"
+    )
+    with pytest.raises(OutputError, match="bytes, the disk has"):
+        export_onnx(parse_module(text), tmp_path / "m.onnx")
+    assert listing(tmp_path) == []

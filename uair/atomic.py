@@ -97,6 +97,20 @@ def _move_folder(temporary: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
+def require_space(path: Path, nbytes: int) -> None:
+    """Refuse to begin a file that the disk cannot hold: a few bytes of a model can ask for a constant of terabytes.
+
+    Raises:
+        OutputError: naming `path`, whose folder exists.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if nbytes > free:
+        raise OutputError(
+            f"{path} needs {nbytes:,} bytes, the disk has {free:,} left",
+            hint="write to another disk, or look for a constant of enormous shape in the model",
+        )
+
+
 @contextlib.contextmanager
 def reported(path: str | os.PathLike[str], temporary: Path | None = None) -> Generator[None, None, None]:
     """Failures to write as `OutputError`s that name `path`; those about a file outside of `temporary` pass unchanged.

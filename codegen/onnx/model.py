@@ -13,7 +13,7 @@ import attrs
 from onnx import GraphProto, ModelProto, helper
 
 from uair._version import __version__
-from uair.atomic import atomic_file
+from uair.atomic import atomic_file, require_space
 from uair.codegen.onnx.emitters import EMITTERS
 from uair.codegen.onnx.schema import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET, NotExpressible
 from uair.codegen.onnx.table import Emitters
@@ -92,6 +92,7 @@ def export(
         )
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(atomic_file(target))
+        require_space(target, ready.graph_bytes + max((p.offset + p.length for p in places.values()), default=0))
         if places:
             side = stack.enter_context(atomic_file(target.with_name(data_name)))
             write_external(side, writer.initializers, places)

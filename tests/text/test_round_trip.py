@@ -405,5 +405,15 @@ def test_two_graphs_with_the_same_value_names() -> None:
     check(module)
 
 
+def test_products_keep_their_sign() -> None:
+    """As SymPy holds them: -1 times sums, which it multiplies into a sum that stands alone."""
+    import sympy
+
+    n, m = (sympy.Symbol(name, integer=True, nonnegative=True) for name in "NM")
+    for factors in ((-1, n - 1, n + 1), (-3, n - 1, n + 1), (1 - n, n + 1), (-1, n - 1, m), (-1, n)):
+        t = TensorType(DType.F32, (sympy.Mul(*factors),))
+        assert parse_type(type_text(t)) == t
+
+
 def test_layout_of_a_scalar() -> None:
     assert parse_type("f32[; plain]") == TensorType(DType.F32, (), Layout.PLAIN)
