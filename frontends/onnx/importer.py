@@ -414,7 +414,8 @@ class Importer:
             if value is not None and tensor.producer is not None:
                 declared = declared_type(value, self.names, place)
                 if declared is not None:
-                    tensor.type = reconcile(tensor.type, declared, self.undecided.get(tensor, frozenset()), name, place)
+                    undecided = self.undecided.get(tensor, frozenset())
+                    tensor.type = reconcile(tensor.type, declared, undecided, self.names, name, place)
 
     def _result(self, scope: Scope, name: str, place: str) -> Tensor:
         tensor = scope.get(name, place)

@@ -121,14 +121,23 @@ def tensor_type(proto: TypeProto.Tensor, name: str, names: SymbolNames, place: s
 
 
 def reconcile(
-    recorded: TensorType, declared: TensorType, undecided: AbstractSet[int], value: str, place: str
+    recorded: TensorType,
+    declared: TensorType,
+    undecided: AbstractSet[int],
+    names: SymbolNames,
+    value: str,
+    place: str,
 ) -> TensorType:
     """The inferred type, with extents that only the data decide taken from the declared one.
+
+    Where not even the rank follows from the operators, the names of the declared extents are not believed: exporters
+    write that of an input's extent there although the axis is another.
 
     Args:
         recorded: the type that follows from the operators.
         declared: the type that the model declares.
         undecided: axes whose extent the operator itself does not know.
+        names: the symbols of the model.
         value: its name.
         place: of the node that computes it.
 
@@ -139,8 +148,11 @@ def reconcile(
         raise _contradiction(recorded, declared, value, place)
     if recorded.containers:
         return declared if recorded.shape is None else recorded
-    if declared.shape is None or recorded.shape is None:
-        return declared if recorded.shape is None else recorded
+    if declared.shape is None:
+        return recorded
+    if recorded.shape is None:
+        own = tuple(d if isinstance(d, int) else names.unnamed(value, axis) for axis, d in enumerate(declared.shape))
+        return declared.with_shape(own)
     if len(declared.shape) != len(recorded.shape):
         if not declared.shape:
             return recorded  # old exporters wrote an empty shape for one they did not know

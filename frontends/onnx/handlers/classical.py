@@ -377,6 +377,8 @@ def _linear_classifier(n: OnnxNode) -> Result:
     if coefficients is None:
         n.refuse("coefficients must be given")
     rows, classes = len(coefficients) // max(1, features(n, x)), len(labels.numpy())
+    if rows > classes:  # onnxruntime reads no further; its own sample model has more features than its input
+        rows, coefficients = classes, coefficients[: classes * features(n, x)]
     scores = affine(n, x, coefficients, real(n, "intercepts"), rows)
     if rows == 1 and classes == 2:
         return decided(n, labels, scores), binary_scores(n, scores, kind, opposite=False)

@@ -236,7 +236,9 @@ def _slice_1(n: OnnxNode) -> Result:
     a.required("starts")
     a.required("ends")
     starts, ends = a.integers("starts", ()), a.integers("ends", ())
-    axes = n.axes(a.integers("axes", tuple(range(len(starts)))), n.rank(n[0]))
+    axes = a.integers("axes", tuple(range(len(starts))))
+    if n[0].type.shape is not None:
+        axes = n.axes(axes, n.rank(n[0]))
     return n(Slice(axes=axes, starts=starts, ends=ends, steps=(1,) * len(axes)), n[0])
 
 
