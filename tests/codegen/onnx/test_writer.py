@@ -19,6 +19,7 @@ from uair.atomic import OutputError
 from uair.codegen.onnx import LOCATION_KEY, NotExpressible, emitter_supports, export, model_bytes, unsupported_reason
 from uair.codegen.onnx import model as onnx_model
 from uair.codegen.onnx.wire import chunks, varint
+from uair.codegen.reference import Interpreter
 from uair.frontends.onnx import load
 from uair.ir import (
     Array,
@@ -36,7 +37,8 @@ from uair.ir import (
 from uair.ir.data import ArrayData, ComputedData
 from uair.ir.dims import Dim, ceil_div, floor_div, maximum, minimum, symbol
 from uair.ops.activation import HardSwish, Relu
-from uair.ops.elementwise import Add
+from uair.ops.elementwise import Add, Mod
+from uair.ops.indexing import Gather
 from uair.ops.linear import Linear, MatMul
 from uair.ops.padding import Pad
 from uair.ops.shape import Expand, Reshape, Slice, Split
@@ -251,6 +253,30 @@ def test_large_models_go_to_external_data_by_themselves(tmp_path: Path, monkeypa
         export(affine(), tmp_path / "single.onnx", external_data=False)
     assert caught.value.code == "UAIR-E0610"
     assert not (tmp_path / "single.onnx").exists()
+
+
+@pytest.mark.slow
+def test_a_model_of_more_than_2_gib(tmp_path: Path) -> None:
+    """Its weights lie behind the reach of 31 bits: onnxruntime and the importer find them there."""
+    behind = np.arange(4096, dtype=np.uint8)
+    graph = Graph()
+    place = graph.add_input("place", TensorType(DType.I64, (2,)))
+    huge = constant(SplatData(7, DType.U8, (2**31 + 4096,)), "huge")
+    first = graph.append(Node(Gather(), [huge, place])).output
+    low = graph.append(Node(Mod(), [place, constant(4096)])).output
+    second = graph.append(Node(Gather(), [constant(behind, "behind"), low])).output
+    graph.add_output("y", graph.append(Node(Add(), [first, second])).output)
+    path = tmp_path / "m.onnx"
+    export(module_of(graph), path)
+    assert path.stat().st_size < 4096
+    proto = onnx.load(path, load_external_data=False)
+    offsets = {i.name: int(e.value) for i in proto.graph.initializer for e in i.external_data if e.key == "offset"}
+    assert offsets == {"huge": 0, "behind": 2**31 + 4096}
+    onnx.checker.check_model(str(path))
+    feed = {"place": np.array([5, 2**31 + 4095])}
+    want = np.array([7 + 5, (7 + 4095) % 256], np.uint8)
+    np.testing.assert_array_equal(run(str(path), feed)["y"], want)
+    np.testing.assert_array_equal(Interpreter(load(path)).run(feed)["y"], want)
 
 
 def test_nothing_is_left_behind_on_failure(tmp_path: Path) -> None:
