@@ -582,7 +582,10 @@ def require_tensors(operands: Sequence[TensorType | None]) -> None:
     """
     for i, t in enumerate(operands):
         if t is not None and t.containers:
-            raise InferenceFailure(f"operand {i} must be a tensor, it is {t}")
+            raise InferenceFailure(
+                f"operand {i} must be a tensor, it is {t}",
+                hint="take a tensor out of it first (SequenceAt, OptionalGetElement)",
+            )
 
 
 def ranked(t: TensorType, name: str = "x", ranks: int | tuple[int, ...] | None = None) -> InferredShape:
