@@ -411,7 +411,8 @@ def test_products_keep_their_sign() -> None:
 
     n, m = (sympy.Symbol(name, integer=True, nonnegative=True) for name in "NM")
     for factors in ((-1, n - 1, n + 1), (-3, n - 1, n + 1), (1 - n, n + 1), (-1, n - 1, m), (-1, n)):
-        t = TensorType(DType.F32, (sympy.Mul(*factors),))
+        product: Any = sympy.Mul(*factors)
+        t = TensorType(DType.F32, (product,))
         assert parse_type(type_text(t)) == t
 
 
