@@ -23,7 +23,7 @@ from tests import zoo_onnx
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "onnx-models.md"
 HEAD = f"""# Real ONNX models
-<!-- Made by `python bench/onnx_models.py --write`; tests/frontends/onnx/test_packaged_models.py asserts on the same. -->
+<!-- Made by `python bench/onnx_models.py --write`; test_packaged_models.py asserts on the same. -->
 
 Models that packages ship, fetched from the registry by their pinned version and hash. Each is imported, printed and
 read back unchanged, optimised, and exported at the newest opset for which onnxruntime has kernels. Errors are the

@@ -117,13 +117,16 @@ def run_pipeline(
     return PassManager(passes, [Verify()] if instruments is None else instruments).run(module)
 
 
-def export_onnx(module: Module, path: str | os.PathLike[str], *, opset: int | None = None) -> None:
+def export_onnx(
+    module: Module, path: str | os.PathLike[str], *, opset: int | None = None, ir_version: int | None = None
+) -> None:
     """Write a module as an ONNX file.
 
     Args:
         module: the module; it is not changed.
         path: the file.
         opset: operator set of the default domain; the newest that the writer knows when not given.
+        ir_version: version of the file format; the lowest that knows the operator sets when not given.
 
     Raises:
         UairError: an operator cannot be expressed at that opset, or the file cannot be written.
@@ -134,7 +137,7 @@ def export_onnx(module: Module, path: str | os.PathLike[str], *, opset: int | No
     chosen = NEWEST_OPSET if opset is None else opset
     legal = module.clone()
     PassManager([LegaliseOnnx(opset=chosen)], []).run(legal)
-    export(legal, path, opset=chosen)
+    export(legal, path, opset=chosen, ir_version=ir_version)
 
 
 def check(

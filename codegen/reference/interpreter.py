@@ -262,7 +262,7 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
             for t, a in zip(node.inputs, operands, strict=True)
         ]
     op = step.operator(sizes)
-    if step.nbytes > memory.limit():
+    if memory.exceeds(step.nbytes):
         raise memory.too_large(node, f"needs {step.nbytes:,} bytes, and there are {memory.limit():,}", _place(node))
     try:
         results = op.execute(call, *operands) if isinstance(op, ControlFlow) else op.evaluate_all(operands)
@@ -280,7 +280,7 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
         ) from error
     for result in results:
         if (
-            isinstance(result, np.ndarray) and result.nbytes > memory.limit()
+            isinstance(result, np.ndarray) and memory.exceeds(result.nbytes)
         ):  # a view that repeats a few elements beyond measure
             raise memory.too_large(node, f"stands for {result.nbytes:,} bytes", _place(node))
     if step.packed and not isinstance(op, Pack):

@@ -10,6 +10,15 @@ from uair.codegen.reference.errors import MemoryLimitError
 from uair.ir.graph import Node
 
 
+ALWAYS = 1 << 24
+"""Bytes that there are wherever Python runs: values up to this are not worth the question."""
+
+
+def exceeds(nbytes: int) -> bool:
+    """Whether one value of so many bytes cannot be held."""
+    return nbytes > ALWAYS and nbytes > limit()
+
+
 def limit() -> int:
     """Bytes that one value may have: the machine's memory, or what the process is allowed of it."""
     if sys.platform == "win32":
