@@ -148,7 +148,7 @@ LOOPS: dict[str, tuple[Any, str]] = {
     ),
     "a state that changes its shape": (
         lambda: looping(body(SAME, one("Transpose", "s", outputs=["s2"]), outputs=["k2", "s2"])),
-        "UAIR-E",
+        ANY,
     ),
     "a state that grows": (
         lambda: looping(
@@ -303,8 +303,8 @@ SCANS: dict[str, tuple[Any, str]] = {
     "two scanned operands of one": (lambda: scanning(slices(), num_scan_inputs=2), "UAIR-E"),
     "2^62 scanned operands": (lambda: scanning(slices(), num_scan_inputs=BIG), "UAIR-E"),
     "-1 scanned operands": (lambda: scanning(slices(), num_scan_inputs=-1), "UAIR-E"),
-    "a slice of another shape": (lambda: scanning(slices([4])), "UAIR-E"),
-    "a slice of another type": (lambda: scanning(slices(kind=I64)), "UAIR-E"),
+    "a slice of another shape": (lambda: scanning(slices([4])), ANY),
+    "a slice of another type": (lambda: scanning(slices(kind=I64)), ANY),
     "a scalar": (lambda: scanning(slices([]), inputs={"x": floats()}), "UAIR-E"),
     "no slices": (lambda: scanning(slices(), inputs={"x": floats(0, 3)}), ANY),
     "of 2^62 slices": (lambda: scanning(slices(), inputs={"x": (F32, [BIG, 3])}), ANY),
