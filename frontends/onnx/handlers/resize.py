@@ -1,7 +1,8 @@
 """Resampling: Upsample 1 to 9, Resize 10 to 19.
 
-Upsample and Resize 10 know one way to compute coordinates (asymmetric, nearest by floor); Resize 11 has attributes for
-it with other defaults (half_pixel, round_prefer_floor), 18 adds axes, anti-aliasing and aspect ratios.
+Upsample and Resize 10 know one way to compute coordinates (asymmetric; nearest by floor, where an axis shrinks by
+ceil); Resize 11 has attributes for it with other defaults (half_pixel, round_prefer_floor), 18 adds axes, anti-aliasing
+and aspect ratios.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from uair.frontends.onnx.table import Family, Result
 from uair.ir.dims import Dim, is_static, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
-from uair.ops import Cast, Concat, Gather, Resize, ShapeOf
+from uair.ops import Cast, Concat, Gather, Maximum, Minimum, Resize, ShapeOf
+from uair.ops._resample import NearestMode
 
 FAMILY = Family()
 
@@ -28,10 +30,12 @@ _NEAREST = {c: c for c in ("round_prefer_floor", "round_prefer_ceil", "floor", "
 _ASPECT = {c: c for c in ("stretch", "not_larger", "not_smaller")}
 
 
-def _asymmetric(n: OnnxNode, scales: tuple[float, ...] | None, operand: Tensor | None) -> Tensor:
+def _asymmetric(
+    n: OnnxNode, x: Tensor, scales: tuple[float, ...] | None, operand: Tensor | None, nearest: NearestMode = "floor"
+) -> Tensor:
     mode = n.attributes.choice("mode", "nearest", _MODES)
-    op = Resize(scales=scales, mode=_mode(mode), coordinate_mode="asymmetric", nearest_mode="floor")
-    return n(op, n[0]) if scales is not None else n(op, n[0], None, operand)
+    op = Resize(scales=scales, mode=_mode(mode), coordinate_mode="asymmetric", nearest_mode=nearest)
+    return n(op, x) if scales is not None else n(op, x, None, operand)
 
 
 def _mode(text: str) -> Any:
@@ -46,19 +50,33 @@ def _upsample_1(n: OnnxNode) -> Result:
         a.required(name)
     if n.rank(n[0]) != 4:
         n.refuse(f"version 1 takes images of rank 4, X has rank {n.rank(n[0])}")
-    return _asymmetric(n, (1.0, 1.0, a.number("height_scale", 1.0), a.number("width_scale", 1.0)), None)
+    return _asymmetric(n, n[0], (1.0, 1.0, a.number("height_scale", 1.0), a.number("width_scale", 1.0)), None)
 
 
 @FAMILY.op("Upsample", 7)
 def _upsample_7(n: OnnxNode) -> Result:
     n.attributes.required("scales")
-    return _asymmetric(n, n.attributes.numbers("scales", ()), None)
+    return _asymmetric(n, n[0], n.attributes.numbers("scales", ()), None)
 
 
 @FAMILY.op("Upsample", 9, 10)
-@FAMILY.op("Resize", 10)
 def _upsample(n: OnnxNode) -> Result:
-    return _asymmetric(n, n.numbers(1), n[1])
+    return _asymmetric(n, n[0], n.numbers(1), n[1])
+
+
+@FAMILY.op("Resize", 10)
+def _resize_10(n: OnnxNode) -> Result:
+    """Axes that shrink take the element behind the coordinate (onnx 1.5's own test, onnxruntime), the others before."""
+    x, scales = n[0], n.numbers(1)
+    nearest = n.attributes.choice("mode", "nearest", _MODES) == "nearest"
+    if not nearest or (scales is not None and min(scales, default=1.0) >= 1):
+        return _asymmetric(n, x, scales, n[1])
+    if scales is None:
+        one = n.like(1, n[1])
+        x = _asymmetric(n, x, None, n(Minimum(), n[1], one), "ceil")
+        return _asymmetric(n, x, None, n(Maximum(), n[1], one))
+    x = _asymmetric(n, x, tuple(min(s, 1.0) for s in scales), None, "ceil")
+    return x if max(scales) <= 1 else _asymmetric(n, x, tuple(max(s, 1.0) for s in scales), None)
 
 
 @FAMILY.op("Resize", 11, 13, 18, 19)

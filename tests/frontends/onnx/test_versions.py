@@ -170,6 +170,21 @@ def test_upsample_and_resize_10_are_asymmetric(mode: str) -> None:
     assert module.main.outputs[0].producer.attributes["coordinate_mode"] == "asymmetric"
 
 
+@pytest.mark.parametrize("scales", [(1, 1, 0.6, 0.6), (1, 1, 0.6, 1.7), (1, 1, 2, 0.45)])
+def test_resize_10_takes_the_next_element_where_an_axis_shrinks(scales: tuple[float, ...]) -> None:
+    node, given = one("Resize", "x", "s", mode="nearest"), np.array(scales, np.float32)
+    run(node, {"x": IMAGE}, 10, {"s": given})
+    run(node, {"x": IMAGE, "s": given}, 10)
+
+
+def test_resize_10_as_onnx_tested_it() -> None:
+    x = np.arange(1, 9, dtype=np.float32).reshape(1, 1, 2, 4)
+    proto = model(
+        [one("Resize", "x", "s")], {"x": x}, constants={"s": np.array([1, 1, 0.6, 0.6], np.float32)}, opset=10
+    )
+    assert interpreted(imported(proto), {"x": x})[0].tolist() == [[[[1, 3]]]]
+
+
 @pytest.mark.parametrize("opset", [11, 13, 18, 19])
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 @pytest.mark.parametrize("coordinates", ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"])
