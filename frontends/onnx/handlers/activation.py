@@ -141,7 +141,7 @@ _ALONG: dict[str, type[Softmax] | type[LogSoftmax] | type[Hardmax]] = {
 
 def _along_axis(n: OnnxNode) -> Result:
     x = n[0]
-    return n(_ALONG[n.op_type](axis=n.axis(n.attributes.integer("axis", -1), n.rank(x))), x)
+    return n(_ALONG[n.op_type](axis=n.axis_of(n.attributes.integer("axis", -1), x)), x)
 
 
 def _over_matrix(n: OnnxNode) -> Tensor:

@@ -42,6 +42,7 @@ from uair.ops import (
     Unsqueeze,
     Where,
 )
+from uair.ops.base import MAX_RANK
 
 FAMILY = Family()
 
@@ -61,7 +62,7 @@ def _reshape(n: OnnxNode) -> Result:
     """0 copies the operand's extent, unless `allowzero` (14)."""
     x, keeps_zero = n[0], n.attributes.flag("allowzero")
     target = n.dims(1)
-    if target is not None:
+    if target is not None and (keeps_zero or x.type.shape is not None or 0 not in target):
         return reshaped(n, x, target, allow_zero=keeps_zero)
     return n(Reshape(), x, n[1] if keeps_zero else _copied_zeros(n, x, n[1]))
 
@@ -81,15 +82,16 @@ def reshaped(n: OnnxNode, x: Tensor, target: Shape, *, allow_zero: bool = False)
 
 def _copied_zeros(n: OnnxNode, x: Tensor, shape: Tensor) -> Tensor:
     """A shape computed at run time, with the operand's extents where it is 0."""
-    length = n.shape(shape)[0]
-    rank = n.rank(x)
-    if not isinstance(length, int):
-        return shape
-    zero = constant(np.zeros(max(length, 1), np.int64)[: max(length - rank, 0)])
-    own: Tensor = n(ShapeOf(end=min(rank, length)), x)
-    if length > rank:
-        own = n(Concat(axis=0), own, zero)
-    return n(Where(), n(Equal(), shape, constant(np.array(0, np.int64))), own, shape)
+    length, rank = n.length(1), None if x.type.shape is None else n.rank(x)
+    own: Tensor
+    if length is not None and rank is not None:
+        own = n(ShapeOf(end=min(rank, length)), x)
+        if length > rank:
+            own = n(Concat(axis=0), own, constant(np.zeros(length - rank, np.int64)))
+    else:
+        own = n(Concat(axis=0), n(ShapeOf(), x), constant(np.zeros(MAX_RANK, np.int64)))
+        own = n(Slice(axes=(0,), starts=(0,), steps=(1,)), own, None, n(ShapeOf(), shape))
+    return n(Where(), n(Equal(), shape, integer(0)), own, shape)
 
 
 def flattened(n: OnnxNode, x: Tensor, axis: int) -> Tensor:
@@ -236,9 +238,7 @@ def _slice_1(n: OnnxNode) -> Result:
     a.required("starts")
     a.required("ends")
     starts, ends = a.integers("starts", ()), a.integers("ends", ())
-    axes = a.integers("axes", tuple(range(len(starts))))
-    if n[0].type.shape is not None:
-        axes = n.axes(axes, n.rank(n[0]))
+    axes = n.axes_of(a.integers("axes", tuple(range(len(starts)))), n[0])
     return n(Slice(axes=axes, starts=starts, ends=ends, steps=(1,) * len(axes)), n[0])
 
 

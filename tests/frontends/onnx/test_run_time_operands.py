@@ -275,3 +275,37 @@ def test_settled_operators_stay_as_they_are() -> None:
     node = next(iter(module.main))
     assert node.attributes["axes"] == (2,)
     assert resolve_operands(node.op, node.inputs, ShapeValues())[0] is node.op
+
+
+def shapeless(proto: onnx.ModelProto, **shapes: list[str | int] | None) -> onnx.ModelProto:
+    """The model with inputs of other declared shapes; None for a rank that is not known."""
+    for value in proto.graph.input:
+        if value.name in shapes:
+            kind = value.type.tensor_type.elem_type
+            value.CopyFrom(helper.make_tensor_value_info(value.name, kind, shapes[value.name]))
+    return proto
+
+
+@pytest.mark.parametrize("target", [(0, -1, 2), (0, 0, -1), (4, 3, 2)])
+@pytest.mark.parametrize("x", [["a", "b", "c"], None])
+@pytest.mark.parametrize("s", [[3], ["n"], None])
+def test_zeros_in_a_shape_of_any_length_copy_extents(
+    target: tuple[int, ...], x: list[str | int] | None, s: list[str | int] | None
+) -> None:
+    feeds = {"x": X, "s": ints(*target)}
+    both(shapeless(model([one("Reshape", "x", "s")], feeds), x=x, s=s), feeds, 17)
+
+
+def test_zeros_in_a_known_shape_copy_extents_of_an_operand_of_any_rank() -> None:
+    proto = model([one("Reshape", "x", "s")], {"x": X}, constants={"s": ints(0, -1)})
+    both(shapeless(proto, x=None), {"x": X}, 17)
+
+
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax", "Hardmax"])
+def test_an_axis_of_an_operand_of_any_rank(name: str) -> None:
+    both(shapeless(model([one(name, "x", axis=-2)], {"x": X}), x=None), {"x": X}, 17)
+
+
+def test_slice_1_of_an_operand_of_any_rank() -> None:
+    node = one("Slice", "x", starts=[1, -3], ends=[2, 100], axes=[0, 2])
+    both(shapeless(model([node], {"x": X}, opset=9), x=None), {"x": X}, 17)
