@@ -265,7 +265,11 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
     if memory.exceeds(step.nbytes):
         raise memory.too_large(node, f"needs {step.nbytes:,} bytes, and there are {memory.limit():,}", _place(node))
     try:
-        results = op.execute(call, *operands) if isinstance(op, ControlFlow) else op.evaluate_all(operands)
+        if isinstance(op, ControlFlow):
+            results = op.execute(call, *operands)
+            results = tuple(_sized(t, a, sizes) for t, a in zip(node.outputs, results, strict=True))
+        else:
+            results = op.evaluate_all(operands)
     except UairError as error:
         error.place = error.place or _place(node)
         raise
@@ -288,6 +292,16 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
             t.type.layout.pack(a) if is_stored(t.type.layout) else a for t, a in zip(node.outputs, results, strict=True)
         )
     return results
+
+
+def _sized(tensor: Tensor, value: Any, sizes: Mapping[str, int]) -> Any:
+    """A stack over no runs with the extents that the sizes around it tell: the operator knows plain numbers only."""
+    shape = tensor.type.shape
+    if tensor.type.containers or shape is None or value.size or len(shape) != value.ndim:
+        return value
+    known = substitute_shape(shape, dict(sizes))
+    extents = [d if isinstance(d, int) and not got else got for d, got in zip(known, value.shape, strict=True)]
+    return value if 0 not in extents else np.zeros(extents, value.dtype)
 
 
 def _logical(tensor: Tensor, array: Array, sizes: Mapping[str, int]) -> Array:
