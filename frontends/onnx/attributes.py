@@ -55,6 +55,7 @@ class Attributes:
             OnnxAttributeError: two have one name, or a reference stands outside a function.
         """
         self.place = place
+        self.caller = caller
         self._by_name: dict[str, AttributeProto] = {}
         for attribute in attributes:
             if attribute.name in self._by_name:
@@ -81,9 +82,9 @@ class Attributes:
         """Names of the given attributes."""
         return tuple(self._by_name)
 
-    def proto(self, name: str) -> AttributeProto | None:
-        """An attribute as it is stored."""
-        return self._by_name.get(name)
+    def items(self) -> Iterable[tuple[str, AttributeProto]]:
+        """The given attributes as they are stored, which is under another name where a function's is referred to."""
+        return self._by_name.items()
 
     def with_defaults(self, defaults: Mapping[str, AttributeProto]) -> Attributes:
         """The same with values for what is left out."""

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 from onnx import FunctionProto, NodeProto
 
+from uair.frontends.onnx.attributes import Attributes
 from uair.frontends.onnx.errors import OnnxDuplicateError, OnnxFunctionError
 from uair.frontends.onnx.order import subgraphs
 from uair.frontends.onnx.table import schema
@@ -56,6 +57,30 @@ def local_functions(functions: Iterable[FunctionProto]) -> dict[FunctionKey, Fun
 def key_of(node: NodeProto) -> FunctionKey:
     """The function that a node calls, if there is one of that name."""
     return default_domain(node.domain), node.op_type, node.overload
+
+
+def resolved(node: NodeProto, attributes: Attributes) -> NodeProto:
+    """A copy of a node, also of those in its subgraphs, with references to a function's attributes replaced.
+
+    Args:
+        node: the node.
+        attributes: its attributes, references replaced.
+    """
+    result = NodeProto()
+    result.CopyFrom(node)
+    _resolve(result, attributes)
+    return result
+
+
+def _resolve(node: NodeProto, attributes: Attributes) -> None:
+    del node.attribute[:]
+    for name, attribute in attributes.items():
+        node.attribute.add().CopyFrom(attribute)
+        node.attribute[-1].name = name
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            if any(a.ref_attr_name for a in inner.attribute) or any(True for _ in subgraphs(inner)):
+                _resolve(inner, Attributes(inner.attribute, attributes.place, attributes.caller))
 
 
 def definition(

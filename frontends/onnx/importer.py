@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import count
 from typing import cast
 
 import attrs
@@ -152,7 +153,8 @@ class Importer:
         proto = self.model.graph
         check_graph(proto, "the graph")
         functions.check_expansion(proto.node, self.functions)
-        scope = Scope(self.graph, self.opsets, f"graph {proto.name!r}" if proto.name else "the graph")
+        where = f"graph {proto.name!r}" if proto.name else "the graph"
+        scope = Scope(self.graph, self.opsets, where, declared=_declarations(proto))
         self._initializers(scope, proto)
         self._inputs(scope, proto.input)
         self._body(scope, proto)
@@ -244,20 +246,26 @@ class Importer:
             attributes=source.scope.attributes,
             stack=source.scope.stack,
             outer=source.scope,
+            declared=_declarations(proto),
         )
         check_graph(proto, scope.where)
         self._count(len(proto.node), source.place)
         return scope
 
     def _body(self, scope: Scope, proto: GraphProto) -> None:
-        """Import the nodes and outputs of a graph into the scope's."""
-        for value in (*proto.value_info, *proto.output):
-            scope.declared[value.name] = value
+        """Import the nodes and outputs of a graph into the scope's.
+
+        Raises:
+            OnnxDuplicateError: the model lists an output twice; a subgraph, whose outputs count by place, may do so.
+        """
         self._nodes(scope, proto.node)
         for value in proto.output:
-            if value.name in scope.graph.output_names:
-                raise OnnxDuplicateError(f"output {value.name!r} is listed twice", place=scope.where)
-            scope.graph.add_output(value.name, self._result(scope, value.name, f"outputs of {scope.where}"))
+            name = value.name
+            if name in scope.graph.output_names:
+                if scope.outer is None:
+                    raise OnnxDuplicateError(f"output {name!r} is listed twice", place=scope.where)
+                name = _another(name, scope.graph.output_names)
+            scope.graph.add_output(name, self._result(scope, value.name, f"outputs of {scope.where}"))
 
     # ------------------------------------------------------------------ graph
     def _initializers(self, scope: Scope, proto: GraphProto) -> None:
@@ -343,14 +351,7 @@ class Importer:
                 return (results,) if isinstance(results, Tensor) else results
             except NotHandled as error:
                 reason = error
-        resolved = NodeProto()
-        resolved.CopyFrom(node.proto)
-        del resolved.attribute[:]
-        for name in node.attributes.names:
-            attribute = node.attributes.proto(name)
-            assert attribute is not None
-            resolved.attribute.add().CopyFrom(attribute)
-            resolved.attribute[-1].name = name
+        resolved = functions.resolved(node.proto, node.attributes)
         body = functions.definition(resolved, node.domain, node.opset, node.inputs, TYPE_NUMBERS)
         if body is not None and functions.key_of(node.proto) not in node.scope.stack:
             complete = node.attributes.with_defaults(_schema_defaults(node))
@@ -371,6 +372,10 @@ class Importer:
         functions.check_call(function, proto, scope.stack, place)
         check_function(function, place)
         self._count(len(function.node), place)
+        declared = {value.name: value for value in function.value_info}
+        for formal, name in zip(function.output, proto.output, strict=False):
+            if name in scope.declared:
+                declared.setdefault(formal, scope.declared[name])
         body = Scope(
             scope.graph,
             operator_sets(function.opset_import, self.model.ir_version, self.opsets),
@@ -378,6 +383,7 @@ class Importer:
             prefix=f"{scope.prefix}{proto.name or proto.op_type}/",
             attributes=attributes.with_defaults({a.name: a for a in function.attribute_proto}),
             stack=(*scope.stack, functions.key_of(proto)),
+            declared=declared,
         )
         if len(set(function.input)) < len(function.input):
             raise OnnxDuplicateError(f"function {function.name!r} has two inputs of one name", place=place)
@@ -438,6 +444,15 @@ def _undecided(inferred: TensorType) -> frozenset[int]:
     if shape is None or None not in shape or inferred.containers:
         return frozenset()
     return frozenset(i for i, d in enumerate(shape) if d is None)
+
+
+def _declarations(proto: GraphProto) -> dict[str, ValueInfoProto]:
+    """The types that a graph declares for values that its nodes define."""
+    return {value.name: value for value in (*proto.value_info, *proto.output)}
+
+
+def _another(name: str, taken: Collection[str]) -> str:
+    return next(other for i in count(2) if (other := f"{name}_{i}") not in taken)
 
 
 def _is_small(t: TensorType) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,15 @@ import onnx
 import pytest
 from onnx import AttributeProto, helper
 
-from tests.frontends.onnx.models import check, floats, imported, interpreted, model, one, op_types
+from tests.frontends.onnx.models import F32, check, floats, imported, interpreted, model, one, op_types
 from uair.frontends.onnx.errors import (
     OnnxAttributeError,
     OnnxDuplicateError,
     OnnxFunctionError,
     OnnxMissingValueError,
 )
+from uair.ir.graph import Node
+from uair.text import parse_type
 
 DOMAIN = "my.ops"
 
@@ -95,6 +99,47 @@ def test_optional_inputs_and_unused_outputs() -> None:
     assert (node.attributes["min"], node.attributes["max"]) == (None, 0.5)
     with pytest.raises(OnnxMissingValueError, match="never"):
         imported(model([call("C", "x", outputs=("y", "z"))], {"x": floats(4)}, functions=[clip]))
+
+
+def kept(*nodes: onnx.NodeProto, declares: Sequence[str] = (), **attributes: float) -> list[Node]:
+    """The nodes of a call of a function whose body has an unknown operator; y, its result, is declared."""
+    body = function("F", ["a"], ["b"], list(nodes), attributes=list(attributes))
+    body.value_info.extend(helper.make_tensor_value_info(name, F32, [3]) for name in declares)
+    proto = model([call("F", "x", **attributes)], {"x": floats(3)}, functions=[body])
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", F32, [3]))
+    return list(imported(proto).main)
+
+
+def payload(node: Node) -> onnx.NodeProto:
+    assert node.op_type == "Opaque"
+    message: onnx.NodeProto = onnx.NodeProto.FromString(base64.b64decode(node.attributes["payload"]))
+    return message
+
+
+def test_unknown_operators_in_a_function_have_the_types_that_it_or_the_caller_declares() -> None:
+    magic = one("Magic", "a", outputs=["t"], domain=DOMAIN)
+    first, second = kept(magic, one("Neg", "t", outputs=["b"]), declares=["t"])
+    assert (first.op_type, second.op_type) == ("Opaque", "Neg")
+    magic.output[0] = "b"
+    (only,) = kept(magic)
+    assert only.output.type == parse_type("f32[3]")
+
+
+def test_an_unknown_operator_gets_the_calls_attributes_also_in_its_subgraphs() -> None:
+    elu = one("Elu", "q", outputs=["r"])
+    elu.attribute.append(reference("alpha", "slope", AttributeProto.FLOAT))
+    inner = helper.make_graph([elu], "inner", [], [helper.make_tensor_value_info("r", F32, [3])])
+    choice = one("Choose", "q", outputs=["s"], domain=DOMAIN, inner=inner)
+    values = [helper.make_tensor_value_info(name, F32, [3]) for name in ("q", "s")]
+    magic = one(
+        "Magic", "a", outputs=["b"], domain=DOMAIN, body=helper.make_graph([choice], "g", values[:1], values[1:])
+    )
+    magic.attribute.append(reference("level", "slope", AttributeProto.FLOAT))
+    (node,) = kept(magic, slope=0.25)
+    stored = {a.name: a for a in payload(node).attribute}
+    assert stored["level"].f == 0.25
+    (kept_elu,) = stored["body"].g.node[0].attribute[0].g.node
+    assert [(a.name, a.f, a.ref_attr_name) for a in kept_elu.attribute] == [("alpha", 0.25, "")]
 
 
 def test_recursion_is_refused() -> None:

@@ -212,6 +212,21 @@ def test_an_opaque_node_holds_what_its_subgraphs_capture() -> None:
     assert opaque.attributes["kind"] == "Unless"
 
 
+def test_an_unknown_operator_in_a_branch_that_is_chosen_at_import() -> None:
+    branches = {
+        name: helper.make_graph([node], name, [], [helper.make_tensor_value_info("t", F32, [2, 3])])
+        for name, node in (
+            ("then_branch", one("Magic", "x", domain="acme", outputs=["t"])),
+            ("else_branch", one("Neg", "x", outputs=["t"])),
+        )
+    }
+    proto = model([one("If", "c", **branches)], X, constants={"c": np.array(True)})
+    proto.opset_import.append(helper.make_opsetid("acme", 1))
+    (opaque,) = imported(proto).main
+    assert opaque.attributes["kind"] == "Magic"
+    assert opaque.output.type == parse_type("f32[2,3]")
+
+
 def test_integers_and_strings_as_constants() -> None:
     module = imported(model([one("Identity", "w")], {}, constants={"w": np.array([["a", "b"]], object)}))
     assert module.main.constants()[0].type.dtype is DType.STRING
