@@ -28,6 +28,15 @@ def value_shape(t: TensorType) -> Shape:
 
 def holds(value: Any, t: TensorType) -> bool:
     """Whether a value is of a type: the right containers around arrays of the right element type and known extents."""
+    return _holds(value, t, every=True)
+
+
+def seems_to_hold(value: Any, t: TensorType) -> bool:
+    """The same without a look at every element of a sequence: its ends are enough for what an operator made."""
+    return _holds(value, t, every=False)
+
+
+def _holds(value: Any, t: TensorType, *, every: bool) -> bool:
     if not t.containers:
         if not isinstance(value, np.ndarray) or not _same_dtype(value, t):
             return False
@@ -37,12 +46,17 @@ def holds(value: Any, t: TensorType) -> bool:
         return value.ndim == len(t.shape) and all(not isinstance(want, int) or got == want for got, want in pairs)
     outermost = t.containers[0]
     if outermost is Container.OPTIONAL:
-        return value is None or holds(value, t.inner)
+        return value is None or _holds(value, t.inner, every=every)
     if outermost is Container.SEQUENCE:
-        return isinstance(value, list) and all(holds(item, t.inner) for item in value)
+        if not isinstance(value, list):
+            return False
+        elements: list[Any] = value if every else [*value[:1], *value[-1:]]
+        return all(_holds(item, t.inner, every=every) for item in elements)
     keys = int if outermost is Container.MAP_I64 else str
     items = value.items() if isinstance(value, dict) else None
-    return items is not None and all(isinstance(key, keys) and holds(item, t.inner) for key, item in items)
+    return items is not None and all(
+        isinstance(key, keys) and _holds(item, t.inner, every=every) for key, item in items
+    )
 
 
 def _converted(value: Any, t: TensorType) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from uair.codegen.reference import memory
 from uair.codegen.reference.errors import ResultTypeError
-from uair.codegen.reference.feeds import check_feeds, holds, is_stored, value_shape
+from uair.codegen.reference.feeds import check_feeds, is_stored, seems_to_hold, value_shape
 from uair.errors import EvaluationError, UairError
 from uair.ir.data import ArrayData, SplatData
 from uair.ir.dims import Dim, plain_symbol, static, substitute_shape
@@ -283,8 +283,8 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
             hint="check the values that reach this node (observe its operands); if they are as expected, report it",
         ) from error
     for result in results:
-        if (
-            isinstance(result, np.ndarray) and memory.exceeds(result.nbytes)
+        if isinstance(result, np.ndarray) and memory.exceeds(
+            result.nbytes
         ):  # a view that repeats a few elements beyond measure
             raise memory.too_large(node, f"stands for {result.nbytes:,} bytes", _place(node))
     if step.packed and not isinstance(op, Pack):
@@ -323,7 +323,7 @@ def _check_result(node: Node, tensor: Tensor, array: Any, sizes: dict[str, int])
     """Compare a result with its recorded type, and bind the sizes that only the data decides."""
     t = tensor.type
     if t.containers:
-        if not holds(array, t):
+        if not seems_to_hold(array, t):
             raise _result_error(node, tensor, array)
         return
     if not isinstance(array, np.ndarray):

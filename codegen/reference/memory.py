@@ -9,7 +9,6 @@ import sys
 from uair.codegen.reference.errors import MemoryLimitError
 from uair.ir.graph import Node
 
-
 ALWAYS = 1 << 24
 """Bytes that there are wherever Python runs: values up to this are not worth the question."""
 
