@@ -136,6 +136,8 @@ def _from_objects(x: Array, to: DType, saturate: bool, round_mode: str) -> Array
     if to is DType.STRING:
         return x
     values = x.reshape(-1).tolist()
+    if not values:
+        return np.empty(x.shape, to.numpy)
     if not any(isinstance(v, (str, bytes)) for v in values):
         return _from_sizes(x, to)
     if to.is_integer:

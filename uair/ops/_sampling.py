@@ -135,4 +135,4 @@ def sample(
             values *= weight.reshape(-1, 1).astype(np.finfo(x.dtype).dtype)
         result = values if result is None else np.add(result, values, out=result)
     assert result is not None
-    return np.moveaxis(result.reshape(n, -1, c), 2, 1)
+    return np.moveaxis(result.reshape(n, coordinates[0].shape[1], c), 2, 1)

@@ -467,7 +467,7 @@ class Hardmax(AlongAxis):
         return result
 
     def decompose(self, x: Tensor) -> Tensor | None:
-        extent = x.type.dims[self.axis]
+        extent = None if x.type.shape is None else x.type.dims[self.axis]
         if not isinstance(extent, int) or extent == 0:
             return None
         following = (-1 - self.axis) % x.type.rank

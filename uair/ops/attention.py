@@ -50,6 +50,11 @@ def _fits(t: TensorType | None, name: str, *expected: Dim | None) -> None:
     require(good, "{} has shape {}, expected {}", name, list(shape), list(expected))
 
 
+def _scale(given: float | None, size: int) -> float:
+    """The factor of the products; those of vectors without elements are 0 whatever it is."""
+    return 1 / math.sqrt(max(size, 1)) if given is None else given
+
+
 def _softmax(x: Array) -> Array:
     """Over the last axis; a row of -inf gives zeros."""
     top = x.max(axis=-1, keepdims=True, initial=-np.inf)
@@ -208,7 +213,7 @@ class Attention(Operator):
 
     def _products(self, q: Array, k: Array) -> Array:
         """Scaled products of queries and keys, [batch, heads, queries, keys]."""
-        scale = 1 / math.sqrt(q.shape[3]) if self.scale is None else self.scale
+        scale = _scale(self.scale, q.shape[3])
         root = q.dtype.type(math.sqrt(abs(scale)))  # on both sides, so that the product cannot overflow early
         product: Array = _per_group(q * (root if scale >= 0 else -root), k.shape[1]) @ (k * root).swapaxes(-1, -2)
         return product.reshape(*q.shape[:3], k.shape[2])
@@ -262,7 +267,7 @@ class Attention(Operator):
         from uair.ops.elementwise import Mul
         from uair.ops.shape import Transpose
 
-        scale = 1 / math.sqrt(size) if self.scale is None else self.scale
+        scale = _scale(self.scale, size)
         root = math.sqrt(abs(scale))
         left = Mul()(q, scalar(root if scale >= 0 else -root, q))
         right = Transpose(perm=(0, 1, 3, 2))(Mul()(k, scalar(root, k)))
@@ -605,7 +610,7 @@ class LinearAttention(Operator):
         if state is not None:
             memory += state.astype(wide_q.dtype)
         queries = wide_q.reshape(batch, groups, heads // groups, places, size)
-        queries = queries * number(1 / math.sqrt(size) if self.scale is None else self.scale)
+        queries = queries * number(_scale(self.scale, size))
         factors = None if decay is None else np.exp(widened(decay))
         rates = None if beta is None else widened(beta)
         y = np.empty((batch, groups, heads // groups, places, v.shape[3]), wide_q.dtype)
@@ -633,7 +638,7 @@ class LinearAttention(Operator):
         size = q.type.dims[3]
         if not isinstance(size, int):
             return None  # the scale depends on it
-        scale = 1 / math.sqrt(size) if self.scale is None else self.scale
+        scale = _scale(self.scale, size)
         return _linear_attention.decompose(scale, q, k, v, state, decay, beta)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:

@@ -188,10 +188,11 @@ def _mean(x: Array, rows: tuple[Array, Array], columns: tuple[Array, Array], sha
     (top, bottom), (upper, lower) = rows[0], rows[1][:, :, None]
     first = columns[0].min()
     x = x[:, :, first : columns[0].max() + 1]
-    lines = (x[:, top] * upper + x[:, bottom] * lower).reshape(channels, height, -1, x.shape[2]).mean(axis=2)
+    lines = (x[:, top] * upper + x[:, bottom] * lower).reshape(channels, height, len(top) // height, x.shape[2])
+    lines = lines.mean(axis=2)
     (left, right), (before, behind) = columns[0] - first, columns[1]
     cells = lines[:, :, left] * before + lines[:, :, right] * behind
-    mean: Array = cells.reshape(channels, height, width, -1).mean(axis=3)
+    mean: Array = cells.reshape(channels, height, width, len(left) // width).mean(axis=3)
     return mean
 
 
@@ -206,7 +207,7 @@ def _greatest(x: Array, rows: tuple[Array, Array], columns: tuple[Array, Array],
             product = x[:, row[:, None], column] * (upper[:, None] * before)
             best = product if best is None else np.maximum(best, product)
     assert best is not None
-    cells = best.reshape(channels, height, rows[0].shape[1] // height, width, -1)
+    cells = best.reshape(channels, height, rows[0].shape[1] // height, width, columns[0].shape[1] // width)
     greatest: Array = cells.max(axis=(2, 4))
     return greatest
 

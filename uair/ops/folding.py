@@ -83,13 +83,13 @@ class Fold(Operator):
         rank = len(taps)
         strides, pads, dilations = self.window(rank)
         counts = self.counts(spatial, taps)
-        if len(spatial) != rank or min((*spatial, *taps)) < 1 or len(strides) != rank:
+        if len(spatial) != rank or min((*spatial, *taps), default=0) < 1 or len(strides) != rank:
             raise EvaluationError(f"Fold: extents {list(spatial)} and kernel {list(taps)} do not fit together")
         size = int(np.prod(taps))
         if x.shape[1] % size or x.shape[2] != int(np.prod(counts)):
             raise EvaluationError(f"Fold: x of shape {list(x.shape)} is not {list(counts)} blocks of {list(taps)}")
         wide = x.astype(np.int64) if is_integral(x) else widened(x)
-        columns = wide.reshape(x.shape[0], -1, size, *counts)
+        columns = wide.reshape(x.shape[0], x.shape[1] // size, size, *counts)
         padded = [d + pads[i] + pads[rank + i] for i, d in enumerate(spatial)]
         image = np.zeros((x.shape[0], columns.shape[1], *padded), wide.dtype)
         for i, tap in enumerate(itertools.product(*map(range, taps))):
@@ -108,7 +108,7 @@ class Fold(Operator):
             return None
         rank, size = len(self.kernel), int(np.prod(self.kernel))
         columns, spatial = shape[1], static(self.extents)
-        if rank not in _TRANSPOSED or not isinstance(columns, int) or not x.type.dtype.is_float:
+        if rank not in _TRANSPOSED or not isinstance(columns, int) or not columns or not x.type.dtype.is_float:
             return None
         strides, pads, dilations = self.window(rank)
         counts = self.counts(spatial, self.kernel)

@@ -162,10 +162,10 @@ class GatherND(Operator):
         b, k = self.batch_dims, indices.shape[-1]
         batch = np.ogrid[tuple(slice(d) for d in indices.shape[:-1])][:b] if b else []
         coordinates = [_places(indices[..., j], x.shape[b + j], "GatherND") for j in range(k)]
-        if not coordinates and not b:
-            return np.array(np.broadcast_to(x, indices.shape[:-1] + x.shape))
         picked: Array = x[tuple(batch) + tuple(coordinates)]
-        return picked
+        if k:
+            return picked
+        return np.array(np.broadcast_to(picked, indices.shape[:-1] + x.shape[b:]))
 
     def decompose(self, x: Tensor, indices: Tensor) -> Tensor | None:
         """Batch axes become coordinates like the others."""
@@ -472,7 +472,7 @@ class Unique(Operator):
             keys = flat if flat.dtype.isbuiltin == 1 or flat.dtype == object else flat.astype(working_type(flat))
             found: Sequence[Any] = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
         else:
-            rows = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
+            rows = np.moveaxis(x, axis, 0).reshape(x.shape[axis], x.size // max(x.shape[axis], 1))
             found = _unique_rows(rows)
         indices, inverse, counts = (np.asarray(v).reshape(-1).astype(np.int64) for v in found[1:])
         if not self.sorted:

@@ -371,7 +371,7 @@ class LRN(Operator):
         from uair.ops.shape import Squeeze, Unsqueeze
 
         rank = x.type.rank
-        if rank not in (3, 4):
+        if rank not in (3, 4) or 0 in x.type.dims:
             return None
         pool_class = AvgPool2D if rank == 3 else AvgPool3D
         before, after, flat = (self.size - 1) // 2, self.size // 2, (0,) * (rank - 2)

@@ -69,7 +69,7 @@ class Pad(Operator):
         require(fits, "pads {}, {} crop more than axis {} has ({})", begin, end, axis, d)
         if self.mode != "constant" and isinstance(d, int) and isinstance(total, int):
             left = d + sum(p for p in (begin, end) if isinstance(p, int) and p < 0)
-            require(left > 0 or total == max(left, 0), "mode {}: axis {} of x has nothing to repeat", self.mode, axis)
+            require(left > 0 or total == left == 0, "mode {}: axis {} of x has nothing to repeat", self.mode, axis)
         return total
 
     def evaluate(self, x: Array, pads: Array | None = None, value: Array | None = None) -> Array:
@@ -138,11 +138,13 @@ def pad(x: Array, pads: Sequence[int], mode: PadMode = "constant", value: Any = 
             if b or e:
                 x = x.take(places(x.shape[axis], b, e, mode), axis=axis)
         return x
-    kept = x[tuple(slice(max(-b, 0), d - max(-e, 0)) for d, (b, e) in zip(x.shape, sides, strict=True))]
-    added = [(max(b, 0), max(e, 0)) for b, e in sides]
-    shape = tuple(d + b + e for d, (b, e) in zip(kept.shape, added, strict=True))
-    result = np.full(shape, value, x.dtype)
-    result[tuple(slice(b, b + d) for d, (b, _) in zip(kept.shape, added, strict=True))] = kept
+    extents = [d + b + e for d, (b, e) in zip(x.shape, sides, strict=True)]
+    begins = [max(b, 0) for b, _ in sides]
+    ends = [max(min(b + d, n), b, 0) for n, d, (b, _) in zip(extents, x.shape, sides, strict=True)]
+    result = np.full(extents, value, x.dtype)
+    result[tuple(map(slice, begins, ends))] = x[
+        tuple(slice(first - b, last - b) for first, last, (b, _) in zip(begins, ends, sides, strict=True))
+    ]
     return result
 
 
@@ -161,9 +163,16 @@ def places(extent: int, begin: int, end: int, mode: PadMode) -> Array:
     """For every place of a padded axis the place of x that it repeats (not for mode "constant").
 
     Where the padding is longer than x, x is mirrored or repeated again; negative `begin` and `end` crop first.
+
+    Raises:
+        EvaluationError: nothing is left to repeat.
     """
     kept = np.arange(max(-begin, 0), extent - max(-end, 0))
     wanted = np.arange(-max(begin, 0), len(kept) + max(end, 0))
+    if not kept.size and wanted.size:
+        raise EvaluationError(f"Pad: an axis of {extent} padded by {begin} and {end} has nothing to repeat")
+    if not kept.size:
+        return kept
     if mode == "edge":
         return kept[np.clip(wanted, 0, len(kept) - 1)]
     if mode == "wrap":

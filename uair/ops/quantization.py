@@ -345,12 +345,14 @@ class DynamicQuantize(Operator):
         y = Quantize(dtype=DType.U8).evaluate(x, np.asarray(scale), np.asarray(zero_point))
         return y, np.asarray(scale, np.float32), np.asarray(zero_point)
 
-    def decompose(self, x: Tensor) -> tuple[Tensor, ...]:
+    def decompose(self, x: Tensor) -> tuple[Tensor, ...] | None:
         from uair.ops.comparison import Equal
         from uair.ops.conversion import Cast
         from uair.ops.elementwise import Clip, Div, Maximum, Minimum, Neg, Round, Sub, Where
         from uair.ops.reduction import ReduceMax, ReduceMin
 
+        if x.type.shape is None:
+            return None
         zero = scalar(0, x)
         low, high = Minimum()(ReduceMin(keepdims=False)(x), zero), Maximum()(ReduceMax(keepdims=False)(x), zero)
         scale = Where()(Equal()(low, high), scalar(1, x), Div()(Sub()(high, low), scalar(255, x)))

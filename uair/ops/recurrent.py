@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import attrs
 import numpy as np
 
+from uair.errors import EvaluationError
 from uair.ir.dims import Dim
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
@@ -148,6 +149,8 @@ class Recurrent(Operator):
         peepholes: Array | None = None,
     ) -> tuple[Array, ...]:
         dtype = x.dtype
+        if lengths is not None and lengths.size and not 0 <= lengths.min() <= lengths.max() <= len(x):
+            raise EvaluationError(f"{self.op_type}: lengths {lengths.tolist()} do not fit in {len(x)} steps")
         x, w, r, bias, peepholes, *first = widened_all(x, w, r, bias, peepholes, *states)
         hidden = r.shape[2]
         math = NumpyMath()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from uair.errors import EvaluationError
 from uair.ir.dims import Dim, InferredShape, Shape, floor_div, is_static, static
 from uair.ir.dtype import Array, DType
 from uair.ir.types import TensorType, inferred
@@ -118,8 +119,8 @@ class Resize(Operator):
 
     def _require_sizes(self) -> None:
         require(
-            self.sizes is None or all(not isinstance(d, int) or d >= 1 for d in self.sizes),
-            "sizes must be at least 1, got {}",
+            self.sizes is None or all(not isinstance(d, int) or d >= 0 for d in self.sizes),
+            "sizes must not be negative, got {}",
             list(self.sizes or ()),
         )
 
@@ -130,6 +131,8 @@ class Resize(Operator):
             static_sizes = is_static(shape) and is_static(self.sizes)
             return self.kept(static(shape), static(self.sizes))[0] if static_sizes else (None,) * len(shape)
         if self.sizes is not None:
+            for axis, (d, y) in enumerate(zip(shape, self.sizes, strict=True)):
+                require(d != 0 or y == 0 or not isinstance(y, int), "x has nothing to resample along axis {}", axis)
             return self.sizes
         if scales_at_run_time or self.scales is None:
             return (None,) * len(shape)
@@ -148,6 +151,8 @@ class Resize(Operator):
     ) -> tuple[Ints, Floats]:
         """Extents of the result, and the scale of every axis, for x of this shape."""
         factors = self.scales if scales is None else tuple(float(s) for s in scales)
+        if scales is not None and not (np.isfinite(scales) & (scales > 0)).all():
+            raise EvaluationError(f"Resize: scales must be positive, they are {scales.tolist()}")
         target: Sequence[int | Dim | None] | None = self.sizes if sizes is None else [int(d) for d in sizes]
         if target is None:
             assert factors is not None
@@ -157,13 +162,15 @@ class Resize(Operator):
             return self.kept(shape, extents)
         if factors is None:
             # The quotient is rounded to f32 before it is used, as runtimes that are given sizes do.
-            factors = tuple(float(np.float32(y) / np.float32(d)) for y, d in zip(extents, shape, strict=True))
+            factors = tuple(float(np.float32(y) / np.float32(max(d, 1))) for y, d in zip(extents, shape, strict=True))
         return extents, factors
 
     def evaluate(
         self, x: Array, sizes: Array | None = None, scales: Array | None = None, roi: Array | None = None
     ) -> Array:
         extents, factors = self.targets(x.shape, sizes, scales)
+        if 0 in (*x.shape, *extents):
+            return self._without_elements(x, extents)
         whole = (0.0,) * x.ndim + (1.0,) * x.ndim
         corners = [float(v) for v in (roi if roi is not None else self.roi or whole)]
         dtype = DType.from_numpy(x.dtype)
@@ -178,6 +185,11 @@ class Resize(Operator):
             least, greatest = dtype.range
             real = np.clip(np.trunc(real.astype(np.float64)), least, greatest)
         return rounded(real, x.dtype)
+
+    def _without_elements(self, x: Array, extents: Ints) -> Array:
+        if any(y and not d for d, y in zip(x.shape, extents, strict=True)):
+            raise EvaluationError(f"Resize: x of shape {list(x.shape)} has nothing to make {list(extents)} of")
+        return np.zeros(extents, x.dtype)
 
     def _along_axis(self, x: Array, axis: int, extent: int, scale: float, roi: tuple[float, float]) -> Array:
         old = x.shape[axis]
@@ -235,7 +247,9 @@ class Resize(Operator):
         yield bad(cls(), "f32[1,2,4,4]", because="neither sizes nor scales")
         yield bad(cls(sizes=(8, 8)), "f32[1,2,4,4]", because="sizes has 2 numbers")
         yield bad(cls(scales=(1, 1, 0, 1)), "f32[1,2,4,4]", because="must be positive")
-        yield bad(cls(sizes=(1, 2, 0, 4)), "f32[1,2,4,4]", because="sizes must be at least 1")
+        yield case(cls(sizes=(0, 2, 8, 0), mode="cubic"), "f32[0,1,4,0]")
+        yield bad(cls(sizes=(1, -2)), "f32[1,4]", because="sizes must not be negative")
+        yield bad(cls(sizes=(1, 4)), "f32[0,4]", because="x has nothing to resample along axis 0")
         yield bad(cls(sizes=(2, 2), mode="linear"), "bool[4,4]", because="cannot be interpolated")
         yield bad(cls(), "f32[4,4]", "i32[2]", because="sizes must be i64")
         yield bad(cls(sizes=(2, 2), roi=(0, 0, 1, 1)), "f32[4,4]", because="need each other")

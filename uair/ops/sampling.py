@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -79,7 +80,7 @@ class GridSample(Operator):
         return inferred(x.dtype, (batch, shape[1], *places[1:-1]))
 
     def evaluate(self, x: Array, grid: Array) -> Array:
-        places = widened(grid).reshape(grid.shape[0], -1, grid.shape[-1])
+        places = widened(grid).reshape(grid.shape[0], math.prod(grid.shape[1:-1]), grid.shape[-1])
         coordinates = [
             pixel_coordinates(places[:, :, -1 - axis], extent, self.align_corners)
             for axis, extent in enumerate(x.shape[2:])
@@ -184,10 +185,12 @@ class DeformConv(Operator):
         require(len(kernel) == rank, "the kernel extents of w must be known, w has shape {}", list(weight))
         self._require_channels(shape, weight, bias)
         taps = self.offset_groups * int(np.prod(kernel))
+        require(unify_extents(shape[0], moved[0]), "x has {} images, offset {}", shape[0], moved[0])
         require(unify_extents(moved[1], taps * rank), "offset has {} channels, needs {}", moved[1], taps * rank)
         if mask is not None:
-            shown = ranked(mask, "mask", rank + 2)
-            require(unify_extents(shown[1], taps), "mask has {} channels, needs {}", shown[1], taps)
+            shown, expected = ranked(mask, "mask", rank + 2), (moved[0], taps, *moved[2:])
+            fits = all(unify_extents(a, b) for a, b in zip(shown, expected, strict=True))
+            require(fits, "mask has shape {}, needs {}", list(shown), list(expected))
         return inferred(dtype, (shape[0], weight[0], *self._extents(shape[2:], kernel, moved[2:])))
 
     def _require_channels(self, shape: InferredShape, weight: InferredShape, bias: TensorType | None) -> None:
@@ -217,19 +220,21 @@ class DeformConv(Operator):
     ) -> Array:
         wide, weight = widened(x), widened(w)
         n, c, places = x.shape[0], x.shape[1], offset.shape[2:]
-        kernel, taps, g = w.shape[2:], int(np.prod(w.shape[2:])), self.offset_groups
-        columns = np.empty((n, c, taps, int(np.prod(places))), wide.dtype)
+        kernel, g = w.shape[2:], self.offset_groups
+        taps, count = math.prod(kernel), math.prod(places)
+        columns = np.empty((n, c, taps, count), wide.dtype)
         base = self._places(kernel, places)
-        moved = widened(offset).reshape(n, g, taps, len(kernel), -1)
+        moved = widened(offset).reshape(n, g, taps, len(kernel), count)
         for group in range(g):
             channels = slice(group * (c // g), (group + 1) * (c // g))
-            coordinates = [(base[i] + moved[:, group, :, i]).reshape(n, -1) for i in range(len(kernel))]
-            columns[:, channels] = sample(wide[:, channels], coordinates).reshape(n, c // g, taps, -1)
+            coordinates = [(base[i] + moved[:, group, :, i]).reshape(n, taps * count) for i in range(len(kernel))]
+            columns[:, channels] = sample(wide[:, channels], coordinates).reshape(n, c // g, taps, count)
         if mask is not None:
-            factor = np.repeat(widened(mask).reshape(n, g, 1, taps, -1), c // g, axis=2)
+            factor = np.repeat(widened(mask).reshape(n, g, 1, taps, count), c // g, axis=2)
             columns *= factor.reshape(columns.shape)
-        grouped = columns.reshape(n, self.groups, -1, columns.shape[-1])
-        result: Array = np.matmul(weight.reshape(self.groups, w.shape[0] // self.groups, -1), grouped)
+        rows = c // self.groups * taps
+        grouped = columns.reshape(n, self.groups, rows, count)
+        result: Array = np.matmul(weight.reshape(self.groups, w.shape[0] // self.groups, rows), grouped)
         result = result.reshape(n, w.shape[0], *places)
         if bias is not None:
             result = result + widened(bias).reshape(-1, *(1 for _ in places))
@@ -302,5 +307,9 @@ class DeformConv(Operator):
         yield case(cls(pads=(1, 1, 1, 1)), "f32[1,2,3,3]", "f32[2,2,3,3]", "f32[1,18,3,3]", None, "f32[1,9,3,3]")
         yield bad(cls(), "f32[1,2,4,5]", "f32[3,2,2,3]", "f32[1,6,3,3]", because="offset has 6 channels, needs 12")
         yield bad(cls(), "f32[1,2,4,5]", "f32[3,2,2,3]", "f32[1,12,3,4]", because="offset is for 4 places")
+        yield bad(cls(), "f32[2,2,4,5]", "f32[3,2,2,3]", "f32[1,12,3,3]", because="x has 2 images, offset 1")
+        yield bad(
+            cls(), "f32[1,2,4,5]", "f32[3,2,2,3]", "f32[1,12,3,3]", None, "f32[1,6,3,1]", because="mask has shape"
+        )
         yield bad(cls(), "f32[1,3,4,5]", "f32[3,2,2,3]", "f32[1,12,3,3]", because="weight expects 2 input channels")
         yield bad(cls(strides=(1,)), "f32[1,2,4,5]", "f32[3,2,2,3]", "f32[1,12,3,3]", because="strides has 1 numbers")

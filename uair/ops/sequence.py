@@ -210,12 +210,13 @@ class SplitToSequence(Containers):
             step = int(sizes)
             if step < 1:
                 raise EvaluationError(f"SplitToSequence into parts of {step}")
-            ends = list(range(step, extent, step))
+            starts = list(range(0, extent, step))
         else:
             if int(sizes.sum()) != extent or (sizes < 0).any():
                 raise EvaluationError(f"SplitToSequence of extent {extent} into {sizes.tolist()}")
-            ends = np.cumsum(sizes)[:-1].tolist()
-        return [np.ascontiguousarray(p) for p in np.split(x, ends, axis)]
+            starts = (np.cumsum(sizes) - sizes).tolist()
+        parts = np.split(x, starts, axis)[1:]  # what is in front of the first start is empty
+        return [np.ascontiguousarray(p) for p in parts]
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -223,6 +224,7 @@ class SplitToSequence(Containers):
         yield case(cls(axis=-1, keepdims=False), "f32[2,3]")
         yield case(cls(), "f32[5,3]", np.array(2, np.int64))
         yield case(cls(), "f32[5,3]", np.array([2, 3], np.int64))
+        yield case(cls(), "f32[5,3]", np.array([0, 5, 0], np.int64))
         yield bad(cls(axis=2), "f32[2,3]", because="out of range")
         yield bad(cls(), "f32[2,3]", "f32[]", because="must be i32 or i64")
 

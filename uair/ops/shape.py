@@ -589,7 +589,9 @@ class _Rearrangement(Operator):
         apart, perm, result = self._plan(x.shape)
         return np.transpose(x.reshape(dims.static(apart)), perm).reshape(dims.static(result))
 
-    def decompose(self, x: Tensor) -> Tensor:
+    def decompose(self, x: Tensor) -> Tensor | None:
+        if x.type.shape is None:
+            return None
         apart, perm, result = self._plan(x.type.dims)
         return Reshape(shape=result)(Transpose(perm=perm)(Reshape(shape=apart)(x)))
 
@@ -740,6 +742,8 @@ class Range(Operator):
             raise EvaluationError("Range: delta is 0")
         dtype = DType.from_numpy(start.dtype)
         span = limit.item() - start.item()
+        if not dtype.is_integer and not math.isfinite(span / step):
+            raise EvaluationError(f"Range from {start} to {limit} by {delta} has no end")
         count = max(-(-span // step) if dtype.is_integer else math.ceil(span / step), 0)
         if symbolic and count > _LONGEST_SHAPE:
             raise EvaluationError(f"Range: {count} values are no shape")

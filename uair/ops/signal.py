@@ -114,10 +114,12 @@ class DFT(Operator):
             return None
         size, outer = math.prod(static(pair)), turned.type.dims[:-2]
         along = DFT(axis=1, length=self.length, inverse=self.inverse, onesided=self.onesided)
+        if self._extent(pair[0]) in (0, None):
+            return None
         matrix = along.evaluate(np.eye(size).reshape(size, *static(pair)))
         kind = DType.F64 if x.type.dtype is DType.F64 else DType.F32
         made = Cast(to=kind)(Reshape(shape=(*outer, size))(turned))
-        made = MatMul()(made, constant(matrix.reshape(size, -1).astype(kind.numpy)))
+        made = MatMul()(made, constant(matrix.reshape(size, math.prod(matrix.shape[1:])).astype(kind.numpy)))
         made = Reshape(shape=(*outer, *matrix.shape[1:]))(made)
         made = Transpose(perm=tuple(order.index(i) for i in range(rank)))(made)
         return Cast(to=x.type.dtype)(made)
