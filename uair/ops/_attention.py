@@ -11,9 +11,9 @@ import numpy as np
 from uair.ir.dims import Dim
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
+from uair.ops._compute import converted
 from uair.ops.base import Operator
 from uair.ops.comparison import GreaterEqual, Less, LessEqual, LogicalAnd
-from uair.ops.conversion import Cast
 from uair.ops.elementwise import Add, Sub
 from uair.ops.shape import Range, Reshape, ShapeOf, Squeeze
 
@@ -82,9 +82,8 @@ def positions(x: Tensor, axis: int, apply: Callable[..., Tensor] = _applied) -> 
 
 def per_batch(t: Tensor) -> Tensor:
     """A vector over the batch, or a scalar, as [batch, 1, 1, 1]."""
-    wide = t if t.type.dtype is DType.I64 else Cast(to=DType.I64)(t)
     extent: Dim = t.type.dims[0] if t.type.rank else 1
-    return Reshape(shape=(extent, 1, 1, 1))(wide)
+    return Reshape(shape=(extent, 1, 1, 1))(converted(t, DType.I64))
 
 
 def visible_tensor(window: Window, q: Tensor, k: Tensor, offset: Tensor | int, lengths: Tensor | None) -> Tensor | None:

@@ -93,6 +93,13 @@ def scalar(value: float, like: Tensor) -> Tensor:
     return constant(np.asarray(value).astype(like.type.dtype.numpy))
 
 
+def converted(t: Tensor, dtype: DType) -> Tensor:
+    """A tensor in an element type, for decompositions; the same one when it has it already."""
+    from uair.ops.conversion import Cast
+
+    return t if t.type.dtype is dtype else Cast(to=dtype)(t)
+
+
 def finite_range(dtype: DType) -> tuple[Any, Any]:
     """Least and greatest value for padding and reductions: infinities where the type has them."""
     if dtype is DType.BOOL:

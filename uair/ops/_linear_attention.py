@@ -12,7 +12,6 @@ from uair.ir.graph import Graph, Tensor
 from uair.ops._compute import scalar
 from uair.ops._recurrent_graph import TensorMath
 from uair.ops.control import Scan
-from uair.ops.conversion import Cast
 from uair.ops.elementwise import Exp, Sub
 from uair.ops.linear import MatMul
 from uair.ops.shape import Concat, Expand, Reshape, Split, Squeeze, Transpose, Unsqueeze
@@ -57,24 +56,24 @@ def decompose(
     batch, heads, places, size = q.type.dims
     groups, values = k.type.dims[1], v.type.dims[3]
     wide = dtype if dtype.bits >= 32 else DType.F32
-    q, k, v = (_cast(math, t, wide) for t in (q, k, v))
+    q, k, v = (math.cast(t, wide) for t in (q, k, v))
     scaled = math.mul(q, scalar(scale, q))
     shape = (batch, groups, floor_div(heads, groups), places, size)
     taken: list[tuple[Tensor, int] | None] = [
         (math(Reshape(shape=shape), scaled), 3),
         (math(Transpose(perm=_LAST_FIRST), k), 3),
         (v, 2),
-        None if decay is None else (math(Transpose(perm=_LAST_FIRST), math(Exp(), _cast(math, decay, wide))), 3),
-        None if beta is None else (_cast(math, beta, wide), 2),
+        None if decay is None else (math(Transpose(perm=_LAST_FIRST), math(Exp(), math.cast(decay, wide))), 3),
+        None if beta is None else (math.cast(beta, wide), 2),
     ]
-    memory = None if state is None else _cast(math, state, wide)
+    memory = None if state is None else math.cast(state, wide)
     if isinstance(places, int) and 0 < places <= UNROLLED:
         y, memory = _unrolled(math, taken, memory, places)
     else:
         if memory is None:
             memory = math(Expand(shape=(batch, groups, size, values)), scalar(0, q))
         y, memory = _scanned(math, taken, memory)
-    return _cast(math, math(Reshape(shape=(batch, heads, places, values)), y), dtype), _cast(math, memory, kept)
+    return math.cast(math(Reshape(shape=(batch, heads, places, values)), y), dtype), math.cast(memory, kept)
 
 
 def _unrolled(
@@ -130,7 +129,3 @@ def _attend(math: TensorMath, memory: Tensor | None, at: Place) -> tuple[Tensor,
     written = math.mul(at.key, value)
     memory = written if memory is None else math.add(memory, written)
     return math(MatMul(), at.query, math(Unsqueeze(axes=(2,)), memory)), memory
-
-
-def _cast(math: TensorMath, x: Tensor, dtype: DType) -> Tensor:
-    return x if x.type.dtype is dtype else math(Cast(to=dtype), x)

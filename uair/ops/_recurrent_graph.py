@@ -123,6 +123,10 @@ class TensorMath:
         }
         return self(plain[function.name], x)
 
+    def cast(self, a: Tensor, dtype: DType) -> Tensor:
+        """The tensor in an element type."""
+        return a if a.type.dtype is dtype else self(Cast(to=dtype), a)
+
     def choose(self, active: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """A where active, else b."""
         return self(Where(), active, a, b)
@@ -237,11 +241,11 @@ def decompose_layer(op: Recurrent, operands: Sequence[Tensor | None], states: Se
     wide = dtype if dtype.bits >= 32 else DType.F32
 
     def widened(t: Tensor | None) -> Any:
-        return t if t is None or t.type.dtype is wide else math(Cast(to=wide), t)
+        return None if t is None else math.cast(t, wide)
 
     x, w, r, bias, peepholes = (widened(t) for t in (x, w, r, bias, peepholes))
-    if lengths is not None and lengths.type.dtype is not DType.I64:
-        lengths = math(Cast(to=DType.I64), lengths)
+    if lengths is not None:
+        lengths = math.cast(lengths, DType.I64)
     ws, rs, biases, peeps, *first = (
         per_direction(math, t, op.directions) for t in (w, r, bias, peepholes, *(widened(s) for s in states))
     )
@@ -256,7 +260,7 @@ def decompose_layer(op: Recurrent, operands: Sequence[Tensor | None], states: Se
         output, last = run(math, Direction(op, d, weights, part, begin, lengths, plain_step))
         outputs.append(output)
         lasts.append(last)
-    return tuple(_narrow(math, t, dtype) for t in stacked(math, outputs, lasts))
+    return tuple(math.cast(t, dtype) for t in stacked(math, outputs, lasts))
 
 
 def per_direction(math: TensorMath, t: Tensor | None, directions: int) -> Sequence[Any]:
@@ -274,7 +278,3 @@ def stacked(math: TensorMath, outputs: Sequence[Tensor], lasts: Sequence[Sequenc
         parts = [math(Unsqueeze(axes=(0,)), s) for s in states]
         results.append(parts[0] if len(parts) == 1 else math.join(*parts))
     return results
-
-
-def _narrow(math: TensorMath, t: Tensor, dtype: DType) -> Tensor:
-    return t if t.type.dtype is dtype else math(Cast(to=dtype), t)

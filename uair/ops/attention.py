@@ -21,7 +21,7 @@ from uair.ops._attention import (
     visible,
     visible_tensor,
 )
-from uair.ops._compute import FLOATS, require_dtype, scalar
+from uair.ops._compute import FLOATS, converted, require_dtype, scalar
 from uair.ops._precision import rounded, widened
 from uair.ops.base import (
     Operator,
@@ -33,21 +33,13 @@ from uair.ops.base import (
     operator,
     ranked,
     require,
+    require_shape,
     same_dtype,
     unify_extents,
 )
 
 Scores = Literal["none", "raw", "capped", "biased", "probabilities"]
 _INDICES = frozenset({DType.I32, DType.I64})
-
-
-def _fits(t: TensorType | None, name: str, *expected: Dim | None) -> None:
-    """Refuse an operand whose shape cannot be the expected one."""
-    if t is None:
-        return
-    shape = ranked(t, name, len(expected))
-    good = all(unify_extents(have, want) for have, want in zip(shape, expected, strict=True))
-    require(good, "{} has shape {}, expected {}", name, list(shape), list(expected))
 
 
 def _scale(given: float | None, size: int) -> float:
@@ -126,23 +118,23 @@ class Attention(Operator):
         batch, heads, queries, size = ranked(q, "q", 4)
         _, groups, new, _ = ranked(k, "k", 4)
         value_size = ranked(v, "v", 4)[3]
-        _fits(k, "k", batch, groups, new, size)
-        _fits(v, "v", batch, groups, new, value_size)
+        require_shape(k, "k", batch, groups, new, size)
+        require_shape(v, "v", batch, groups, new, value_size)
         self._require_heads(heads, groups)
         require((past_k is None) == (past_v is None), "past_k and past_v must be given together")
         require(past_k is not None or not self.cache, "the cache is wanted, but there is no past to join")
         keys = new
         if past_k is not None:
             past = ranked(past_k, "past_k", 4)[2]
-            _fits(past_k, "past_k", batch, groups, past, size)
-            _fits(past_v, "past_v", batch, groups, past, value_size)
+            require_shape(past_k, "past_k", batch, groups, past, size)
+            require_shape(past_v, "past_v", batch, groups, past, value_size)
             keys = None if past is None or new is None else past + new
         self._require_visibility(mask, dtype, (batch, heads, queries, keys))
         for name, t in (("lengths", lengths), ("offset", offset)):
             if t is not None:
                 require_dtype(t, _INDICES, name)
                 if name == "lengths" or ranked(t, name, (0, 1)):
-                    _fits(t, name, batch)
+                    require_shape(t, name, batch)
         results = [inferred(dtype, (batch, heads, queries, value_size))]
         if self.cache:
             results += [
@@ -410,12 +402,12 @@ class RotaryEmbedding(Operator):
         batch, _, places, size = shape = ranked(x, "x", 4)
         table = ranked(cos, "cos", 3 if positions is None else 2)
         half = table[-1]
-        _fits(sin, "sin", *table)
+        require_shape(sin, "sin", *table)
         if positions is None:
-            _fits(cos, "cos", batch, places, half)
+            require_shape(cos, "cos", batch, places, half)
         else:
             require_dtype(positions, _INDICES, "positions")
-            _fits(positions, "positions", batch, places)
+            require_shape(positions, "positions", batch, places)
         if isinstance(half, int) and isinstance(size, int):
             require(2 * half <= size, "{} features cannot be rotated in {} pairs", size, half)
         return inferred(dtype, shape)
@@ -497,13 +489,13 @@ class CacheUpdate(Operator):
         axis = normalize_axis(self.axis, len(shape))
         require(axis > 0, "axis 0 is the batch: the cache is written along another one")
         new = ranked(update, "update", len(shape))
-        _fits(update, "update", *shape[:axis], new[axis], *shape[axis + 1 :])
+        require_shape(update, "update", *shape[:axis], new[axis], *shape[axis + 1 :])
         places, written = shape[axis], new[axis]
         if isinstance(places, int) and isinstance(written, int):
             require(written <= places, "{} places cannot hold {} new ones", places, written)
         if starts is not None:
             require_dtype(starts, _INDICES, "starts")
-            _fits(starts, "starts", shape[0])
+            require_shape(starts, "starts", shape[0])
         return inferred(dtype, shape)
 
     def evaluate(self, cache: Array, update: Array, starts: Array | None = None) -> Array:
@@ -520,7 +512,6 @@ class CacheUpdate(Operator):
         return np.ascontiguousarray(np.moveaxis(result, 1, axis))
 
     def decompose(self, cache: Tensor, update: Tensor, starts: Tensor | None = None) -> Tensor | None:
-        from uair.ops.conversion import Cast
         from uair.ops.elementwise import Add, Mod
         from uair.ops.indexing import ScatterElements
         from uair.ops.shape import Expand, Reshape
@@ -530,8 +521,8 @@ class CacheUpdate(Operator):
         shape = update.type.dims
         index = Reshape(shape=(*(1,) * axis, shape[axis], *(1,) * (rank - axis - 1)))(positions(update, axis))
         if starts is not None:
-            wide = starts if starts.type.dtype is DType.I64 else Cast(to=DType.I64)(starts)
-            index = Add()(index, Reshape(shape=(shape[0], *(1,) * (rank - 1)))(wide))
+            place = Reshape(shape=(shape[0], *(1,) * (rank - 1)))(converted(starts, DType.I64))
+            index = Add()(index, place)
             if self.mode == "circular":
                 index = Mod()(index, extent_of(cache, axis))
         return ScatterElements(axis=axis)(cache, Expand(shape=shape)(index), update)
@@ -575,21 +566,21 @@ class LinearAttention(Operator):
         require_dtype(q, FLOATS, "q")
         batch, heads, places, size = ranked(q, "q", 4)
         groups, value_size = ranked(k, "k", 4)[1], ranked(v, "v", 4)[3]
-        _fits(k, "k", batch, groups, places, size)
-        _fits(v, "v", batch, groups, places, value_size)
+        require_shape(k, "k", batch, groups, places, size)
+        require_shape(v, "v", batch, groups, places, value_size)
         if isinstance(heads, int) and isinstance(groups, int):
             require(groups > 0 and heads % groups == 0, "{} heads cannot share {} groups of keys", heads, groups)
         kept = dtype
         if state is not None:
             require_dtype(state, FLOATS, "state")
-            _fits(state, "state", batch, groups, size, value_size)
+            require_shape(state, "state", batch, groups, size, value_size)
             kept = state.dtype
         if decay is not None:
             last = ranked(decay, "decay", 4)[3]
-            _fits(decay, "decay", batch, groups, places, 1 if last == 1 else size)
+            require_shape(decay, "decay", batch, groups, places, 1 if last == 1 else size)
         if beta is not None:
             shared = ranked(beta, "beta", 4)[1]
-            _fits(beta, "beta", batch, 1 if shared == 1 else groups, places, 1)
+            require_shape(beta, "beta", batch, 1 if shared == 1 else groups, places, 1)
         return inferred(dtype, (batch, heads, places, value_size)), inferred(kept, (batch, groups, size, value_size))
 
     def evaluate(

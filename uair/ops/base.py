@@ -599,6 +599,14 @@ def ranked(t: TensorType, name: str = "x", ranks: int | tuple[int, ...] | None =
     return t.shape
 
 
+def require_shape(t: TensorType | None, name: str, *expected: Dim | None) -> None:
+    """Refuse an operand, when it is given, whose shape cannot be the expected one."""
+    if t is not None:
+        shape = ranked(t, name, len(expected))
+        fits = all(unify_extents(have, want) for have, want in zip(shape, expected, strict=True))
+        require(fits, "{} has shape {}, expected {}", name, list(shape), list(expected))
+
+
 def same_dtype(**operands: TensorType | None) -> DType:
     """The element type that all given operands share."""
     given = {name: t.dtype for name, t in operands.items() if t is not None}

@@ -12,11 +12,12 @@ from uair.ir.dims import InferredShape, is_static, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
+from uair.ops._compute import converted
 from uair.ops._precision import rounded, widened
 from uair.ops._sampling_parts import sampled, scaled
 from uair.ops.base import Operator, Sample, bad, case, operator, ranked, require, same_dtype, unify_extents
 from uair.ops.comparison import Greater, Less, LogicalOr
-from uair.ops.elementwise import Add, Cast, Mul, Sub, Where
+from uair.ops.elementwise import Add, Mul, Sub, Where
 from uair.ops.indexing import Gather
 from uair.ops.reduction import ReduceMean
 from uair.ops.shape import Expand, Reshape, Slice, Unsqueeze
@@ -131,8 +132,8 @@ class RoiAlign(Operator):
         shape, count = x.type.dims, rois.type.dims[0]
         if self.mode != "avg" or self.sampling_ratio < 1 or not self.half_pixel or not is_static(shape[2:]):
             return None
-        narrow = x.type.dtype.bits < 32
-        images, corners = (Cast(to=DType.F32)(t) if narrow else t for t in (x, rois))
+        wide = DType.F32 if x.type.dtype.bits < 32 else x.type.dtype
+        images, corners = converted(x, wide), converted(rois, wide)
         images = Gather(axis=0)(images, batch_indices)
         lengths = self.height * self.sampling_ratio, self.width * self.sampling_ratio
         places: list[Tensor] = []
@@ -154,7 +155,7 @@ class RoiAlign(Operator):
         kept = Where()(beyond, constant(np.zeros((), images.type.dtype.numpy)), read)
         apart = (count, shape[1], self.height, self.sampling_ratio, self.width, self.sampling_ratio)
         mean = ReduceMean(axes=(3, 5), keepdims=False)(Reshape(shape=apart)(kept))
-        return Cast(to=x.type.dtype)(mean) if narrow else mean
+        return converted(mean, x.type.dtype)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         return results[0].size * 8 * max(self.sampling_ratio, 1) ** 2
@@ -234,9 +235,9 @@ class MaxRoiPool(Operator):
     def evaluate(self, x: Array, rois: Array) -> Array:
         wide = widened(x)
         regions = widened(rois)
+        if not np.isfinite(regions).all():
+            raise EvaluationError("MaxRoiPool: an image or a corner of a region is not a number")
         scaled = regions[:, 1:] * regions.dtype.type(self.spatial_scale)
-        if not np.isfinite(scaled).all():
-            raise EvaluationError("MaxRoiPool: a corner of a region is not a number")
         scaled = np.clip(scaled, -FARTHEST, FARTHEST)
         corners = np.trunc(scaled + np.copysign(regions.dtype.type(0.5), scaled)).astype(np.int64)
         result = np.zeros((len(rois), x.shape[1], self.height, self.width), wide.dtype)

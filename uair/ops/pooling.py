@@ -13,7 +13,7 @@ from uair.ir.dims import is_static, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
-from uair.ops._compute import mean
+from uair.ops._compute import converted, mean
 from uair.ops._precision import rounded, widened
 from uair.ops._windows import AutoPad, WindowOperator, inner_axes, output_extent, padded
 from uair.ops.base import Ints, Operator, Sample, bad, case, operator, ranked, require
@@ -134,7 +134,7 @@ class _AvgPool(_Pool):
     def decompose(self, x: Tensor) -> Tensor | None:
         """The sum as a convolution with ones, channel by channel, over the counts: for targets without dilations."""
         from uair.ops.convolution import Conv1D, Conv2D, Conv3D
-        from uair.ops.elementwise import Cast, Div
+        from uair.ops.elementwise import Div
         from uair.ops.shape import Reshape
 
         shape, n = x.type.shape, self.spatial_rank
@@ -152,9 +152,9 @@ class _AvgPool(_Pool):
         wide = DType.F64 if x.type.dtype is DType.F64 else DType.F32
         planes = Reshape(shape=(dims.product(shape[:2]), 1, *spatial))(x)
         ones = constant(np.ones((1, 1, *self.kernel), wide.numpy))
-        total = conv(planes if x.type.dtype is wide else Cast(to=wide)(planes), ones)
+        total = conv(converted(planes, wide), ones)
         mean = Div()(total, constant(self.counts(spatial).astype(wide.numpy)))
-        return Reshape(shape=(*shape[:2], *extents))(mean if x.type.dtype is wide else Cast(to=x.type.dtype)(mean))
+        return Reshape(shape=(*shape[:2], *extents))(converted(mean, x.type.dtype))
 
 
 @operator(inputs="x", family="pooling")

@@ -13,7 +13,7 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops._cast import cast
-from uair.ops._compute import scalar
+from uair.ops._compute import converted, scalar
 from uair.ops._precision import rounded
 from uair.ops.base import Operator, Sample, bad, case, normalize_axis, operator, ranked, require, unify_extents
 
@@ -184,13 +184,13 @@ class Quantize(Operator):
             return None
         precision = self.divisor_type(x.type.dtype)
         wide = DType.F64 if precision is DType.F64 else DType.F32
-        dividend, divisor = (_converted(_converted(t, precision), wide) for t in (x, scale))
+        dividend, divisor = (converted(converted(t, precision), wide) for t in (x, scale))
         if self.axis is not None:
             divisor = spread_out(divisor, x, self.axis, self.block_size)
-        quotient = _converted(_converted(Div()(dividend, divisor), precision), wide)
+        quotient = converted(converted(Div()(dividend, divisor), precision), wide)
         whole = quotient if self.dtype.is_float else Round()(quotient)
         if zero_point is not None:
-            offset = _converted(zero_point, wide)
+            offset = converted(zero_point, wide)
             whole = Add()(whole, offset if self.axis is None else spread_out(offset, x, self.axis, self.block_size))
         if self.dtype.is_float:
             return Cast(to=self.dtype, saturate=self.saturate)(whole)
@@ -243,12 +243,6 @@ class Quantize(Operator):
         yield case(cls(), "f32[4]", np.array(0.25, ml_dtypes.float8_e8m0fnu))
 
 
-def _converted(t: Tensor, dtype: DType) -> Tensor:
-    from uair.ops.conversion import Cast
-
-    return t if t.type.dtype is dtype else Cast(to=dtype)(t)
-
-
 @operator(inputs="x scale zero_point?", family="quantization")
 class Dequantize(Operator):
     """y = (x - zero_point) * scale. x: quantized; result: x's shape, element type `dtype`, by default that of scale.
@@ -291,11 +285,11 @@ class Dequantize(Operator):
             return None
         product = DType.F64 if scale.type.dtype is DType.F64 else DType.F32
         wide = DType.F64 if x.type.dtype.bits > 16 else product
-        real = _converted(x, wide)
+        real = converted(x, wide)
         if zero_point is not None:
-            real = Sub()(real, spread_out(_converted(zero_point, wide), x, self.axis, self.block_size))
-        factor = spread_out(_converted(scale, product), x, self.axis, self.block_size)
-        return _converted(Mul()(_converted(real, product), factor), self.dtype or scale.type.dtype)
+            real = Sub()(real, spread_out(converted(zero_point, wide), x, self.axis, self.block_size))
+        factor = spread_out(converted(scale, product), x, self.axis, self.block_size)
+        return converted(Mul()(converted(real, product), factor), self.dtype or scale.type.dtype)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

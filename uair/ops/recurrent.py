@@ -33,8 +33,8 @@ from uair.ops.base import (
     operator,
     ranked,
     require,
+    require_shape,
     same_dtype,
-    unify_extents,
 )
 
 Direction: TypeAlias = Literal["forward", "reverse", "bidirectional"]
@@ -108,11 +108,8 @@ class Recurrent(Operator):
         count = self.directions
 
         def fits(t: TensorType | None, name: str, *expected: Dim | None) -> None:
-            if t is None or t.shape is None:
-                return
-            shape = ranked(t, name, len(expected))
-            good = all(unify_extents(have, want) for have, want in zip(shape, expected, strict=True))
-            require(good, "{} has shape {}, expected {}", name, list(shape), list(expected))
+            if t is not None and t.shape is not None:
+                require_shape(t, name, *expected)
 
         def wide(factor: int) -> Dim | None:
             return None if hidden is None else factor * hidden

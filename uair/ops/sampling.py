@@ -12,11 +12,24 @@ from uair.ir.dims import Dim, InferredShape, is_static, product, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
+from uair.ops._compute import converted
 from uair.ops._precision import is_integral, rounded, widened
 from uair.ops._sampling import SampleMode, SamplePadding, pixel_coordinates, sample
 from uair.ops._sampling_parts import sampled, scaled
 from uair.ops._windows import output_extent, require_window
-from uair.ops.base import Ints, Operator, Sample, bad, case, operator, ranked, require, same_dtype, unify_extents
+from uair.ops.base import (
+    Ints,
+    Operator,
+    Sample,
+    bad,
+    case,
+    operator,
+    ranked,
+    require,
+    require_shape,
+    same_dtype,
+    unify_extents,
+)
 from uair.ops.elementwise import Add, Cast, Clip, Mul, Trunc
 from uair.ops.indexing import Gather
 from uair.ops.linear import MatMul
@@ -36,7 +49,7 @@ def saturated(result: Array, dtype: DType) -> Array:
 
 def _wide(t: Tensor) -> Tensor:
     """A floating-point tensor in the type it is computed in."""
-    return Cast(to=DType.F32)(t) if t.type.dtype.bits < 32 else t
+    return converted(t, DType.F32) if t.type.dtype.bits < 32 else t
 
 
 @operator(inputs="x grid", family=FAMILY)
@@ -109,7 +122,7 @@ class GridSample(Operator):
         real = x
         if self.mode != "nearest":
             real = Cast(to=DType.F32 if dtype.bits <= 16 else DType.F64)(x) if dtype.is_integer else _wide(x)
-            coordinates = [c if c.type.dtype is real.type.dtype else Cast(to=real.type.dtype)(c) for c in coordinates]
+            coordinates = [converted(c, real.type.dtype) for c in coordinates]
         y = Reshape(shape=(*shape[:2], *places[1:-1]))(
             sampled(real, coordinates, self.mode, self.padding, self.align_corners)
         )
@@ -187,10 +200,7 @@ class DeformConv(Operator):
         taps = self.offset_groups * int(np.prod(kernel))
         require(unify_extents(shape[0], moved[0]), "x has {} images, offset {}", shape[0], moved[0])
         require(unify_extents(moved[1], taps * rank), "offset has {} channels, needs {}", moved[1], taps * rank)
-        if mask is not None:
-            shown, expected = ranked(mask, "mask", rank + 2), (moved[0], taps, *moved[2:])
-            fits = all(unify_extents(a, b) for a, b in zip(shown, expected, strict=True))
-            require(fits, "mask has shape {}, needs {}", list(shown), list(expected))
+        require_shape(mask, "mask", moved[0], taps, *moved[2:])
         return inferred(dtype, (shape[0], weight[0], *self._extents(shape[2:], kernel, moved[2:])))
 
     def _require_channels(self, shape: InferredShape, weight: InferredShape, bias: TensorType | None) -> None:
@@ -271,7 +281,7 @@ class DeformConv(Operator):
         y = Reshape(shape=(n, m, *places))(MatMul()(factors, grouped))
         if bias is not None:
             y = Add()(y, Reshape(shape=(m, *(1 for _ in places)))(_wide(bias)))
-        return y if y.type.dtype is x.type.dtype else Cast(to=x.type.dtype)(y)
+        return converted(y, x.type.dtype)
 
     def _places(self, kernel: Sequence[int], places: Sequence[int]) -> list[Array]:
         """Coordinate of every tap at every place without its offset, [taps, places], for every spatial axis."""
