@@ -103,7 +103,11 @@ class LayoutAlign(Pass):
 
 @attrs.define(eq=False)
 class _Assignment:
-    """Walks a graph in order and gives each tensor its layout."""
+    """Walks a graph in order and gives each tensor its layout.
+
+    The graphs of control flow are walked when their node is reached: what they see of the graph around them has its
+    layout by then, and what they take and give is dense.
+    """
 
     graph: Graph
     blocked: Callable[[Tensor], Layout]
@@ -120,6 +124,8 @@ class _Assignment:
             for i, operand in enumerate(node.inputs):
                 if operand is not None and not operand.is_constant and is_feature_map(operand):
                     node.set_input(i, self.converted_to(operand, blocked, node))
+            for region in node.regions:
+                _Assignment(region, self.blocked, self.pitched).run()
             for result in node.outputs:
                 is_blocked = blocked and is_feature_map(result)
                 assign(result, self.blocked(result) if is_blocked else self.pitched(result))
@@ -164,8 +170,8 @@ class _Assignment:
             name = f"{tensor.name}.{'packed' if blocked else 'unpacked'}"
             node = Node(op, (tensor,), name=name, loc=Location.fused([source], by="layout-align"), output_names=[name])
             assign(node.output, layout)
-            if tensor.producer is None:
-                self.graph.insert_before(next(iter(self.graph)), node)
+            if tensor.producer is None or tensor.producer.graph is not self.graph:
+                self.graph.insert_before(next(iter(self.graph), self.graph.end), node)
             else:
                 self.graph.insert_after(tensor.producer, node)
             self.converted[key] = node.output

@@ -64,8 +64,8 @@ class LowerToAscend(Pass):
         """
         layers: list[dict[str, Any]] = []
         floats: list[dict[str, Any]] = []
-        for graph in module.graphs.values():
-            name_nodes(graph)
+        name_nodes(module)
+        for graph in module.all_graphs():
             for node in graph:
                 view = quantized_view(node)  # asked here, not before: the layer in front has been replaced by now
                 if view is None:
@@ -85,14 +85,15 @@ class LowerToAscend(Pass):
         return True
 
 
-def name_nodes(graph: Graph) -> None:
+def name_nodes(module: Module) -> None:
     """Unique and legal names of nodes, which no input and no constant has: ATC makes nodes of these."""
     namer = Namer(NAMES, default="node")
-    for name in graph.input_names:
+    graphs = list(module.all_graphs())
+    for name in (name for graph in graphs for name in graph.input_names):
         namer.unique(name)
-    for node in graph:
+    for node in (node for graph in graphs for node in graph):
         node.name = namer.unique(node.name or next((t.name for t in node.outputs if t.name), ""), node.op_type)
-    for tensor in graph.constants():
+    for tensor in (tensor for graph in graphs for tensor in graph.constants()):
         if namer.legal(tensor.name or "constant") in namer:
             tensor.name = f"{tensor.name}.value"
 
@@ -255,6 +256,6 @@ def remove_unused(graph: Graph) -> None:
             graph.remove(node)
 
 
-def has_quantization(graph: Graph) -> bool:
-    """Whether a lowered graph computes on integers."""
-    return any(isinstance(node.op, AscendQuant) for node in graph)
+def has_quantization(module: Module) -> bool:
+    """Whether a lowered module computes on integers."""
+    return any(isinstance(node.op, AscendQuant) for graph in module.all_graphs() for node in graph)

@@ -59,12 +59,13 @@ class AscendTarget(OnnxTarget):
         """
         prepared = aipp_inputs(module.main, request.preprocess)
         written = module.clone()
-        drop_layouts(written.main)
+        for graph in written.all_graphs():
+            drop_layouts(graph)
         inputs, outputs = legal_interface(written.main)
         path = artifact.path_for(MODEL)
         self.write_onnx(written, path)
         atc_rules(self.description).check(path)
-        if has_quantization(module.main):
+        if has_quantization(module):
             artifact.add_text(RECORD, record_text(artifact.report[REPORT]["layers"]))
         if prepared:
             artifact.add_text(AIPP, aipp_text(prepared))

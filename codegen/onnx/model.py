@@ -144,11 +144,14 @@ def unsupported_reason(node: Node, opset: int, emitters: Emitters | None = None)
 def emitted_ops(node: Node, opset: int, emitters: Emitters | None = None) -> list[str]:
     """The ONNX operator types that a node is written as at an opset, in order; `domain.type` outside of ONNX's own.
 
+    Of control flow it is the operator itself: the nodes of its graphs are asked about one by one.
+
     Raises:
         NotExpressible: it cannot be written.
     """
     writer = GraphWriter(Options(opset, 0, explicit=False, locations=False), _table(emitters).emitter)
     writer.extents.assume = True
+    writer.with_regions = False
     writer.emit(node)
     return [f"{each.domain}.{each.op_type}" if each.domain else each.op_type for each in writer.nodes]
 
@@ -163,8 +166,12 @@ def write_graph(module: Module, options: Options, emitters: Emitters | None = No
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
         writer.add_input(name, tensor)
     writer.take_names(graph)
-    for node in graph:
-        writer.emit(node)
+    try:
+        for node in graph:
+            writer.emit(node)
+    except NotExpressible as error:
+        error.hint = error.hint or f"run the pass legalise-onnx{{opset={options.opset}}} before"
+        raise
     writer.finish(graph)
     return writer
 

@@ -76,6 +76,8 @@ class GraphWriter:
         types: type of every value by name.
         domains: versions of the operator sets that occur, by domain.
         extents: makes values out of symbolic sizes.
+        with_regions: whether the graphs in the attributes of control flow are written; who asks about a node asks
+            about the nodes in there one by one.
     """
 
     def __init__(self, options: Options, emitter: Callable[[Operator, int], Callable[[Emission, Any], None]]) -> None:
@@ -87,6 +89,7 @@ class GraphWriter:
         self.types: ChainMap[str, TensorType] = ChainMap()
         self.domains: dict[str, int] = {"": options.opset}
         self.extents = Extents(self)
+        self.with_regions = True
         legal = ANYTHING if options.names is None else options.names
         self._emitter = emitter
         self._texts = Texts()
@@ -196,13 +199,14 @@ class GraphWriter:
             self._emitter(node.op, self.opset)(Emission(self, node), resolve_constants(node.op, node.inputs))
         except NotExpressible as error:
             error.place = error.place or f"{node!r}, {node.loc}"
-            error.hint = error.hint or f"run the pass legalise-onnx{{opset={self.opset}}} before"
             raise
         for tensor in node.outputs:
             self.extents.offer(tensor.type, self.name(tensor))
 
     def region(self, graph: Graph) -> GraphProto:
         """A graph from an attribute, as a message. It sees what is written before it; constants go to the outermost."""
+        if not self.with_regions:
+            return GraphProto(name=graph.name)
         around = self.nodes, self.types, self.extents, self._location
         self.nodes, self.types, self.extents = [], self.types.new_child(), self.extents.nested()
         proto = GraphProto(name=graph.name or "region")

@@ -14,6 +14,8 @@ from uair.ops import Concat, Linear, MatMul, Resize
 from uair.ops.base import Operator
 from uair.quant.scheme import COMPUTE, CONVOLUTIONS, TRANSPOSED, Scheme
 
+IN_REGION = "it is in a graph that control flow runs"
+
 
 @attrs.frozen(eq=False)
 class QuantizedNode:
@@ -91,6 +93,8 @@ def plan_quantization(graph: Graph, scheme: Scheme, skip: Sequence[str] = ()) ->
             plan.float_nodes.append((node, reason))
         else:
             chosen.append(node)
+    inner = (node for region in graph.nested() for node in region if node.op_type in scheme.operators)
+    plan.float_nodes.extend((node, IN_REGION) for node in inner if node.op_type in COMPUTE)
     _collect(plan, chosen, scheme)
     return plan
 
@@ -99,7 +103,8 @@ def _skipped(graph: Graph, patterns: Sequence[str], plan: Plan) -> dict[Node, st
     """Nodes that the user keeps in float, with the reason."""
     result: dict[Node, str] = {}
     for pattern in patterns:
-        found = [node for node in graph if any(fnmatch.fnmatchcase(name, pattern) for name in names_of(node))]
+        nodes = (node for each in (graph, *graph.nested()) for node in each)
+        found = [node for node in nodes if any(fnmatch.fnmatchcase(name, pattern) for name in names_of(node))]
         result.update((node, f"skipped by {pattern!r}") for node in found)
         if not found and not set(pattern) & set("*?["):
             raise UnknownNameError(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import attrs
 import numpy as np
 
+from uair.ir.dims import symbols_of
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
@@ -91,7 +92,7 @@ class Study:
         """Noise by signal where it counts, see `decisive_tensors`; the mean over channels and outputs."""
         copy, tensors = self.quantized_copy(results)
         watched = {tensors[t]: t for t in reference[0]}
-        energies = {t: _Energies() for t in reference[0]}
+        energies = {t: _Energies(has_channels(t)) for t in reference[0]}
         interpreter = self.run(copy)
         for sample, expected in zip(self.statistics.kept, reference, strict=True):
 
@@ -120,16 +121,21 @@ class Study:
         return result
 
     def compare_outputs(self, results: list[NodeResult]) -> dict[str, Comparison]:
-        """The model's floating-point outputs, float against quantized, on the kept samples."""
-        comparisons: dict[str, Comparison] = {}
+        """The model's floating-point outputs, float against quantized, on the kept samples.
+
+        Outputs whose size depends on the data, and sequences, are left out: they need not fit together.
+        """
+        graph, comparisons = self.module.main, dict[str, Comparison]()
+        names = [n for n, t in zip(graph.output_names, graph.outputs, strict=True) if is_comparable(t, graph)]
         if not results:
             return comparisons
         exact, rounded = self.run(self.module), self.run(self.quantized_copy(results)[0])
         for sample in self.statistics.kept:
             actual = rounded.run(sample)
-            for name, array in exact.run(sample).items():
-                if array.dtype.kind == "f":
-                    comparisons.setdefault(name, Comparison()).add(array, actual[name])
+            expected = exact.run(sample)
+            for name in names:
+                if expected[name].dtype.kind == "f":
+                    comparisons.setdefault(name, Comparison()).add(expected[name], actual[name])
         return comparisons
 
     def measure_nodes(self, results: list[NodeResult]) -> None:
@@ -179,33 +185,63 @@ def _best(study: Study, trials: Mapping[str, Trial], options: Options) -> Trial:
 
 @attrs.define(eq=False)
 class _Energies:
-    """Signal and noise of a tensor per channel, over samples."""
+    """Signal and noise of a tensor over samples, per channel (axis 1) or of the whole."""
 
-    signal: Array | None = None
-    noise: Array | None = None
+    per_channel: bool
+    signal: Array | float = 0.0
+    noise: Array | float = 0.0
 
     def add(self, expected: Array, actual: Array) -> None:
-        """Take in one sample. The channels are axis 1 of tensors with an axis behind it; else all is one channel."""
+        """Take in one sample."""
         a, b = comparable(expected, actual)
-        axes = tuple(i for i in range(a.ndim) if i != 1) if a.ndim > 2 else None
-        signal, noise = np.square(a).sum(axis=axes), np.square(a - b).sum(axis=axes)
-        self.signal = signal if self.signal is None else self.signal + signal
-        self.noise = noise if self.noise is None else self.noise + noise
+        axes = tuple(i for i in range(a.ndim) if i != 1) if self.per_channel else None
+        self.signal = self.signal + np.square(a).sum(axis=axes)
+        self.noise = self.noise + np.square(a - b).sum(axis=axes)
 
     def loss(self) -> float:
         """Mean over the channels of noise by signal."""
-        if self.signal is None or self.noise is None:
-            return 0.0
         return float(np.mean(self.noise / (self.signal + FLOOR * np.mean(self.signal) + 1e-30)))
 
 
+def has_channels(tensor: Tensor) -> bool:
+    """Whether axis 1 of a tensor is channels: there is an axis behind it, and its extent is the same in every run."""
+    dims = tensor.type.dims
+    return len(dims) > 2 and isinstance(dims[1], int)
+
+
+def is_comparable(tensor: Tensor, graph: Graph) -> bool:
+    """Whether a value of the graph has the same size in the float and in the quantized model: the inputs decide it."""
+    known = {name for t in graph.inputs for name in symbols_of(t.type.shape or ())}
+    t = tensor.type
+    return t.is_tensor and t.shape is not None and known.issuperset(symbols_of(t.shape))
+
+
 def decisive_tensors(graph: Graph) -> list[Tensor]:
-    """What quantizations are compared by: the floating-point outputs, before a final softmax or sigmoid."""
+    """What quantizations are compared by: the floating-point outputs, before a final softmax or sigmoid.
+
+    In the place of an output that is no tensor, or whose size depends on the data, stands what it is computed from:
+    the boxes and scores in front of a suppression.
+    """
     found: dict[Tensor, None] = {}
-    for tensor in graph.outputs:
+    pending = [_unsaturated(tensor) for tensor in reversed(graph.outputs)]
+    seen: set[Tensor] = set()
+    while pending:
+        tensor = pending.pop()
         producer = tensor.producer
-        if producer is not None and producer.op_type in SATURATING and producer.inputs[0] is not None:
-            tensor = producer.inputs[0]
-        if tensor.producer is not None and tensor.type.dtype.is_float:
+        if producer is None or tensor in seen:
+            continue
+        seen.add(tensor)
+        if not is_comparable(tensor, graph):
+            captured = [t for region in producer.regions for t in region.captures()]
+            pending.extend(reversed([*(t for t in producer.inputs if t is not None), *captured]))
+        elif tensor.type.dtype.is_float:
             found[tensor] = None
     return list(found)
+
+
+def _unsaturated(tensor: Tensor) -> Tensor:
+    """The operand of the final softmax or sigmoid that gives `tensor`; `tensor` itself without one."""
+    producer = tensor.producer
+    if producer is not None and producer.op_type in SATURATING and producer.inputs[0] is not None:
+        return producer.inputs[0]
+    return tensor

@@ -56,3 +56,11 @@ def test_symbolic_extents_have_a_symbolic_storage_shape() -> None:
 def test_a_layout_names_itself_when_it_does_not_fit() -> None:
     with pytest.raises(ValueError, match="NC1HWC0<16> blocks axis 1"):
         nc1hwc0(16).storage_shape((3,))
+
+
+def test_a_number_has_no_rows_to_pad() -> None:
+    stored = plain(32).pack(np.array(2.5, np.float32))
+    assert stored.shape == plain(32).storage_shape((), 4) == ()
+    back = plain(32).unpack(stored, ())
+    assert isinstance(back, np.ndarray)
+    assert back == 2.5

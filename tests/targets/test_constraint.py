@@ -13,7 +13,7 @@ from tests.targets.helpers import dequantized, make
 from uair.context import Context
 from uair.errors import UairError
 from uair.ir.graph import Node
-from uair.ops import AvgPool2D, Cast, Clip, Concat, Conv2D, ConvTranspose2D, Pow, Relu, Resize
+from uair.ops import AvgPool2D, Cast, Clip, Concat, Conv2D, ConvTranspose2D, Pow, Relu, Resize, SequenceLength, Slice
 from uair.targets.constraint import FUNCTIONS, MAX_LENGTH, conjoin, disjoin, negate, parse_constraint
 from uair.targets.errors import ConstraintSyntaxError, ConstraintTypeError
 from uair.targets.subject import MEMBERS, Unknown, names_of
@@ -298,3 +298,20 @@ def _type(array: Any) -> str:
     from uair.ir.dtype import DType
 
     return f"{DType.from_numpy(array.dtype)}[{','.join(map(str, array.shape))}]"
+
+
+def test_bounds_that_are_computed_at_run_time_are_none() -> None:
+    """A comparison with none is false, also where one of every element is asked for."""
+    cut = make(Slice(), "f32[8,8]", "i64[1]", "i64[1]", "i64[1]", "i64[1]")
+    assert truth("steps == none", cut) is True
+    assert truth("all(steps == 1)", cut) is False
+    assert truth("any(steps == 1)", cut) is False
+    assert truth("all(steps == 1)", make(Slice(axes=(0,), starts=(0,), ends=(2,), steps=(1,)), "f32[8,8]")) is True
+
+
+def test_tensors_of_a_sequence_have_sizes_of_their_own() -> None:
+    length = make(SequenceLength(), "seq<f32[2,?]>")
+    assert truth("sequence.rank == 2", length) is True
+    assert truth("sequence.elements <= 4", length) is None
+    assert truth("sequence.shape[0] == 2", length) is True
+    assert truth("sequence.shape[1] == 2", length) is None

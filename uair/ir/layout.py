@@ -73,7 +73,7 @@ class Layout:
         blocks = dict(self.blocks)
         for axis, extent in enumerate(x.shape):
             split += [extent // blocks[axis], blocks[axis]] if axis in blocks else [extent]
-        x = np.ascontiguousarray(x.reshape(split).transpose(self._split_axes(rank)))
+        x = np.asarray(x.reshape(split).transpose(self._split_axes(rank)), order="C")  # which keeps rank 0
         per_row = max(self.row_alignment // x.dtype.itemsize, 1)
         if per_row > 1 and x.ndim and x.shape[-1] % per_row:
             x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % per_row)])
@@ -91,7 +91,7 @@ class Layout:
         padded = list(shape)
         for axis, block in self.blocks:
             padded[axis] = -(-shape[axis] // block) * block
-        cropped: Array = x.reshape(padded)[tuple(slice(0, extent) for extent in shape)]
+        cropped: Array = np.asarray(x.reshape(padded)[tuple(slice(0, extent) for extent in shape)])
         return cropped
 
     def _split_axes(self, rank: int) -> list[int]:

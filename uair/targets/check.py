@@ -174,7 +174,7 @@ def check_module(module: Module, target: Target) -> CheckReport:
     description = target.description
     graphs = list(module.all_graphs())
     rows = [row for graph in graphs for row in _rows(graph, target)]
-    peaks = [peak_activation_bytes(graph, description) for graph in graphs]
+    peaks = [peak_activation_bytes(graph, description) for graph in module.graphs.values()]
     constants = {id(t.data): t.data.nbytes for graph in graphs for t in graph.constants() if t.data is not None}
     return CheckReport(
         target=target.name,
@@ -207,11 +207,14 @@ def _rows(graph: Graph, target: Target) -> Iterable[NodeRow]:
 
 
 def _is_folded(node: Node, known: set[Tensor]) -> bool:
-    """Whether the results are known before the model runs."""
+    """Whether the results are known before the model runs; only those of a static shape that has bytes are folded."""
     given = [t for t in node.inputs if t is not None]
     if node.op_type in ("ShapeOf", "SizeOf") and all(t.type.is_static for t in given):
         return True
-    return node.op.deterministic and all(t.is_constant or t in known for t in given)
+    if not node.op.deterministic or node.regions:
+        return False
+    storable = all(t.type.is_static and t.type.dtype.bits for t in node.outputs)
+    return storable and all(t.is_constant or t in known for t in given)
 
 
 def node_flops(node: Node) -> int | None:
@@ -254,28 +257,32 @@ def storage_bytes(type_: TensorType, description: DeviceDescription) -> int:
 def peak_activation_bytes(graph: Graph, description: DeviceDescription) -> int | None:
     """The most bytes of inputs and results alive at one time, in the order of the nodes; None with symbolic sizes.
 
-    A result is alive from its node to its last use, graph outputs to the end. Views count as buffers of their own, so
-    this is an upper bound of a planner's result without fragmentation.
+    A result is alive from its node to its last use, in the graphs of control flow too, and graph outputs to the end.
+    Views count as buffers of their own, so this is an upper bound of a planner's result without fragmentation.
     """
-    last: dict[Tensor, int] = {}
-    for index, node in enumerate(graph):
-        last.update((t, index) for t in node.inputs if t is not None and not t.is_constant)
-    for tensor in graph.outputs:
-        last[tensor] = len(graph)
     if not all(t.type.is_static for t in (*graph.inputs, *(t for node in graph for t in node.outputs))):
         return None
-    sizes: dict[Tensor, int] = {}
-    for tensor in graph.inputs:
-        sizes[tensor] = storage_bytes(tensor.type, description)
-    alive = peak = sum(sizes.values())
+    last = {tensor: index for index, node in enumerate(graph) for tensor in _read(node)}
+    last.update((tensor, len(graph)) for tensor in graph.outputs)
     ends: dict[int, list[Tensor]] = {}
     for tensor, index in last.items():
         ends.setdefault(index, []).append(tensor)
+    sizes = {tensor: storage_bytes(tensor.type, description) for tensor in graph.inputs}
+    alive = peak = sum(sizes.values())
     for index, node in enumerate(graph):
+        inside = [peak_activation_bytes(region, description) for region in node.regions]
+        if None in inside:
+            return None
         for tensor in node.outputs:
             sizes[tensor] = storage_bytes(tensor.type, description)
             alive += sizes[tensor]
-        peak = max(peak, alive)
+        peak = max(peak, alive + max((p for p in inside if p is not None), default=0))
         alive -= sum(sizes[t] for t in ends.get(index, ()) if t in sizes)
         alive -= sum(sizes[t] for t in node.outputs if t not in last)
     return peak
+
+
+def _read(node: Node) -> list[Tensor]:
+    """What a node reads that is no constant; control flow also what its graphs see of the graph around them."""
+    operands = [t for t in node.inputs if t is not None and not t.is_constant]
+    return [*operands, *(t for region in node.regions for t in region.captures())]

@@ -321,11 +321,16 @@ def _member_of(a: Any, members: Any) -> Any:
 
 # ----------------------------------------------------------------------------------------- functions
 def _all_of(values: Any) -> Any:
-    return values if isinstance(values, Unknown) else values is not None and conjoin(values)
+    return conjoin(_answers(values))
 
 
 def _any_of(values: Any) -> Any:
-    return values if isinstance(values, Unknown) else values is not None and disjoin(values)
+    return disjoin(_answers(values))
+
+
+def _answers(values: Any) -> tuple[Any, ...]:
+    """The answers for the elements of a list; the one answer when the list is none or unknown as a whole."""
+    return values if isinstance(values, tuple) else (values,)
 
 
 def _length(values: Any) -> Any:

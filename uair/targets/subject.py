@@ -13,7 +13,7 @@ from typing import Any, cast
 import attrs
 import numpy as np
 
-from uair.ir.dims import Dim, product
+from uair.ir.dims import Dim, InferredShape, product
 from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor
 from uair.ops.base import AttributeKind, Operator, attribute_kinds
@@ -79,8 +79,10 @@ class Term:
     read: Accessor
 
 
-def extent(d: Dim) -> int | Unknown:
-    """A number, or the symbolic size as an unknown."""
+def extent(d: Dim | None) -> int | Unknown:
+    """A number, or the symbolic size as an unknown; tensors of a sequence may each have an own size (None)."""
+    if d is None:
+        return Unknown("a size of its own in every tensor")
     return d if isinstance(d, int) else Unknown(str(d), is_size=True)
 
 
@@ -94,7 +96,10 @@ def _rank(t: Tensor) -> Any:
 
 
 def _elements(t: Tensor) -> Any:
-    return Unknown("unknown rank") if t.type.shape is None else extent(product(t.type.shape))
+    if t.type.shape is None:
+        return Unknown("unknown rank")
+    extents = cast(InferredShape, t.type.shape)
+    return extent(None if None in extents else product(t.type.shape))
 
 
 def _value(t: Tensor) -> Any:

@@ -409,7 +409,10 @@ def decomposition(node: Node) -> list[Node]:
 
 
 def data_dependent(node: Node) -> bool:
-    """Whether a result has a symbolic size that neither the operands' types nor the attributes have."""
+    """Whether a result has a symbolic size that neither the operands' types nor the attributes have.
+
+    What the graphs of control flow see of the graph around them counts as operands.
+    """
     sizes: set[str] = set()
     for tensor in node.outputs:
         if tensor.type.shape is None or not tensor.type.is_tensor:
@@ -417,7 +420,8 @@ def data_dependent(node: Node) -> bool:
         sizes.update(symbols_of(tensor.type.shape))
     if not sizes:
         return False
-    for operand in node.inputs:
+    captured = (t for region in node.regions for t in region.captures())
+    for operand in (*node.inputs, *captured):
         if operand is not None and operand.type.shape is not None:
             sizes.difference_update(symbols_of(operand.type.shape))
     return bool(sizes - set(node.op.symbols()))

@@ -1,0 +1,209 @@
+"""Models with control flow and values that are no tensors through the passes, the targets and quantization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import uair
+from uair.api import standard_passes
+from uair.codegen.reference import run
+from uair.ir.dtype import Array
+from uair.ir.module import Module
+from uair.ir.verify import verify
+from uair.passes.quantize_int8 import QuantizeInt8
+from uair.pipeline import PassContext, PassManager
+from uair.rewrite import Fuel
+from uair.targets import CheckReport, Support
+from uair.text import parse_module
+
+TEXT = """uair 1
+module @m {
+  constant @w1 = %s : f32[4,3,3,3]
+  constant @w2 = %s : f32[4,4,3,3]
+  constant @scale = [1.5,0.5,2.0,1.0] : f32[4]
+  constant @shift = [0.5,-0.5,0.0,1.0] : f32[4]
+  constant @mean = [0.1,0.2,0.0,0.3] : f32[4]
+  constant @variance = [1.0,2.0,0.5,1.5] : f32[4]
+  constant @zero = 0.0 : f32[]
+  constant @three = 3 : i64[]
+  graph @main(%%x: f32[1,3,8,8]) -> (%%y: %s) {
+    %%a = Conv2D(%%x, @w1) {pads = [1,1,1,1]} : f32[1,4,8,8] loc("stem" Conv)
+%s
+  }
+}
+"""
+
+BRANCHES = """
+    %mean = ReduceMean(%x) {keepdims = false} : f32[]
+    %c = Greater(%mean, @zero) : bool[]
+    %r = If(%c) (
+      then_branch = @then() -> (%t1: f32[1,4,8,8]) {
+        %t0 = Conv2D(%a, @w2) {pads = [1,1,1,1]} : f32[1,4,8,8] loc("inner" Conv)
+        %t1 = BatchNorm(%t0, @scale, @shift, @mean, @variance) : f32[1,4,8,8]
+      },
+      else_branch = @els() -> (%e1: f32[1,4,8,8]) {
+        %e0 = Sigmoid(%a) : f32[1,4,8,8]
+        %e1 = Mul(%a, %e0) : f32[1,4,8,8]
+      }
+    ) : f32[1,4,8,8] loc("branch" If)
+    %y = Conv2D(%r, @w2) {pads = [1,1,1,1]} : f32[1,4,8,8] loc("head" Conv)
+"""
+
+LOOP = """
+    %y = Loop(@three, none, %a) (
+      body = @body(%i: i64[], %go: bool[], %s: f32[1,4,8,8]) -> (%go2: bool[], %s2: f32[1,4,8,8]) {
+        %go2 = Identity(%go) : bool[]
+        %n = Neg(%a) : f32[1,4,8,8]
+        %m = Neg(%n) : f32[1,4,8,8]
+        %t = Tanh(%s) : f32[1,4,8,8]
+        %s2 = Add(%t, %m) : f32[1,4,8,8]
+      }
+    ) : f32[1,4,8,8]
+"""
+
+SEQUENCE = """
+    %r = Relu(%a) : f32[1,4,8,8]
+    %y = SequenceConstruct(%r, %a) : seq<f32[1,4,8,8]>
+"""
+
+FOUND = """
+    %c = Greater(%a, @zero) : bool[1,4,8,8]
+    %found = NonZero(%c) : i64[4,u1]
+    %places = Transpose(%found) {perm = [1,0]} : i64[u1,4]
+    %y = GatherND(%a, %places) : f32[u1]
+"""
+
+
+def weights(seed: int, *shape: int) -> str:
+    array = np.random.default_rng(seed).normal(size=shape).astype(np.float32) * 0.3
+    return str(array.reshape(-1).tolist()).replace(" ", "")
+
+
+def model(body: str, result: str = "f32[1,4,8,8]") -> Module:
+    module = parse_module(TEXT % (weights(1, 4, 3, 3, 3), weights(2, 4, 4, 3, 3), result, body))
+    verify(module)
+    return module
+
+
+def images(count: int = 4) -> list[dict[str, Array]]:
+    rng = np.random.default_rng(5)
+    return [{"x": rng.normal(size=(1, 3, 8, 8)).astype(np.float32)} for _ in range(count)]
+
+
+@pytest.mark.parametrize("body", [BRANCHES, LOOP])
+def test_fuel_counts_inside_of_regions_and_every_prefix_computes_the_same(body: str) -> None:
+    module, fuel = model(body), Fuel(keep_log=True)
+    PassManager(standard_passes(), [], PassContext(fuel=fuel)).run(module.clone())
+    assert {"fold-batch-norm", "drop-double-negation"} & {a.rule for a in fuel.log}
+    for limit in range(fuel.used + 1):
+        copy, spent = module.clone(), Fuel(limit)
+        PassManager(standard_passes(), [], PassContext(fuel=spent)).run(copy)
+        assert spent.used == limit
+        for feeds in images():
+            np.testing.assert_allclose(run(copy, feeds)["y"], run(module, feeds)["y"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("body", [BRANCHES, LOOP])
+def test_what_is_compiled_for_the_cpu_computes_the_same(body: str, tmp_path: Path) -> None:
+    """The graphs are legalised as the graph around them: opset 17 has no Swish."""
+    module = model(body)
+    artifact = uair.compile(module, target="cpu", output=tmp_path / "a")
+    for feeds in images():
+        np.testing.assert_allclose(uair.run(artifact, feeds)["y"], run(module, feeds)["y"], rtol=1e-4, atol=1e-5)
+
+
+def test_layouts_reach_into_regions(tmp_path: Path) -> None:
+    """What a branch sees of the graph around it is blocked there, and converted in the branch that needs it plain."""
+    module = model(BRANCHES)
+    uair.compile(module, target="ascend310", output=tmp_path / "a")
+    compiled = uair.load(tmp_path / "a" / "model.uair")
+    assert any(node.op_type == "Unpack" for graph in compiled.main.nested() for node in graph)
+    for feeds in images():
+        np.testing.assert_allclose(run(compiled, feeds)["y"], run(module, feeds)["y"], rtol=1e-4, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------------- reports
+def report(module: Module, target: str) -> CheckReport:
+    return uair.check(module, target)[0]
+
+
+def test_memory_of_control_flow_is_that_of_its_graphs_and_of_what_they_see() -> None:
+    branches, loop = report(model(BRANCHES), "cpu").peak_bytes, report(model(LOOP), "cpu").peak_bytes
+    size = 4 * 64 * 4
+    assert branches == 3 * size + 1, "%a that both branches read, the result, the result of a branch, the condition"
+    assert loop is not None
+    assert 4 * size <= loop < 5 * size, "%a that the body reads, the result, and two values of the body"
+
+
+def test_control_flow_with_constant_operands_is_not_folded() -> None:
+    """Its body reads what is not constant."""
+    body = """
+    %y = Loop(@three, none, @scale) (
+      body = @body(%i: i64[], %go: bool[], %s: f32[4]) -> (%go: bool[], %s2: f32[4]) {
+        %m = ReduceMean(%a) {axes = [0,2,3], keepdims = false} : f32[4]
+        %s2 = Add(%s, %m) : f32[4]
+      }
+    ) : f32[4]
+    """
+    module = model(body, "f32[4]")
+    (row,) = [row for row in report(module, "rk3588").rows if row.op_type == "Loop"]
+    assert "fold constants" not in row.verdict.through
+
+
+def test_a_list_of_constants_is_not_folded() -> None:
+    module = model(
+        "    %s = SequenceConstruct(@scale, @shift) : seq<f32[4]>\n"
+        "    %y = ConcatFromSequence(%s) {axis = 0} : f32[?]".replace("?", "u1"),
+        "f32[u1]",
+    )
+    rows = {row.op_type: row for row in report(module, "ascend310").rows}
+    assert rows["SequenceConstruct"].level is Support.UNSUPPORTED
+    assert "takes tensors only" in rows["SequenceConstruct"].reason
+
+
+# -------------------------------------------------------------------------------------------------------- quantization
+def quantized(module: Module, **options: object) -> tuple[Module, dict[str, object]]:
+    copy, context = module.clone(), PassContext()
+    quantizer = QuantizeInt8(samples=images(), **options)  # type: ignore[arg-type]
+    PassManager([*standard_passes(), quantizer], [], context).run(copy)
+    verify(copy)
+    return copy, context.reports["quantization"]
+
+
+@pytest.mark.parametrize("placement", ["compute", "all"])
+@pytest.mark.parametrize("body", [BRANCHES, LOOP])
+def test_regions_stay_float_and_right(body: str, placement: str) -> None:
+    module = model(body)
+    copy, _ = quantized(module, placement=placement)
+    assert any(node.op_type == "Quantize" for node in copy.main)
+    assert not any(node.op_type in ("Quantize", "Dequantize") for graph in copy.main.nested() for node in graph)
+    for feeds in images():
+        want, got = run(module, feeds)["y"], run(copy, feeds)["y"]
+        assert np.abs(got - want).max() < 0.05 * np.abs(want).max()
+
+
+def test_the_report_names_what_stays_float_in_regions() -> None:
+    _, found = quantized(model(BRANCHES))
+    skipped = found["skipped"]
+    assert isinstance(skipped, list)
+    assert [(each["operator"], each["reason"]) for each in skipped] == [
+        ("Conv2D", "it is in a graph that control flow runs")
+    ]
+    quantized(model(BRANCHES), skip=("inner",))  # a name in there is no name that fits nothing
+
+
+@pytest.mark.parametrize(("body", "result"), [(SEQUENCE, "seq<f32[1,4,8,8]>"), (FOUND, "f32[u1]")])
+@pytest.mark.parametrize("method", ["auto", "minmax"])
+def test_outputs_that_cannot_be_compared_are_left_out(body: str, result: str, method: str) -> None:
+    """Lists, and tensors whose size the data decides, which differs between the float and the quantized model."""
+    copy, found = quantized(model(body, result), range=method)
+    summary = found["summary"]
+    assert isinstance(summary, dict)
+    assert summary["quantized"] == 1
+    assert summary["outputs"] == {}
+    assert len(run(copy, images()[0])["y"]) > 0
+    if method == "auto":
+        assert all(loss > 0 for loss in summary["trials"].values()), "what the output is made of is compared"
