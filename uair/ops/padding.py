@@ -188,9 +188,7 @@ def _padded_places(x: Tensor, axis: int, begin: int, end: int, mode: PadMode) ->
     extent = x.type.dims[axis]
     if isinstance(extent, int) and extent + begin + end <= MOST_PLACES:
         return constant(places(extent, begin, end, mode))
-    found = _computed_places(x, axis, constant(begin), constant(end), mode)
-    found.type = found.type.with_shape((dims.normal(extent + begin + end),))
-    return found
+    return _computed_places(x, axis, constant(begin), constant(end), mode)
 
 
 def _computed_places(x: Tensor, axis: int, begin: Tensor, end: Tensor, mode: PadMode) -> Tensor:
@@ -200,6 +198,9 @@ def _computed_places(x: Tensor, axis: int, begin: Tensor, end: Tensor, mode: Pad
     extent = Squeeze(axes=(0,))(ShapeOf(start=axis, end=axis + 1)(x))
     count = Sub()(extent, Add()(cropped, Maximum()(Neg()(end), zero)))
     wanted = Range()(Neg()(Maximum()(begin, zero)), Add()(count, Maximum()(end, zero)), one)
+    if begin.is_constant and end.is_constant:  # which says more than the type of a Range of computed bounds
+        total = dims.normal(x.type.dims[axis] + int(begin.numpy()) + int(end.numpy()))
+        wanted.type = wanted.type.with_shape((total,))
     if mode == "edge":
         found = Minimum()(Maximum()(wanted, zero), Sub()(count, one))
     elif mode == "wrap":
