@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,6 +23,7 @@ from uair.ir.dims import Dim, Shape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.location import Location
+from uair.ops import Reshape
 from uair.ops.base import MAX_RANK, Operator
 
 if TYPE_CHECKING:
@@ -99,6 +101,14 @@ class OnnxNode:
         data = tensor.data
         assert data is not None
         return constant(ComputedData(compute, (data,), data.dtype, shape), tensor.name)
+
+    def single(self, tensor: Tensor) -> Tensor:
+        """A tensor of one element without its axes; the value of a constant stays stored."""
+        if tensor.type.shape == ():
+            return tensor
+        if tensor.data is not None and tensor.type.is_static and tensor.type.size == 1:
+            return self.transformed(tensor, functools.partial(np.reshape, shape=()), ())
+        return self(Reshape(shape=()), tensor)
 
     def filled(self, value: Any, dtype: DType, shape: tuple[int, ...]) -> Tensor:
         """A constant that repeats one value, named after the node's result.

@@ -14,7 +14,7 @@ from uair.ir.dims import InferredShape
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.types import Container, TensorType, inferred
-from uair.ops import If, Loop, OptionalConstruct, OptionalGetElement, Scan
+from uair.ops import If, Loop, OptionalConstruct, OptionalGetElement, Scan, Unsqueeze
 from uair.ops.control import join_shapes
 
 FAMILY = Family()
@@ -46,13 +46,39 @@ def _loop(n: OnnxNode) -> Result:
     _require_inputs(n, body, 2 + len(states))
     if len(body.output) < 1 + len(states):
         n.refuse(f"the body gives {len(body.output)} results for {len(states)} states and a condition")
-    control = [TensorType(DType.I64, ()), TensorType(DType.BOOL, ())]
-    region = _settled(n, body, control, states, [], 1)
+    control = [None if t is None else n.single(t) for t in (n.optional(0), n.optional(1))]
+    region = _settled(n, body, _control_types(n, body), states, [], 1)
+    for i in (0, 1):
+        _take_scalar(region, region.inputs[i])
     held = [i for i, t in enumerate(states) if _wrap_held(region, 1 + i, t.type)]
-    results = list(n.all(Loop(body=region), n.optional(0), n.optional(1), *states))
+    results = list(n.all(Loop(body=region), *control, *states))
     for i in held:
         results[i] = n(OptionalGetElement(), results[i])
     return results
+
+
+def _control_types(n: OnnxNode, body: GraphProto) -> list[TensorType]:
+    """Types of the number of the run and of the condition in a body: scalars, or lists of one as it declares.
+
+    A condition of which it declares no shape is as the one that is given.
+    """
+    declared = [value.type.tensor_type for value in body.input[:2]]
+    lists = [t.HasField("shape") and len(t.shape.dim) == 1 for t in declared]
+    condition = n.optional(1)
+    if condition is not None and not declared[1].HasField("shape"):
+        lists[1] = condition.type.shape == (1,)
+    return [TensorType(dtype, (1,) if one else ()) for dtype, one in zip((DType.I64, DType.BOOL), lists, strict=True)]
+
+
+def _take_scalar(region: Graph, given: Tensor) -> None:
+    """Let a body that takes a list of one number take the number."""
+    if given.type.shape == ():
+        return
+    given.type = given.type.with_shape(())
+    node = Node(Unsqueeze(axes=(0,)), [given])
+    region.insert_before(next(iter(region), region.end), node)
+    given.replace_all_uses_with(node.output)
+    node.set_input(0, given)
 
 
 def _wrap_held(region: Graph, output: int, state: TensorType) -> bool:

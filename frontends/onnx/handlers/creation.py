@@ -13,7 +13,7 @@ from uair.ir.data import ArrayData
 from uair.ir.dims import is_static, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
-from uair.ops import Expand, Range, Reshape, Trilu
+from uair.ops import Expand, Range, Trilu
 
 FAMILY = Family()
 
@@ -71,12 +71,8 @@ def _scalar(element: Any, dtype: DType) -> Tensor:
 @FAMILY.op("Range", 11, 27)
 def _range(n: OnnxNode) -> Result:
     """Start, limit and step may come as lists of one number; onnxruntime's own takes a step of 1 unless given."""
-
-    def scalar(t: Tensor) -> Tensor:
-        return n(Reshape(shape=()), t) if t.type.shape != () else t
-
     step = n.like(1, n[0]) if n.domain and n.optional(2) is None else n[2]
-    return n(Range(), *(scalar(t) for t in (n[0], n[1], step)))
+    return n(Range(), *(n.single(t) for t in (n[0], n[1], step)))
 
 
 @FAMILY.op("EyeLike", 9, 22)

@@ -5,10 +5,7 @@ The QLinear operators become Dequantize, the operator, Quantize; the Integer one
 
 from __future__ import annotations
 
-import functools
 from typing import Any
-
-import numpy as np
 
 from uair.frontends.onnx.handlers.convolution import check_kernel, spatial_rank, window
 from uair.frontends.onnx.node import OnnxNode
@@ -32,7 +29,6 @@ from uair.ops import (
     MatMul,
     Mul,
     Quantize,
-    Reshape,
     Sub,
     Unsqueeze,
 )
@@ -70,11 +66,7 @@ def _is_per_tensor(n: OnnxNode, x: Tensor) -> bool:
 
 def as_scalar(n: OnnxNode, t: Tensor | None) -> Tensor | None:
     """A tensor of one element without its axes."""
-    if t is None or n.shape(t) == ():
-        return t
-    if t.data is not None and t.type.is_static and t.type.size == 1:
-        return n.transformed(t, functools.partial(np.reshape, shape=()), ())
-    return n(Reshape(shape=()), t)
+    return None if t is None else n.single(t)
 
 
 @FAMILY.op("QuantizeLinear", 1, domain=_CONTRIB)

@@ -33,7 +33,6 @@ from uair.ops import (
     RandomNormal,
     RandomUniform,
     ReduceSum,
-    Reshape,
     ShapeOf,
     Softmax,
     Sub,
@@ -181,12 +180,12 @@ def _dropped(n: OnnxNode, x: Tensor, ratio: Tensor, training: Tensor | None) -> 
         ratio: the share that is dropped.
         training: whether anything is dropped at all; None: yes.
     """
-    wide = _wide(n, _single(n, ratio))
+    wide = _wide(n, n.single(ratio))
     mask = n(GreaterEqual(), drawn_like(n, x, dtype=DType.F64, seed=seed_of(n)), wide)
     one = n.like(1, wide)
     scale: Tensor = n(Div(), one, n(Sub(), one, wide))
     if training is not None:
-        training = _single(n, training)
+        training = n.single(training)
         mask = n(LogicalOr(), mask, n(LogicalNot(), training))
         scale = n(Where(), training, scale, one)
     factor = scale if x.type.dtype is DType.F64 else n(Cast(to=x.type.dtype), scale)
@@ -207,8 +206,3 @@ def _with_mask(n: OnnxNode, y: Tensor, mask: Tensor | None) -> Result:
         return y, n.filled(1, kept, static(shape))
     one = constant(np.ones((), kept.numpy))
     return y, n(Expand(shape=shape), one) if shape is not None else n(Expand(), one, n(ShapeOf(), y))
-
-
-def _single(n: OnnxNode, t: Tensor) -> Tensor:
-    """A scalar, which may come as a list of one."""
-    return t if t.type.shape == () else n(Reshape(shape=()), t)

@@ -15,7 +15,7 @@ from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Handler, Result
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
-from uair.ops import Add, Cast, Div, Greater, Mul, Pow, Reshape, Sqrt, Sub, Where
+from uair.ops import Add, Cast, Div, Greater, Mul, Pow, Sqrt, Sub, Where
 
 FAMILY = Family()
 _DOMAIN = "ai.onnx.preview.training"
@@ -41,7 +41,7 @@ def _in_order(results: list[tuple[Tensor, ...]]) -> list[Tensor]:
 
 def _number(n: OnnxNode, t: Tensor) -> Tensor:
     """An operand as an f64 scalar."""
-    t = t if t.type.shape == () else n(Reshape(shape=()), t)
+    t = n.single(t)
     return t if t.type.dtype is DType.F64 else n(Cast(to=DType.F64), t)
 
 

@@ -322,3 +322,39 @@ def test_what_a_body_must_keep() -> None:
         with pytest.raises(OnnxAttributeError, match=message) as caught:
             imported(parsed(text.format(*given)))
         assert "ONNX node that gives 'y' (Loop" in caught.value.place
+
+
+@pytest.mark.parametrize("n", [0, 2, 9])
+@pytest.mark.parametrize(
+    ("control", "body"),
+    [
+        ("int64[1] n, bool[1] c", "(int64[1] i, bool[1] g, float[N] s) => (bool[1] again, float[N] t) {}"),
+        ("int64[1] n, bool c", "(int64 i, bool g, float[N] s) => (bool again, float[N] t) {}"),
+        ("int64 n, bool[1] c", "(int64 i, bool[1] g, float[N] s) => (bool[1] again, float[N] t) {}"),
+        ("int64 n, bool[1] c", "(int64[1] i, bool[1] g, float[N] s) => (bool[1] again, float[N] t) {}"),
+    ],
+)
+def test_control_values_may_be_lists_of_one(control: str, body: str, n: int) -> None:
+    nodes = "{ again = Identity(g) f = Cast <to = 1> (i) t = Add(s, f) }"
+    text = f"g (float[N] x, {control}) => (float[N] y) {{ y = Loop(n, c, x) <body = b {body.format(nodes)}> }}"
+    trips, condition = number(n), truth(1)
+    if "int64[1] n" in control:
+        trips = trips.reshape(1)
+    if "bool[1] c" in control:
+        condition = condition.reshape(1)
+    check(text, {"x": ROW, "n": trips, "c": condition})
+
+
+def test_a_condition_computed_as_a_list_of_one() -> None:
+    check(
+        """g (float[N] x, int64 n) => (float[N] y) <int64[1] most = {3}> {
+            c = Less(n, most)
+            y = Loop(n, c, x) <
+                body = b (int64 i, bool[1] g, float[N] s) => (bool[1] again, float[N] t) {
+                    again = Less(i, most)
+                    t = Add(s, s)
+                }
+            >
+        }""",
+        *({"x": ROW, "n": number(n)} for n in (0, 2, 9)),
+    )
