@@ -233,7 +233,10 @@ class Einsum(Operator):
             list(shape),
         )
         at = term.find(".") if "." in term else len(letters)
+        own: dict[str, Dim | None] = {}
         for letter, extent in zip(letters, shape[:at] + shape[at + hidden :], strict=True):
+            fits = unify_extents(own.setdefault(letter, extent), extent)
+            require(fits, "letter {!r} of term {!r} names extents {} and {}", letter, term, own[letter], extent)
             known = extents.setdefault(letter, extent)
             if known == 1 or not isinstance(known, int):
                 extents[letter] = extent if extent != 1 and extent is not None else known
@@ -277,6 +280,7 @@ class Einsum(Operator):
         yield case(cls(equation="ii->i"), "f32[3,3]")
         yield case(cls(equation="i,i,i->"), "f32[3]", "f32[3]", "f32[3]")
         yield case(cls(equation="ij->ji"), "i32[3,4]")
+        yield bad(cls(equation="ii->i"), "f32[1,3]", because="names extents 1 and 3")
         yield bad(cls(equation="ij,jk->ik"), "f32[3,4]", "f32[5,6]", because="letter 'j'")
         yield bad(cls(equation="ij->ik"), "f32[3,4]", because="is in no operand")
         yield bad(cls(equation="ij"), "f32[3,4,5]", because="names 2 axes")

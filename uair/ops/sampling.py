@@ -102,6 +102,8 @@ class GridSample(Operator):
         real = x
         if self.mode != "nearest":
             real = x.astype(np.float32 if dtype.bits <= 16 else np.float64) if is_integral(x) else widened(x)
+            kind = np.promote_types(places.dtype, np.finfo(real.dtype).dtype)
+            coordinates = [c.astype(kind, copy=False) for c in coordinates]
         result = sample(real, coordinates, self.mode, self.padding, self.align_corners)
         result = result.reshape(*x.shape[:2], *grid.shape[1:-1])
         return result if self.mode == "nearest" else saturated(result, dtype)
@@ -148,6 +150,7 @@ class GridSample(Operator):
         yield case(cls(align_corners=True), "f32[1,2,3,4,5]", "f32[1,2,2,3,3]")
         yield case(cls(mode="nearest"), "f32[1,1,2,3,4]", "f32[1,2,2,2,3]")
         yield case(cls(padding="border"), "f32[1,2,1,1]", "f32[1,2,0,2]")
+        yield case(cls(), "f64[1,2,3,4]", "f32[1,2,2,2]")
         yield bad(cls(), "f32[1,2,3,4]", "f32[1,2,2,3]", because="3 coordinates")
         yield bad(cls(), "f32[1,2,3,4]", "f32[2,2,2,2]", because="1 images")
         yield bad(cls(), "f32[1,2,3,4]", "f32[1,2,2]", because="grid must have rank 4")
