@@ -132,6 +132,16 @@ def test_auto_pad(mode: Any, seed: int) -> None:
     assert_close(evaluated(explicit, x, w), want)
 
 
+def test_one_repeated_filter_gives_equal_channels() -> None:
+    """Bit for bit: a softmax over large numbers would show the least difference."""
+    x = np.random.default_rng(0).random((1, 27, 33, 37)).astype(np.float32)
+    for kernel in (1, 3):
+        w = np.broadcast_to(np.float32(0.02), (64, 27, kernel, kernel))
+        got = Conv2D().evaluate(x, w)
+        assert (got == got[:, :1]).all()
+        np.testing.assert_allclose(got, Conv2D().evaluate(x, np.array(w)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_transposed_convolution(rank: int, seed: int) -> None:

@@ -47,8 +47,19 @@ class Geometry:
 def convolve(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """Cross-correlation of x: [N, C, spatial...] with w: [M, C/groups, kernel...], plus bias: [M]."""
     compute = product_type(x, w, math.prod(w.shape[1:]))
-    result = _correlate(x.astype(compute, copy=False), w.astype(compute, copy=False), geometry)
+    filters = w[:1] if _repeats(w, geometry) else w
+    result = _correlate(x.astype(compute, copy=False), filters.astype(compute, copy=False), geometry)
+    if len(filters) < len(w):
+        result = np.repeat(result, len(w), axis=1)
     return _finish(result, bias, x)
+
+
+def _repeats(w: Array, geometry: Geometry) -> bool:
+    """Whether all filters are one, as in models whose weights are one repeated value.
+
+    All channels are computed as one then: a matrix product may round equal rows differently.
+    """
+    return geometry.groups == 1 and len(w) > 1 and w.strides[0] == 0
 
 
 def _finish(result: Array, bias: Array | None, x: Array) -> Array:

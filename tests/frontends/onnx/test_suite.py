@@ -21,10 +21,10 @@ from uair.ir.module import Module
 
 PARTS = 16
 OPSETS = (11, 13, 17, NEWEST_OPSET)
-KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")  # "real": tests/test_models.py
+KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 
-NUMBER = 2024
-"""Cases of these kinds in onnx 1.23.2; later versions only add some."""
+NUMBER = 2033
+"""Cases in onnx 1.23.2; later versions only add some."""
 
 NOT_RUN = {
     # onnxruntime 1.32 has no kernel of Optional and OptionalHasElement for opset 28, and the optional of onnx's
@@ -42,7 +42,7 @@ def cases() -> tuple[suite.Case, ...]:
 
 @pytest.mark.slow
 def test_the_suite_is_whole() -> None:
-    assert len(cases()) >= NUMBER
+    assert len(cases()) + len(suite.cases("real")) >= NUMBER
     assert set(listed()) <= {(str(case), opset) for case in cases() for opset in OPSETS}
 
 
@@ -52,6 +52,15 @@ def test_the_backend_suite(part: int) -> None:
     mine = cases()[part::PARTS]
     faults = [fault for case in mine for fault in faults_of(case)]
     assert not faults, f"{len(faults)} faults of {len(mine)} cases:\n" + "\n".join(faults[:20])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", suite.cases("real"), ids=lambda case: case.name)
+def test_the_light_models(case: suite.Case) -> None:
+    """With the suite's own image; tests/codegen/onnx/test_zoo_export.py writes these models."""
+    found = suite.interpreted(case)
+    assert found.passed, found
+    case.forget()
 
 
 def faults_of(case: suite.Case) -> list[str]:
