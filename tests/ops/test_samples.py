@@ -291,6 +291,18 @@ def test_padding_of_an_open_axis_is_decomposed(mode: Any, extent: int, pads: tup
     np.testing.assert_array_equal(evaluated(made, {x: value}), op.evaluate(value))
 
 
+def test_grid_of_a_narrower_type_than_its_image_is_decomposed() -> None:
+    """Weights are of the wider type, so that 1 - t loses nothing."""
+    rng = np.random.default_rng(0)
+    x, grid = rng.standard_normal((1, 2, 3, 4)), rng.uniform(-1, 1, (1, 2, 2, 2)).astype(np.float32)
+    op = uair.ops.GridSample()
+    tensors = Tensor(type_of(x)), Tensor(type_of(grid))
+    made = op.decompose(*tensors)
+    assert made is not None
+    got = evaluated(made, dict(zip(tensors, (x, grid), strict=True)))
+    assert_close([got], [op.evaluate(x, grid)])
+
+
 def test_floor_division_is_decomposed_for_zero_divisors_too() -> None:
     a, b = np.array([-7, 7, 0, -7, 7, -8, -128], np.int8), np.array([0, 0, 0, 2, -2, 2, -1], np.int8)
     op = uair.ops.IntDiv(rounding="floor")

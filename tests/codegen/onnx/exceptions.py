@@ -105,7 +105,7 @@ NO_KERNEL: dict[str, str] = {
     ),
     "f64": (
         "Acos(22) Acos(7) Acosh(22) Acosh(9) Asin(22) Asin(7) Asinh(22) Asinh(9) Atan(22) Atan(7) Atanh(22) "
-        "Atanh(9) Clip(11) Cosh(22) Cosh(9) Det(11) Det(22) Elu(22) Elu(6) Erf(13) Erf(9) HardSigmoid(22) HardSigmoid(6) "
+        "Atanh(9) Cosh(22) Cosh(9) Det(11) Det(22) Elu(22) Elu(6) Erf(13) Erf(9) HardSigmoid(22) HardSigmoid(6) "
         "Hardmax(11) Hardmax(13) LeakyRelu(16) LeakyRelu(6) RandomNormal(22) RandomUniform(22) Selu(22) Selu(6) "
         "Sinh(22) Sinh(9) Softplus(1) Softplus(22) Softsign(1) Softsign(22) Swish(24) Tan(22) Tan(7) "
         "ThresholdedRelu(10) ThresholdedRelu(22)"
