@@ -54,7 +54,7 @@ def _merge_nodes(graph: Graph, context: PassContext) -> bool:
     seen: dict[Hashable, Node] = {}
     changed = False
     for node in graph:
-        if not node.op.deterministic or any(hasattr(v, "outputs") for v in node.attributes.values()):
+        if not node.op.deterministic or node.regions:
             continue
         operands = tuple(id(t) for t in node.inputs)
         if node.op.commutative and len(operands) == 2:

@@ -66,7 +66,7 @@ def is_foldable(node: Node) -> bool:
         and not isinstance(node.op, KEPT)
         and all(t is None or t.data is not None for t in node.inputs)
         and all(t.type.is_static and t.type.dtype.bits for t in node.outputs)
-        and not any(isinstance(v, Graph) for v in node.attributes.values())
+        and not node.regions
         and not _grows(node)
     )
 

@@ -202,14 +202,20 @@ def _is_fused(node: Node, members: dict[Node, None], scheme: Scheme) -> bool:
 
 def _operands(node: Node, scheme: Scheme, *, is_fused: bool) -> QuantizedNode:
     if node.op_type not in COMPUTE:
-        floats = [i for i, t in enumerate(node.inputs) if t is not None and t.type.dtype is DType.F32]
+        floats = _float_operands(node)
         varying = tuple(i for i in floats if not _is_constant(node, i) and not (is_fused and i == 0))
         constants = tuple(i for i in floats if _is_constant(node, i)) if node.op_type in ("Add", "Sub", "Mul") else ()
-        return QuantizedNode(node, varying if node.op_type != "Resize" else varying[:1], constants)
+        return QuantizedNode(node, varying, constants)
     if not _is_constant(node, 1):
         return QuantizedNode(node, (0, 1))
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
     return QuantizedNode(node, (0,), weight=1, bias=2 if has_bias and scheme.bias is not None else None)
+
+
+def _float_operands(node: Node) -> list[int]:
+    """The operand numbers of the values that a node computes on; the scales of a Resize only say where they are."""
+    values = node.inputs[:1] if isinstance(node.op, Resize) else node.inputs
+    return [i for i, t in enumerate(values) if t is not None and t.type.dtype is DType.F32]
 
 
 def _is_constant(node: Node, i: int) -> bool:
@@ -219,9 +225,9 @@ def _is_constant(node: Node, i: int) -> bool:
 
 def _join(node: Node, parents: dict[Tensor, Tensor]) -> None:
     """One group of the operands and results of a node that keeps integers as they are."""
-    tensors = [t for t in (*node.inputs, *node.outputs) if t is not None and t.type.dtype is DType.F32]
-    first = _root(tensors[0], parents)
-    for tensor in tensors[1:]:
+    operands = [t for i in _float_operands(node) if (t := node.inputs[i]) is not None]
+    first = _root(operands[0], parents)
+    for tensor in (*operands[1:], *(t for t in node.outputs if t.type.dtype is DType.F32)):
         root = _root(tensor, parents)
         if root is not first:
             parents[root] = first

@@ -98,7 +98,14 @@ class MergeSlices(Rule):
         a, b = inner.op, outer.op
         if not has_known_bounds(a) or not has_known_bounds(b):
             return no("bounds are computed at run time", outer)
-        return not set(a.axes) & set(b.axes) or no("both slice the same axis", outer)
+        x = inner.inputs[0]
+        assert x is not None
+        axes = a.axes + b.axes
+        if x.type.shape is not None:
+            axes = tuple(axis % x.type.rank for axis in axes)
+        elif min(axes, default=0) < 0 <= max(axes, default=0):
+            return no("the rank is not known: an axis counted from the end may be any of the others", outer)
+        return len(set(axes)) == len(axes) or no("both slice the same axis", outer)
 
     def rewrite(self, x: Tensor, inner: Node, outer: Node) -> Tensor:
         """One Slice over both sets of axes."""
@@ -134,7 +141,9 @@ class FlattenConcat(Rule):
 
 def _is_inner(tensor: Tensor | None, outer: Node) -> bool:
     inner = None if tensor is None else tensor.producer
-    return inner is not None and inner.op == outer.op and inner.output.use_count == 1
+    if inner is None or inner.graph is not outer.graph:  # what a loop sees is not joined again in every run
+        return False
+    return inner.op == outer.op and inner.output.use_count == 1
 
 
 RULES = (MergeReshapes, ExpandBroadcastOperand, MergeSlices, FlattenConcat)

@@ -13,10 +13,11 @@ from uair.codegen.reference import run
 from uair.ir.dtype import Array
 from uair.ir.module import Module
 from uair.ir.verify import verify
+from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.rewrite import Fuel
-from uair.targets import CheckReport, Support
+from uair.targets import CheckReport, Support, load_description
 from uair.text import parse_module
 
 TEXT = """uair 1
@@ -207,3 +208,39 @@ def test_outputs_that_cannot_be_compared_are_left_out(body: str, result: str, me
     assert len(run(copy, images()[0])["y"]) > 0
     if method == "auto":
         assert all(loss > 0 for loss in summary["trials"].values()), "what the output is made of is compared"
+
+
+def test_scales_that_two_resizes_share_do_not_make_them_share_parameters() -> None:
+    text = """uair 1
+module @m {
+  constant @w = [1.0,0.5,0.25,2.0] : f32[2,2,1,1]
+  graph @main(%x: f32[1,2,4,4], %z: f32[1,2,4,4], %s: f32[4]) -> (%a: f32[u1,2,u3,u4], %b: f32[u5,2,u7,u8]) {
+    %x2 = Resize(%x, none, %s) : f32[u1,u2,u3,u4]
+    %z2 = Resize(%z, none, %s) : f32[u5,u6,u7,u8]
+    %a = Conv2D(%x2, @w) : f32[u1,2,u3,u4]
+    %b = Conv2D(%z2, @w) : f32[u5,2,u7,u8]
+  }
+}
+"""
+    graph, described = parse_module(text).main, load_description("rk3588").quantization
+    assert described is not None
+    groups = plan_quantization(graph, described.scheme).groups
+    x, z, scales = graph.inputs
+    assert groups[x] is not groups[z]
+    assert scales not in groups
+
+
+def test_a_concat_outside_of_a_loop_is_not_joined_again_inside() -> None:
+    body = """
+    %b = Concat(%a, %a) {axis = 1} : f32[1,8,8,8]
+    %y = Loop(@three, none, %a) (
+      body = @body(%i: i64[], %go: bool[], %s: f32[1,4,8,8]) -> (%go: bool[], %s2: f32[1,4,8,8]) {
+        %c = Concat(%b, %s) {axis = 1} : f32[1,12,8,8]
+        %s2 = Slice(%c) {axes = [1], starts = [2], ends = [10], steps = [2]} : f32[1,4,8,8]
+      }
+    ) : f32[1,4,8,8]
+    """
+    module = uair.optimize(model(body))
+    assert [node.op_type for node in module.main] == ["Conv2D", "Concat", "Loop"]
+    (inner,) = module.main.nested()
+    assert [node.op_type for node in inner] == ["Concat", "Slice"]

@@ -187,6 +187,14 @@ def test_maximum_with_a_number_is_a_clip() -> None:
     assert_rewrites(Simplify(), before=zero + "%y = Maximum(%x, @c)", after=X + "%y = Relu(%x)")
 
 
+@pytest.mark.parametrize(("first", "second"), [(1, -3), (-3, 1), (-1, 3)])
+def test_slices_of_one_axis_stay_however_it_is_counted(first: int, second: int) -> None:
+    cut = "%b = Slice(%a) {{axes = [{}], starts = [1], ends = [3], steps = [1]}}"
+    text = f"%a = Slice(%x) {{axes = [{first}], starts = [0], ends = [3], steps = [2]}}  {cut.format(second)}"
+    assert_keeps(ruleset(), f"{X}{text}  %y = Relu(%b)")
+    assert_keeps(ruleset(), f"%x: f32[*]  {text}  %y = Relu(%b)")
+
+
 def test_every_rule_says_what_it_does() -> None:
     for rule in ruleset().rules:
         assert rule.description.endswith("."), rule.name
