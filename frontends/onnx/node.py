@@ -23,7 +23,7 @@ from uair.ir.dims import Dim, Shape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.location import Location
-from uair.ops import Reshape
+from uair.ops import Cast, Reshape
 from uair.ops.base import MAX_RANK, Operator
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ class OnnxNode:
         data = tensor.data
         assert data is not None
         return constant(ComputedData(compute, (data,), data.dtype, shape), tensor.name)
+
+    def cast(self, tensor: Tensor, to: DType) -> Tensor:
+        """A tensor in an element type, itself when it is of that type."""
+        return tensor if tensor.type.dtype is to else self(Cast(to=to), tensor)
 
     def single(self, tensor: Tensor) -> Tensor:
         """A tensor of one element without its axes; the value of a constant stays stored."""
@@ -282,11 +286,6 @@ class OnnxNode:
             NotHandled: always.
         """
         raise NotHandled(reason, place=self.place, hint=hint)
-
-    def only_first_result(self, what: str) -> None:
-        """Give up when the model uses more than the first result."""
-        if any(self.wants(i) for i in range(1, len(self.proto.output))):
-            self.unsupported(f"{self.op_type}: {what} are not supported")
 
     def refuse(self, message: str, hint: str = "") -> NoReturn:
         """The node is wrong.

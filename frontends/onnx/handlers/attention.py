@@ -207,10 +207,10 @@ def _flex_attention(n: OnnxNode) -> Result:
         n.unsupported("FlexAttention needs the number of features or a scale")
     root = math.sqrt(1 / math.sqrt(cast(int, size)) if scale is None else scale)
     left, right = n(Mul(), q, n.like(root, q)), n(Mul(), k, n.like(root, k))
-    scores = _as(n, _shared_product(n, left, n(Transpose(perm=(0, 1, 3, 2)), right), n.extent(q, 1)), wide)
+    scores = n.cast(_shared_product(n, left, n(Transpose(perm=(0, 1, 3, 2)), right), n.extent(q, 1)), wide)
     scores = _modified(n, "score_mod", scores)
     probabilities = _modified(n, "prob_mod", n(Softmax(axis=3), scores))
-    return _as(n, _shared_product(n, probabilities, _as(n, v, wide), n.extent(q, 1)), given)
+    return n.cast(_shared_product(n, probabilities, n.cast(v, wide), n.extent(q, 1)), given)
 
 
 def _modified(n: OnnxNode, name: str, x: Tensor) -> Tensor:
@@ -222,10 +222,6 @@ def _modified(n: OnnxNode, name: str, x: Tensor) -> Tensor:
         n.refuse(f"{name} takes {len(graph.input)} inputs and gives {len(graph.output)} outputs, it must be one each")
     (result,) = n.importer.subgraph(n, graph, [x])
     return result
-
-
-def _as(n: OnnxNode, x: Tensor, dtype: DType) -> Tensor:
-    return x if x.type.dtype is dtype else n(Cast(to=dtype), x)
 
 
 def _shared_product(n: OnnxNode, x: Tensor, y: Tensor, heads: Dim) -> Tensor:

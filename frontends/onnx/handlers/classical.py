@@ -61,11 +61,6 @@ def ml(name: str, *versions: int, family: Family = FAMILY) -> Callable[[Handler]
 
 
 # ---------------------------------------------------------------------------- parts
-def cast(n: OnnxNode, x: Tensor, to: DType) -> Tensor:
-    """A tensor in another element type."""
-    return x if x.type.dtype is to else n(Cast(to=to), x)
-
-
 def matrix(n: OnnxNode, x: Tensor) -> Tensor:
     """The operand with one row per sample; a vector is one row."""
     if n.rank(x) == 1:
@@ -191,7 +186,7 @@ def _binarize(n: OnnxNode) -> Result:
         if below < least:
             return n(Add(), n(Mul(), x, n.like(0, x)), n.like(1, x))
         threshold = below
-    return cast(n, n(Greater(), x, n.like(threshold, x)), x.type.dtype)
+    return n.cast(n(Greater(), x, n.like(threshold, x)), x.type.dtype)
 
 
 @ml("Imputer", 1)
@@ -213,19 +208,19 @@ def _impute(n: OnnxNode) -> Result:
 @ml("Scaler", 1)
 def _scale(n: OnnxNode) -> Result:
     """The arithmetic is in f64 for x in f64; the result is f32."""
-    x = n[0] if n[0].type.dtype is DType.F64 else cast(n, n[0], DType.F32)
+    x = n[0] if n[0].type.dtype is DType.F64 else n.cast(n[0], DType.F32)
     for op, name in ((Sub(), "offset"), (Mul(), "scale")):
         values = real(n, name)
         if values is not None:
             row = values.reshape(()) if len(values) == 1 else values
             x = n(op, x, constant(row.astype(x.type.dtype.numpy)))
-    return cast(n, x, DType.F32)
+    return n.cast(x, DType.F32)
 
 
 @ml("Normalizer", 1)
 def _normalize(n: OnnxNode) -> Result:
     """The last axis divided by its greatest element, the sum of magnitudes, or the length; if that is 0, unchanged."""
-    x = n[0] if n[0].type.dtype is DType.F64 else cast(n, n[0], DType.F32)
+    x = n[0] if n[0].type.dtype is DType.F64 else n.cast(n[0], DType.F32)
     kind = n.attributes.choice("norm", "MAX", {name: name for name in ("MAX", "L1", "L2")})
     axes = (n.rank(x) - 1,)
     if n.rank(x) not in (1, 2):
@@ -237,13 +232,13 @@ def _normalize(n: OnnxNode) -> Result:
     else:
         norm = n(Sqrt(), n(ReduceSum(axes=axes), n(Mul(), x, x)))
     divisor = n(Where(), n(Equal(), norm, n.like(0, x)), n.like(1, x), norm)
-    return cast(n, n(Div(), x, divisor), DType.F32)
+    return n.cast(n(Div(), x, divisor), DType.F32)
 
 
 @ml("FeatureVectorizer", 1)
 def _vectorize(n: OnnxNode) -> Result:
     """Columns beside each other; an operand is cut or filled with zeros to its length in `inputdimensions`."""
-    operands = [cast(n, matrix(n, x), DType.F32) for x in n.present()]
+    operands = [n.cast(matrix(n, x), DType.F32) for x in n.present()]
     lengths = n.attributes.integers("inputdimensions", ())
     if not lengths:
         return n(Concat(axis=1), *operands)
@@ -338,12 +333,12 @@ def _one_hot(n: OnnxNode) -> Result:
     """1 at the place of the category. An unknown one has none; without `zeros`, to look it up fails when it runs."""
     cats = listed(n, ("cats_int64s", "cats_strings"))
     count = len(cats.numpy())
-    x = n[0] if cats.type.dtype is DType.STRING else cast(n, n[0], DType.I64)
+    x = n[0] if cats.type.dtype is DType.STRING else n.cast(n[0], DType.I64)
     places = constant(np.arange(count))
     index = table(n, x, cats, places, count)
     if not n.attributes.flag("zeros", True):
         index = n(Gather(axis=0), places, index)
-    return cast(n, n(Equal(), n(Unsqueeze(axes=(n.rank(x),)), index), places), DType.F32)
+    return n.cast(n(Equal(), n(Unsqueeze(axes=(n.rank(x),)), index), places), DType.F32)
 
 
 # --------------------------------------------------------------------------- linear
@@ -360,18 +355,18 @@ def affine(n: OnnxNode, x: Tensor, coefficients: Array, intercepts: Array | None
 
 @ml("LinearRegressor", 1)
 def _linear_regressor(n: OnnxNode) -> Result:
-    x = n[0] if n[0].type.dtype is DType.F64 else cast(n, n[0], DType.F32)
+    x = n[0] if n[0].type.dtype is DType.F64 else n.cast(n[0], DType.F32)
     coefficients = real(n, "coefficients")
     if coefficients is None:
         n.refuse("coefficients must be given")
     scores = affine(n, matrix(n, x), coefficients, real(n, "intercepts"), n.attributes.integer("targets", 1))
-    return transformed(n, cast(n, scores, DType.F32), transform(n))
+    return transformed(n, n.cast(scores, DType.F32), transform(n))
 
 
 @ml("LinearClassifier", 1)
 def _linear_classifier(n: OnnxNode) -> Result:
     """One score of two classes is that of the second; the label is decided before the transform."""
-    x, kind = matrix(n, cast(n, n[0], DType.F32)), transform(n)
+    x, kind = matrix(n, n.cast(n[0], DType.F32)), transform(n)
     labels = labels_of(n, "classlabels_ints", "classlabels_strings")
     coefficients = real(n, "coefficients")
     if coefficients is None:

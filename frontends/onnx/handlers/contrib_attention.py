@@ -80,10 +80,6 @@ def _parts(n: OnnxNode, x: Tensor, axis: int, sizes: Sequence[Dim]) -> tuple[Ten
     return n.all(Split(axis=axis, sizes=tuple(sizes)), x)
 
 
-def _wide(n: OnnxNode, x: Tensor, dtype: DType = DType.I64) -> Tensor:
-    return x if x.type.dtype is dtype else n(Cast(to=dtype), x)
-
-
 def _places(n: OnnxNode, *tensors: Tensor, axis: int) -> Tensor:
     """0, 1, ... for every place along an axis of tensors that are behind each other."""
     total: Dim = normal(sum(n.extent(x, axis) for x in tensors))
@@ -134,7 +130,7 @@ def _by_lengths(n: OnnxNode, mask: Tensor, batch: Dim, keys: Tensor, past: Tenso
     """A mask by the end of every sequence, or by the ends and then the starts."""
     total = n.shape(mask)[0]
     place = _places(n, *([] if past is None else [past]), keys, axis=2)
-    wide = _wide(n, mask)
+    wide = n.cast(mask, DType.I64)
     if total == batch:
         return n(Less(), place, n(Reshape(shape=(batch, 1, 1, 1)), wide))
     if total != normal(2 * batch):
@@ -243,7 +239,7 @@ def _group_query_attention(n: OnnxNode) -> Result:
         n.unsupported("GroupQueryAttention: the products of queries and keys are not supported as a result")
     q, k, v = _grouped(n, a.integer("num_heads", 0), a.integer("kv_num_heads", 0))
     total = _total(n)
-    lengths = n(Reshape(shape=(n.extent(q, 0),)), n(Add(), _wide(n, n[5]), _i64(1)))
+    lengths = n(Reshape(shape=(n.extent(q, 0),)), n(Add(), n.cast(n[5], DType.I64), _i64(1)))
     first = _first_positions(n, q, lengths, total)
     if a.flag("do_rotary"):
         place = n.optional(9)
@@ -292,7 +288,7 @@ def _first_positions(n: OnnxNode, q: Tensor, lengths: Tensor, total: Dim) -> Ten
     behind = n(Sub(), lengths, _extent(n, q, 2))
     if isinstance(total, int) and isinstance(queries, int):
         return behind
-    return n(Where(), n(Equal(), _wide(n, n[6]), _extent(n, q, 2)), start, behind)
+    return n(Where(), n(Equal(), n.cast(n[6], DType.I64), _extent(n, q, 2)), start, behind)
 
 
 def _appended(n: OnnxNode, past: Tensor | None, new: Tensor, first: Tensor, total: Dim) -> Tensor:

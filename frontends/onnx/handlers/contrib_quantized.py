@@ -178,11 +178,11 @@ def _scaled_product(
     """The exact integer product of two quantized matrices as real numbers, plus a bias, in the scales' type."""
     dtype = b[1].type.dtype
     sums = n(Cast(to=DType.F32), integer_product(n, a[0], b[0], a[2], b[2]))
-    scales = [n(Cast(to=DType.F32), t) if t.type.dtype is not DType.F32 else t for t in (a[1], b[1])]
+    scales = [n.cast(t, DType.F32) for t in (a[1], b[1])]
     y = n(Mul(), sums, n(Mul(), as_scalar(n, scales[0]), _flat(n, scales[1])))
     if bias is not None:
-        y = n(Add(), y, bias if bias.type.dtype is DType.F32 else n(Cast(to=DType.F32), bias))
-    return y if dtype is DType.F32 else n(Cast(to=dtype), y)
+        y = n(Add(), y, n.cast(bias, DType.F32))
+    return n.cast(y, dtype)
 
 
 def _flat(n: OnnxNode, scale: Tensor) -> Any:

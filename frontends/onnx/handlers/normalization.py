@@ -13,7 +13,6 @@ from uair.ops import (
     LRN,
     Add,
     BatchNorm,
-    Cast,
     Div,
     Expand,
     GroupNorm,
@@ -51,7 +50,7 @@ def _batch_norm(n: OnnxNode) -> Result:
     operands = [n[i] for i in range(5)]
     wide = _widest(operands)
     wide = DType.F32 if training and wide.bits < 32 else wide
-    x, scale, bias, mean, var = (_as(n, t, wide) for t in operands)
+    x, scale, bias, mean, var = (n.cast(t, wide) for t in operands)
     per_channel = n.version >= 9 or a.flag("spatial", True)
     results: list[Tensor | None] = [None] * 5
     if training:
@@ -67,17 +66,13 @@ def _batch_norm(n: OnnxNode) -> Result:
         y = _per_feature(n, x, scale, bias, mean, var)
     results[0] = y
     kinds = [operands[0], *operands[3:], *operands[3:]]
-    return [None if r is None else _as(n, r, k.type.dtype) for r, k in zip(results, kinds, strict=True)]
+    return [None if r is None else n.cast(r, k.type.dtype) for r, k in zip(results, kinds, strict=True)]
 
 
 def _widest(tensors: Sequence[Tensor]) -> DType:
     """The type of all tensors, or, where they differ, the one with most bits, at least f32."""
     kinds = {t.type.dtype for t in tensors}
     return kinds.pop() if len(kinds) == 1 else max((*kinds, DType.F32), key=lambda d: d.bits)
-
-
-def _as(n: OnnxNode, t: Tensor, to: DType) -> Tensor:
-    return t if t.type.dtype is to else n(Cast(to=to), t)
 
 
 def _batch_statistics(n: OnnxNode, x: Tensor, per_channel: bool) -> tuple[Tensor, Tensor]:
@@ -119,12 +114,12 @@ def _layer_norm(n: OnnxNode) -> Result:
 def layer_statistics(n: OnnxNode, x: Tensor, axes: tuple[int, ...], epsilon: float) -> tuple[Tensor, Tensor]:
     """Mean and inverse deviation, axes kept."""
     stash = dtype_of(n.attributes.integer("stash_type", 1), n.place)
-    x = x if x.type.dtype.bits >= 32 else _as(n, x, DType.F32)
+    x = x if x.type.dtype.bits >= 32 else n.cast(x, DType.F32)
     mean = n(ReduceMean(axes=axes), x)
     centred = n(Sub(), x, mean)
     var = n(ReduceMean(axes=axes), n(Mul(), centred, centred))
     inverse = n(Reciprocal(), n(Sqrt(), n(Add(), var, n.like(epsilon, var))))
-    return _as(n, mean, stash), _as(n, inverse, stash)
+    return n.cast(mean, stash), n.cast(inverse, stash)
 
 
 def rms_norm(n: OnnxNode) -> Result:
@@ -138,16 +133,16 @@ def rms_norm(n: OnnxNode) -> Result:
     if scale.type.dtype is x.type.dtype:
         y = n(RMSNorm(axis=axis, epsilon=epsilon), x, scale)
     else:
-        y = n(Mul(), _as(n, n(RMSNorm(axis=axis, epsilon=epsilon), x), scale.type.dtype), scale)
+        y = n(Mul(), n.cast(n(RMSNorm(axis=axis, epsilon=epsilon), x), scale.type.dtype), scale)
     return (y, inverse_root(n, x, tuple(range(axis, n.rank(x))), epsilon)) if n.wants(1) else y
 
 
 def inverse_root(n: OnnxNode, x: Tensor, axes: tuple[int, ...], epsilon: float) -> Tensor:
     """1 / sqrt(mean of the squares + epsilon), axes kept, of `stash_type`."""
     stash = dtype_of(n.attributes.integer("stash_type", 1), n.place)
-    x = x if x.type.dtype.bits >= 32 else _as(n, x, DType.F32)
+    x = x if x.type.dtype.bits >= 32 else n.cast(x, DType.F32)
     squares = n(ReduceMean(axes=axes), n(Mul(), x, x))
-    return _as(n, n(Reciprocal(), n(Sqrt(), n(Add(), squares, n.like(epsilon, squares)))), stash)
+    return n.cast(n(Reciprocal(), n(Sqrt(), n(Add(), squares, n.like(epsilon, squares)))), stash)
 
 
 FAMILY.add("RMSNormalization", (23,), rms_norm)

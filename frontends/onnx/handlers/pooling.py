@@ -106,7 +106,7 @@ def _norm(n: OnnxNode, total: Callable[[Tensor], Tensor]) -> Tensor:
         y = total(n(Abs(), wide))
     else:
         y = n(Pow(), total(n(Pow(), n(Abs(), wide), n.like(p, wide))), n.like(1 / p, wide))
-    return y if y.type.dtype is x.type.dtype else n(Cast(to=x.type.dtype), y)
+    return n.cast(y, x.type.dtype)
 
 
 @FAMILY.op("LpPool", 1, 2, 11, 18, 22)

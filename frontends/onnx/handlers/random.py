@@ -99,13 +99,9 @@ def _bernoulli(n: OnnxNode) -> Result:
     ONNX's own definition compares the other way round, which would be 1 with the probability of 0.
     """
     x = n[0]
-    below = n(Less(), drawn_like(n, x, dtype=DType.F64, seed=seed_of(n)), _wide(n, x))
+    below = n(Less(), drawn_like(n, x, dtype=DType.F64, seed=seed_of(n)), n.cast(x, DType.F64))
     to = _dtype(n, x.type.dtype)
-    return below if to is DType.BOOL else n(Cast(to=to), below)
-
-
-def _wide(n: OnnxNode, x: Tensor) -> Tensor:
-    return x if x.type.dtype is DType.F64 else n(Cast(to=DType.F64), x)
+    return n.cast(below, to)
 
 
 @FAMILY.op("Multinomial", 7, 22)
@@ -120,7 +116,7 @@ def _multinomial(n: OnnxNode) -> Result:
     if n.rank(x) != 2 or count < 1 or to not in (DType.I32, DType.I64):
         n.refuse(f"needs a matrix, a positive sample_size and i32 or i64, got {x.type}, {count} and {to}")
     batch, classes = n.shape(x)
-    sums = n(Unsqueeze(axes=(1,)), n(CumSum(axis=1), n(Softmax(axis=1), _wide(n, x))))
+    sums = n(Unsqueeze(axes=(1,)), n(CumSum(axis=1), n(Softmax(axis=1), n.cast(x, DType.F64))))
     draws = n(RandomUniform(shape=(batch, count, 1), dtype=DType.F64, seed=seed_of(n)))
     passed = n(ReduceSum(axes=(2,), keepdims=False), n(Cast(to=to), n(LessEqual(), sums, draws)))
     return n(Clip(max=float(classes - 1)), passed) if isinstance(classes, int) else passed
@@ -180,7 +176,7 @@ def _dropped(n: OnnxNode, x: Tensor, ratio: Tensor, training: Tensor | None) -> 
         ratio: the share that is dropped.
         training: whether anything is dropped at all; None: yes.
     """
-    wide = _wide(n, n.single(ratio))
+    wide = n.cast(n.single(ratio), DType.F64)
     mask = n(GreaterEqual(), drawn_like(n, x, dtype=DType.F64, seed=seed_of(n)), wide)
     one = n.like(1, wide)
     scale: Tensor = n(Div(), one, n(Sub(), one, wide))
@@ -188,7 +184,7 @@ def _dropped(n: OnnxNode, x: Tensor, ratio: Tensor, training: Tensor | None) -> 
         training = n.single(training)
         mask = n(LogicalOr(), mask, n(LogicalNot(), training))
         scale = n(Where(), training, scale, one)
-    factor = scale if x.type.dtype is DType.F64 else n(Cast(to=x.type.dtype), scale)
+    factor = n.cast(scale, x.type.dtype)
     return n(Where(), mask, n(Mul(), x, factor), n.like(0, x)), mask
 
 
@@ -200,7 +196,7 @@ def _with_mask(n: OnnxNode, y: Tensor, mask: Tensor | None) -> Result:
         n.unsupported(f"{n.op_type}: the mask packed in bits is not supported", "use BiasDropout or Dropout")
     kept = y.type.dtype if n.op_type == "Dropout" and n.version < 10 else DType.BOOL
     if mask is not None:
-        return y, mask if kept is DType.BOOL else n(Cast(to=kept), mask)
+        return y, n.cast(mask, kept)
     shape = y.type.shape
     if shape is not None and is_static(shape):
         return y, n.filled(1, kept, static(shape))

@@ -160,7 +160,7 @@ def _roi(n: OnnxNode, axes: tuple[int, ...], attributes: dict[str, Any]) -> Tens
             full[axis], full[rank + axis] = roi[i], roi[count + i]
         attributes["roi"] = tuple(full)
         return None
-    given = n[1] if n[1].type.dtype is DType.F32 else n(Cast(to=DType.F32), n[1])
+    given = n.cast(n[1], DType.F32)
     places = [2 * count] * rank + [2 * count + 1] * rank
     for i, axis in enumerate(axes):
         places[axis], places[rank + axis] = i, count + i

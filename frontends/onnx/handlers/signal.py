@@ -11,7 +11,7 @@ from uair.ir.data import ArrayData
 from uair.ir.dims import Dim
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
-from uair.ops import DFT, Add, Cast, Gather, MelWeights, Mul, Range, ShapeOf, Squeeze, Sub, Unsqueeze
+from uair.ops import DFT, Add, Gather, MelWeights, Mul, Range, ShapeOf, Squeeze, Sub, Unsqueeze
 
 FAMILY = Family()
 _MICROSOFT = "com.microsoft"
@@ -77,8 +77,7 @@ def _computed_places(n: OnnxNode, signal: Tensor, window: Tensor | None, length:
     zero, one = constant(np.array(0)), constant(np.array(1))
 
     def scalar(t: Tensor) -> Tensor:
-        t = t if t.type.dtype is DType.I64 else n(Cast(to=DType.I64), t)
-        return n.single(t)
+        return n.single(n.cast(t, DType.I64))
 
     whole = scalar(n(ShapeOf(start=1, end=2), signal))
     if isinstance(length, int):

@@ -8,7 +8,6 @@ from uair.frontends.onnx.handlers.classical import (
     affine,
     best,
     binary_scores,
-    cast,
     labels_of,
     matrix,
     ml,
@@ -85,7 +84,7 @@ def _vectors(n: OnnxNode, count: int) -> Array:
 @ml("SVMRegressor", 1, family=FAMILY)
 def _regressor(n: OnnxNode) -> Result:
     """A weighted sum of kernels; of one class: 1 where it is positive, else -1."""
-    x, a = matrix(n, cast(n, n[0], DType.F32)), n.attributes
+    x, a = matrix(n, n.cast(n[0], DType.F32)), n.attributes
     supports = a.integer("n_supports", 0)
     rho = _numbers(n, "rho", 1)
     coefficients = _numbers(n, "coefficients", max(supports, 1))
@@ -100,7 +99,7 @@ def _regressor(n: OnnxNode) -> Result:
 
 @ml("SVMClassifier", 1, family=FAMILY)
 def _classifier(n: OnnxNode) -> Result:
-    x = matrix(n, cast(n, n[0], DType.F32))
+    x = matrix(n, n.cast(n[0], DType.F32))
     labels = labels_of(n, "classlabels_ints", "classlabels_strings")
     sizes = n.attributes.integers("vectors_per_class", ())
     if not sum(sizes):

@@ -15,7 +15,7 @@ from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Handler, Result
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
-from uair.ops import Add, Cast, Div, Greater, Mul, Pow, Sqrt, Sub, Where
+from uair.ops import Add, Div, Greater, Mul, Pow, Sqrt, Sub, Where
 
 FAMILY = Family()
 _DOMAIN = "ai.onnx.preview.training"
@@ -41,17 +41,11 @@ def _in_order(results: list[tuple[Tensor, ...]]) -> list[Tensor]:
 
 def _number(n: OnnxNode, t: Tensor) -> Tensor:
     """An operand as an f64 scalar."""
-    t = n.single(t)
-    return t if t.type.dtype is DType.F64 else n(Cast(to=DType.F64), t)
+    return n.cast(n.single(t), DType.F64)
 
 
 def _f64(value: float) -> Tensor:
     return constant(np.array(value, np.float64))
-
-
-def _as(n: OnnxNode, t: Tensor, like: Tensor) -> Tensor:
-    to = like.type.dtype
-    return t if t.type.dtype is to else n(Cast(to=to), t)
 
 
 def _times(n: OnnxNode, t: Tensor, factor: float) -> Tensor:
@@ -76,7 +70,7 @@ def _adagrad(n: OnnxNode) -> Result:
         gradient = _regularized(n, x, gradient)
         squares = n(Add(), squares, n(Mul(), gradient, gradient))
         divisor = n(Add(), n(Sqrt(), squares), n.like(epsilon, x))
-        return n(Sub(), x, n(Div(), n(Mul(), _as(n, rate, x), gradient), divisor)), squares
+        return n(Sub(), x, n(Div(), n(Mul(), n.cast(rate, x.type.dtype), gradient), divisor)), squares
 
     return _in_order([update(*group) for group in _groups(n, 3)])
 
@@ -94,7 +88,7 @@ def _adam(n: OnnxNode) -> Result:
         mean = n(Add(), _times(n, mean, alpha), _times(n, gradient, 1 - alpha))
         squares = n(Add(), _times(n, squares, beta), _times(n, n(Mul(), gradient, gradient), 1 - beta))
         divisor = n(Add(), n(Sqrt(), squares), n.like(epsilon, x))
-        moved = n(Sub(), x, n(Mul(), _as(n, rate, x), n(Div(), mean, divisor)))
+        moved = n(Sub(), x, n(Mul(), n.cast(rate, x.type.dtype), n(Div(), mean, divisor)))
         return _times(n, moved, shrink), mean, squares
 
     return _in_order([update(*group) for group in _groups(n, 4)])
@@ -121,9 +115,9 @@ def _momentum(n: OnnxNode) -> Result:
 
     def update(x: Tensor, gradient: Tensor, momentum: Tensor) -> tuple[Tensor, ...]:
         gradient = _regularized(n, x, gradient)
-        momentum = n(Add(), _times(n, momentum, alpha), n(Mul(), _as(n, share, x), gradient))
+        momentum = n(Add(), _times(n, momentum, alpha), n(Mul(), n.cast(share, x.type.dtype), gradient))
         step = n(Add(), gradient, _times(n, momentum, alpha)) if nesterov else momentum
-        return n(Sub(), x, n(Mul(), _as(n, rate, x), step)), momentum
+        return n(Sub(), x, n(Mul(), n.cast(rate, x.type.dtype), step)), momentum
 
     return _in_order([update(*group) for group in _groups(n, 3)])
 

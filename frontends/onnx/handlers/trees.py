@@ -11,7 +11,6 @@ from uair.frontends.onnx.handlers.classical import (
     beside,
     best,
     binary_scores,
-    cast,
     decided,
     labels_of,
     matrix,
@@ -227,8 +226,8 @@ def _regressor(n: OnnxNode) -> Result:
     aggregate = n.attributes.choice("aggregate_function", "sum", _AGGREGATES)
     count = n.attributes.integer("n_targets", None)
     n_targets = int(found.trees.targets.max(initial=0)) + 1 if count is None else count
-    scores = _applied(n, cast(n, n[0], found.dtype), found.trees, n_targets, aggregate)
-    return transformed(n, cast(n, _based(n, scores, found.base, n_targets), DType.F32), transform(n))
+    scores = _applied(n, n.cast(n[0], found.dtype), found.trees, n_targets, aggregate)
+    return transformed(n, n.cast(_based(n, scores, found.base, n_targets), DType.F32), transform(n))
 
 
 @ml("TreeEnsembleClassifier", 1, 3, family=FAMILY)
@@ -240,15 +239,15 @@ def _classifier(n: OnnxNode) -> Result:
     voted = np.unique(found.trees.targets)
     if len(voted) and not 0 <= int(voted[0]) <= int(voted[-1]) < count:
         n.refuse(f"a vote is for none of the {count} classes")
-    x = cast(n, n[0], found.dtype)
+    x = n.cast(n[0], found.dtype)
     if count == 1:
         scores = _based(n, _applied(n, x, found.trees, 1, "sum"), found.base, 1)
         both = constant(np.array([0, 1])) if labels.type.dtype is DType.I64 else constant(np.repeat(labels.numpy(), 2))
-        return decided(n, both, scores), transformed(n, cast(n, scores, DType.F32), kind)
+        return decided(n, both, scores), transformed(n, n.cast(scores, DType.F32), kind)
     if count == 2 and len(voted) == 1 and (found.base is None or len(found.base) == 1):
         return _binary(n, x, found, labels, int(voted[0]), kind)
     scores = _based(n, _applied(n, x, found.trees, count, "sum"), found.base, count)
-    return best(n, labels, scores), transformed(n, cast(n, scores, DType.F32), kind)
+    return best(n, labels, scores), transformed(n, n.cast(scores, DType.F32), kind)
 
 
 def _binary(n: OnnxNode, x: Tensor, found: _Listed, labels: Tensor, voted: int, kind: str) -> Result:
@@ -257,7 +256,7 @@ def _binary(n: OnnxNode, x: Tensor, found: _Listed, labels: Tensor, voted: int, 
     score = _based(n, _applied(n, x, single, 1, "sum"), found.base, 1)
     positive = bool((found.trees.weights >= 0).all())
     label = decided(n, labels, score, 0.5 if positive else 0.0)
-    score = cast(n, score, DType.F32)
+    score = n.cast(score, DType.F32)
     if voted == 0:
         return label, binary_scores(n, score, kind, opposite=not positive)
     return label, transformed(n, beside(n, n(Mul(), score, n.like(0, score)), score), kind)

@@ -82,7 +82,7 @@ def _affine_grid(n: OnnxNode) -> Result:
         columns = len(sizes) - 1
     axes = columns - 1
     corners = n.attributes.flag("align_corners")
-    matrices = theta if theta.type.dtype in (DType.F32, DType.F64) else n(Cast(to=DType.F32), theta)
+    matrices = theta if theta.type.dtype is DType.F64 else n.cast(theta, DType.F32)
     dtype = matrices.type.dtype
     if sizes is not None and is_static(sizes[2:]):
         places = constant(_positions(static(sizes[2:]), corners).astype(dtype.numpy))
@@ -94,7 +94,7 @@ def _affine_grid(n: OnnxNode) -> Result:
         spatial = n(Slice(axes=(0,), starts=(2,), ends=(2 + axes,), steps=(1,)), n[1])
         batch = n(Slice(axes=(0,), starts=(0,), ends=(1,), steps=(1,)), n[1])
         grid = n(Reshape(), rows, n(Concat(axis=0), batch, spatial, constant(np.array([axes], np.int64))))
-    return grid if dtype is theta.type.dtype else n(Cast(to=theta.type.dtype), grid)
+    return n.cast(grid, theta.type.dtype)
 
 
 def _axis_positions(extent: int, align_corners: bool) -> Any:
@@ -299,7 +299,7 @@ def _center_crop_pad(n: OnnxNode) -> Result:
 
 def _computed_crop(n: OnnxNode, x: Tensor, axes: tuple[int, ...], rank: int) -> Tensor:
     """The padding (negative: cropping) computed from the shapes."""
-    wanted = n(Cast(to=DType.I64), n[1]) if n[1].type.dtype is not DType.I64 else n[1]
+    wanted = n.cast(n[1], DType.I64)
     order = constant(np.array(axes, np.int64))
     difference = n(Sub(), wanted, n(Gather(axis=0), n(ShapeOf(), x), order))
     before = n(IntDiv(), difference, constant(np.array(2, np.int64)))
