@@ -116,7 +116,7 @@ class If(ControlFlow):
     """The results of `then_branch` when the condition holds, else those of `else_branch`. Only one is run.
 
     condition: one bool. Both graphs have no inputs and equally many outputs, of the same element types; where their
-    shapes differ, the result's is open.
+    shapes differ, the result's is open. Source: ONNX If.
 
     Attributes:
         then_branch: run when the condition is true.
@@ -164,7 +164,7 @@ class Loop(ControlFlow):
     states; it gives the condition for the next run, the new states, and any number of tensors, which are stacked over
     all runs. Results: the states after the last run, and the stacks [runs, ...].
 
-    A state whose shape changes from run to run has an open shape in the body's inputs.
+    A state whose shape changes from run to run has an open shape in the body's inputs. Source: ONNX Loop.
 
     Attributes:
         body: the graph.
@@ -226,6 +226,7 @@ class Scan(ControlFlow):
     Operands: the initial states, then `scanned` tensors, which are cut into slices along their `input_axes`, all of the
     same number. The body takes the states and one slice of each; it gives the new states and any number of tensors,
     which are stacked along `output_axes`. Results: the states after the last run, and the stacks.
+    Source: ONNX Scan (9).
 
     Attributes:
         body: the graph.

@@ -68,7 +68,8 @@ class Drawing(Operator):
 class RandomUniform(Drawing):
     """Numbers from the uniform distribution over [low, high). Source: ONNX RandomUniform, numpy.random.uniform.
 
-    The seed, when there is one, counts modulo 2^32. Rounding to a narrow element type may give `high` itself.
+    The result has the `shape` of the attribute or of the operand (an integer vector) and the floating-point type
+    `dtype`. The seed, when there is one, counts modulo 2^32. Rounding to a narrow element type may give `high` itself.
     """
 
     low: float = 0.0
@@ -86,7 +87,8 @@ class RandomUniform(Drawing):
 class RandomNormal(Drawing):
     """Numbers from the normal distribution: `mean` + `scale` * z. Source: ONNX RandomNormal, numpy.random.normal.
 
-    The seed, when there is one, counts modulo 2^32.
+    The result has the `shape` of the attribute or of the operand (an integer vector) and the floating-point type
+    `dtype`. The seed, when there is one, counts modulo 2^32.
     """
 
     mean: float = 0.0

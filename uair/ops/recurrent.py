@@ -242,7 +242,7 @@ class RNN(_Hidden):
     hidden], of the input and of the recurrence, which are added; lengths: [batch], i32 or i64, at most steps;
     initial_h: [directions, batch, hidden], zeros when omitted. Results: y, h after every step, [steps, directions,
     batch, hidden], and y_h, the last h. "reverse" takes every sequence from its end to its start (y stays in the order
-    of x); "bidirectional" does both, forward first. A sequence of length 0 ends with zeros.
+    of x); "bidirectional" does both, forward first. A sequence for which lengths has 0 ends with zeros.
 
     activations names one function for each direction (empty: Tanh), alpha and beta their parameters (empty: the
     defaults; one number for each function otherwise, unused by most); clip bounds what the functions take to

@@ -464,9 +464,10 @@ class _Running(Operator):
 
 @operator(inputs="x axis?", family=FAMILY)
 class CumSum(_Running):
-    """Running sums along `axis` (None: an operand says which).
+    """Running sums along `axis` (None: an operand says which). x: numbers, of any shape, which the result has too.
 
     exclusive: the element itself is not counted (the first sum is 0); reverse: from the end. torch.cumsum has neither.
+    Source: ONNX CumSum 14.
     """
 
     function = np.add
@@ -495,8 +496,8 @@ class CumSum(_Running):
 class CumProd(_Running):
     """Running products along `axis`, which may be an operand; integers wrap around. Source: ONNX CumProd 26.
 
-    exclusive: the element itself is not counted (the first product is 1); reverse: from the end. torch.cumprod has
-    neither.
+    x: numbers, of any shape, which the result has too. exclusive: the element itself is not counted (the first product
+    is 1); reverse: from the end. torch.cumprod has neither.
     """
 
     function = np.multiply

@@ -64,7 +64,7 @@ def _position(value: Array, size: int, end: int) -> int:
 
 @operator(inputs="tensors*", family=FAMILY)
 class SequenceConstruct(Containers):
-    """The sequence of the operands, which share an element type.
+    """The sequence of the operands, which share an element type. Source: ONNX SequenceConstruct, SequenceEmpty.
 
     Attributes:
         dtype: element type of an empty sequence; not looked at when there are operands.
@@ -96,7 +96,7 @@ class SequenceConstruct(Containers):
 class SequenceInsert(Containers):
     """The sequence with a tensor put in before `position`, or at the end.
 
-    position: one i32 or i64, from -n to n; negative ones count from the end.
+    position: one i32 or i64, from -n to n; negative ones count from the end. Source: ONNX SequenceInsert.
     """
 
     def infer(self, sequence: TensorType, tensor: TensorType, position: TensorType | None = None) -> Results:
@@ -120,7 +120,7 @@ class SequenceInsert(Containers):
 
 @operator(inputs="sequence position?", family=FAMILY)
 class SequenceErase(Containers):
-    """The sequence without the tensor at `position`, or without the last one."""
+    """The sequence without the tensor at `position` (one i32 or i64), or without the last one. Source: ONNX."""
 
     def infer(self, sequence: TensorType, position: TensorType | None = None) -> Results:
         element = _sequence(sequence)
@@ -141,7 +141,7 @@ class SequenceErase(Containers):
 
 @operator(inputs="sequence position", family=FAMILY)
 class SequenceAt(Containers):
-    """The tensor at `position` of a sequence; negative ones count from the end."""
+    """The tensor at `position` (one i32 or i64) of a sequence; negative ones count from the end. Source: ONNX."""
 
     def infer(self, sequence: TensorType, position: TensorType) -> Results:
         element = _sequence(sequence)
@@ -160,7 +160,7 @@ class SequenceAt(Containers):
 
 @operator(inputs="sequence", family=FAMILY)
 class SequenceLength(Containers):
-    """Number of tensors in a sequence, a scalar i64."""
+    """Number of tensors in a sequence, a scalar i64. Source: ONNX SequenceLength."""
 
     def infer(self, sequence: TensorType) -> Results:
         _sequence(sequence)
@@ -181,6 +181,7 @@ class SplitToSequence(Containers):
 
     sizes: a scalar, the extent of every part but possibly the last, or a vector of all extents, i32 or i64. Without it
     every part has extent 1, and `keepdims` says whether the axis stays.
+    An axis without elements has no parts unless sizes says so. Source: ONNX SplitToSequence, onnxruntime.
     """
 
     axis: int = 0
@@ -233,6 +234,8 @@ class SplitToSequence(Containers):
 class ConcatFromSequence(Containers):
     """The tensors of a sequence one behind the other along `axis`, or stacked along a new one.
 
+    Source: ONNX ConcatFromSequence.
+
     Attributes:
         axis: of the result.
         new_axis: whether the axis is new.
@@ -265,7 +268,7 @@ class ConcatFromSequence(Containers):
 
 @operator(inputs="value?", family=FAMILY)
 class OptionalConstruct(Containers):
-    """An optional that holds the operand, or nothing.
+    """An optional that holds the operand, or nothing. Source: ONNX Optional.
 
     Attributes:
         held: the type of what an optional without operand would hold.
@@ -290,7 +293,10 @@ class OptionalConstruct(Containers):
 
 @operator(inputs="x?", family=FAMILY)
 class OptionalHasElement(Containers):
-    """Whether an optional holds something, a bool scalar; true of a tensor or sequence, false without operand."""
+    """Whether an optional holds something, a bool scalar; true of a tensor or sequence, false without operand.
+
+    Source: ONNX OptionalHasElement 18.
+    """
 
     def infer(self, x: TensorType | None = None) -> Results:
         return TensorType(DType.BOOL, ())
@@ -313,7 +319,7 @@ class OptionalHasElement(Containers):
 
 @operator(inputs="x", family=FAMILY)
 class OptionalGetElement(Containers):
-    """What an optional holds; a tensor or sequence is given back as it is."""
+    """What an optional holds; a tensor or sequence is given back as it is. Source: ONNX 18."""
 
     def infer(self, x: TensorType) -> Results:
         return x.inner if x.containers[:1] == (Container.OPTIONAL,) else attrs.evolve(x)
