@@ -35,6 +35,9 @@ def _if(n: OnnxNode) -> Result:
     if isinstance(condition, bool):
         return n.importer.subgraph(n, branches[0 if condition else 1])
     then, other = (n.importer.region(n, branch) for branch in branches)
+    for i, (one, another) in enumerate(zip(then.outputs, other.outputs, strict=True)):
+        if (one.type.dtype, one.type.containers) != (another.type.dtype, another.type.containers):
+            n.refuse(f"result {i} is {one.type} in then_branch and {another.type} in else_branch")
     return n.all(If(then_branch=then, else_branch=other), n[0])
 
 

@@ -358,3 +358,11 @@ def test_a_condition_computed_as_a_list_of_one() -> None:
         }""",
         *({"x": ROW, "n": number(n)} for n in (0, 2, 9)),
     )
+
+
+def test_branches_give_results_of_one_element_type() -> None:
+    then = "then_branch = t () => (double[N] a) { a = Cast <to = 11> (x) }"
+    other = "else_branch = e () => (float[N] b) { b = Neg(x) }"
+    text = f"g (float[N] x, bool c) => (float[N] y) {{ y = If(c) <{then}, {other}> }}"
+    with pytest.raises(OnnxAttributeError, match=r"result 0 is f64\[N\] in then_branch and f32\[N\] in else_branch"):
+        imported(parsed(text))
