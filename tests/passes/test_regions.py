@@ -244,3 +244,21 @@ def test_a_concat_outside_of_a_loop_is_not_joined_again_inside() -> None:
     assert [node.op_type for node in module.main] == ["Conv2D", "Concat", "Loop"]
     (inner,) = module.main.nested()
     assert [node.op_type for node in inner] == ["Concat", "Slice"]
+
+
+def test_samples_of_several_lengths_are_compared() -> None:
+    """Axis 1 of the output is no channels when its extent differs from sample to sample."""
+    text = """uair 1
+module @m {
+  constant @w = [1.0,0.5,0.25,2.0,-1.0,0.75] : f32[3,2]
+  graph @main(%x: f32[1,n,3]) -> (%y: f32[1,n,2]) {
+    %y = MatMul(%x, @w) : f32[1,n,2]
+  }
+}
+"""
+    rng, context = np.random.default_rng(1), PassContext()
+    feeds = [{"x": rng.normal(size=(1, n, 3)).astype(np.float32)} for n in (3, 5, 2)]
+    PassManager([QuantizeInt8(samples=feeds)], [], context).run(parse_module(text))
+    summary = context.reports["quantization"]["summary"]
+    assert summary["quantized"] == 1
+    assert summary["outputs"]["y"]["sqnr_db"] > 30
