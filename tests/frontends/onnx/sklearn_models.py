@@ -8,7 +8,6 @@ It makes more than are kept: KEPT names those that the tests run. The judge is o
 """
 
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false
-# mypy: ignore-errors
 
 from __future__ import annotations
 
