@@ -303,7 +303,8 @@ def _node_attributes(trees: Trees, double: bool) -> dict[str, Any]:
 
     votes = np.where(inner, 0, np.diff(trees.starts)[np.where(inner, 0, leaf)]) if len(trees.starts) > 1 else nothing
     owner = np.repeat(np.arange(len(order)), votes)
-    vote = np.concatenate([np.arange(trees.starts[p], trees.starts[p + 1]) for p in leaf[~inner]] or [nothing[:0]])
+    starts: list[int] = trees.starts.tolist()
+    vote = np.concatenate([np.arange(starts[p], starts[p + 1]) for p in leaf[~inner].tolist()] or [nothing[:0]])
     weights, splits = trees.weights[vote], of_nodes(trees.splits).astype(trees.splits.dtype)
     modes = of_nodes(trees.modes).tolist()
     return {

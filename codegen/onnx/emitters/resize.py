@@ -65,7 +65,7 @@ def with_known_aspect(e: Emission, op: Resize) -> Resize:
     if op.aspect == "stretch" or op.sizes is None or shape is None or not is_static((*shape, *op.sizes)):
         return op
     extents, scales = op.kept(static(shape), static(op.sizes))
-    return Resize(**{**op.attributes, "aspect": "stretch", "axes": None, "sizes": extents, "scales": scales})
+    return cast(Resize, attrs.evolve(cast(Any, op), aspect="stretch", axes=None, sizes=extents, scales=scales))
 
 
 def targets(e: Emission, op: Resize) -> tuple[str | None, str | None]:

@@ -61,7 +61,7 @@ def _lstm(n: OnnxNode) -> Result:
 def layer_attributes(n: OnnxNode, layer: type[RNN] | type[GRU] | type[LSTM]) -> dict[str, Any]:
     """The attributes that all layers have."""
     a = n.attributes
-    direction = a.choice("direction", "forward", _DIRECTIONS)
+    direction = a.choice("direction", _DIRECTIONS["forward"], _DIRECTIONS)
     count = len(layer.functions) * (2 if direction == "bidirectional" else 1)
     names = activation_names(n, a.texts("activations"), count)
     alpha, beta = a.numbers("activation_alpha", ()), a.numbers("activation_beta", ())

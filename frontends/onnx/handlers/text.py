@@ -15,6 +15,8 @@ from uair.ops import RegexFullMatch, StringConcat, StringNormalizer, StringSplit
 from uair.ops.text import strings
 
 FAMILY = Family()
+_CASES: dict[str, Any] = {"NONE": "none", "LOWER": "lower", "UPPER": "upper"}
+_MODES: dict[str, Any] = {"TF": "tf", "IDF": "idf", "TFIDF": "tfidf"}
 
 
 @FAMILY.op("StringConcat", 20)
@@ -34,7 +36,7 @@ def _split(n: OnnxNode) -> Result:
 def _normalize(n: OnnxNode) -> Result:
     a = n.attributes
     op = StringNormalizer(
-        case=a.choice("case_change_action", "none", {"NONE": "none", "LOWER": "lower", "UPPER": "upper"}),
+        case=a.choice("case_change_action", "none", _CASES),
         case_sensitive=a.flag("is_case_sensitive"),
         stopwords=a.texts("stopwords") or (),
         locale=a.text("locale", ""),
@@ -58,7 +60,7 @@ def _tfidf(n: OnnxNode) -> Result:
     if not indexes.size or int(indexes.min()) < 0:
         n.refuse("ngram_indexes must be a list of numbers that are not negative")
     op = TfIdfVectorizer(
-        mode=a.choice("mode", "tf", {"TF": "tf", "IDF": "idf", "TFIDF": "tfidf"}),
+        mode=a.choice("mode", "tf", _MODES),
         counts=a.integers("ngram_counts", ()),
         min_length=a.integer("min_gram_length", 1),
         max_length=a.integer("max_gram_length", 1),

@@ -76,11 +76,12 @@ def _affine_grid(n: OnnxNode) -> Result:
     theta, sizes = n[0], n.dims(1)
     rank = n.rank(theta)
     columns = n.extent(theta, 2) if rank == 3 else None
-    if columns not in (3, 4):
-        if sizes is None or len(sizes) not in (4, 5):
-            n.unsupported("AffineGrid needs to know whether it is over two or three axes", "declare the shape of theta")
-        columns = len(sizes) - 1
-    axes = columns - 1
+    if isinstance(columns, int) and columns in (3, 4):
+        axes = columns - 1
+    elif sizes is not None and len(sizes) in (4, 5):
+        axes = len(sizes) - 2
+    else:
+        n.unsupported("AffineGrid needs to know whether it is over two or three axes", "declare the shape of theta")
     corners = n.attributes.flag("align_corners")
     matrices = theta if theta.type.dtype is DType.F64 else n.cast(theta, DType.F32)
     dtype = matrices.type.dtype

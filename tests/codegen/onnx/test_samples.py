@@ -132,7 +132,7 @@ def evaluated(model: bytes, feeds: Mapping[str, Any]) -> dict[str, Any]:
     proto = onnx.load_from_string(model)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # NaN and infinities are among the samples
-        values = ReferenceEvaluator(proto).run(None, dict(feeds))
+        values: Any = ReferenceEvaluator(proto).run(None, dict(feeds))
     made: dict[str, Any] = {}
     for output, value in zip(proto.graph.output, values, strict=True):
         if output.type.HasField("optional_type") and isinstance(value, list):
