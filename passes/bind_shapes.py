@@ -8,10 +8,13 @@ import attrs
 
 from uair.errors import ShapeBindingError, TypeInferenceError
 from uair.ir.dims import Dim, Shape, fresh_symbol, plain_symbol, substitute, symbols_of
-from uair.ir.graph import Graph, Tensor
+from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.inference import refine_types
 from uair.ir.module import Module
 from uair.ir.types import TensorType
+from uair.ops import If
+from uair.ops.shape_values import ShapeValues
+from uair.passes.inline_branches import inline_branch
 from uair.pipeline import Pass, PassContext
 
 
@@ -31,7 +34,11 @@ class BindShapes(Pass):
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Bind and infer every type again."""
-        return bind_shapes(module, self.shapes, sizes=self.sizes, static=self.static)
+        notes: list[str] = []
+        changed = bind_shapes(module, self.shapes, sizes=self.sizes, static=self.static, notes=notes)
+        if notes:
+            context.reports["branches"] = notes
+        return changed
 
 
 def bind_shapes(
@@ -40,6 +47,7 @@ def bind_shapes(
     *,
     sizes: Mapping[str, int] | None = None,
     static: bool = False,
+    notes: list[str] | None = None,
 ) -> bool:
     """Give inputs of the main graph fixed shapes, in place. Returns whether anything changed.
 
@@ -48,6 +56,7 @@ def bind_shapes(
         shapes: shape by input name; None leaves an extent as it is.
         sizes: number by name of a symbolic size; the others stay symbolic.
         static: require that no input keeps a symbolic size.
+        notes: receives a sentence for every branch that is dropped because the sizes keep it from running.
 
     Raises:
         ShapeBindingError: an unknown input, a wrong rank, a contradiction with the model or between two inputs, or
@@ -70,11 +79,14 @@ def bind_shapes(
         _require_static(graph)
     if not shapes and not values:
         return False
+    decisions = _Decisions()
     try:
-        refine_types(graph, values)
+        refine_types(graph, values, decisions)
     except TypeInferenceError as error:
         error.hint = error.hint or "are the sizes given with --shape those that the model was made for?"
         raise
+    if notes is not None:
+        notes += decisions.notes
     return True
 
 
@@ -92,6 +104,37 @@ def _bind(name: str, tensor: Tensor, shape: Sequence[int | None] | None, values:
             hint="sizes of the same name in the model are the same size",
         )
     tensor.type = TensorType(tensor.type.dtype, bound, tensor.type.layout)
+
+
+class _Decisions:
+    """Takes the branch of an If that the sizes decide.
+
+    Either they decide the condition, or one branch does not accept them: then it cannot run, and whatever runs at all
+    takes the other one.
+
+    Attributes:
+        notes: what was taken for the second reason.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._values = ShapeValues()
+
+    def __call__(self, graph: Graph, node: Node, failed: Sequence[Graph]) -> list[Node] | None:
+        """The nodes of the branch, put in the place of `node`; None when nothing decides."""
+        op = node.op
+        if not isinstance(op, If):
+            return None
+        if failed:
+            if len(failed) != 1:
+                return None
+            taken = op.then_branch not in failed
+            name = node.name or node.outputs[0].name
+            self.notes.append(f"If {name!r}: with these sizes only the branch for {str(taken).lower()} can run")
+            return inline_branch(graph, node, taken)
+        known = None if node.inputs[0] is None else self._values.known(node.inputs[0])
+        decided = None if known is None or known.size != 1 else known.reshape(-1).tolist()[0]
+        return inline_branch(graph, node, decided) if isinstance(decided, bool) else None
 
 
 def describe_inputs(graph: Graph) -> str:

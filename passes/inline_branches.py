@@ -25,17 +25,19 @@ class InlineBranches(Pass):
                     continue
                 if not context.fuel.draw(self.name, node):
                     return changed
-                _inline(graph, node, bool(condition.numpy().reshape(-1)[0]))
+                inline_branch(graph, node, bool(condition.numpy().reshape(-1)[0]))
                 context.statistics.count(self.name)
                 changed = True
         return changed
 
 
-def _inline(graph: Graph, node: Node, taken: bool) -> None:
+def inline_branch(graph: Graph, node: Node, condition: bool) -> list[Node]:
+    """Put the nodes of one branch of an If in its place; the nodes in order."""
     op = node.op
     assert isinstance(op, If)
-    branch = op.then_branch if taken else op.else_branch
+    branch = op.then_branch if condition else op.else_branch
     assert branch is not None
+    placed: list[Node] = []
     for inner in branch:
         moved = Node(
             inner.op,
@@ -48,5 +50,6 @@ def _inline(graph: Graph, node: Node, taken: bool) -> None:
         for old, new in zip(inner.outputs, moved.outputs, strict=True):
             old.replace_all_uses_with(new)
         branch.remove(inner)
-        graph.insert_before(node, moved)
+        placed.append(graph.insert_before(node, moved))
     graph.replace(node, branch.outputs)
+    return placed

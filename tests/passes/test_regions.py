@@ -10,9 +10,11 @@ import pytest
 import uair
 from uair.api import standard_passes
 from uair.codegen.reference import run
+from uair.errors import TypeInferenceError
 from uair.ir.dtype import Array
 from uair.ir.module import Module
 from uair.ir.verify import verify
+from uair.passes.bind_shapes import bind_shapes
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
@@ -262,3 +264,58 @@ module @m {
     summary = context.reports["quantization"]["summary"]
     assert summary["quantized"] == 1
     assert summary["outputs"]["y"]["sqnr_db"] > 30
+
+
+ONLY_ONE_FITS = """
+%c: bool[]
+%x: f32[1,n]
+%y = If(%c) (
+  then_branch = @two() -> (%a: f32[2,2]) {
+    %a = Reshape(%x) {shape = [2,2]} : f32[2,2]
+  },
+  else_branch = @three() -> (%b: f32[3,3]) {
+    %b = Reshape(%x) {shape = [3,3]} : f32[3,3]
+  }
+) : f32[*] name("shapes")
+"""
+
+
+@pytest.mark.parametrize(("size", "taken", "shape"), [(4, "true", (2, 2)), (9, "false", (3, 3))])
+def test_a_branch_that_the_bound_sizes_keep_from_running_is_dropped(
+    size: int, taken: str, shape: tuple[int, ...]
+) -> None:
+    module = parse_module(ONLY_ONE_FITS.replace("f32[*]", "f32[u1,u1]"))
+    notes: list[str] = []
+    bind_shapes(module, {"x": (1, size)}, notes=notes)
+    verify(module)
+    assert [n.op_type for n in module.main] == ["Reshape"]
+    assert module.main.outputs[0].type.shape == shape
+    assert notes == [f"If 'shapes': with these sizes only the branch for {taken} can run"]
+
+
+def test_no_branch_fits() -> None:
+    with pytest.raises(TypeInferenceError, match="Reshape"):
+        bind_shapes(parse_module(ONLY_ONE_FITS.replace("f32[*]", "f32[u1,u1]")), {"x": (1, 5)})
+
+
+def test_a_condition_on_sizes_decides_before_the_branches_are_refined() -> None:
+    text = """
+%x: f32[n,2]
+%size = ShapeOf(%x) {start = 0, end = 1} : i64[1]
+%one = Equal(%size, @one) : bool[1]
+%y = If(%one) (
+  then_branch = @then() -> (%a: f32[2]) {
+    %a = Squeeze(%x) {axes = [0]} : f32[2]
+  },
+  else_branch = @other() -> (%x: f32[n,2]) {
+  }
+) : f32[*]
+"""
+    module = parse_module("constant @one = [1] : i64[1]\n" + text)
+    for size, kinds in ((1, ["ShapeOf", "Equal", "Squeeze"]), (3, ["ShapeOf", "Equal"])):
+        copy = module.clone()
+        notes: list[str] = []
+        bind_shapes(copy, {"x": (size, 2)}, notes=notes)
+        verify(copy)
+        assert [n.op_type for n in copy.main] == kinds
+        assert not notes

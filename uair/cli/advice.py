@@ -77,6 +77,7 @@ def after(artifact: Artifact) -> list[str]:
     still_open = [e["name"] for e in tensors if e["shape"] is None or not _is_static(e["shape"])]
     if still_open and "golden" not in manifest:
         found.append(f"there is no reference output, for {listed(still_open)} has open sizes: give --shape")
+    found += report.get("branches", [])
     refused = report.get("golden", {}).get("refused")
     if refused:
         found.append(f"there is no reference output, for numbers drawn at random do not run ({refused}): give --golden")

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias, cast
 
-from uair.errors import UairError
+from uair.errors import TypeInferenceError, UairError
 from uair.ir.dims import COUNTED_NAME, Dim, InferredShape, substitute, substitute_shape, symbol, symbols_of
 from uair.ir.graph import Graph, Node, named_unknowns
 from uair.ir.module import Module
 from uair.ir.types import TensorType
 
+Decide: TypeAlias = Callable[[Graph, Node, Sequence[Graph]], "Sequence[Node] | None"]
 
-def refine_types(graph: Graph, values: Mapping[str, Dim] | None = None) -> bool:
+
+def refine_types(graph: Graph, values: Mapping[str, Dim] | None = None, decide: Decide | None = None) -> bool:
     """Infer every result type in order; with `values`, replace those symbolic sizes in attributes and types first.
 
     A size that inference cannot know keeps its recorded name. Layouts are kept.
+
+    Args:
+        graph: in place.
+        values: sizes by name.
+        decide: asked at every node that holds graphs, when everything before it is refined, and again when some of its
+            graphs, the last argument, turn out not to accept the types; may put other nodes in its place and gives
+            them then, in order, else None.
 
     Returns:
         whether any type changed.
@@ -26,13 +35,31 @@ def refine_types(graph: Graph, values: Mapping[str, Dim] | None = None) -> bool:
     """
     changed = False
     for node in graph:
-        for region in node.regions:
-            if values:
-                for tensor in region.inputs:
-                    tensor.type = tensor.type.substitute(values)
-            changed |= refine_types(region, values)
-        changed |= refine_node(node, values or {})
+        changed |= _refine(graph, node, values or {}, decide)
     return changed
+
+
+def _refine(graph: Graph, node: Node, values: Mapping[str, Dim], decide: Decide | None) -> bool:
+    """Refine one node and what it holds."""
+    placed = decide(graph, node, ()) if decide is not None and node.regions else None
+    changed = False
+    failures: dict[Graph, TypeInferenceError] = {}
+    for region in node.regions if placed is None else ():
+        for tensor in region.inputs:
+            tensor.type = tensor.type.substitute(values)
+        try:
+            changed |= refine_types(region, values, decide)
+        except TypeInferenceError as error:
+            failures[region] = error
+    if failures:
+        placed = None if decide is None else decide(graph, node, tuple(failures))
+        if placed is None:
+            raise next(iter(failures.values()))
+    if placed is None:
+        return refine_node(node, values) or changed
+    for each in placed:
+        _refine(graph, each, values, decide)
+    return True
 
 
 def refine_node(node: Node, values: Mapping[str, Dim]) -> bool:
