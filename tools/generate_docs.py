@@ -1,7 +1,7 @@
 """Writes the pages of docs/ that are made from the code, or with --check says whether they are up to date.
 
 docs/operators.md from the operator classes, docs/errors.md from the error classes, docs/passes.md from passes and
-rules.
+rules, docs/onnx-import.md from the handlers of the ONNX frontend.
 """
 
 from __future__ import annotations
@@ -101,6 +101,28 @@ def passes() -> str:
     return "\n".join(lines)
 
 
+def onnx_import() -> str:
+    """One table per operator set: the versions of each operator that a handler reads."""
+    from uair.frontends.onnx.table import handlers
+
+    read: dict[str, dict[str, set[int]]] = {}
+    for domain, name, version in handlers():
+        read.setdefault(domain, {}).setdefault(name, set()).add(version)
+    lines = [
+        "# ONNX operators that are read",
+        NOTE,
+        "A version is the operator set in which an operator last changed; each is read with the meaning it has there. "
+        "An operator that is not listed, and that ONNX defines in terms of others (windows, losses), is expanded. Any "
+        "other is kept as it is where the model declares the types of its results.\n",
+    ]
+    for domain, operators_of in sorted(read.items()):
+        lines += [f"## {domain or 'The default domain'}\n", "| operator | versions |", "|---|---|"]
+        for name, versions in sorted(operators_of.items()):
+            lines.append(f"| {name} | {', '.join(map(str, sorted(versions)))} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def command_line() -> str:
     """The help of every command, and what holds for all of them."""
     import click
@@ -142,6 +164,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors,
     "passes.md": passes,
     "cli.md": command_line,
+    "onnx-import.md": onnx_import,
 }
 
 
