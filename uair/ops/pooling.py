@@ -132,13 +132,17 @@ class _AvgPool(_Pool):
         return divisor
 
     def decompose(self, x: Tensor) -> Tensor | None:
-        """The sum as a convolution with ones, channel by channel, over the counts: for targets without dilations."""
+        """With dilations, which few targets have: the sum as a convolution with ones, channel by channel, over the counts.
+
+        Without, a target that refuses the mean has no use for a convolution of its extent.
+        """
         from uair.ops.convolution import Conv1D, Conv2D, Conv3D
         from uair.ops.elementwise import Div
         from uair.ops.shape import Reshape
 
         shape, n = x.type.shape, self.spatial_rank
-        if shape is None or not is_static(shape[2:]) or dims.product(shape) == 0:
+        dilated = any(d != 1 for d in self.dilations)
+        if not dilated or shape is None or not is_static(shape[2:]) or dims.product(shape) == 0:
             return None
         spatial = static(shape[2:])
         extents, pads = self.extents_and_pads(spatial)
