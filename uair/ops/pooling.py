@@ -132,7 +132,7 @@ class _AvgPool(_Pool):
         return divisor
 
     def decompose(self, x: Tensor) -> Tensor | None:
-        """With dilations, which few targets have: the sum as a convolution with ones, channel by channel, over the counts.
+        """With dilations, which few targets have: the sum as a convolution with ones, by channel, over the counts.
 
         Without, a target that refuses the mean has no use for a convolution of its extent.
         """
