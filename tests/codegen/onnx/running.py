@@ -1,54 +1,21 @@
-"""Helpers: values for samples, one-node modules, and running ONNX bytes."""
+"""Helpers: one-node modules, and running ONNX bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
 from uair.ir import Array, DType, Graph, Module, Node, Tensor, TensorType, constant
-from uair.ir.types import Container
-from uair.ops.base import Operator, Sample
+from uair.ops.base import Operator
 from uair.ops.elementwise import Cast
 from uair.text import parse_type
 
 PLAIN = frozenset(DType(name) for name in "bool i8 u8 i16 u16 i32 u32 i64 u64 f16 f32 f64 string".split())
 """Types that onnxruntime's Python interface passes as NumPy arrays; others come and go by a Cast in the model."""
-
-
-def draw(type: TensorType, rng: np.random.Generator) -> Any:
-    """Values of a type that exercise both signs and are exact in every float type; open extents in sequences are 2."""
-    if type.containers:
-        if type.containers[0] is Container.OPTIONAL:
-            return draw(type.inner, rng)
-        if type.containers[0] is not Container.SEQUENCE:
-            names = [0, 2, 1] if type.containers[0] is Container.MAP_I64 else ["k0", "k2", "k1"]
-            return {name: np.asarray(draw(type.inner, rng)) for name in names}
-        return [draw(type.inner, rng) for _ in range(3)]
-    extents = cast("tuple[Any, ...]", type.dims)
-    shape = tuple(2 if d is None else d for d in extents)
-    dtype = type.dtype
-    if dtype is DType.BOOL:
-        return rng.integers(0, 2, shape).astype(np.bool_)
-    if dtype is DType.STRING:
-        return np.array([f"s{i}" for i in rng.integers(0, 9, int(np.prod(shape)))], object).reshape(shape)
-    if dtype.is_integer:
-        low, high = dtype.range
-        return rng.integers(max(low, -20), min(high, 20) + 1, shape).astype(dtype.numpy)
-    values = rng.standard_normal(shape).astype(np.float32)
-    return values.astype(dtype.numpy)
-
-
-def operands_of(sample: Sample, seed: int = 0) -> list[Any]:
-    """Values of a sample's operands."""
-    rng = np.random.default_rng(seed)
-    return [
-        None if o is None else draw(parse_type(o), rng) if isinstance(o, str) else np.asarray(o)
-        for o in sample.operands
-    ]
 
 
 def carrier(dtype: DType) -> DType:

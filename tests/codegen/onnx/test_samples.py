@@ -17,7 +17,8 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 
 import uair.ops
 from tests.codegen.onnx import exceptions
-from tests.codegen.onnx.running import check, difference, one_node, operands_of, run
+from tests.codegen.onnx.running import check, difference, one_node, run
+from tests.ops.drawing import operands_of
 from uair.codegen.onnx import NEWEST_OPSET, model_bytes
 from uair.codegen.reference import Interpreter
 from uair.ir import DType, Module
