@@ -26,12 +26,17 @@ Key: TypeAlias = tuple[str, str, int]
 
 
 class Family:
-    """Handlers of one operator family, by (domain, operator, version)."""
+    """Handlers of one operator family, by (domain, operator, version).
 
-    def __init__(self) -> None:
+    Attributes:
+        domain: of operators that are registered without saying theirs.
+    """
+
+    def __init__(self, domain: str = "") -> None:
+        self.domain = domain
         self.handlers: dict[Key, Handler] = {}
 
-    def op(self, op_type: str, *versions: int, domain: str = "") -> Callable[[Handler], Handler]:
+    def op(self, op_type: str, *versions: int, domain: str | None = None) -> Callable[[Handler], Handler]:
         """Decorator: the function imports these versions of an operator."""
 
         def register(handler: Handler) -> Handler:
@@ -40,14 +45,14 @@ class Family:
 
         return register
 
-    def add(self, op_type: str, versions: Sequence[int], handler: Handler, domain: str = "") -> None:
+    def add(self, op_type: str, versions: Sequence[int], handler: Handler, domain: str | None = None) -> None:
         """Register a handler.
 
         Raises:
             InternalError: one of the versions has a handler already.
         """
         for version in versions:
-            key = (domain, op_type, version)
+            key = (self.domain if domain is None else domain, op_type, version)
             if key in self.handlers:
                 raise InternalError(f"two handlers for {key}")
             self.handlers[key] = handler

@@ -7,14 +7,14 @@ A transform of the scores is applied whenever it is asked for, also where onnxru
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from uair.frontends.onnx.handlers.text import listed, optional_list
 from uair.frontends.onnx.node import OnnxNode
-from uair.frontends.onnx.table import Family, Handler, Result
+from uair.frontends.onnx.table import Family, Result
 from uair.ir.data import ArrayData
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
@@ -50,14 +50,8 @@ from uair.ops import (
 )
 from uair.ops.text import strings
 
-FAMILY = Family()
-DOMAIN = "ai.onnx.ml"
+FAMILY = Family("ai.onnx.ml")
 TRANSFORMS = {name: name for name in ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")}
-
-
-def ml(name: str, *versions: int, family: Family = FAMILY) -> Callable[[Handler], Handler]:
-    """Decorator: the function imports these versions of an operator of ai.onnx.ml."""
-    return family.op(name, *versions, domain=DOMAIN)
 
 
 # ---------------------------------------------------------------------------- parts
@@ -165,7 +159,7 @@ def binary_scores(n: OnnxNode, score: Tensor, kind: str, *, opposite: bool) -> T
 
 
 # ------------------------------------------------------------------------- elements
-@ml("ArrayFeatureExtractor", 1)
+@FAMILY.op("ArrayFeatureExtractor", 1)
 def _extract(n: OnnxNode) -> Result:
     """Columns of x; those of a vector are a matrix of one row."""
     x, y = n[0], n[1]
@@ -175,7 +169,7 @@ def _extract(n: OnnxNode) -> Result:
     return n(Gather(axis=n.rank(x) - 1), x, index)
 
 
-@ml("Binarizer", 1)
+@FAMILY.op("Binarizer", 1)
 def _binarize(n: OnnxNode) -> Result:
     x, threshold = n[0], n.attributes.number("threshold", 0.0)
     if x.type.dtype.is_integer:  # more than 0.5 is more than 0
@@ -189,7 +183,7 @@ def _binarize(n: OnnxNode) -> Result:
     return n.cast(n(Greater(), x, n.like(threshold, x)), x.type.dtype)
 
 
-@ml("Imputer", 1)
+@FAMILY.op("Imputer", 1)
 def _impute(n: OnnxNode) -> Result:
     """Values of f64 are those of f32, as the attributes have them."""
     x, a = n[0], n.attributes
@@ -205,7 +199,7 @@ def _impute(n: OnnxNode) -> Result:
     return n(Where(), where, constant(new.astype(x.type.dtype.numpy)), x)
 
 
-@ml("Scaler", 1)
+@FAMILY.op("Scaler", 1)
 def _scale(n: OnnxNode) -> Result:
     """The arithmetic is in f64 for x in f64; the result is f32."""
     x = n[0] if n[0].type.dtype is DType.F64 else n.cast(n[0], DType.F32)
@@ -217,7 +211,7 @@ def _scale(n: OnnxNode) -> Result:
     return n.cast(x, DType.F32)
 
 
-@ml("Normalizer", 1)
+@FAMILY.op("Normalizer", 1)
 def _normalize(n: OnnxNode) -> Result:
     """The last axis divided by its greatest element, the sum of magnitudes, or the length; if that is 0, unchanged."""
     x = n[0] if n[0].type.dtype is DType.F64 else n.cast(n[0], DType.F32)
@@ -235,7 +229,7 @@ def _normalize(n: OnnxNode) -> Result:
     return n.cast(n(Div(), x, divisor), DType.F32)
 
 
-@ml("FeatureVectorizer", 1)
+@FAMILY.op("FeatureVectorizer", 1)
 def _vectorize(n: OnnxNode) -> Result:
     """Columns beside each other; an operand is cut or filled with zeros to its length in `inputdimensions`."""
     operands = [n.cast(matrix(n, x), DType.F32) for x in n.present()]
@@ -273,7 +267,7 @@ def words(values: Sequence[str]) -> Tensor:
     return constant(ArrayData(strings(values, (len(values),)), DType.STRING))
 
 
-@ml("LabelEncoder", 1)
+@FAMILY.op("LabelEncoder", 1)
 def _encode_classes(n: OnnxNode) -> Result:
     """Strings to their places in the list, or places to strings."""
     a = n.attributes
@@ -286,7 +280,7 @@ def _encode_classes(n: OnnxNode) -> Result:
     return table(n, n[0], places, names, a.text("default_string", "_Unused"))
 
 
-@ml("LabelEncoder", 2, 4)
+@FAMILY.op("LabelEncoder", 2, 4)
 def _encode(n: OnnxNode) -> Result:
     """Since version 4 keys and values may be tensors, and a key of NaN stands for every NaN; before it met nothing."""
     forms = ("strings", "int64s", "floats", *(("tensor",) if n.version >= 4 else ()))
@@ -316,7 +310,7 @@ def _default(n: OnnxNode, dtype: DType) -> Any:
     return n.attributes.integer("default_int64", -1)
 
 
-@ml("CategoryMapper", 1)
+@FAMILY.op("CategoryMapper", 1)
 def _map_categories(n: OnnxNode) -> Result:
     a = n.attributes
     names, numbers = a.texts("cats_strings") or (), a.integers("cats_int64s", ())
@@ -328,7 +322,7 @@ def _map_categories(n: OnnxNode) -> Result:
     return table(n, n[0], pair[1], pair[0], a.text("default_string", "_Unused"))
 
 
-@ml("OneHotEncoder", 1)
+@FAMILY.op("OneHotEncoder", 1)
 def _one_hot(n: OnnxNode) -> Result:
     """1 at the place of the category. An unknown one has none; without `zeros`, to look it up fails when it runs."""
     cats = listed(n, ("cats_int64s", "cats_strings"))
@@ -353,7 +347,7 @@ def affine(n: OnnxNode, x: Tensor, coefficients: Array, intercepts: Array | None
     return n(Linear(transpose_w=True), x, constant(w), None if bias is None else constant(np.ascontiguousarray(bias)))
 
 
-@ml("LinearRegressor", 1)
+@FAMILY.op("LinearRegressor", 1)
 def _linear_regressor(n: OnnxNode) -> Result:
     x = n[0] if n[0].type.dtype is DType.F64 else n.cast(n[0], DType.F32)
     coefficients = real(n, "coefficients")
@@ -363,7 +357,7 @@ def _linear_regressor(n: OnnxNode) -> Result:
     return transformed(n, n.cast(scores, DType.F32), transform(n))
 
 
-@ml("LinearClassifier", 1)
+@FAMILY.op("LinearClassifier", 1)
 def _linear_classifier(n: OnnxNode) -> Result:
     """One score of two classes is that of the second; the label is decided before the transform."""
     x, kind = matrix(n, n.cast(n[0], DType.F32)), transform(n)

@@ -5,14 +5,13 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from uair.frontends.onnx.handlers.convolution import check_kernel, spatial_rank, window
 from uair.frontends.onnx.handlers.linear import gemm, scaled
 from uair.frontends.onnx.handlers.normalization import inverse_root, layer_statistics, rms_norm
 from uair.frontends.onnx.node import OnnxNode
-from uair.frontends.onnx.table import Family, Handler, Result
+from uair.frontends.onnx.table import Family, Result
 from uair.ir.dims import static
 from uair.ir.graph import Tensor
 from uair.ops import (
@@ -37,28 +36,23 @@ from uair.ops import (
     Unsqueeze,
 )
 
-FAMILY = Family()
-_DOMAIN = "com.microsoft"
+FAMILY = Family("com.microsoft")
 _QUICK_ALPHA = 1.702
 _CONVOLUTIONS: dict[int, Any] = {1: Conv1D, 2: Conv2D, 3: Conv3D}
 
 
-def _op(name: str) -> Callable[[Handler], Handler]:
-    return FAMILY.op(name, 1, domain=_DOMAIN)
-
-
-@_op("Gelu")
+@FAMILY.op("Gelu", 1)
 def _gelu(n: OnnxNode) -> Result:
     return n(Gelu(approximate="none"), n[0])
 
 
-@_op("FastGelu")
+@FAMILY.op("FastGelu", 1)
 def _fast_gelu(n: OnnxNode) -> Result:
     bias = n.optional(1)
     return n(Gelu(approximate="tanh"), n[0] if bias is None else n(Add(), n[0], bias))
 
 
-@_op("QuickGelu")
+@FAMILY.op("QuickGelu", 1)
 def _quick_gelu(n: OnnxNode) -> Result:
     """X * sigmoid(alpha * x), alpha 1.702 unless given."""
     alpha = n.attributes.number("alpha", _QUICK_ALPHA)
@@ -67,12 +61,12 @@ def _quick_gelu(n: OnnxNode) -> Result:
     return n(Swish(alpha=alpha), n[0])
 
 
-@_op("BiasGelu")
+@FAMILY.op("BiasGelu", 1)
 def _bias_gelu(n: OnnxNode) -> Result:
     return n(Gelu(approximate="none"), n(Add(), n[0], n[1]))
 
 
-@_op("SkipLayerNormalization")
+@FAMILY.op("SkipLayerNormalization", 1)
 def _skip_layer_norm(n: OnnxNode) -> Result:
     """Operands: input, skip, gamma, beta, bias. The fourth result is the sum before normalization."""
     total = _skip_sum(n, n.optional(4))
@@ -83,7 +77,7 @@ def _skip_layer_norm(n: OnnxNode) -> Result:
     return (y, *layer_statistics(n, total, (axis,), epsilon), total)
 
 
-@_op("SkipSimplifiedLayerNormalization")
+@FAMILY.op("SkipSimplifiedLayerNormalization", 1)
 def _skip_rms_norm(n: OnnxNode) -> Result:
     """Operands: input, skip, gamma, bias. There is no mean."""
     if n.wants(1):
@@ -99,11 +93,11 @@ def _skip_sum(n: OnnxNode, bias: Tensor | None) -> Tensor:
     return total if bias is None else n(Add(), total, bias)
 
 
-FAMILY.add("SimplifiedLayerNormalization", (1,), rms_norm, _DOMAIN)
+FAMILY.add("SimplifiedLayerNormalization", (1,), rms_norm)
 
 
-@_op("FusedMatMul")
-@_op("TransposeMatMul")
+@FAMILY.op("FusedMatMul", 1)
+@FAMILY.op("TransposeMatMul", 1)
 def _fused_matmul(n: OnnxNode) -> Result:
     a = n.attributes
     if a.flag("transBatchA") or a.flag("transBatchB"):
@@ -114,14 +108,14 @@ def _fused_matmul(n: OnnxNode) -> Result:
     return product if alpha == 1 else scaled(n, product, alpha)
 
 
-@_op("FusedGemm")
+@FAMILY.op("FusedGemm", 1)
 def _fused_gemm(n: OnnxNode) -> Result:
     names = {"activation_alpha": "alpha", "activation_beta": "beta", "activation_gamma": "gamma"}
     given = {short: n.attributes.number(name, None) for name, short in names.items()}
     return _activated(n, gemm(n), [v for v in given.values() if v is not None])
 
 
-@_op("FusedConv")
+@FAMILY.op("FusedConv", 1)
 def _fused_conv(n: OnnxNode) -> Result:
     """Conv, plus an optional fourth operand of the result's shape, then an activation."""
     x, w, addend = n[0], n[1], n.optional(3)
@@ -154,7 +148,7 @@ def _activated(n: OnnxNode, x: Tensor, parameters: Any) -> Tensor:
     n.unsupported(f"{n.op_type} with activation {name!r} and parameters {values} is not supported")
 
 
-@_op("CDist")
+@FAMILY.op("CDist", 1)
 def _cdist(n: OnnxNode) -> Result:
     """Distances of the rows of two matrices: [rows of A, rows of B]."""
     squared = n.attributes.choice("metric", True, {"sqeuclidean": True, "euclidean": False})

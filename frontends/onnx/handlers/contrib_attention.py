@@ -6,14 +6,14 @@ masked place gets mask_filter_value instead of minus infinity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from uair.frontends.onnx.handlers.attention import causal_convolution, linear_attention, packed, unpacked
 from uair.frontends.onnx.handlers.shape import flattened
 from uair.frontends.onnx.node import OnnxNode
-from uair.frontends.onnx.table import Family, Handler, Result
+from uair.frontends.onnx.table import Family, Result
 from uair.ir.dims import Dim, floor_div, maximum, normal
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
@@ -49,17 +49,12 @@ from uair.ops import (
 )
 from uair.ops.base import Operator
 
-FAMILY = Family()
-_DOMAIN = "com.microsoft"
+FAMILY = Family("com.microsoft")
 _FILTER = -10000.0
 
 
-def _op(name: str) -> Callable[[Handler], Handler]:
-    return FAMILY.op(name, 1, domain=_DOMAIN)
-
-
-FAMILY.add("LinearAttention", (1,), linear_attention, _DOMAIN)
-FAMILY.add("CausalConvWithState", (1,), causal_convolution, _DOMAIN)
+FAMILY.add("LinearAttention", (1,), linear_attention)
+FAMILY.add("CausalConvWithState", (1,), causal_convolution)
 
 
 def _i64(value: object) -> Tensor:
@@ -154,7 +149,7 @@ def _attention_of(n: OnnxNode, q: Tensor, *, cache: bool) -> Attention:
 
 
 # -------------------------------------------------------------------- attention
-@_op("Attention")
+@FAMILY.op("Attention", 1)
 def _attention(n: OnnxNode) -> Result:
     """The projections of queries, keys and values are part of it; past and present are pairs in one tensor."""
     _refuse_given(n, (6,), ("do_rotary", "past_present_share_buffer"))
@@ -187,7 +182,7 @@ def _pair(n: OnnxNode, past: Tensor) -> tuple[Tensor, ...]:
     return tuple(n(Squeeze(axes=(0,)), part) for part in _parts(n, past, 0, (1, 1)))
 
 
-@_op("MultiHeadAttention")
+@FAMILY.op("MultiHeadAttention", 1)
 def _multi_head_attention(n: OnnxNode) -> Result:
     """Queries, keys and values come apart, keys and values together, or all in one tensor with an axis of 2 or 3."""
     _refuse_given(n, (8, 9))
@@ -228,7 +223,7 @@ def _unstacked(n: OnnxNode, x: Tensor, count: int) -> list[Tensor]:
 
 
 # --------------------------------------------------------- grouped, with a cache
-@_op("GroupQueryAttention")
+@FAMILY.op("GroupQueryAttention", 1)
 def _group_query_attention(n: OnnxNode) -> Result:
     """Keys and values are written into a cache behind those of every batch element, and attended to from there."""
     _refuse_given(n, range(11, 17), ("smooth_softmax", "sliding_window_cache", "qk_output"))
@@ -303,7 +298,7 @@ def _appended(n: OnnxNode, past: Tensor | None, new: Tensor, first: Tensor, tota
     return n(CacheUpdate(axis=2), past, new, first)
 
 
-@_op("RotaryEmbedding")
+@FAMILY.op("RotaryEmbedding", 1)
 def _rotary_embedding(n: OnnxNode) -> Result:
     """The positions are those of every place, or of the first one."""
     a = n.attributes
@@ -326,7 +321,7 @@ def _rotary_embedding(n: OnnxNode) -> Result:
 
 
 # ------------------------------------------------------------ around attention
-@_op("EmbedLayerNormalization")
+@FAMILY.op("EmbedLayerNormalization", 1)
 def _embed_layer_norm(n: OnnxNode) -> Result:
     """Operands: ids, segments, tables of words, positions and segments, gamma, beta, mask, positions."""
     positions = n.optional(8)
@@ -346,7 +341,7 @@ def _embed_layer_norm(n: OnnxNode) -> Result:
     return y, index, total
 
 
-@_op("BiasSoftmax")
+@FAMILY.op("BiasSoftmax", 1)
 def _bias_softmax(n: OnnxNode) -> Result:
     """The softmax is over all axes from `axis` on, as in Softmax before version 13."""
     data, bias = n[0], n[1]
@@ -360,13 +355,13 @@ def _bias_softmax(n: OnnxNode) -> Result:
     return n(Reshape(shape=n.shape(total)), n(op, flattened(n, total, axis)))
 
 
-@_op("BiasSplitGelu")
+@FAMILY.op("BiasSplitGelu", 1)
 def _bias_split_gelu(n: OnnxNode) -> Result:
     half = floor_div(n.extent(n[0], 2), 2)
     left, right = _parts(n, n(Add(), n[0], n[1]), 2, (half, half))
     return n(Mul(), left, n(Gelu(approximate="none"), right))
 
 
-@_op("BiasAdd")
+@FAMILY.op("BiasAdd", 1)
 def _bias_add(n: OnnxNode) -> Result:
     return n(Add(), n(Add(), n[0], n[1]), n[2])

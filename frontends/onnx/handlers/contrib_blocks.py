@@ -7,12 +7,11 @@ Source: onnxruntime's docs/ContribOperators.md of version 1.32, its MatMulBnb4 k
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import numpy as np
 
 from uair.frontends.onnx.node import OnnxNode
-from uair.frontends.onnx.table import Family, Handler, Result
+from uair.frontends.onnx.table import Family, Result
 from uair.ir.data import ComputedData
 from uair.ir.dims import is_static, static
 from uair.ir.dtype import Array, DType
@@ -33,13 +32,8 @@ from uair.ops import (
     Unsqueeze,
 )
 
-FAMILY = Family()
-_DOMAIN = "com.microsoft"
+FAMILY = Family("com.microsoft")
 _UNSIGNED = {2: DType.U2, 4: DType.U4, 8: DType.U8}
-
-
-def _op(name: str) -> Callable[[Handler], Handler]:
-    return FAMILY.op(name, 1, domain=_DOMAIN)
 
 
 # ------------------------------------------------------------------------ packed numbers
@@ -107,7 +101,7 @@ def _middle(n: OnnxNode, x: Tensor, scale: Tensor, bits: int) -> Tensor:
 
 
 # ------------------------------------------------------------------------ MatMulNBits
-@_op("MatMulNBits")
+@FAMILY.op("MatMulNBits", 1)
 def _matmul_nbits(n: OnnxNode) -> Result:
     """Operands: a, packed weight [N, blocks, bytes], scales [N, blocks], zero points (packed, or of a's type), groups.
 
@@ -158,7 +152,7 @@ def _without_weight(n: OnnxNode, a: Tensor, rows: int, bias: Tensor | None) -> T
 
 
 # ------------------------------------------------------------------------ GatherBlockQuantized
-@_op("GatherBlockQuantized")
+@FAMILY.op("GatherBlockQuantized", 1)
 def _gather_block_quantized(n: OnnxNode) -> Result:
     """Rows of a quantized table, dequantized after they are taken. Bytes hold numbers of `bits` bits.
 
@@ -207,7 +201,7 @@ _NF4 = (
 )  # fmt: skip
 
 
-@_op("MatMulBnb4")
+@FAMILY.op("MatMulBnb4", 1)
 def _matmul_bnb4(n: OnnxNode) -> Result:
     """Weight [N, K] of 4-bit codes into a table, high bits first, times the greatest magnitude of its block."""
     a, packed, peaks = n[0], n[1], n[2]

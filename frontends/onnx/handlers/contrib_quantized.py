@@ -41,12 +41,7 @@ from uair.ops import (
 )
 from uair.ops.base import Operator
 
-FAMILY = Family()
-_DOMAIN = "com.microsoft"
-
-
-def _op(name: str) -> Callable[[Handler], Handler]:
-    return FAMILY.op(name, 1, domain=_DOMAIN)
+FAMILY = Family("com.microsoft")
 
 
 def _real(n: OnnxNode, i: int) -> Tensor:
@@ -64,27 +59,27 @@ def _binary(operator: type[Operator]) -> Handler:
     return lambda n: _quantized(n, n(operator(), _real(n, 0), _real(n, 3)), 6)
 
 
-FAMILY.add("QLinearAdd", (1,), _binary(Add), _DOMAIN)
-FAMILY.add("QLinearMul", (1,), _binary(Mul), _DOMAIN)
+FAMILY.add("QLinearAdd", (1,), _binary(Add))
+FAMILY.add("QLinearMul", (1,), _binary(Mul))
 
 
-@_op("QLinearSigmoid")
+@FAMILY.op("QLinearSigmoid", 1)
 def _sigmoid(n: OnnxNode) -> Result:
     return _quantized(n, n(Sigmoid(), _real(n, 0)), 3)
 
 
-@_op("QLinearLeakyRelu")
+@FAMILY.op("QLinearLeakyRelu", 1)
 def _leaky_relu(n: OnnxNode) -> Result:
     return _quantized(n, n(LeakyRelu(alpha=n.attributes.number("alpha", 0.01)), _real(n, 0)), 3)
 
 
-@_op("QLinearWhere")
+@FAMILY.op("QLinearWhere", 1)
 def _where(n: OnnxNode) -> Result:
     chosen = n(Where(), n[0], _real(n, 1), _real(n, 4))
     return quantize(n, chosen, n[7], n[8], dtype=n[1].type.dtype)
 
 
-@_op("QLinearConcat")
+@FAMILY.op("QLinearConcat", 1)
 def _concat(n: OnnxNode) -> Result:
     """Operands: the result's scale and zero point, then tensor, scale and zero point of each part."""
     parts = [_real(n, i) for i in range(2, len(n.inputs), 3)]
@@ -95,7 +90,7 @@ def _concat(n: OnnxNode) -> Result:
 
 
 # ------------------------------------------------------------------- reduction, windows
-@_op("QLinearReduceMean")
+@FAMILY.op("QLinearReduceMean", 1)
 def _reduce_mean(n: OnnxNode) -> Result:
     axes = n.attributes.integers("axes", None)
     chosen = None if axes is None else n.axes(axes, n.rank(n[0]))
@@ -103,7 +98,7 @@ def _reduce_mean(n: OnnxNode) -> Result:
     return _quantized(n, mean, 3)
 
 
-@_op("QLinearSoftmax")
+@FAMILY.op("QLinearSoftmax", 1)
 def _softmax(n: OnnxNode) -> Result:
     """Before opset 13 (attribute `opset`) all axes from `axis` on are one."""
     x, shape = _real(n, 0), n.shape(n[0])
@@ -126,27 +121,27 @@ def _channels_first(n: OnnxNode, x: Tensor, compute: Callable[[Tensor], Tensor])
     return n(Transpose(perm=(0, *range(2, rank), 1)), y)
 
 
-@_op("QLinearAveragePool")
+@FAMILY.op("QLinearAveragePool", 1)
 def _average_pool(n: OnnxNode) -> Result:
     include = n.attributes.flag("count_include_pad")
     mean = _channels_first(n, _real(n, 0), lambda x: average_pool(n, x, count_include_pad=include))
     return _quantized(n, mean, 3)
 
 
-@_op("QLinearGlobalAveragePool")
+@FAMILY.op("QLinearGlobalAveragePool", 1)
 def _global_average_pool(n: OnnxNode) -> Result:
     rank = n.rank(n[0])
     axes = tuple(range(1, rank - 1)) if n.attributes.flag("channels_last") else tuple(range(2, rank))
     return _quantized(n, n(ReduceMean(axes=axes, keepdims=True), _real(n, 0)), 3)
 
 
-@_op("QLinearConv")
+@FAMILY.op("QLinearConv", 1)
 def _conv(n: OnnxNode) -> Result:
     return _channels_first(n, n[0], lambda x: qlinear_conv(n, x))
 
 
 # ------------------------------------------------------------------- products
-@_op("QGemm")
+@FAMILY.op("QGemm", 1)
 def _gemm(n: OnnxNode) -> Result:
     """Operands: a, its scale and zero point, b, its own, an i32 addend in units of both scales, the result's own.
 
@@ -189,18 +184,18 @@ def _flat(n: OnnxNode, scale: Tensor) -> Any:
     return as_scalar(n, scale) if n.shape(scale) == (1,) else scale
 
 
-@_op("MatMulIntegerToFloat")
+@FAMILY.op("MatMulIntegerToFloat", 1)
 def _matmul_integer_to_float(n: OnnxNode) -> Result:
     return _scaled_product(n, (n[0], n[2], n.optional(4)), (n[1], n[3], n.optional(5)), n.optional(6))
 
 
-@_op("DynamicQuantizeMatMul")
+@FAMILY.op("DynamicQuantizeMatMul", 1)
 def _dynamic_quantize_matmul(n: OnnxNode) -> Result:
     a, scale, zero_point = n.all(DynamicQuantize(), n[0])
     return _scaled_product(n, (a, scale, zero_point), (n[1], n[2], n.optional(3)), n.optional(4))
 
 
-@_op("QAttention")
+@FAMILY.op("QAttention", 1)
 def _attention(n: OnnxNode) -> Result:
     """Attention whose projection is an integer product."""
     if n.attributes.integer("do_rotary", 0) or n.attributes.integer("past_present_share_buffer", 0):

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from uair.frontends.onnx.handlers.classical import ml
 from uair.frontends.onnx.handlers.text import listed
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
 from uair.ops import CastMap, DictVectorizer, ZipMap
 
-FAMILY = Family()
+FAMILY = Family("ai.onnx.ml")
 
 
-@ml("ZipMap", 1, family=FAMILY)
+@FAMILY.op("ZipMap", 1)
 def _zip(n: OnnxNode) -> Result:
     return n(ZipMap(), n[0], listed(n, ("classlabels_int64s", "classlabels_strings")))
 
 
-@ml("DictVectorizer", 1, family=FAMILY)
+@FAMILY.op("DictVectorizer", 1)
 def _vectorize(n: OnnxNode) -> Result:
     return n(DictVectorizer(), n[0], listed(n, ("int64_vocabulary", "string_vocabulary")))
 
 
-@ml("CastMap", 1, family=FAMILY)
+@FAMILY.op("CastMap", 1)
 def _cast(n: OnnxNode) -> Result:
     a = n.attributes
     kinds: dict[str, Any] = {"TO_FLOAT": "f32", "TO_INT64": "i64", "TO_STRING": "string"}

@@ -10,7 +10,6 @@ from uair.frontends.onnx.handlers.classical import (
     binary_scores,
     labels_of,
     matrix,
-    ml,
     pick,
     real,
     transform,
@@ -40,7 +39,7 @@ from uair.ops import (
     Where,
 )
 
-FAMILY = Family()
+FAMILY = Family("ai.onnx.ml")
 _KERNELS = {name: name for name in ("LINEAR", "POLY", "RBF", "SIGMOID")}
 
 
@@ -81,7 +80,7 @@ def _vectors(n: OnnxNode, count: int) -> Array:
     return values.reshape(count, -1)
 
 
-@ml("SVMRegressor", 1, family=FAMILY)
+@FAMILY.op("SVMRegressor", 1)
 def _regressor(n: OnnxNode) -> Result:
     """A weighted sum of kernels; of one class: 1 where it is positive, else -1."""
     x, a = matrix(n, n.cast(n[0], DType.F32)), n.attributes
@@ -97,7 +96,7 @@ def _regressor(n: OnnxNode) -> Result:
     return transformed(n, score, transform(n))
 
 
-@ml("SVMClassifier", 1, family=FAMILY)
+@FAMILY.op("SVMClassifier", 1)
 def _classifier(n: OnnxNode) -> Result:
     x = matrix(n, n.cast(n[0], DType.F32))
     labels = labels_of(n, "classlabels_ints", "classlabels_strings")

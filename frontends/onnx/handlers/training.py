@@ -6,23 +6,16 @@ Source: the schemas of ai.onnx.preview.training and onnx's reference evaluator.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from uair.frontends.onnx.gradient import gradients
 from uair.frontends.onnx.node import OnnxNode
-from uair.frontends.onnx.table import Family, Handler, Result
+from uair.frontends.onnx.table import Family, Result
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
 from uair.ops import Add, Div, Greater, Mul, Pow, Sqrt, Sub, Where
 
-FAMILY = Family()
-_DOMAIN = "ai.onnx.preview.training"
-
-
-def _op(name: str) -> Callable[[Handler], Handler]:
-    return FAMILY.op(name, 1, domain=_DOMAIN)
+FAMILY = Family("ai.onnx.preview.training")
 
 
 def _groups(n: OnnxNode, count: int) -> list[tuple[Tensor, ...]]:
@@ -58,7 +51,7 @@ def _regularized(n: OnnxNode, x: Tensor, gradient: Tensor) -> Tensor:
     return gradient if weight == 0 else n(Add(), _times(n, x, weight), gradient)
 
 
-@_op("Adagrad")
+@FAMILY.op("Adagrad", 1)
 def _adagrad(n: OnnxNode) -> Result:
     """Operands: rate, count, tensors, gradients, sums of squared gradients."""
     a = n.attributes
@@ -75,7 +68,7 @@ def _adagrad(n: OnnxNode) -> Result:
     return _in_order([update(*group) for group in _groups(n, 3)])
 
 
-@_op("Adam")
+@FAMILY.op("Adam", 1)
 def _adam(n: OnnxNode) -> Result:
     """Operands: rate, count, tensors, gradients, running means of gradients, and of their squares."""
     a = n.attributes
@@ -102,7 +95,7 @@ def _corrected_rate(n: OnnxNode, alpha: float, beta: float) -> Tensor:
     return n(Where(), n(Greater(), count, _f64(0)), n(Div(), n(Mul(), rate, above), below), rate)
 
 
-@_op("Momentum")
+@FAMILY.op("Momentum", 1)
 def _momentum(n: OnnxNode) -> Result:
     """Operands: rate, count, tensors, gradients, momenta. The first update takes the gradient whole."""
     a = n.attributes
@@ -122,7 +115,7 @@ def _momentum(n: OnnxNode) -> Result:
     return _in_order([update(*group) for group in _groups(n, 3)])
 
 
-@_op("Gradient")
+@FAMILY.op("Gradient", 1)
 def _gradient(n: OnnxNode) -> Result:
     """The gradients of `y` by `xs`, at the operands' values for `xs` and then `zs`.
 

@@ -14,7 +14,6 @@ from uair.frontends.onnx.handlers.classical import (
     decided,
     labels_of,
     matrix,
-    ml,
     transform,
     transformed,
 )
@@ -25,14 +24,14 @@ from uair.ir.graph import Tensor, constant
 from uair.ops import Add, Mul, TreeEnsemble
 from uair.ops._trees import MEMBER, Trees
 
-FAMILY = Family()
+FAMILY = Family("ai.onnx.ml")
 _BRANCHES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
 _LEAF = "LEAF"
 _AGGREGATES = {"AVERAGE": "average", "SUM": "sum", "MIN": "min", "MAX": "max"}
 
 
 # ------------------------------------------------------------ the form of version 5
-@ml("TreeEnsemble", 5, family=FAMILY)
+@FAMILY.op("TreeEnsemble", 5)
 def _tree_ensemble(n: OnnxNode) -> Result:
     a, dtype = n.attributes, n[0].type.dtype
     aggregate = _numbered(n, "aggregate_function", 1, tuple(_AGGREGATES.values()))
@@ -220,7 +219,7 @@ def _based(n: OnnxNode, scores: Tensor, base: Array | None, size: int) -> Tensor
     return n(Add(), scores, constant(base))
 
 
-@ml("TreeEnsembleRegressor", 1, 3, family=FAMILY)
+@FAMILY.op("TreeEnsembleRegressor", 1, 3)
 def _regressor(n: OnnxNode) -> Result:
     found = _listed(n, "target")
     aggregate = n.attributes.choice("aggregate_function", "sum", _AGGREGATES)
@@ -230,7 +229,7 @@ def _regressor(n: OnnxNode) -> Result:
     return transformed(n, n.cast(_based(n, scores, found.base, n_targets), DType.F32), transform(n))
 
 
-@ml("TreeEnsembleClassifier", 1, 3, family=FAMILY)
+@FAMILY.op("TreeEnsembleClassifier", 1, 3)
 def _classifier(n: OnnxNode) -> Result:
     """Labels are decided before the transform, and before the scores become f32."""
     found, kind = _listed(n, "class"), transform(n)
