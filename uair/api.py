@@ -23,6 +23,7 @@ from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Tensor
 from uair.ir.module import Module, Origin
+from uair.ir.types import contained
 from uair.pipeline import Instrument, Measure, Pass, PassContext, PassManager, Verify
 from uair.preprocess import Preprocess, PreprocessError
 from uair.request import CompileRequest, Int8
@@ -400,8 +401,7 @@ def describe_interface(
 def interface_type(entry: Mapping[str, Any]) -> str:
     """The type of an entry of `describe_interface` in text form."""
     shape = "*" if entry["shape"] is None else ",".join(map(str, entry["shape"]))
-    containers = entry.get("containers", ())
-    return f"{''.join(f'{c}<' for c in containers)}{entry['dtype']}[{shape}]{'>' * len(containers)}"
+    return contained(f"{entry['dtype']}[{shape}]", entry.get("containers", ()))
 
 
 def _write_golden(state: _Compilation, builder: ArtifactBuilder, given: Mapping[str, Any] | None) -> None:

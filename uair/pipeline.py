@@ -53,7 +53,7 @@ class Spec:
         Raises:
             SpecViolation: naming the first tensor or node that breaks it.
         """
-        for graph in list(module.all_graphs()):
+        for graph in module.all_graphs():
             if self.forbids_tensor is not None:
                 for tensor in graph.tensors():
                     self._refuse(tensor, tensor.producer, self.forbids_tensor(tensor))

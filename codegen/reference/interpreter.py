@@ -148,7 +148,8 @@ class Interpreter:
     def _run_step(self, step: _Step, frame: _Frame, observe: Observer | None) -> None:
         node = step.node
         operands = [None if t is None else self._value(t, frame) for t in node.inputs]
-        results = _evaluate(step, operands, frame.sizes, self._caller(step, frame))
+        call = self._caller(step, frame) if step.regions else None
+        results = _evaluate(step, operands, frame.sizes, call)
         for tensor, value in zip(node.outputs, results, strict=True):
             _check_result(node, tensor, value, frame.sizes)
             frame.values[tensor] = value
@@ -254,7 +255,8 @@ def _plan(graph: Graph) -> tuple[_Step, ...]:
     )
 
 
-def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: Call) -> tuple[Any, ...]:
+def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: Call | None) -> tuple[Any, ...]:
+    """The results of a step; `call` runs the graphs that its operator has."""
     node = step.node
     if step.packed:
         operands = [
@@ -265,7 +267,7 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
     if memory.exceeds(step.nbytes):
         raise memory.too_large(node, f"needs {step.nbytes:,} bytes, and there are {memory.limit():,}", _place(node))
     try:
-        if isinstance(op, ControlFlow):
+        if isinstance(op, ControlFlow) and call is not None:
             results = op.execute(call, *operands)
             results = tuple(_sized(t, a, sizes) for t, a in zip(node.outputs, results, strict=True))
         else:

@@ -123,25 +123,21 @@ def _newest(versions: Sequence[int], opset: int) -> int | None:
 
 def _type_proto(tensor: Tensor | None, types: Mapping[str, int]) -> onnx.TypeProto:
     proto = onnx.TypeProto()
-    if tensor is None:
-        return proto
-    if tensor.type.containers:
+    if tensor is not None:
         _put(proto, tensor.type, types)
-    else:
-        proto.tensor_type.elem_type = types[str(tensor.type.dtype)]
-        if tensor.type.shape is not None:
-            proto.tensor_type.shape.SetInParent()
-            for extent in tensor.type.shape:
-                dim = proto.tensor_type.shape.dim.add()
-                if isinstance(extent, int):
-                    dim.dim_value = extent
     return proto
 
 
 def _put(proto: onnx.TypeProto, t: TensorType, types: Mapping[str, int]) -> None:
-    """Write the type of a sequence, optional or map into a message; shapes matter to no definition."""
+    """Write a type into a message."""
     if not t.containers:
         proto.tensor_type.elem_type = types[str(t.dtype)]
+        if t.shape is not None:
+            proto.tensor_type.shape.SetInParent()
+            for extent in t.shape:
+                dim = proto.tensor_type.shape.dim.add()
+                if isinstance(extent, int):
+                    dim.dim_value = extent
     elif t.containers[0] is Container.SEQUENCE:
         _put(proto.sequence_type.elem_type, t.inner, types)
     elif t.containers[0] is Container.OPTIONAL:

@@ -118,13 +118,9 @@ def _pad(s: Step, i: int) -> Tensor | None:
 
 
 # --------------------------------------------------------------------- indexing
-def _wide(s: Step, indices: Tensor) -> Tensor:
-    return indices if indices.type.dtype is DType.I64 else s(ops.Cast(to=DType.I64), indices)
-
-
 def _gather(s: Step, i: int) -> Tensor:
     """Every slice of the gradient is added at its index."""
-    x, indices = s.x(0), _wide(s, s.x(1))
+    x, indices = s.x(0), s.n.cast(s.x(1), DType.I64)
     rank, count = len(s.shape(x)), len(s.shape(indices))
     axis = s.op.axis % rank
     perm = (axis, *(a for a in range(rank) if a != axis))
@@ -145,7 +141,7 @@ def _gather_elements(s: Step, i: int) -> Tensor:
 def _gather_nd(s: Step, i: int) -> Tensor:
     if s.op.batch_dims:
         s.refuse("batch_dims is not 0")
-    return s(ops.ScatterND(reduction="add"), s.zeros(s.x(0)), _wide(s, s.x(1)), s.dy)
+    return s(ops.ScatterND(reduction="add"), s.zeros(s.x(0)), s.n.cast(s.x(1), DType.I64), s.dy)
 
 
 def _scatter(s: Step, i: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import attrs
@@ -25,6 +25,13 @@ class Container(enum.Enum):
     OPTIONAL = "opt"
     MAP_I64 = "map_i64"
     MAP_STRING = "map_string"
+
+
+def contained(text: str, containers: Iterable[str]) -> str:
+    """The text of a type inside of containers, outermost first: `opt<seq<f32[2]>>`."""
+    for name in reversed(tuple(containers)):
+        text = f"{name}<{text}>"
+    return text
 
 
 @attrs.frozen
@@ -111,8 +118,7 @@ class TensorType:
         extents = cast("InferredShape | None", self.shape)
         shape = "*" if extents is None else ",".join("?" if d is None else str(d).replace(" ", "") for d in extents)
         layout = "" if self.layout == Layout.ANY else f"; {self.layout}"
-        opened = "".join(f"{c.value}<" for c in self.containers)
-        return f"{opened}{self.dtype}[{shape}{layout}]{'>' * len(self.containers)}"
+        return contained(f"{self.dtype}[{shape}{layout}]", (c.value for c in self.containers))
 
 
 def inferred(dtype: DType, shape: InferredShape | None) -> TensorType:

@@ -100,6 +100,17 @@ def converted(t: Tensor, dtype: DType) -> Tensor:
     return t if t.type.dtype is dtype else Cast(to=dtype)(t)
 
 
+def from_beginning(indices: Tensor, extents: int | Sequence[int]) -> Tensor:
+    """Indices as i64, negative ones counted from the end of axes of these extents, in a decomposition."""
+    from uair.ops.comparison import Less
+    from uair.ops.conversion import Cast
+    from uair.ops.elementwise import Add, Where
+
+    wide = Cast(to=DType.I64)(indices)
+    shifted = Add()(wide, constant(np.array(extents, np.int64)))
+    return Where()(Less()(wide, constant(np.int64(0))), shifted, wide)
+
+
 def finite_range(dtype: DType) -> tuple[Any, Any]:
     """Least and greatest value for padding and reductions: infinities where the type has them."""
     if dtype is DType.BOOL:

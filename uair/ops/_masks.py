@@ -6,15 +6,15 @@ bounded here: beyond it the decomposition would cost more than any target has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 import numpy as np
 
-from uair.ir.dims import Dim, Shape, is_static, product, static
+from uair.ir.dims import Dim, Shape, is_static, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
-from uair.ops._compute import finite_range
-from uair.ops.comparison import Equal, Less
+from uair.ops._compute import converted, finite_range, from_beginning
+from uair.ops.comparison import Equal
 from uair.ops.elementwise import Add, Cast, Maximum, Minimum, Mul, Where
 from uair.ops.reduction import ReduceMax, ReduceMin, ReduceProd, ReduceSum
 from uair.ops.shape import Concat, Expand, Range, Reshape, ShapeOf, Squeeze
@@ -36,11 +36,11 @@ def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, reduction: str) -> T
     if shape is None or where is None:
         return None
     k = where[-1]
-    count = product_of(where[:-1])
-    places = Reshape(shape=(count, k))(_positive(indices, shape[:k]))
-    strides = [product_of(shape[a + 1 : k]) for a in range(k)]
+    count = math.prod(where[:-1])
+    places = Reshape(shape=(count, k))(from_beginning(indices, shape[:k]))
+    strides = [math.prod(shape[a + 1 : k]) for a in range(k)]
     linear = ReduceSum(axes=(1,), keepdims=False)(Mul()(places, constant(np.array(strides, np.int64))))
-    return _reduced(x, linear, updates, (product_of(shape[:k]), count, product_of(shape[k:])), reduction)
+    return _reduced(x, linear, updates, (math.prod(shape[:k]), count, math.prod(shape[k:])), reduction)
 
 
 def scatter_elements(x: Tensor, indices: Tensor, updates: Tensor, axis: int, reduction: str) -> Tensor | None:
@@ -49,14 +49,14 @@ def scatter_elements(x: Tensor, indices: Tensor, updates: Tensor, axis: int, red
     if shape is None or where is None:
         return None
     axis %= len(shape)
-    strides = [product_of(shape[a + 1 :]) for a in range(len(shape))]
+    strides = [math.prod(shape[a + 1 :]) for a in range(len(shape))]
     own = np.zeros(where, np.int64)
     for a, places in enumerate(np.indices(where)):
         own += 0 if a == axis else places * strides[a]
-    along = Mul()(_positive(indices, shape[axis : axis + 1]), constant(np.int64(strides[axis])))
-    count = product_of(where)
+    along = Mul()(from_beginning(indices, shape[axis : axis + 1]), constant(np.int64(strides[axis])))
+    count = math.prod(where)
     linear = Reshape(shape=(count,))(Add()(along, constant(own)))
-    return _reduced(x, linear, updates, (product_of(shape), count, 1), reduction)
+    return _reduced(x, linear, updates, (math.prod(shape), count, 1), reduction)
 
 
 def _reduced(x: Tensor, linear: Tensor, updates: Tensor, counts: tuple[int, int, int], reduction: str) -> Tensor | None:
@@ -71,12 +71,10 @@ def _reduced(x: Tensor, linear: Tensor, updates: Tensor, counts: tuple[int, int,
     values = Reshape(shape=(1, count, columns))(updates)
     old, dtype = Reshape(shape=(rows, columns))(x), x.type.dtype
     if dtype in (DType.F16, DType.BF16):  # computed in f32 and rounded once
-        old, values = Cast(to=DType.F32)(old), Cast(to=DType.F32)(values)
+        old, values = converted(old, DType.F32), converted(values, DType.F32)
     chosen = Where()(hit, values, constant(_neutral(reduction, values.type.dtype)))
     result = join()(old, reduce(axes=(1,), keepdims=False)(chosen))
-    if result.type.dtype is not dtype:
-        result = Cast(to=dtype)(result)
-    return Reshape(shape=x.type.shape)(result)
+    return Reshape(shape=x.type.shape)(converted(result, dtype))
 
 
 def _neutral(reduction: str, dtype: DType) -> Array:
@@ -84,13 +82,6 @@ def _neutral(reduction: str, dtype: DType) -> Array:
     least, greatest = finite_range(dtype)
     value = {"add": 0, "mul": 1, "max": least, "min": greatest}[reduction]
     return np.array(value).astype(dtype.numpy)
-
-
-def _positive(indices: Tensor, extents: Sequence[int]) -> Tensor:
-    """Indices as i64, counted from the beginning of axes of these extents."""
-    wide = Cast(to=DType.I64)(indices)
-    shifted = Add()(wide, constant(np.array(extents, np.int64)))
-    return Where()(Less()(wide, constant(np.int64(0))), shifted, wide)
 
 
 def gather_nd(indices: Tensor, batch: Shape, x: Tensor) -> Tensor | None:
@@ -118,10 +109,3 @@ def _numbered(x: Tensor, axis: int, extent: Dim, rank: int) -> Tensor:
 def _known(tensor: Tensor) -> tuple[int, ...] | None:
     shape = tensor.type.shape
     return static(shape) if shape is not None and is_static(shape) else None
-
-
-def product_of(extents: Sequence[int]) -> int:
-    """The product of numbers."""
-    result = product(extents)
-    assert isinstance(result, int)
-    return result

@@ -11,6 +11,7 @@ import numpy as np
 
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant, named_unknowns
+from uair.ops._compute import from_beginning
 from uair.ops._forms import vector_length
 from uair.ops.base import Operator
 
@@ -22,18 +23,9 @@ def named(axes: Tensor, rank: int) -> Tensor:
     from uair.ops.shape import Concat
 
     none = constant(np.array([rank]))  # so that the list is never empty
-    places = Concat(axis=0)(_positive(axes, rank), none)
+    places = Concat(axis=0)(from_beginning(axes, rank), none)
     hits = Equal()(constant(np.arange(rank).reshape(rank, 1)), places)
     return ReduceAny(axes=(1,), keepdims=False)(hits)
-
-
-def _positive(axes: Tensor, rank: int) -> Tensor:
-    from uair.ops.comparison import Less
-    from uair.ops.conversion import Cast
-    from uair.ops.elementwise import Add, Where
-
-    wide = Cast(to=DType.I64)(axes)
-    return Where()(Less()(wide, constant(0)), Add()(wide, constant(rank)), wide)
 
 
 def reduced(x: Tensor, axes: Tensor, reduction: Callable[[tuple[int, ...]], Operator], *, keepdims: bool) -> Tensor:

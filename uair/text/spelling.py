@@ -13,7 +13,7 @@ from uair.ir.data import ArrayData, Data, MappedData, SplatData
 from uair.ir.dims import Dim
 from uair.ir.dtype import Array, DType
 from uair.ir.layout import Layout, fractal_z, nc1hwc0, nhwc
-from uair.ir.types import TensorType
+from uair.ir.types import TensorType, contained
 from uair.ops.base import AttributeKind, Operator, attribute_kinds
 from uair.text.names import quote
 
@@ -98,8 +98,7 @@ def type_text(t: TensorType) -> str:
     """A tensor type: `f32[1,3,N,floor(N/2)+1; NHWC]`; `f32[*]` when the rank is unknown; `seq<f32[?,3]>`."""
     shape = "*" if t.shape is None else ",".join(map(extent_text, t.shape))
     layout = "" if t.layout == Layout.ANY else f"; {layout_text(t.layout)}"
-    opened = "".join(f"{c.value}<" for c in t.containers)
-    return f"{opened}{t.dtype.value}[{shape}{layout}]{'>' * len(t.containers)}"
+    return contained(f"{t.dtype.value}[{shape}{layout}]", (c.value for c in t.containers))
 
 
 def standard_layout(name: str) -> Layout | None:
