@@ -39,8 +39,9 @@ PASSES = {
 }
 
 TARGETS = {
-    "ascend310": "uair.codegen.ascend:TARGET",
-    "cpu": "uair.codegen.cpu:TARGET",
-    "reference": "uair.codegen.reference:TARGET",
-    "rk3588": "uair.codegen.rockchip:TARGET",
+    "ascend310": "uair.codegen.ascend:AscendTarget",
+    "cpu": "uair.codegen.cpu:CpuTarget",
+    "reference": "uair.codegen.reference:ReferenceTarget",
+    "rk3588": "uair.codegen.rockchip:RockchipTarget",
 }
+"""A class is called with the target's name: the chips of a family differ in their device descriptions only."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ class Context:
     Attributes:
         operators: operator classes by name.
         passes: pass classes by name.
-        targets: targets by name.
+        targets: targets by name; a class is called with the name, so that one class serves a family of chips.
         frontends: loaders by format name.
     """
 
@@ -79,7 +79,7 @@ class Context:
             UnknownNameError: there is none.
         """
         found = resolve(lookup(self.targets, name, "target"))
-        return found() if isinstance(found, type) else found
+        return _made(found, name) if isinstance(found, type) else found
 
     def frontend(self, name: str) -> Any:
         """The loader of the format called `name`.
@@ -110,6 +110,12 @@ class ResolvingMapping(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._references)
+
+
+@functools.cache
+def _made(target: Callable[[str], Any], name: str) -> Any:
+    """A target of a family; one of each name, so that its description is read once."""
+    return target(name)
 
 
 def _plugins(group: str) -> dict[str, Any]:

@@ -2,6 +2,4 @@
 
 from uair.codegen.ascend.target import AscendTarget
 
-TARGET = AscendTarget("ascend310")
-
-__all__ = ["TARGET", "AscendTarget"]
+__all__ = ["AscendTarget"]

@@ -2,6 +2,4 @@
 
 from uair.codegen.cpu.target import CpuTarget
 
-TARGET = CpuTarget("cpu")
-
-__all__ = ["TARGET", "CpuTarget"]
+__all__ = ["CpuTarget"]

@@ -17,10 +17,7 @@ from uair.codegen.reference.interpreter import Interpreter, Observer, run
 from uair.codegen.reference.numerics import CheckNumerics, NumericsChanged, relative_error
 from uair.codegen.reference.target import ReferenceTarget
 
-TARGET = ReferenceTarget("reference")
-
 __all__ = [
-    "TARGET",
     "CheckNumerics",
     "FeedShapeError",
     "FeedTypeError",

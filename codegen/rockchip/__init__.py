@@ -2,6 +2,4 @@
 
 from uair.codegen.rockchip.target import RockchipTarget
 
-TARGET = RockchipTarget("rk3588")
-
-__all__ = ["TARGET", "RockchipTarget"]
+__all__ = ["RockchipTarget"]

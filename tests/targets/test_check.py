@@ -11,7 +11,7 @@ import pytest
 from tests import zoo
 from uair.api import standard_passes
 from uair.codegen.onnx.target import OnnxTarget
-from uair.codegen.reference import TARGET as REFERENCE
+from uair.codegen.reference import ReferenceTarget
 from uair.frontends.onnx import load
 from uair.ir.module import Module
 from uair.passes.bind_shapes import BindShapes
@@ -22,7 +22,7 @@ TARGETS = ("ascend310", "rk3588", "cpu")
 
 
 def target(name: str) -> Target:
-    return REFERENCE if name == "reference" else OnnxTarget(name)
+    return ReferenceTarget(name) if name == "reference" else OnnxTarget(name)
 
 
 def toy() -> Module:

@@ -255,3 +255,60 @@ def test_the_docs_know_every_name() -> None:
         assert f"`{stem}`" in text, name
     assert f"{MAX_LENGTH} characters" in text
     assert f"{MAX_DEPTH} levels" in text
+
+
+# ------------------------------------------------------------------------------------------------------------ families
+CHILD = """\
+schema = 1
+extends = "toy.toml"
+name = "toy2"
+soc = "T2"
+
+[compute]
+cores = 4
+
+[[operator]]
+names = ["Sigmoid"]
+support = "partial"
+source = "manual"
+"""
+
+
+def child(folder: Path, text: str = CHILD, base: str = MINIMAL) -> Path:
+    (folder / "toy.toml").write_text(base)
+    path = folder / "toy2.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_description_extends_another(tmp_path: Path) -> None:
+    d = load_description(child(tmp_path))
+    assert (d.name, d.soc, d.title) == ("toy2", "T2", "Toy NPU")
+    assert (d.compute.cores, d.compute.peak) == (4, {DType.I8: 4.0})
+    supports = {name: entry.entry.support for name, entry in d.operators.items()}
+    assert supports == {"Relu": Support.SUPPORTED, "Conv2D": Support.SUPPORTED, "Sigmoid": Support.PARTIAL}
+    assert len(d.operators["Conv2D"].constraints) == 2
+
+
+def test_a_built_in_description_is_extended_by_its_name(tmp_path: Path) -> None:
+    d = load_description(child(tmp_path, 'schema = 1\nextends = "ascend310"\nname = "toy2"\n'))
+    base = load_description("ascend310")
+    assert (d.name, d.vendor, set(d.operators)) == ("toy2", base.vendor, set(base.operators))
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "place"),
+    [
+        (CHILD.replace("cores = 4", "cors = 4"), MINIMAL, "toy2.toml:7: compute.cors"),
+        (CHILD, MINIMAL.replace("cores = 2", "cors = 2"), "toy.toml:23: compute.cors"),
+        (CHILD.replace('"partial"', '"parial"'), MINIMAL, "toy2.toml:11: operator[0].support"),
+        (CHILD, MINIMAL.replace("kernel_h <= 7", "kernel_z <= 7"), "toy.toml:38: operator[1].constraints[0].require"),
+        (CHILD.replace("toy.toml", "other.toml"), MINIMAL, "toy2.toml:2: extends"),
+        (CHILD.replace('"toy.toml"', '"ascend301"'), MINIMAL, "toy2.toml:2: extends"),
+        (CHILD, 'extends = "toy2.toml"\n' + MINIMAL, "extends"),
+    ],
+)
+def test_a_fault_is_reported_in_the_file_that_holds_it(tmp_path: Path, text: str, base: str, place: str) -> None:
+    with pytest.raises(UairError) as caught:
+        load_description(child(tmp_path, text, base))
+    assert place in caught.value.place

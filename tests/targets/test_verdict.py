@@ -9,7 +9,7 @@ import pytest
 
 from tests.targets.helpers import ListedTarget, dequantized, make, tensor
 from uair.codegen.onnx.target import OnnxTarget
-from uair.codegen.reference import TARGET as REFERENCE
+from uair.codegen.reference import ReferenceTarget
 from uair.ir.dtype import DType
 from uair.ir.graph import Node, constant
 from uair.ops import (
@@ -56,6 +56,7 @@ from uair.text import parse_type
 ASCEND = OnnxTarget("ascend310")
 RK3588 = OnnxTarget("rk3588")
 CPU = OnnxTarget("cpu")
+REFERENCE = ReferenceTarget("reference")
 
 X = "f32[1,4,16,16]"
 

@@ -25,7 +25,7 @@ from uair.ops.base import Operator
 from uair.quant.scheme import Scheme
 from uair.targets.constraint import Constraint, parse_constraint
 from uair.targets.errors import DescriptionError, DescriptionFileError
-from uair.targets.schema import Document, structure
+from uair.targets.schema import Document, LayeredDocument, structure
 from uair.targets.verdict import Confidence, Source, Support
 
 if sys.version_info >= (3, 11):
@@ -38,6 +38,9 @@ SCHEMA = 1
 
 MAX_BYTES = 4 * 1024 * 1024
 """No description comes near this size; a larger file is refused before it is parsed."""
+
+MAX_BASES = 4
+"""A description that extends one that extends one ... stops here."""
 
 Names = tuple[str, ...]
 
@@ -342,6 +345,9 @@ class DeviceDescription:
         vendor: who makes it.
         soc: the chip.
         summary: what UAIR writes for it, one line.
+        extends: the description that this one starts from: the name of one that comes with UAIR, or a path relative to
+            this file. Tables are merged key by key, an `[[operator]]` entry takes the place of the other file's entries
+            for the same operators, any other array is replaced whole.
         unlisted: the verdict about operators that no entry and no list names.
         static_shapes: whether every extent must be a number.
         max_rank: greatest rank of a tensor; 0: no limit known.
@@ -369,6 +375,7 @@ class DeviceDescription:
     dtypes: DTypes
     compute: Compute
     alignment: Alignment
+    extends: str = ""
     max_rank: int = 0
     experimental: bool = False
     notes: Names = ()
@@ -434,7 +441,7 @@ def load_description(
         ConstraintSyntaxError, ConstraintTypeError: a constraint is wrong.
     """
     path = _path_of(target)
-    document, table = _read(path)
+    document, table = _layered(path)
     description = structure(DeviceDescription, table, document)
     known = Context.default().operators if operators is None else operators
     checked = _Checker(description, document, known)
@@ -448,6 +455,60 @@ def _path_of(target: str | os.PathLike[str]) -> Path:
     folder = Path(str(resources.files("uair.targets")))
     lookup(dict.fromkeys(description_names()), target, "device description")
     return folder / f"{target}.toml"
+
+
+def _layered(path: Path, extended_by: Names = ()) -> tuple[Document, dict[str, Any]]:
+    """A file's content, merged over that of the file which it extends."""
+    document, table = _read(path)
+    base_name = table.get("extends")
+    if not isinstance(base_name, str) or not base_name:
+        return document, table
+    chain = (*extended_by, str(path))
+    try:
+        base_path = _path_of(path.parent / base_name if base_name.endswith(".toml") else base_name)
+        if str(base_path) in chain or len(chain) > MAX_BASES:
+            raise DescriptionError(
+                f"{base_name!r} extends this file in turn, or the chain has more than {MAX_BASES} files",
+                hint="extend a file that stands on its own",
+            )
+        base, under = _layered(base_path, chain)
+    except UairError as error:
+        error.place = error.place or document.place(("extends",))
+        raise
+    return _merged(document, table, base, under)
+
+
+def _merged(
+    document: Document, table: dict[str, Any], base: Document, under: dict[str, Any]
+) -> tuple[LayeredDocument, dict[str, Any]]:
+    """`table` over `under`."""
+    merged = _over(under, table)
+    own: list[Any] = table["operator"] if isinstance(table.get("operator"), list) else []
+    given = {
+        name for entry in own if isinstance(entry, dict) for name in cast("dict[str, Any]", entry).get("names", ())
+    }
+    entries: list[Any] = []
+    rows: list[tuple[Document | None, int]] = []
+    for i, entry in enumerate(cast("list[dict[str, Any]]", under.get("operator", []))):
+        if left := [name for name in entry["names"] if name not in given]:
+            entries.append({**entry, "names": left})
+            rows.append((base, i))
+    rows += [(None, i) for i in range(len(own))]
+    if rows:
+        merged["operator"] = entries + own
+    return LayeredDocument(document.file, document.text, table, base, {"operator": tuple(rows)}), merged
+
+
+def _over(under: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables merged key by key, the second one's values first."""
+    result = dict(under)
+    for key, value in table.items():
+        known = result.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            result[key] = _over(cast("dict[str, Any]", known), cast("dict[str, Any]", value))
+        else:
+            result[key] = value
+    return result
 
 
 def _read(path: Path) -> tuple[Document, dict[str, Any]]:

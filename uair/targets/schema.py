@@ -72,6 +72,39 @@ class Document:
         return found
 
 
+@attrs.frozen
+class LayeredDocument(Document):
+    """A file that extends another: a key that it does not give is found in the other one.
+
+    Attributes:
+        table: the file's own content.
+        base: the file that it extends.
+        rows: for each array of tables that was merged element by element, where each element stands: its document (None
+            for this one) and its index there.
+    """
+
+    table: Mapping[str, Any]
+    base: Document
+    rows: Mapping[str, tuple[tuple[Document | None, int], ...]]
+
+    def place(self, path: Path) -> str:
+        """`file:line: key` of a key path, in the file that gives it."""
+        if len(path) > 1 and path[0] in self.rows:
+            document, index = self.rows[str(path[0])][int(path[1])]
+            path = (path[0], index, *path[2:])
+            return super().place(path) if document is None else document.place(path)
+        return super().place(path) if self._gives(path) else self.base.place(path)
+
+    def _gives(self, path: Path) -> bool:
+        value: Any = self.table
+        for part in path:
+            if isinstance(value, Mapping) and part in value:
+                value = cast("Mapping[str, Any]", value)[str(part)]
+            else:
+                return isinstance(value, list)
+        return True
+
+
 _HEADER = re.compile(r"\s*(?P<open>\[\[?)(?P<name>[^\[\]]+)\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"\s*(?P<name>[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')\s*=")
 

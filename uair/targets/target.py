@@ -9,7 +9,7 @@ subclass in codegen/<vendor>/ adds what only code can say:
         def legalise(self): ...               # passes that make a fused module fit
         def emit(self, module, artifact, request): ...
 
-    TARGET = AscendTarget("ascend310")        # named in uair/builtin.py, or by an entry point `uair.targets`
+uair/builtin.py, or an entry point `uair.targets`, names the class under each chip's name, with which it is called.
 """
 
 from __future__ import annotations
