@@ -64,14 +64,7 @@ def bind_shapes(
         TypeInferenceError: an operator of the model does not accept the sizes.
     """
     graph = module.main
-    values = _sizes(graph, sizes or {})
-    for name, shape in shapes.items():
-        if name not in graph.input_names:
-            raise ShapeBindingError(
-                f"--shape names {name!r}, which is no input of the model",
-                hint=f"the inputs are {describe_inputs(graph)}",
-            )
-        _match(graph, name, shape, values)
+    values: dict[str, Dim] = {**learn_sizes(graph, shapes, sizes)}
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
         if tensor.type.is_tensor:
             _bind(name, tensor, shapes.get(name), values)
@@ -88,6 +81,25 @@ def bind_shapes(
     if notes is not None:
         notes += decisions.notes
     return True
+
+
+def learn_sizes(
+    graph: Graph, shapes: Mapping[str, tuple[int | None, ...]], sizes: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Numbers of symbolic sizes, by name, that shapes of inputs decide, beside those given by name.
+
+    Raises:
+        ShapeBindingError: an unknown input or size, a wrong rank, a contradiction with the model or between two inputs.
+    """
+    values = _sizes(graph, sizes or {})
+    for name, shape in shapes.items():
+        if name not in graph.input_names:
+            raise ShapeBindingError(
+                f"--shape names {name!r}, which is no input of the model",
+                hint=f"the inputs are {describe_inputs(graph)}",
+            )
+        _match(graph, name, shape, values)
+    return values
 
 
 def _bind(name: str, tensor: Tensor, shape: Sequence[int | None] | None, values: Mapping[str, Dim]) -> None:
@@ -142,7 +154,7 @@ def describe_inputs(graph: Graph) -> str:
     return ", ".join(f"{n}: {t.type}" for n, t in zip(graph.input_names, graph.inputs, strict=True)) or "none"
 
 
-def _sizes(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Dim]:
+def _sizes(graph: Graph, sizes: Mapping[str, int]) -> dict[str, int]:
     """The sizes given by name, which inputs must have."""
     known = dict.fromkeys(s for t in graph.inputs for s in symbols_of(t.type.shape or ()))
     for name, size in sizes.items():
@@ -155,7 +167,7 @@ def _sizes(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Dim]:
     return dict(sizes)
 
 
-def _match(graph: Graph, name: str, shape: Sequence[int | None], values: dict[str, Dim]) -> None:
+def _match(graph: Graph, name: str, shape: Sequence[int | None], values: dict[str, int]) -> None:
     """Learn the sizes that a shape decides."""
     declared = graph.input(name).type.shape
     if any(d is not None and d < 0 for d in shape):
@@ -174,7 +186,7 @@ def _match(graph: Graph, name: str, shape: Sequence[int | None], values: dict[st
             _match_extent(f"axis {axis} of input {name!r}", have, want, values)
 
 
-def _match_extent(place: str, have: Dim, want: int, values: dict[str, Dim]) -> None:
+def _match_extent(place: str, have: Dim, want: int, values: dict[str, int]) -> None:
     """Learn the size that one extent decides."""
     if isinstance(have, int):
         if have != want:

@@ -29,6 +29,7 @@ from uair.preprocess import Preprocess, PreprocessError
 from uair.request import CompileRequest, Int8
 
 if TYPE_CHECKING:
+    from uair.passes.shape_buckets import Buckets
     from uair.quant.calibration import Calibration
     from uair.targets.check import CheckReport
 
@@ -193,6 +194,8 @@ def compile(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     quantize: Int8 | None = None,
     preprocess: Mapping[str, Preprocess] | None = None,
+    options: Mapping[str, Any] | None = None,
+    buckets: Sequence[Mapping[str, Sequence[int]]] = (),
     overwrite: bool = False,
     golden: bool | Mapping[str, Any] = True,
     instruments: Sequence[Instrument] = (),
@@ -207,6 +210,9 @@ def compile(
         shapes: fixed shapes by input name, for inputs with symbolic sizes.
         quantize: INT8 quantization with its calibration data.
         preprocess: how images become inputs, by input name; recorded and handed to the vendor's tool.
+        options: what the target is told, by name, see `uair targets NAME`.
+        buckets: the input shapes that one compiled model is to take, each by input name, for targets that can; sizes in
+            which they differ must be open in the model.
         overwrite: replace an existing output.
         golden: compute and store a reference input and output; an input by name is the one to take, otherwise it is the
             first calibration sample, or random numbers.
@@ -218,7 +224,14 @@ def compile(
     Raises:
         UairError: nothing is left behind.
     """
-    request = CompileRequest(target, dict(shapes or {}), quantize, dict(preprocess or {}))
+    request = CompileRequest(
+        target,
+        dict(shapes or {}),
+        quantize,
+        dict(preprocess or {}),
+        dict(options or {}),
+        tuple({name: tuple(shape) for name, shape in bucket.items()} for bucket in buckets),
+    )
     state = _transform(load(model), request, instruments)
     if output is not None:
         with build_artifact(output, overwrite=overwrite) as builder:
@@ -239,25 +252,47 @@ def compile(
 def _transform(source: Module, request: CompileRequest, instruments: Sequence[Instrument]) -> _Compilation:
     """Run the pipeline of the request's target on a copy of the module."""
     from uair.passes.bind_shapes import BindShapes
+    from uair.passes.shape_buckets import in_bucket
     from uair.targets.check import check_module
 
     target = Context.default().target(request.target)
+    target.check_request(request)
     module = source.clone()
     measure = Measure()
     context = PassContext()
     watchers: list[Instrument] = [Verify(), measure, *instruments]
-    bind = BindShapes(shapes=dict(request.shapes), static=target.requires_static)
+    buckets, request = _resolve_buckets(module.main, request)
+    bind = BindShapes(
+        shapes=dict(request.shapes), sizes=dict(buckets.common), static=target.requires_static and not buckets.sizes
+    )
     PassManager([bind], [Verify()], context).run(module)
     _require_preprocess_fits(module.main, request.preprocess)
-    reference = module.clone()
+    references = [in_bucket(module, sizes) for sizes in buckets.sizes]
+    reference = references[0] if references else module.clone()
     calibration = _calibration(request, module.main)
     passes = [*standard_passes(), *target.prepare(), *_quantization(request, target, calibration)]
     PassManager(passes, watchers, context).run(module)
-    report = check_module(module, target)
-    require_fit(report)
+    reports = [check_module(each, target) for each in ([in_bucket(module, z) for z in buckets.sizes] or [module])]
+    for report in reports:
+        require_fit(report)
+    report = reports[0]
     PassManager(target.legalise(), watchers, context).run(module)
     sample = None if calibration is None else calibration.first
     return _Compilation(request, target, reference, module, context, measure, report, sample)
+
+
+def _resolve_buckets(graph: Graph, request: CompileRequest) -> tuple[Buckets, CompileRequest]:
+    """The buckets asked for, and the request with the shape of every input in each.
+
+    Raises:
+        BucketError, ShapeBindingError: they do not fit the model.
+    """
+    from uair.passes.shape_buckets import Buckets, resolve_buckets
+
+    if not request.buckets:
+        return Buckets({}, (), ()), request
+    buckets = resolve_buckets(graph, request.buckets, request.shapes)
+    return buckets, attrs.evolve(request, buckets=buckets.shapes)
 
 
 def _require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess]) -> None:
@@ -342,6 +377,7 @@ def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool | Mappi
         "inputs": describe_interface(module.main.input_names, module.main.inputs, request.preprocess),
         "outputs": describe_interface(module.main.output_names, module.main.outputs),
         "source": describe_origin(module.origin),
+        **_describe_request(state),
         "pipeline": [step.spec for step in module.applied],
         "quantization": state.context.reports.get("quantization", {}).get("summary"),
         "toolchain": state.target.toolchain(),
@@ -357,6 +393,16 @@ def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool | Mappi
     if golden is not False:
         _write_golden(state, builder, None if golden is True else golden)
     state.target.emit(module, builder, request)
+
+
+def _describe_request(state: _Compilation) -> dict[str, Any]:
+    """Options and buckets, when there are any."""
+    from uair.targets.options import parse_options, plain
+
+    request, target = state.request, state.target
+    options = plain(parse_options(target.options, request.options, request.target))
+    buckets = [{name: list(shape) for name, shape in bucket.items()} for bucket in request.buckets]
+    return ({"options": options} if options else {}) | ({"buckets": buckets} if buckets else {})
 
 
 def plain_value(_: Any, __: Any, value: Any) -> Any:

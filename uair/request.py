@@ -37,9 +37,14 @@ class CompileRequest:
         shapes: fixed shapes by input name.
         quantization: None for float.
         preprocess: by input name.
+        options: what the user tells the target, by name, as given; see uair.targets.options.
+        buckets: the shapes that the compiled model is to take, each by input name; none for the model's one shape. A
+            target is given them complete: every bucket has the shape of every input.
     """
 
     target: str
     shapes: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict[str, tuple[int, ...]])
     quantization: Int8 | None = None
     preprocess: Mapping[str, Preprocess] = attrs.field(factory=dict[str, Preprocess])
+    options: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    buckets: tuple[Mapping[str, tuple[int, ...]], ...] = ()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     help="Folder to write, or a file name with a suffix (model.bin) for one zip file.  [default: MODEL-TARGET]",
 )
 @options.shape_option
+@options.bucket_option
+@options.target_option
 @click.option(
     "--quantize", "--quantization", type=click.Choice(["int8"], case_sensitive=False), help="Quantize to INT8."
 )
@@ -78,6 +80,7 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
     from uair.cli import advice
     from uair.pipeline import Dump
     from uair.request import Int8
+    from uair.targets.options import given_options
     from uair.text import print_module
 
     if given["quantize"] and not given["calib"]:
@@ -107,6 +110,8 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
             shapes=shapes,
             quantize=quantize if given["quantize"] else None,
             preprocess=preprocess,
+            options=given_options(given["options"]),
+            buckets=given["buckets"],
             overwrite=given["overwrite"],
             golden=_golden(given, module, shapes, preprocess),
             instruments=watchers,

@@ -43,6 +43,22 @@ class ShapeType(ParamType):
         return name, shape
 
 
+class BucketType(ParamType):
+    """`x=1,3,224,224`, or `ids=1,128;mask=1,128` for several inputs."""
+
+    name = "INPUT=SIZES"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, tuple[int, ...]]:
+        """Shapes by input name."""
+        shapes = [ShapeType().convert(part, param, ctx) for part in str(value).split(";")]
+        bucket = dict(shapes)
+        if len(bucket) != len(shapes):
+            self.fail(f"{value!r} gives an input twice", param, ctx)
+        return bucket
+
+
 class NamedText(ParamType):
     """`x:...`, or `...` alone for a model with one input."""
 
@@ -77,6 +93,30 @@ def shape_option(command: F) -> F:
         multiple=True,
         type=ShapeType(),
         help="Fix the sizes of an input that the model leaves open: --shape x=1,3,224,224. Once for each input.",
+    )(command)
+
+
+def bucket_option(command: F) -> F:
+    """`--shape-bucket`."""
+    return click.option(
+        "--shape-bucket",
+        "buckets",
+        multiple=True,
+        type=BucketType(),
+        help="One of several shapes that the compiled model is to take, for targets that can: --shape-bucket "
+        "x=1,3,224,224 --shape-bucket x=4,3,224,224. Several inputs are separated by ';'.",
+    )(command)
+
+
+def target_option(command: F) -> F:
+    """`--option`."""
+    return click.option(
+        "--option",
+        "--target-option",
+        "options",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Tell the target something of its own; `uair targets NAME` lists what.",
     )(command)
 
 

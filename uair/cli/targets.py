@@ -10,6 +10,7 @@ from uair.cli import options, output
 
 if TYPE_CHECKING:
     from uair.targets.description import DeviceDescription
+    from uair.targets.target import Target
 
 
 @click.command("targets")
@@ -24,7 +25,7 @@ def command(name: str | None, as_json: bool) -> None:
     targets = {n: context.target(n) for n in names}
     described = {n: t.description for n, t in targets.items()}
     if as_json:
-        output.print_json({n: facts(d) for n, d in described.items()})
+        output.print_json({n: facts(d) | {"options": _options(targets[n])} for n, d in described.items()})
     elif name:
         for line in targets[name].describe().splitlines():
             indent = " " * (len(line) - len(line.lstrip()))
@@ -43,6 +44,16 @@ def facts(description: DeviceDescription) -> dict[str, Any]:
     skipped = attrs.filters.exclude("operator", "operators", "file")
     return attrs.asdict(description, filter=skipped, value_serializer=_serialized(plain_value)) | {
         "operators": sorted(description.operators)
+    }
+
+
+def _options(target: Target) -> dict[str, Any]:
+    """What `--option` takes, by name."""
+    from uair.targets.options import options_of, plain_value
+
+    return {
+        o.name: {"takes": o.takes, "default": plain_value(o.default), "help": o.help}
+        for o in options_of(target.options)
     }
 
 

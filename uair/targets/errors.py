@@ -45,3 +45,17 @@ class NoEmitter(TargetError):
 
     code = "UAIR-E0506"
     title = "Target writes no files"
+
+
+class OptionError(TargetError):
+    """A target has no such option, or the option, the chip or the vendor's release does not take the value."""
+
+    code = "UAIR-E0550"
+    title = "Target option does not fit"
+
+
+class BucketError(TargetError):
+    """Shape buckets that do not fit the model, or a target that is compiled for one shape only."""
+
+    code = "UAIR-E0551"
+    title = "Shape buckets do not fit"

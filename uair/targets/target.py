@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -34,7 +34,8 @@ from uair.targets.description import (
     confidence_of,
     load_description,
 )
-from uair.targets.errors import NoEmitter
+from uair.targets.errors import BucketError, NoEmitter
+from uair.targets.options import TargetOptions, options_of, parse_options
 from uair.targets.verdict import Confidence, NodeVerdict, Support, worst
 
 if TYPE_CHECKING:
@@ -54,13 +55,35 @@ class Target:
     Args:
         name: of the target; its description is `uair/targets/<name>.toml` unless `file` is given.
         file: path of the description file of a plug-in (`Path(__file__).with_name("mychip.toml")`).
+
+    Class attributes:
+        options: what a user may tell the target (`--option name=value`).
+        takes_buckets: whether one artifact can serve several input shapes (`--shape-bucket`). The module that is
+            emitted then has symbolic sizes where the buckets differ, and `CompileRequest.buckets` lists the shapes.
     """
+
+    options: ClassVar[type[TargetOptions]] = TargetOptions
+    takes_buckets: ClassVar[bool] = False
 
     def __init__(self, name: str, *, file: str | os.PathLike[str] | None = None) -> None:
         self.name = name
         self._file = file
 
     # ----------------------------------------------------------------------------------- to override
+    def check_request(self, request: CompileRequest) -> None:
+        """Refuse what the target cannot do, before anything is computed.
+
+        Raises:
+            OptionError: an option that it does not have, or a value that does not fit the chip.
+            BucketError: several shapes on a target that is compiled for one.
+        """
+        parse_options(self.options, request.options, self.name)
+        if request.buckets and not self.takes_buckets:
+            raise BucketError(
+                f"what is compiled for {self.name} takes one shape",
+                hint="compile once for each shape, with --shape",
+            )
+
     def emitted_ops(self, node: Node) -> Sequence[str] | None:
         """The ONNX operator types that the artifact's model would hold for `node`, at `onnx_opset`.
 
@@ -169,6 +192,7 @@ class Target:
         }
         lines = [f"{d.name}: {d.title}{' (experimental)' if d.experimental else ''}"]
         lines += [f"  {key + ':':<15}{text}" for key, text in facts.items() if text]
+        lines += [f"  option {text}" for text in map(str, options_of(self.options))]
         return "\n".join([*lines, *(f"  note: {note}" for note in d.notes)])
 
     # -------------------------------------------------------------------------------------- verdicts

@@ -1,0 +1,219 @@
+"""What a user may tell a target: named values, declared by the target as an attrs class.
+
+    @attrs.frozen
+    class ToyOptions(TargetOptions):
+        level: int = option(2, help="effort of toycc, 0 to 3")
+        precision: Literal["f16", "f32"] = option("f16", help="what floats are computed in")
+
+    class ToyTarget(Target):
+        options = ToyOptions
+
+A field's annotation says what is taken: text, an int, a float, a bool, one of the words of a Literal, a tuple of these
+(separated by commas on the command line), a mapping of text to text (`key:value`, separated by commas), a Path, or any
+of these or None. What a value must fulfil beyond its type is checked in `__attrs_post_init__`, and what depends on the
+chip in `Target.check_request`; both raise OptionError.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import attrs
+
+from uair.targets.errors import OptionError
+
+T = TypeVar("T", bound="TargetOptions")
+
+WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+@attrs.frozen
+class TargetOptions:
+    """The options of a target that has none, and the base of all others."""
+
+
+@attrs.frozen
+class OptionInfo:
+    """One option, for help.
+
+    Attributes:
+        name: as the user writes it.
+        takes: what values it takes, in words.
+        default: value when it is not given.
+        help: what it does.
+    """
+
+    name: str
+    takes: str
+    default: Any
+    help: str
+
+    def __str__(self) -> str:
+        default = "" if self.default in (None, "", (), {}) else f" [{self.default}]"
+        return f"{self.name}: {self.help}; takes {self.takes}{default}"
+
+
+def option(default: Any, *, help: str) -> Any:
+    """A field of an options class: its value when it is not given, and what it does in one sentence."""
+    return attrs.field(default=default, metadata={"help": help})
+
+
+def options_of(cls: type[TargetOptions]) -> list[OptionInfo]:
+    """The options of a target, in the order of their declaration."""
+    hints = typing.get_type_hints(cls)
+    return [
+        OptionInfo(f.name, takes(hints[f.name]), _default(f), f.metadata.get("help", "")) for f in attrs.fields(cls)
+    ]
+
+
+def parse_options(cls: type[T], given: Mapping[str, Any], target: str) -> T:
+    """The options of a target from what the user gave: text from a command line, or values of the fields' own types.
+
+    Args:
+        cls: the target's class of options.
+        given: values by name; a dash in a name is an underscore.
+        target: the target's name, for messages.
+
+    Raises:
+        OptionError: an unknown name (near ones are suggested), or a value that the option does not take.
+    """
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key.replace("-", "_")
+        if name not in hints:
+            raise OptionError(f"target {target} has no option {key!r}", hint=_near(name, list(hints)))
+        try:
+            values[name] = _value(hints[name], value)
+        except (ValueError, TypeError):
+            raise OptionError(
+                f"option {name} of target {target} cannot be {value!r}", hint=f"it takes {takes(hints[name])}"
+            ) from None
+    return cls(**values)
+
+
+def given_options(text: Sequence[str]) -> dict[str, str]:
+    """Options from a command line, each `name=value`.
+
+    Raises:
+        OptionError: one is not of that form, or is given twice.
+    """
+    found: dict[str, str] = {}
+    for each in text:
+        name, separator, value = each.partition("=")
+        name = name.strip().replace("-", "_")
+        if not separator or not name:
+            raise OptionError(f"option {each!r} is not of the form name=value")
+        if name in found:
+            raise OptionError(f"option {name} is given twice")
+        found[name] = value
+    return found
+
+
+def plain(options: TargetOptions) -> dict[str, Any]:
+    """What differs from the defaults, as plain data for a manifest; a file by its name, which depends on no machine."""
+    given = ((f.name, getattr(options, f.name), _default(f)) for f in attrs.fields(type(options)))
+    return {name: plain_value(value) for name, value, default in given if value != default}
+
+
+def _default(field: attrs.Attribute[Any]) -> Any:
+    factory: Any = field.default
+    return factory.factory() if isinstance(factory, attrs.Factory) else factory  # type: ignore[arg-type]
+
+
+def takes(annotation: Any) -> str:
+    """What an option of this annotation takes, in words."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(takes(a) for a in arguments if a is not type(None))
+    if origin is typing.Literal:
+        return "one of " + ", ".join(str(a) for a in arguments)
+    if origin is tuple:
+        return f"{takes(arguments[0])}, several separated by commas"
+    if origin is not None and issubclass(origin, Mapping):
+        return "name:value, several separated by commas"
+    return {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a file"}.get(
+        annotation, str(annotation)
+    )
+
+
+def _value(annotation: Any, value: Any) -> Any:
+    """A value of an annotated type.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _value(next(a for a in arguments if a is not type(None)), value)
+    if origin is typing.Literal:
+        return _word(arguments, value)
+    if origin is tuple:
+        parts: Any = [p.strip() for p in value.split(",") if p.strip()] if isinstance(value, str) else value
+        return tuple(_value(arguments[0], part) for part in cast("Sequence[Any]", parts))
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(arguments, value)
+    return _scalar(annotation, value)
+
+
+def _word(words: tuple[Any, ...], value: Any) -> Any:
+    found = next((w for w in words if w == value or (isinstance(value, str) and str(w) == value.strip())), None)
+    if found is None:
+        raise ValueError
+    return found
+
+
+def _mapping(arguments: tuple[Any, ...], value: Any) -> dict[Any, Any]:
+    if isinstance(value, str):
+        pairs = [part.rpartition(":") for part in value.split(",") if part.strip()]
+        if not all(separator and key.strip() for key, separator, _ in pairs):
+            raise ValueError
+        value = {key.strip(): text.strip() for key, _, text in pairs}
+    table = cast("Mapping[Any, Any]", value)
+    return {_value(arguments[0], k): _value(arguments[1], v) for k, v in table.items()}
+
+
+def _scalar(annotation: Any, value: Any) -> Any:
+    if annotation is bool:
+        return value if isinstance(value, bool) else WORDS[value.strip().lower()] if _known(value) else _refuse()
+    if annotation is Path:
+        return Path(cast("str | os.PathLike[str]", value))
+    if annotation is str:
+        return value if isinstance(value, str) else _refuse()
+    if isinstance(value, bool) or (annotation is int and isinstance(value, float)):
+        return _refuse()
+    return annotation(value)
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() in WORDS
+
+
+def _refuse() -> Any:
+    raise ValueError
+
+
+def plain_value(value: Any) -> Any:
+    """An option's value as plain data; a file by its name."""
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, tuple):
+        values: tuple[Any, ...] = value
+        return [plain_value(v) for v in values]
+    if isinstance(value, Mapping):
+        table: Mapping[Any, Any] = value
+        return {str(k): plain_value(v) for k, v in table.items()}
+    return value
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"its options are {', '.join(known)}" if known else "it has no options"
