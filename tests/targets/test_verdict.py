@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.targets.helpers import ListedTarget, dequantized, make, tensor
+from tests.targets.negatives import all_cases
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.reference import ReferenceTarget
 from uair.ir.dtype import DType
@@ -122,6 +123,7 @@ NEGATIVE: list[tuple[Target, Node, Support, str]] = [
     (ASCEND, ConvTranspose2D(dilations=(2, 2)).node(dequantized("i8[1,4,8,8]"), tensor("=f32[4,8,3,3]")),
      Support.UNSUPPORTED, "not quantized or all(dilations == 1)"),
     (ASCEND, make(TopK(), "f32[9]", "i64[1]"), Support.UNSUPPORTED, "k != none"),
+    *all_cases(),
 ]  # fmt: skip
 
 
