@@ -40,6 +40,9 @@ PASSES = {
 
 TARGETS = {
     "ascend310": "uair.codegen.ascend:AscendTarget",
+    "ascend310b": "uair.codegen.ascend:AscendTarget",
+    "ascend310p": "uair.codegen.ascend:AscendTarget",
+    "ascend910b": "uair.codegen.ascend:AscendTarget",
     "cpu": "uair.codegen.cpu:CpuTarget",
     "reference": "uair.codegen.reference:ReferenceTarget",
     "rk3588": "uair.codegen.rockchip:RockchipTarget",
