@@ -12,7 +12,7 @@ from tests.targets.negatives import all_cases
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.reference import ReferenceTarget
 from uair.ir.dtype import DType
-from uair.ir.graph import Node, constant
+from uair.ir.graph import Node
 from uair.ops import (
     LRN,
     Acosh,
@@ -22,7 +22,6 @@ from uair.ops import (
     Concat,
     Conv2D,
     ConvTranspose2D,
-    Dequantize,
     Div,
     Erf,
     Gather,
@@ -47,7 +46,6 @@ from uair.ops import (
     Softsign,
     Sqrt,
     Swish,
-    TopK,
     Transpose,
 )
 from uair.targets import Confidence, Support, Target, description_names, load_description
@@ -116,13 +114,6 @@ NEGATIVE: list[tuple[Target, Node, Support, str]] = [
     (RK3588, quantized(Pow(), "i8[1,4]", -0.5), Support.PARTIAL, "b.value not in [0.5, -0.5] or not quantized"),
     (RK3588, make(Cast(to=DType.I32), X), Support.PARTIAL, "to not in [f16, i32, i64]"),
     (RK3588, quantized(Acosh(), "i8[1,4]"), Support.UNSUPPORTED, "not quantized"),
-    (ASCEND, Quantize(dtype=DType.U8).node(tensor(X), constant(0.1), None), Support.UNSUPPORTED, "dtype == i8"),
-    (ASCEND, make(Quantize(axis=1), X, "=f32[4]"), Support.UNSUPPORTED, "axis == none or x.is_constant"),
-    (ASCEND, make(Quantize(), X, 1e-9), Support.UNSUPPORTED, "scale.value == none or scale.value >= 1.1920929e-7"),
-    (ASCEND, make(Dequantize(), "u8[4]", 0.1), Support.UNSUPPORTED, "x.dtype in [i8, i32]"),
-    (ASCEND, ConvTranspose2D(dilations=(2, 2)).node(dequantized("i8[1,4,8,8]"), tensor("=f32[4,8,3,3]")),
-     Support.UNSUPPORTED, "not quantized or all(dilations == 1)"),
-    (ASCEND, make(TopK(), "f32[9]", "i64[1]"), Support.UNSUPPORTED, "k != none"),
     *all_cases(),
 ]  # fmt: skip
 

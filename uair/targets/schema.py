@@ -184,6 +184,7 @@ def _value(annotation: Any, value: Any, document: Document, path: Path) -> Any:
         return {
             _value(arguments[0], k, document, (*path, k)): _value(arguments[1], v, document, (*path, k))
             for k, v in table.items()
+            if v != NONE  # an entry that the file extended gives, and this one takes away
         }
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return _member(annotation, value, document, path)
