@@ -19,9 +19,12 @@ import attrs
 import uair
 from tests import zoo
 from tools import rknn_env
+from uair.codegen.rockchip.layer_table import LayerTable, read_layer_table
 from uair.vendor import Limits, ToolResult, run_tool
 
 THREADS = 2
+LAYERS = 1
+"""Version of what `summary` keeps."""
 LIMITS = Limits(seconds=540.0, memory=10 << 30)
 
 
@@ -33,12 +36,14 @@ class Build:
         seconds: wall-clock time of the child process.
         memory: its peak, in bytes.
         result: content of result.json.
+        layers: the compiler's table: numbers of layers and operators on the NPU and on the CPU, see `summary`.
         cached: whether it was done in an earlier run.
     """
 
     seconds: float
     memory: int
     result: dict[str, Any]
+    layers: dict[str, Any] = attrs.Factory(dict[str, Any])
     cached: bool = False
 
     @property
@@ -82,12 +87,28 @@ def build(artifact: uair.Artifact, folder: Path) -> Build:
     tool = run_tool(command, log=folder / "process.log", limits=LIMITS, environment=dict.fromkeys(names, str(THREADS)))
     done = Build(round(tool.seconds, 1), tool.peak_memory, _result(folder, tool))
     assert done.is_built, f"{tool.describe()}\n{done.result}\n{_tail(folder / 'build.log')}"
+    done = attrs.evolve(done, layers=summary(read_layer_table((folder / "build.log").read_text("utf-8", "replace"))))
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps(attrs.asdict(done, filter=lambda a, _: a.name != "cached")))
     partial.replace(kept)
     shutil.rmtree(folder)
     return done
+
+
+def summary(table: LayerTable) -> dict[str, Any]:
+    """A table of layers as plain data: `npu` and `cpu` are how often each operator runs there, `rows` the layers."""
+    return {
+        "npu": dict(sorted(table.operators("NPU").items())),
+        "cpu": dict(sorted(table.operators("CPU").items())),
+        "cycles": table.cycles,
+        "internal_bytes": table.internal_bytes,
+        "weight_bytes": table.weight_bytes,
+        "rows": [
+            [row.op, row.dtype, row.target, [list(s) for s in row.inputs], list(row.output or ()), row.cycles, row.name]
+            for row in table.computing
+        ],
+    }
 
 
 def _result(folder: Path, tool: ToolResult) -> dict[str, Any]:
@@ -105,5 +126,5 @@ def _tail(log: Path) -> str:
 def _key(artifact: uair.Artifact, python: Path) -> str:
     files = artifact.manifest["files"]
     decisive = {name: files[name]["sha256"] for name in files if name.startswith(("build.", "golden/", "model.onnx"))}
-    text = json.dumps([decisive, str(python.relative_to(rknn_env.home())), THREADS], sort_keys=True)
+    text = json.dumps([decisive, str(python.relative_to(rknn_env.home())), THREADS, LAYERS], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
