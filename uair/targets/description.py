@@ -26,6 +26,7 @@ from uair.quant.scheme import Scheme
 from uair.targets.constraint import Constraint, parse_constraint
 from uair.targets.errors import DescriptionError, DescriptionFileError
 from uair.targets.schema import Document, LayeredDocument, structure
+from uair.targets.units import CostModel, Unit
 from uair.targets.verdict import Confidence, Source, Support
 
 if sys.version_info >= (3, 11):
@@ -354,8 +355,8 @@ class DeviceDescription:
         experimental: whether no vendor tool has ever accepted an artifact.
         notes: what else a user must know.
         sources: documents and measurements by key.
-        toolchain, dtypes, compute, alignment, onnx, quantization, memory, layouts, detection, kubernetes: see the
-            classes.
+        toolchain, dtypes, compute, alignment, onnx, quantization, memory, layouts, detection, kubernetes, unit, cost: see
+            the classes.
         operator: the entries of the operator table.
         operators: the operator table by canonical name (derived from `operator`).
         file: where it was read from (derived).
@@ -385,6 +386,8 @@ class DeviceDescription:
     layouts: tuple[BlockedLayout, ...] = ()
     detection: Detection = Detection()
     kubernetes: Kubernetes = Kubernetes()
+    unit: tuple[Unit, ...] = ()
+    cost: CostModel = CostModel()
     operator: tuple[OperatorEntry, ...] = ()
     operators: Mapping[str, OperatorSupport] = attrs.field(
         factory=dict[str, OperatorSupport], metadata={"derived": True}
@@ -553,17 +556,31 @@ class _Checker:
         if description.schema != SCHEMA:
             message = f"schema is {description.schema}, this UAIR reads {SCHEMA}"
             raise self._fault(message, ("schema",), "update the file, or UAIR")
-        for key in ("toolchain", "onnx", "quantization", "compute", "alignment", "detection", "kubernetes"):
+        for key in ("toolchain", "onnx", "quantization", "compute", "alignment", "detection", "kubernetes", "cost"):
             part = getattr(description, key)
             if part is not None:
                 self._check_source(part.source, (key, "source"))
-        for key in ("memory", "layouts"):
+        for key in ("memory", "layouts", "unit"):
             for i, part in enumerate(getattr(description, key)):
                 self._check_source(part.source, (key, i, "source"))
+        self._check_cost(description)
         if description.quantization is not None:
             for key in ("operators", "per_channel", "pass_through", "fused"):
                 for name in getattr(description.quantization.scheme, key):
                     self._operator(name, ("quantization", "scheme", key))
+
+    def _check_cost(self, description: DeviceDescription) -> None:
+        """Names in the cost model, and numbers that are divided by."""
+        cost = description.cost
+        if cost.memory and cost.memory not in (known := [m.name for m in description.memory]):
+            hint = f"levels are: {', '.join(known) or 'none'}"
+            raise self._fault(f"there is no memory level {cost.memory!r}", ("cost", "memory"), hint)
+        for name in cost.epilogue:
+            self._operator(name, ("cost", "epilogue"))
+        for i, unit in enumerate(description.unit):
+            counts = [*unit.inputs.values(), *unit.outputs.values(), *unit.written.values()]
+            if min([unit.rows, unit.row_alignment, *counts]) < 1:
+                raise self._fault("what a unit takes per cycle must be at least 1", ("unit", i), "leave it out")
 
     def operators(self) -> dict[str, OperatorSupport]:
         """The operator table by name."""

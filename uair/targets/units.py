@@ -1,0 +1,82 @@
+"""The parts of a device description that the cost model reads: arithmetic units, and how nodes use the chip.
+
+A `[[unit]]` says how many products or elements one unit of one core takes per clock cycle; `[cost]` says which memory
+the tensors of a model lie in, how many cores one node gets, and what the vendor's compiler makes one step of. What a
+description leaves out is not guessed: uair.targets.cost then answers from the peak alone, as uncertain, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+from uair.ir.dtype import DType
+from uair.targets.verdict import Confidence
+
+Counts = Mapping[DType, int]
+
+
+def _none() -> Counts:
+    return {}
+
+
+@attrs.frozen
+class Unit:
+    """An arithmetic unit of a core.
+
+    Attributes:
+        name: the vendor's word: "cube", "CNA".
+        does: "matrix": convolutions and matrix products; "depthwise": convolutions with one channel a group; "vector":
+            everything else.
+        rows: pixels of a feature map, or rows of a matrix, that it takes per cycle.
+        row_alignment: their number is rounded up to a multiple of it, for every image.
+        inputs: by element type the channels (or the length of the sums) that it takes per cycle; a vector unit has none.
+        outputs: by element type the output channels (or columns) that it makes per cycle; for a depthwise unit the
+            channels, for a vector unit the operations per cycle.
+        least_steps: by element type the fewest cycles that a row takes for a block of output channels.
+        groups: what becomes of grouped convolutions: "each": every group is a convolution of its own; "whole": the same
+            where a group fills blocks of the layout, else they are one dense convolution; "merged": as many groups
+            share a block as fill it (Ascend's grouped FRACTAL_Z).
+        written: by element type the block that the channels of a result fill in memory; the layout's when not given.
+        parameters: by element type the bytes of bias and scale that an output channel has.
+        cores: how many there are of it on the chip, where that is not the number of cores.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    name: str
+    does: Literal["matrix", "depthwise", "vector"]
+    outputs: Counts
+    inputs: Counts = attrs.field(factory=_none)
+    rows: int = 1
+    row_alignment: int = 1
+    least_steps: Counts = attrs.field(factory=_none)
+    groups: Literal["each", "whole", "merged"] = "each"
+    written: Counts = attrs.field(factory=_none)
+    parameters: Counts = attrs.field(factory=_none)
+    cores: int | None = None
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
+class CostModel:
+    """How nodes use the chip.
+
+    Attributes:
+        memory: name of the memory level that feature maps and weights lie in while a model runs.
+        cores: cores that work on one node; all of `[compute]` when not given.
+        overlap: whether transfers go on while the units compute; otherwise the two times add up.
+        epilogue: operators that the compiler makes part of the convolution or matrix product in front of them.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    memory: str = ""
+    cores: int | None = None
+    overlap: bool = True
+    epilogue: tuple[str, ...] = ()
+    source: str = ""
+    confidence: Confidence | None = None
