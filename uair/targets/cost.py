@@ -1,8 +1,8 @@
 """What a node costs on a device: clock cycles, seconds, and which of arithmetic and transfers decides.
 
-Everything comes from the device description (`[[unit]]`, `[cost]`, `[[memory]]`, `[compute]`). A convolution is counted as
-the product that the matrix unit forms, tile by tile; its transfers are the bytes of operands, weights and result as they
-lie in memory, channels padded to the layout's blocks:
+Everything comes from the device description (`[[unit]]`, `[cost]`, `[[memory]]`, `[compute]`). A convolution is counted
+as the product that the matrix unit forms, tile by tile; its transfers are the bytes of operands, weights and result as
+they lie in memory, channels padded to the layout's blocks:
 
     steps    = max(least_steps, kernel elements * ceil(channels / inputs))      cycles a row takes per block of outputs
     blocks   = images * groups * ceil(output channels / outputs) * ceil(pixels / row_alignment)

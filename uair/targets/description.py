@@ -355,8 +355,8 @@ class DeviceDescription:
         experimental: whether no vendor tool has ever accepted an artifact.
         notes: what else a user must know.
         sources: documents and measurements by key.
-        toolchain, dtypes, compute, alignment, onnx, quantization, memory, layouts, detection, kubernetes, unit, cost: see
-            the classes.
+        toolchain, dtypes, compute, alignment, onnx, quantization, memory, layouts, detection, kubernetes, unit, cost:
+            see the classes.
         operator: the entries of the operator table.
         operators: the operator table by canonical name (derived from `operator`).
         file: where it was read from (derived).

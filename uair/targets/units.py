@@ -32,7 +32,7 @@ class Unit:
             everything else.
         rows: pixels of a feature map, or rows of a matrix, that it takes per cycle.
         row_alignment: their number is rounded up to a multiple of it, for every image.
-        inputs: by element type the channels (or the length of the sums) that it takes per cycle; a vector unit has none.
+        inputs: by element type the channels (or length of the sums) that it takes per cycle; a vector unit has none.
         outputs: by element type the output channels (or columns) that it makes per cycle; for a depthwise unit the
             channels, for a vector unit the operations per cycle.
         least_steps: by element type the fewest cycles that a row takes for a block of output channels.
