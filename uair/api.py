@@ -5,42 +5,49 @@ This is the composition root: here, and in uair.cli, the IR, the frontends, the 
 
 from __future__ import annotations
 
-import enum
 import os
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import attrs
-import numpy as np
-
-from uair.artifact import Artifact, ArtifactBuilder, ArtifactError, build_artifact
+from uair.artifact import Artifact, build_artifact
 from uair.context import Context
-from uair.errors import EvaluationError, UairError
-from uair.ir.dims import InferredShape
-from uair.ir.dtype import Array
-from uair.ir.graph import Graph, Tensor
-from uair.ir.module import Module, Origin
-from uair.ir.types import contained
-from uair.pipeline import Instrument, Measure, Pass, PassContext, PassManager, Verify
-from uair.preprocess import Preprocess, PreprocessError
+from uair.driver.describe import compare, describe_interface, describe_origin, interface_type, plain_value
+from uair.driver.running import named, run_artifact
+from uair.driver.transform import DoesNotFit, require_fit, standard_passes, transform
+from uair.driver.writing import emit
+from uair.errors import UairError
+from uair.ir.module import Module
+from uair.pipeline import Instrument, PassManager, Verify
+from uair.preprocess import Preprocess
 from uair.request import CompileRequest, Int8
 
 if TYPE_CHECKING:
-    from uair.passes.shape_buckets import Buckets
-    from uair.quant.calibration import Calibration
     from uair.targets.check import CheckReport
 
 Model: TypeAlias = "Module | str | os.PathLike[str]"
 
-
-class DoesNotFit(UairError):
-    """A target does not take some nodes of a model, not even rewritten; every kind is listed with reason and help."""
-
-    code = "UAIR-E0520"
-    title = "Model does not fit the target"
+__all__ = [
+    "DoesNotFit",
+    "UnknownFormatError",
+    "check",
+    "compare",
+    "compile",
+    "describe_interface",
+    "describe_origin",
+    "export_onnx",
+    "interface_type",
+    "is_artifact",
+    "load",
+    "optimize",
+    "plain_value",
+    "require_fit",
+    "run",
+    "run_pipeline",
+    "standard_passes",
+]
 
 
 class UnknownFormatError(UairError):
@@ -88,14 +95,6 @@ def optimize(module: Module, *, instruments: Sequence[Instrument] | None = None)
     """
     manager = PassManager(standard_passes(), [Verify()] if instruments is None else instruments)
     return manager.run(module)
-
-
-def standard_passes() -> list[Pass]:
-    """The target-independent part of every pipeline."""
-    from uair.passes.canonicalise import Canonicalise
-    from uair.passes.fuse import Fuse
-
-    return [Canonicalise(), Fuse()]
 
 
 def run_pipeline(
@@ -172,20 +171,6 @@ def _prepared(module: Module, target: Any) -> Module:
     return PassManager(passes, []).run(module.clone()) if passes else module
 
 
-@attrs.define(eq=False)
-class _Compilation:
-    """State of one compilation."""
-
-    request: CompileRequest
-    target: Any
-    reference: Module
-    module: Module
-    context: PassContext
-    measure: Measure
-    report: CheckReport
-    sample: Mapping[str, Array] | None
-
-
 def compile(
     model: Model,
     target: str,
@@ -232,283 +217,21 @@ def compile(
         dict(options or {}),
         tuple({name: tuple(shape) for name, shape in bucket.items()} for bucket in buckets),
     )
-    state = _transform(load(model), request, instruments)
+    state = transform(load(model), request, instruments)
     if output is not None:
         with build_artifact(output, overwrite=overwrite) as builder:
-            _emit(state, builder, golden=golden)
+            emit(state, builder, golden=golden)
         return Artifact.open(output, verify=False)
     temporary = tempfile.TemporaryDirectory(prefix="uair-")
     try:
         with build_artifact(Path(temporary.name) / "artifact") as builder:
-            _emit(state, builder, golden=golden)
+            emit(state, builder, golden=golden)
         artifact = Artifact.open(Path(temporary.name) / "artifact", verify=False)
     except BaseException:
         temporary.cleanup()
         raise
     weakref.finalize(artifact, temporary.cleanup)
     return artifact
-
-
-def _transform(source: Module, request: CompileRequest, instruments: Sequence[Instrument]) -> _Compilation:
-    """Run the pipeline of the request's target on a copy of the module."""
-    from uair.passes.bind_shapes import BindShapes
-    from uair.passes.shape_buckets import in_bucket
-    from uair.targets.check import check_module
-
-    target = Context.default().target(request.target)
-    target.check_request(request)
-    module = source.clone()
-    measure = Measure()
-    context = PassContext()
-    watchers: list[Instrument] = [Verify(), measure, *instruments]
-    buckets, request = _resolve_buckets(module.main, request)
-    bind = BindShapes(
-        shapes=dict(request.shapes), sizes=dict(buckets.common), static=target.requires_static and not buckets.sizes
-    )
-    PassManager([bind], [Verify()], context).run(module)
-    _require_preprocess_fits(module.main, request.preprocess)
-    references = [in_bucket(module, sizes) for sizes in buckets.sizes]
-    reference = references[0] if references else module.clone()
-    calibration = _calibration(request, module.main)
-    passes = [*standard_passes(), *target.prepare(), *_quantization(request, target, calibration)]
-    PassManager(passes, watchers, context).run(module)
-    reports = [check_module(each, target) for each in ([in_bucket(module, z) for z in buckets.sizes] or [module])]
-    for report in reports:
-        require_fit(report)
-    report = reports[0]
-    PassManager(target.legalise(), watchers, context).run(module)
-    sample = None if calibration is None else calibration.first
-    return _Compilation(request, target, reference, module, context, measure, report, sample)
-
-
-def _resolve_buckets(graph: Graph, request: CompileRequest) -> tuple[Buckets, CompileRequest]:
-    """The buckets asked for, and the request with the shape of every input in each.
-
-    Raises:
-        BucketError, ShapeBindingError: they do not fit the model.
-    """
-    from uair.passes.shape_buckets import Buckets, resolve_buckets
-
-    if not request.buckets:
-        return Buckets({}, (), ()), request
-    buckets = resolve_buckets(graph, request.buckets, request.shapes)
-    return buckets, attrs.evolve(request, buckets=buckets.shapes)
-
-
-def _require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess]) -> None:
-    """Refuse preprocessing for what is no image input of the model.
-
-    Raises:
-        PreprocessError: see there.
-    """
-    for name, chosen in preprocess.items():
-        if name not in graph.input_names:
-            raise PreprocessError(
-                f"preprocessing is given for {name!r}, which is no input",
-                hint=f"the inputs are {', '.join(graph.input_names)}",
-            )
-        chosen.image_size(graph.input(name).type.shape or ())
-
-
-def require_fit(report: CheckReport) -> None:
-    """Refuse a module with nodes that the target does not take.
-
-    Raises:
-        DoesNotFit: naming every kind of node, its reason and what would help.
-    """
-    from uair.targets.verdict import Support
-
-    refused = [row for row in report.rows if row.verdict.support is Support.UNSUPPORTED]
-    if not refused:
-        return
-    lines: dict[str, list[str]] = {}
-    for row in refused:
-        help_text = f" ({row.verdict.suggestion})" if row.verdict.suggestion else ""
-        lines.setdefault(f"{row.op_type}: {row.verdict.reason}{help_text}", []).append(row.node)
-    shown = [f"   {what}: {', '.join(n[:3])}" + (f" and {len(n) - 3} more" * (len(n) > 3)) for what, n in lines.items()]
-    raise DoesNotFit(
-        f"{len(refused)} of {len(report.rows)} nodes do not fit {report.target}",
-        window="\n".join(shown[:20]),
-        hint=f"`uair check MODEL --target {report.target}` shows every node with the source of the answer",
-    )
-
-
-def _calibration(request: CompileRequest, graph: Graph) -> Calibration | None:
-    """The calibration samples, when quantization is asked for."""
-    if request.quantization is None:
-        return None
-    from uair.quant.calibration import open_calibration
-
-    return open_calibration(
-        request.quantization.calibration,
-        {n: t.type for n, t in zip(graph.input_names, graph.inputs, strict=True)},
-        preprocess=request.preprocess,
-        limit=request.quantization.samples,
-    )
-
-
-def _quantization(request: CompileRequest, target: Any, samples: Calibration | None) -> list[Pass]:
-    """The quantization pass, when asked for."""
-    settings = request.quantization
-    if settings is None:
-        return []
-    from uair.codegen.reference import Interpreter
-    from uair.passes.quantize_int8 import QuantizeInt8
-
-    return [
-        QuantizeInt8(
-            per_channel=settings.per_channel,
-            skip=settings.skip,
-            scheme=target.quantization,
-            samples=samples,
-            interpreter=Interpreter,
-        )
-    ]
-
-
-def _emit(state: _Compilation, builder: ArtifactBuilder, *, golden: bool | Mapping[str, Any]) -> None:
-    """Fill an artifact."""
-    from uair.text import save
-
-    module, request, report = state.module, state.request, state.report.to_json()
-    builder.manifest |= {
-        "target": request.target,
-        "name": module.name,
-        "inputs": describe_interface(module.main.input_names, module.main.inputs, request.preprocess),
-        "outputs": describe_interface(module.main.output_names, module.main.outputs),
-        "source": describe_origin(module.origin),
-        **_describe_request(state),
-        "pipeline": [step.spec for step in module.applied],
-        "quantization": state.context.reports.get("quantization", {}).get("summary"),
-        "toolchain": state.target.toolchain(),
-        "verdicts": state.report.summary(),
-    }
-    builder.report |= {
-        "check": report,
-        "rules": dict(sorted(state.context.statistics.applied.items())),
-        "passes": [{"pass": r.name, "nodes": r.nodes, "changed": r.changed} for r in state.measure.records],
-        **state.context.reports,
-    }
-    save(module, builder.path_for("model.uair"))
-    if golden is not False:
-        _write_golden(state, builder, None if golden is True else golden)
-    state.target.emit(module, builder, request)
-
-
-def _describe_request(state: _Compilation) -> dict[str, Any]:
-    """Options and buckets, when there are any."""
-    from uair.targets.options import parse_options, plain
-
-    request, target = state.request, state.target
-    options = plain(parse_options(target.options, request.options, request.target))
-    buckets = [{name: list(shape) for name, shape in bucket.items()} for bucket in request.buckets]
-    return ({"options": options} if options else {}) | ({"buckets": buckets} if buckets else {})
-
-
-def plain_value(_: Any, __: Any, value: Any) -> Any:
-    """Enumerations as their text, for `attrs.asdict`."""
-    return value.value if isinstance(value, enum.Enum) else value
-
-
-def describe_origin(origin: Origin) -> dict[str, Any]:
-    """Where a model came from, as plain data."""
-    return {
-        "format": origin.format,
-        "file": origin.file,
-        "sha256": origin.sha256,
-        "producer": origin.producer,
-        "versions": dict(origin.versions),
-    }
-
-
-def describe_interface(
-    names: Sequence[str], tensors: Sequence[Tensor], preprocess: Mapping[str, Preprocess] | None = None
-) -> list[dict[str, Any]]:
-    """Inputs or outputs as plain data; a shape is None when the rank is unknown, and open sizes in it are text.
-
-    What is no tensor has `containers`, outermost first, around tensors of that element type and shape.
-    """
-    chosen = preprocess or {}
-    entries: list[dict[str, Any]] = []
-    for name, tensor in zip(names, tensors, strict=True):
-        extents = cast("InferredShape | None", tensor.type.shape)
-        shape = (
-            None if extents is None else [d if isinstance(d, int) else "?" if d is None else str(d) for d in extents]
-        )
-        entry: dict[str, Any] = {"name": name, "dtype": str(tensor.type.dtype), "shape": shape}
-        if tensor.type.containers:
-            entry["containers"] = [c.value for c in tensor.type.containers]
-        if name in chosen:
-            entry["preprocess"] = chosen[name].to_json()
-        entries.append(entry)
-    return entries
-
-
-def interface_type(entry: Mapping[str, Any]) -> str:
-    """The type of an entry of `describe_interface` in text form."""
-    shape = "*" if entry["shape"] is None else ",".join(map(str, entry["shape"]))
-    return contained(f"{entry['dtype']}[{shape}]", entry.get("containers", ()))
-
-
-def _write_golden(state: _Compilation, builder: ArtifactBuilder, given: Mapping[str, Any] | None) -> None:
-    """One input, the original model's output for it, and how far the compiled module's is from that.
-
-    There are none for a model with open sizes or with custom operators, which the interpreter cannot run; none when the
-    values are no tensors; and none when the model refuses numbers drawn at random (then the report says so).
-    """
-    from uair.codegen.reference import run as interpret
-    from uair.codegen.reference.errors import ResultTypeError
-
-    graph = state.reference.main
-    tensors = all(t.type.is_static for t in graph.inputs) and all(t.type.is_tensor for t in graph.outputs)
-    if not tensors or any(node.op_type == "Opaque" for inner in state.reference.all_graphs() for node in inner):
-        return
-    feeds = golden_feeds(state) if given is None else {name: np.asarray(array) for name, array in given.items()}
-    try:
-        expected = interpret(state.reference, feeds)
-    except (EvaluationError, ResultTypeError) as error:
-        if given is not None or state.sample is not None:
-            raise
-        builder.report["golden"] = {"refused": error.message}  # an index or a number of runs that makes no sense
-        return
-    actual = interpret(state.module, feeds)
-    builder.add_arrays("golden/inputs.npz", feeds)
-    builder.add_arrays("golden/outputs.npz", expected)
-    builder.manifest["golden"] = {
-        "inputs": "golden/inputs.npz",
-        "outputs": "golden/outputs.npz",
-        "compiled_against_reference": {name: compare(expected[name], actual[name]) for name in expected},
-    }
-
-
-def golden_feeds(state: _Compilation) -> dict[str, Array]:
-    """The first calibration sample, or numbers drawn with a fixed seed."""
-    if state.sample is not None:
-        return dict(state.sample)
-    from uair.codegen.reference import random_feeds
-
-    return random_feeds(state.reference.main)
-
-
-def compare(expected: Array, actual: Array) -> dict[str, float | None]:
-    """How far two arrays are apart: greatest difference, that relative to the greatest magnitude, cosine similarity."""
-    if not np.issubdtype(expected.dtype, np.number) and expected.dtype.kind not in "fV":
-        same = bool(np.array_equal(expected, actual))
-        return {"max_abs": 0.0 if same else None, "relative": 0.0 if same else None, "cosine": 1.0 if same else None}
-    a, b = expected.astype(np.float64).reshape(-1), actual.astype(np.float64).reshape(-1)
-    if a.size == 0:
-        return {"max_abs": 0.0, "relative": 0.0, "cosine": 1.0}
-    both = np.isfinite(a) & np.isfinite(b)
-    if not np.array_equal(a[~both], b[~both], equal_nan=True):
-        return {"max_abs": None, "relative": None, "cosine": None}
-    a, b = a[both], b[both]
-    largest = float(np.max(np.abs(a - b), initial=0.0))
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return {
-        "max_abs": largest,
-        "relative": largest / max(float(np.max(np.abs(a), initial=0.0)), 1e-30),
-        "cosine": float(a @ b) / norm if norm else float(not a.any() and not b.any()),
-    }
 
 
 def run(model: Model | Artifact, inputs: Mapping[str, Any] | Any = None) -> dict[str, Any]:
@@ -525,13 +248,13 @@ def run(model: Model | Artifact, inputs: Mapping[str, Any] | Any = None) -> dict
         outputs by name, of the same kinds.
     """
     if isinstance(model, Artifact):
-        return _run_artifact(model, inputs)
+        return run_artifact(model, inputs)
     if not isinstance(model, Module) and is_artifact(Path(model)):
-        return _run_artifact(Artifact.open(model), inputs)
+        return run_artifact(Artifact.open(model), inputs)
     from uair.codegen.reference import run as interpret
 
     module = load(model)
-    return interpret(module, _named(inputs, module.main.input_names))
+    return interpret(module, named(inputs, module.main.input_names))
 
 
 def is_artifact(path: Path) -> bool:
@@ -541,47 +264,3 @@ def is_artifact(path: Path) -> bool:
     import zipfile
 
     return path.suffix.lower() not in SUFFIXES and zipfile.is_zipfile(path)
-
-
-def _run_artifact(artifact: Artifact, inputs: Any) -> dict[str, Any]:
-    target = Context.default().target(artifact.target)
-    feeds = _named(inputs, [entry["name"] for entry in artifact.manifest["inputs"]])
-    feeds = _checked_feeds(artifact.manifest["inputs"], feeds)
-    outputs: dict[str, Any] | None = target.run(artifact, feeds)
-    if outputs is not None:
-        return outputs
-    from uair.codegen.reference import run as interpret
-
-    return interpret(load(artifact.file("model.uair")), feeds)
-
-
-def _checked_feeds(entries: Sequence[Mapping[str, Any]], feeds: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as arrays; what an artifact's inputs do not take is refused in the same words for every runtime.
-
-    Raises:
-        MissingFeedError, UnknownFeedError, FeedTypeError, FeedShapeError: see there.
-        ArtifactError: the manifest's own types cannot be read.
-    """
-    from uair.codegen.reference import check_feeds
-    from uair.text import TextError, parse_type
-
-    graph = Graph("artifact")
-    for entry in entries:
-        try:
-            graph.add_input(entry["name"], parse_type(interface_type(entry)))
-        except TextError as error:
-            raise ArtifactError(f"the manifest's input {entry['name']!r} has no type: {error.message}") from None
-    return check_feeds(graph, feeds)[0]
-
-
-def _named(inputs: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Inputs by name."""
-    if isinstance(inputs, Mapping):
-        return {str(k): v for k, v in inputs.items()}
-    if inputs is None:
-        return {}
-    if len(names) != 1:
-        from uair.errors import ShapeBindingError
-
-        raise ShapeBindingError(f"the model has {len(names)} inputs ({', '.join(names)}): give arrays by name")
-    return {names[0]: inputs}

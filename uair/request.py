@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from uair.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from uair.quant.calibration import Calibration
+    from uair.quant.tensor_range import TensorRange
 
 
 @attrs.frozen
@@ -40,6 +44,10 @@ class CompileRequest:
         options: what the user tells the target, by name, as given; see uair.targets.options.
         buckets: the shapes that the compiled model is to take, each by input name; none for the model's one shape. A
             target is given them complete: every bucket has the shape of every input.
+        samples: the calibration samples, for what is emitted: arrays by the emitted module's input names, as often as
+            one likes; None for float. Filled in by the driver.
+        ranges: how UAIR quantized the activations, by the name of the tensor in the emitted module; empty for float.
+            Filled in by the driver.
     """
 
     target: str
@@ -48,3 +56,5 @@ class CompileRequest:
     preprocess: Mapping[str, Preprocess] = attrs.field(factory=dict[str, Preprocess])
     options: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     buckets: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    samples: Calibration | None = None
+    ranges: Mapping[str, TensorRange] = attrs.field(factory=dict[str, "TensorRange"])

@@ -21,11 +21,9 @@ class OnnxTarget(Target):
 
     Class attributes:
         emitters: how the vendor's own operators are written; None when there are none.
-        names: regular expression of the names that the vendor's importer takes; None for any.
     """
 
     emitters: ClassVar[Emitters | None] = None
-    names: ClassVar[str | None] = None
 
     def emitted_ops(self, node: Node) -> Sequence[str] | None:
         """The ONNX operators that the writer makes of a node."""

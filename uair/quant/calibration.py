@@ -78,7 +78,7 @@ def open_calibration(
 
 @attrs.define(eq=False)
 class Calibration:
-    """Samples, an iterable of arrays by input name. Files and sequences can be iterated over again, iterators once.
+    """Samples, an iterable of arrays by input name. They can be iterated over again: what an iterator gave is kept.
 
     Attributes:
         description: what the source is, for reports.
@@ -155,6 +155,23 @@ class _Look:
             yield f"input {name!r} is {self.low:g} in all samples"
 
 
+@attrs.define(eq=False)
+class _Kept:
+    """What an iterator gives, as often as one likes; nothing is read before it is asked for."""
+
+    _source: Iterator[Any]
+    _seen: list[Any] = attrs.Factory(list[Any])
+
+    def __iter__(self) -> Iterator[Any]:
+        for i in itertools.count():
+            if i == len(self._seen):
+                try:
+                    self._seen.append(next(self._source))
+                except StopIteration:
+                    return
+            yield self._seen[i]
+
+
 def _check_finite(name: str, array: Array, place: str) -> None:
     dtype = DType.from_numpy(array.dtype)
     if dtype.is_float and array.size and not np.isfinite(array.astype(np.float32, copy=False)).all():
@@ -183,7 +200,8 @@ class _Reader:
             stream = {self._single("one array"): ArrayStream.of(cast(Array, source))}
             return "an array", lambda: self._from_streams(stream, "the array")
         if isinstance(source, Iterable):
-            return "an iterable", lambda: self._from_items(source)
+            items = _Kept(source) if isinstance(source, Iterator) else source
+            return "an iterable", lambda: self._from_items(items)
         raise CalibrationSourceError(
             f"{type(source).__name__} is no calibration data", hint=f"calibration data is {KINDS}"
         )

@@ -113,8 +113,9 @@ class Quantization:
 
     Attributes:
         scheme: element types, granularity, limits and placement, which the quantization pass follows.
-        form: how the artifact states it: Quantize/Dequantize pairs ("qdq"), the vendor's own operators ("ascend"), or a
-            file of ranges beside a float model ("ranges").
+        form: how the artifact states it: Quantize/Dequantize pairs ("qdq"), the vendor's own operators ("ascend"), a
+            file of ranges beside a float model ("ranges"), or a float model and the samples, from which the vendor's
+            tool quantizes by itself ("calibration").
         requantization: how the device turns accumulators into the next tensor: a float multiplier, an f16 multiplier,
             an integer multiplier with a shift, or a shift.
         source: key in `sources`.
@@ -122,7 +123,7 @@ class Quantization:
     """
 
     scheme: Scheme
-    form: Literal["qdq", "ascend", "ranges"] = "qdq"
+    form: Literal["qdq", "ascend", "ranges", "calibration"] = "qdq"
     requantization: Literal["float", "f16", "fixed_point", "shift"] = "float"
     source: str = ""
     confidence: Confidence | None = None
@@ -415,6 +416,11 @@ class DeviceDescription:
     def channel_block(self, dtype: DType) -> int:
         """C0 of activations of an element type; 1 when they are not blocked."""
         return next((x.c0[dtype] for x in self.layouts if x.holds == "activations" and dtype in x.c0), 1)
+
+    @property
+    def emits_float(self) -> bool:
+        """Whether a quantized model is written as a float one, with ranges or samples beside it."""
+        return self.quantization is not None and self.quantization.form in ("ranges", "calibration")
 
     @functools.cached_property
     def onnx_operators(self) -> frozenset[str] | None:

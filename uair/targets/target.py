@@ -60,10 +60,12 @@ class Target:
         options: what a user may tell the target (`--option name=value`).
         takes_buckets: whether one artifact can serve several input shapes (`--shape-bucket`). The module that is
             emitted then has symbolic sizes where the buckets differ, and `CompileRequest.buckets` lists the shapes.
+        names: regular expression of the names that the vendor's importer takes; None for any.
     """
 
     options: ClassVar[type[TargetOptions]] = TargetOptions
     takes_buckets: ClassVar[bool] = False
+    names: ClassVar[str | None] = None
 
     def __init__(self, name: str, *, file: str | os.PathLike[str] | None = None) -> None:
         self.name = name
