@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 
 from uair.ir.dims import is_static
+from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, constant
 from uair.ir.inference import refine_node
 from uair.ir.module import Module
@@ -58,6 +59,14 @@ def _to_constant(graph: Graph, node: Node, values: ShapeValues, context: PassCon
     value = values.known(node.output)
     if value is None or not is_static(value.reshape(-1).tolist()) or not context.fuel.draw(name, node):
         return False
-    array = np.array(value.tolist(), node.output.type.dtype.numpy).reshape(value.shape)
+    array = _wrapped(value.reshape(-1).tolist(), node.output.type.dtype).reshape(value.shape)
     graph.replace(node, [constant(array, node.output.name)])
     return True
+
+
+def _wrapped(numbers: list[int], dtype: DType) -> Array:
+    """Numbers in an element type; integers wrap around, as Cast and arithmetic do."""
+    if dtype.is_integer:
+        low, high = dtype.range
+        numbers = [(n - low) % (high - low + 1) + low for n in numbers]
+    return np.array(numbers, dtype.numpy)
