@@ -327,34 +327,65 @@ def _transfer(bytes: int, description: DeviceDescription) -> tuple[float | None,
 
 def moved(node: Node, description: DeviceDescription) -> int:
     """Bytes that a node reads and writes, as they lie in the device's memory."""
+    return bytes_read(node, description) + bytes_written(node, node.outputs, description)
+
+
+def bytes_read(node: Node, description: DeviceDescription) -> int:
+    """Bytes of a node's operands."""
+    given = [t for t in node.inputs if t is not None]
     works = work_of(node)
     dtype = compute_type(node, description)
-    unit = unit_for(works[0], dtype, description) if works else None
-    reads = sum(stored(real(t), description) for t in node.inputs if t is not None and not is_parameter(t))
-    if unit is not None and works:
-        weights = sum(weight_bytes(w, unit, dtype, description) for w in works) if has_weights(node) else 0
-        block = unit.written.get(dtype)
+    units = [unit_for(work, dtype, description) for work in works]
+    if has_weights(node) and all(unit is not None for unit in units):
+        pairs = [(w, u) for w, u in zip(works, units, strict=True) if u is not None]
+        weights = sum(weight_bytes(w, u, dtype, description.channel_block(dtype)) for w, u in pairs)
     else:
-        weights = sum(stored(real(t), description) for t in node.inputs if t is not None and is_parameter(t))
-        block = None
-    return reads + weights + sum(stored(written(t), description, block) for t in node.outputs)
+        weights = sum(stored(real(t), description) for t in given if is_parameter(t))
+    return weights + sum(stored(real(t), description) for t in given if not is_parameter(t))
 
 
-def weight_bytes(work: Work, unit: Unit, dtype: DType, description: DeviceDescription) -> int:
-    """Bytes of the weights of a product, with its bias.
+def bytes_written(node: Node, results: Iterable[Tensor], description: DeviceDescription) -> int:
+    """Bytes of results that the unit which computes `node` writes."""
+    works, dtype = work_of(node), compute_type(node, description)
+    unit = unit_for(works[0], dtype, description) if works else None
+    block = None if unit is None else unit.leaving.get(dtype)
+    return sum(stored(written(t), description, block if leaves(t) else None) for t in results)
 
-    Few input channels are padded to whole blocks of the layout.
+
+def weight_bytes(work: Work, unit: Unit, dtype: DType, block: int) -> int:
+    """Bytes of the weights of a product, with bias and scales.
+
+    Args:
+        work: the product.
+        unit: that forms it.
+        dtype: of the weights.
+        block: channels in a block of the layout of feature maps.
     """
-    block = description.channel_block(dtype)
     inputs, outputs, groups = work.inputs, work.outputs, work.groups
-    if unit.does == "matrix":
+    if unit.does == "depthwise":
+        inputs, outputs, groups = groups * outputs, 1, 1
+        channels = inputs
+    else:
         grouped = in_groups(work, unit, dtype, block)
         inputs, outputs, groups = grouped.inputs, grouped.outputs, grouped.groups
-        if inputs < unit.inputs[dtype]:
-            inputs = -(-inputs // block) * block
-    made = groups * outputs
-    padded = -(-made // unit.written.get(dtype, 1)) * unit.written.get(dtype, 1)
-    return made * inputs * work.taps * dtype.bits // 8 + padded * unit.parameters.get(dtype, 0)
+        channels = outputs * groups
+    padded = -(-channels // unit.outputs[dtype]) * unit.outputs[dtype]
+    if unit.weights == "packed":
+        inputs = packed_channels(inputs, unit.inputs.get(dtype, 32), block)
+    elif unit.does == "matrix":
+        inputs = -(-inputs // unit.inputs[dtype]) * unit.inputs[dtype]
+        outputs = -(-outputs // unit.outputs[dtype]) * unit.outputs[dtype]
+    return (groups * outputs * inputs * work.taps * dtype.bits + 7) // 8 + padded * unit.parameters.get(dtype, 0)
+
+
+def packed_channels(channels: int, whole: int, block: int) -> int:
+    """Input channels of packed weights as they lie in memory, see `Unit.weights`."""
+    if channels >= whole or (channels > 4 and channels % 8):
+        return channels
+    padded = block
+    while padded < channels:
+        padded *= 2
+    return padded
 
 
 def stored(type_: TensorType, description: DeviceDescription, block: int | None = None) -> int:
@@ -537,9 +568,6 @@ def _precedes(first: Node, second: Node) -> bool:
 
 def moved_together(node: Node, members: Sequence[Node], description: DeviceDescription) -> int:
     """Bytes that a product and the operators fused to it read and write."""
-    dtype = compute_type(node, description)
-    unit = unit_for(work_of(node)[0], dtype, description)
-    block = None if unit is None else unit.written.get(dtype)
     inside = {node.outputs[0], *(member.outputs[0] for member in members)}
     extra = [
         t
@@ -547,9 +575,8 @@ def moved_together(node: Node, members: Sequence[Node], description: DeviceDescr
         for t in member.inputs
         if t is not None and source_of(t) not in inside and not is_parameter(t)
     ]
-    own = moved(node, description) - stored(written(node.outputs[0]), description, block)
-    result = stored(written(members[-1].outputs[0]), description, block)
-    return own + result + sum(stored(real(t), description) for t in extra)
+    read = bytes_read(node, description) + sum(stored(real(t), description) for t in extra)
+    return read + bytes_written(node, members[-1].outputs, description)
 
 
 def only_reader(tensor: Tensor) -> Node | None:
@@ -561,6 +588,12 @@ def only_reader(tensor: Tensor) -> Node | None:
         if not isinstance(users[0].op, (Quantize, Dequantize)):
             return users[0]
         tensor = users[0].outputs[0]
+
+
+def leaves(tensor: Tensor) -> bool:
+    """Whether a result is one of the model's, perhaps behind Quantize, Dequantize and views."""
+    passing = (Quantize, Dequantize, *FREE)
+    return any(n.is_return or (isinstance(n.op, passing) and leaves(n.outputs[0])) for n in tensor.users)
 
 
 def source_of(tensor: Tensor) -> Tensor:

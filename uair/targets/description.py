@@ -584,7 +584,7 @@ class _Checker:
         for name in cost.epilogue:
             self._operator(name, ("cost", "epilogue"))
         for i, unit in enumerate(description.unit):
-            counts = [*unit.inputs.values(), *unit.outputs.values(), *unit.written.values()]
+            counts = [*unit.inputs.values(), *unit.outputs.values(), *unit.leaving.values()]
             if min([unit.rows, unit.row_alignment, *counts]) < 1:
                 raise self._fault("what a unit takes per cycle must be at least 1", ("unit", i), "leave it out")
 

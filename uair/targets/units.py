@@ -39,8 +39,12 @@ class Unit:
         groups: what becomes of grouped convolutions: "each": every group is a convolution of its own; "whole": the same
             where a group fills blocks of the layout, else they are one dense convolution; "merged": as many groups
             share a block as fill it (Ascend's grouped FRACTAL_Z).
-        written: by element type the block that the channels of a result fill in memory; the layout's when not given.
-        parameters: by element type the bytes of bias and scale that an output channel has.
+        leaving: by element type the block that the channels of a result fill where it leaves the model; elsewhere it is
+            the layout's.
+        weights: how weights lie in memory: "blocks": input and output channels padded to whole blocks of the unit;
+            "packed": as Rockchip's compiler lays them, without padding but for up to four input channels (one block of
+            the layout) and multiples of eight below `inputs` (a power of two of blocks).
+        parameters: by element type the bytes of bias and scale that an output channel has, padded to whole `outputs`.
         cores: how many there are of it on the chip, where that is not the number of cores.
         source: key in `sources`.
         confidence: when it differs from the source's.
@@ -54,7 +58,8 @@ class Unit:
     row_alignment: int = 1
     least_steps: Counts = attrs.field(factory=_none)
     groups: Literal["each", "whole", "merged"] = "each"
-    written: Counts = attrs.field(factory=_none)
+    leaving: Counts = attrs.field(factory=_none)
+    weights: Literal["blocks", "packed"] = "blocks"
     parameters: Counts = attrs.field(factory=_none)
     cores: int | None = None
     source: str = ""
