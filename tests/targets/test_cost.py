@@ -16,18 +16,9 @@ from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, constant
 from uair.ops import Add, Conv2D, ConvTranspose2D, Dequantize, Linear, MatMul, Quantize, Relu, Reshape, Softmax
 from uair.targets import Confidence, DeviceDescription, load_description
-from uair.targets.cost import (
-    NOTHING,
-    UNKNOWN,
-    Work,
-    estimate,
-    estimate_graph,
-    in_groups,
-    matrix_cycles,
-    merged,
-    work_of,
-)
+from uair.targets.cost import NOTHING, UNKNOWN, estimate, estimate_graph
 from uair.targets.errors import DescriptionError
+from uair.targets.products import Work, in_groups, matrix_cycles, merged, work_of
 from uair.text import parse_type
 
 RK = load_description("rk3588")

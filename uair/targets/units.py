@@ -37,7 +37,8 @@ class Unit:
             channels, for a vector unit the operations per cycle.
         least_steps: by element type the fewest cycles that a row takes for a block of output channels.
         groups: what becomes of grouped convolutions: "each": every group is a convolution of its own; "whole": the same
-            where a group fills blocks of the layout, else they are one dense convolution; "merged": as many groups
+            where a group has a multiple of eight channels and at least a block of the layout, else they are one dense
+            convolution; "merged": as many groups
             share a block as fill it (Ascend's grouped FRACTAL_Z).
         leaving: by element type the block that the channels of a result fill where it leaves the model; elsewhere it is
             the layout's.
@@ -74,7 +75,13 @@ class CostModel:
         memory: name of the memory level that feature maps and weights lie in while a model runs.
         cores: cores that work on one node; all of `[compute]` when not given.
         overlap: whether transfers go on while the units compute; otherwise the two times add up.
-        epilogue: operators that the compiler makes part of the convolution or matrix product in front of them.
+        epilogue: operators that the compiler makes part of the convolution or matrix product in front of them; "Swish"
+            is x * sigmoid(x) of two nodes, too.
+        habits: what else it makes of nodes: "pools": global averages as depthwise convolutions of at most 7 by 7;
+            "shuffles": shuffles of channels as dense convolutions of 1 by 1; "concats": a convolution of two
+            concatenated maps, the larger one first, as one convolution of each.
+        integers: "any": a node is computed in integers when its operands are quantized; "both": only when its result is
+            quantized, too.
         source: key in `sources`.
         confidence: when it differs from the source's.
     """
@@ -83,5 +90,7 @@ class CostModel:
     cores: int | None = None
     overlap: bool = True
     epilogue: tuple[str, ...] = ()
+    habits: tuple[Literal["pools", "shuffles", "concats"], ...] = ()
+    integers: Literal["any", "both"] = "any"
     source: str = ""
     confidence: Confidence | None = None

@@ -1,0 +1,208 @@
+"""The products that matrix units form: how large they are, and how many cycles and bytes of weights they take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+
+from uair.ir.dims import is_static, static
+from uair.ir.dtype import DType
+from uair.ir.graph import Node, Tensor
+from uair.ops import (
+    Attention,
+    Conv1D,
+    Conv2D,
+    Conv3D,
+    ConvTranspose1D,
+    ConvTranspose2D,
+    ConvTranspose3D,
+    IntegerConv1D,
+    IntegerConv2D,
+    IntegerConv3D,
+    IntegerConvTranspose1D,
+    IntegerConvTranspose2D,
+    IntegerConvTranspose3D,
+    IntegerLinear,
+    IntegerMatMul,
+    Linear,
+    MatMul,
+)
+from uair.targets.description import DeviceDescription
+from uair.targets.units import Unit
+
+CONVOLUTIONS = (Conv1D, Conv2D, Conv3D, IntegerConv1D, IntegerConv2D, IntegerConv3D)
+TRANSPOSED = (
+    ConvTranspose1D,
+    ConvTranspose2D,
+    ConvTranspose3D,
+    IntegerConvTranspose1D,
+    IntegerConvTranspose2D,
+    IntegerConvTranspose3D,
+)
+LINEAR = (Linear, IntegerLinear)
+PRODUCTS = (MatMul, IntegerMatMul)
+
+
+@attrs.frozen
+class Work:
+    """A product that a matrix unit forms: a convolution's, or a matrix product's.
+
+    Attributes:
+        batch: images, or matrices.
+        rows: pixels of a result, or rows of a matrix.
+        taps: elements of the kernel; 1 for matrices.
+        inputs: channels of a group, or length of the sums.
+        outputs: output channels of a group, or columns.
+        groups: independent products of a convolution.
+    """
+
+    batch: int
+    rows: int
+    taps: int
+    inputs: int
+    outputs: int
+    groups: int = 1
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every group has one input channel."""
+        return self.groups > 1 and self.inputs == 1
+
+    @property
+    def products(self) -> int:
+        """Multiply-adds without padding."""
+        return self.batch * self.rows * self.taps * self.inputs * self.outputs * self.groups
+
+
+def unit_for(work: Work, dtype: DType, description: DeviceDescription) -> Unit | None:
+    """The unit that does a product; None when none is described."""
+    units = [u for u in description.unit if dtype in u.outputs]
+    if work.depthwise:
+        own = next((u for u in units if u.does == "depthwise"), None)
+        if own is not None:
+            return own
+    return next((u for u in units if u.does == "matrix" and dtype in u.inputs), None)
+
+
+def matrix_cycles(work: Work, unit: Unit, dtype: DType, cores: int = 1, block: int = 1) -> float:
+    """Cycles of a product on a unit, its blocks spread over `cores`.
+
+    Args:
+        work: the product.
+        unit: the unit.
+        dtype: that it computes in.
+        cores: that share the work.
+        block: channels in a block of the layout, see `Unit.groups`.
+    """
+    row_blocks = -(-work.rows // unit.row_alignment)
+    per_block = unit.row_alignment / unit.rows
+    if unit.does == "depthwise":
+        channels = work.groups * work.outputs
+        blocks = work.batch * -(-channels // unit.outputs[dtype]) * row_blocks
+        return -(-blocks // cores) * work.taps * per_block
+    grouped = in_groups(work, unit, dtype, block)
+    steps = max(unit.least_steps.get(dtype, 1), work.taps * -(-grouped.inputs // unit.inputs[dtype]))
+    blocks = work.batch * grouped.groups * -(-grouped.outputs // unit.outputs[dtype]) * row_blocks
+    return -(-blocks // cores) * steps * per_block
+
+
+def in_groups(work: Work, unit: Unit, dtype: DType, block: int) -> Work:
+    """The product as a unit forms it: its groups one by one, several in a block, or all as one dense product."""
+    if work.groups == 1 or unit.groups == "each":
+        return work
+    if unit.groups == "whole":
+        return work if work.inputs % 8 == 0 and work.inputs >= block else merged(work, work.groups)
+    c0, n0 = unit.inputs[dtype], unit.outputs[dtype]
+    together = math.lcm(c0 // math.gcd(work.inputs, c0), n0 // math.gcd(work.outputs, n0))
+    return merged(work, min(together, work.groups))
+
+
+def merged(work: Work, together: int) -> Work:
+    """The product with so many groups in one dense block; what lies off the diagonal is zero."""
+    groups = -(-work.groups // together)
+    return attrs.evolve(work, inputs=work.inputs * together, outputs=work.outputs * together, groups=groups)
+
+
+def weight_bytes(work: Work, unit: Unit, dtype: DType, block: int) -> int:
+    """Bytes of the weights of a product, with bias and scales.
+
+    Args:
+        work: the product.
+        unit: that forms it.
+        dtype: of the weights.
+        block: channels in a block of the layout of feature maps.
+    """
+    inputs, outputs, groups = work.inputs, work.outputs, work.groups
+    if unit.does == "depthwise":
+        inputs, outputs, groups = groups * outputs, 1, 1
+        channels = inputs
+    else:
+        grouped = in_groups(work, unit, dtype, block)
+        inputs, outputs, groups = grouped.inputs, grouped.outputs, grouped.groups
+        channels = outputs * groups
+    padded = -(-channels // unit.outputs[dtype]) * unit.outputs[dtype]
+    if unit.weights == "packed":
+        inputs = packed_channels(inputs, unit.inputs.get(dtype, 32), block)
+    elif unit.does == "matrix":
+        inputs = -(-inputs // unit.inputs[dtype]) * unit.inputs[dtype]
+        outputs = -(-outputs // unit.outputs[dtype]) * unit.outputs[dtype]
+    return (groups * outputs * inputs * work.taps * dtype.bits + 7) // 8 + padded * unit.parameters.get(dtype, 0)
+
+
+def packed_channels(channels: int, whole: int, block: int) -> int:
+    """Input channels of packed weights as they lie in memory, see `Unit.weights`."""
+    if channels >= whole or (channels > 4 and channels % 8):
+        return channels
+    padded = block
+    while padded < channels:
+        padded *= 2
+    return padded
+
+
+def work_of_static(node: Node) -> tuple[Work, ...]:
+    """The products of a node; none while a size is symbolic."""
+    known = all(t.type.is_tensor and is_static(t.type.shape or ()) for t in tensors_of(node))
+    return work_of(node) if known else ()
+
+
+def work_of(node: Node) -> tuple[Work, ...]:
+    """The products that a node stands for; none for an operator that is no product. Sizes must be static."""
+    op: Any = node.op
+    shapes = [() if t is None else static(t.type.dims) for t in node.inputs]
+    result = static(node.outputs[0].type.dims) if node.outputs else ()
+    if isinstance(op, CONVOLUTIONS):
+        w = shapes[1]
+        rows = math.prod(result[2:])
+        return (Work(result[0], rows, math.prod(w[2:]), w[1], w[0] // op.groups, op.groups),)
+    if isinstance(op, TRANSPOSED):
+        w = shapes[1]
+        rows = math.prod(result[2:])
+        return (Work(result[0], rows, math.prod(w[2:]), w[0] // op.groups, w[1], op.groups),)
+    if isinstance(op, LINEAR):
+        return (Work(1, math.prod(shapes[0][:-1]), 1, shapes[0][-1], result[-1]),)
+    if isinstance(op, PRODUCTS):
+        return (_matrix_product(op, shapes[0], shapes[1], result),)
+    if isinstance(op, Attention):
+        batch, heads, queries, width = shapes[0]
+        keys = shapes[1][2] + (shapes[4][2] if len(shapes) > 4 and shapes[4] else 0)
+        first = Work(batch * heads, queries, 1, width, keys)
+        return (first, attrs.evolve(first, inputs=keys, outputs=result[-1]))
+    return ()
+
+
+def _matrix_product(op: Any, a: tuple[int, ...], b: tuple[int, ...], result: tuple[int, ...]) -> Work:
+    """A matrix product: one weight matrix takes the rows of all matrices at once."""
+    length = a[-2] if op.trans_a and len(a) > 1 else a[-1]
+    rows = 1 if len(a) == 1 else (a[-1] if op.trans_a else a[-2])
+    columns = 1 if len(b) == 1 else (b[-2] if op.trans_b else b[-1])
+    count = math.prod(result) // max(rows * columns, 1)
+    if len(b) <= 2:
+        return Work(1, count * rows, 1, length, columns)
+    return Work(count, rows, 1, length, columns)
+
+
+def tensors_of(node: Node) -> list[Tensor]:
+    """Operands and results."""
+    return [*(t for t in node.inputs if t is not None), *node.outputs]

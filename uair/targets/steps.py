@@ -1,0 +1,413 @@
+"""What a vendor's compiler makes of the nodes of a graph: the steps that it runs, one after the other.
+
+A step is one pass over its operands: a product with what is fused behind it, or any other operator. Which operators
+fuse and which habits the compiler has is in the description (`[cost]`): `epilogue`, `habits`, `integers`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from uair.ir.dims import static
+from uair.ir.dtype import DType
+from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.types import TensorType
+from uair.ops import (
+    AvgPool2D,
+    Concat,
+    Conv2D,
+    Dequantize,
+    GlobalAvgPool,
+    Identity,
+    Mul,
+    Quantize,
+    ReduceMean,
+    Reshape,
+    ShapeOf,
+    Sigmoid,
+    SizeOf,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+)
+from uair.targets.description import DeviceDescription
+from uair.targets.products import Work, tensors_of, unit_for, weight_bytes, work_of, work_of_static
+from uair.targets.subject import is_quantized
+
+FREE = (Reshape, Squeeze, Unsqueeze, Identity, ShapeOf, SizeOf)
+"""Operators that move no data: another view of the same bytes, or a number that the compiler knows."""
+WINDOW = 7
+"""Greatest extent of a global pool's window that Rockchip's NPU takes at once; larger ones are pooled repeatedly."""
+
+
+@attrs.frozen
+class Step:
+    """One pass of a unit over its operands.
+
+    Attributes:
+        work: the product that is formed; None for any other operator.
+        operations: all floating-point operations.
+        dtype: that they are computed in.
+        bytes: that are read and written.
+    """
+
+    work: Work | None
+    operations: int
+    dtype: DType
+    bytes: int
+
+
+@attrs.define(eq=False)
+class StepFinder:
+    """The steps of the nodes of a graph on a device."""
+
+    description: DeviceDescription
+
+    # ---------------------------------------------------------------------------------------------------------- graphs
+    def of_graph(self, graph: Graph) -> dict[Node, list[Step]]:
+        """The steps of every node, in order; a node that became part of another one has none."""
+        steps: dict[Node, list[Step]] = {}
+        taken: set[Node] = set()
+        for node in graph:
+            if node in taken or not is_known(node) or is_free(node):
+                steps[node] = []
+                continue
+            members = tuple(self.epilogue(node)) if work_of(node) else ()
+            taken.update(members)
+            steps[node] = self.of_node(node, members)
+        for node in graph:
+            self._split_concat(node, steps)
+        return steps
+
+    def of_node(self, node: Node, members: Sequence[Node] = ()) -> list[Step]:
+        """The steps of one node with those that are fused to it."""
+        last = (members[-1] if members else node).outputs
+        dtype = self.compute_type(node, last)
+        habit = self._pool(node, dtype) or self._shuffle(node, dtype)
+        if habit:
+            return habit
+        read = self.bytes_read(node, dtype) + self._extra(node, members, dtype)
+        total = read + self.bytes_written(node, last, dtype)
+        works = work_of(node)
+        if len(works) <= 1:
+            return [Step(works[0] if works else None, operations(node), dtype, total)]
+        return [Step(work, 2 * work.products, dtype, total // len(works)) for work in works]
+
+    # --------------------------------------------------------------------------------------------------------- fusion
+    def epilogue(self, node: Node) -> Iterator[Node]:
+        """The operators that the compiler makes part of a product, in order.
+
+        An operator that also takes the result of a later product is left to that one.
+        """
+        tensor = node.outputs[0]
+        while True:
+            following = self._following(tensor)
+            if not following:
+                return
+            yield from following
+            tensor = following[-1].outputs[0]
+
+    def _following(self, tensor: Tensor) -> tuple[Node, ...]:
+        """What fuses directly behind a tensor: one operator, or x * sigmoid(x)."""
+        fused = self.description.cost.epilogue
+        users = readers(tensor)
+        if swish := _swish(tensor, users):
+            return swish if "Swish" in fused else ()
+        if len(users) != 1 or users[0].op_type not in fused or len(users[0].outputs) != 1:
+            return ()
+        shape = tensor.type.shape
+        others = [t for t in users[0].inputs if t is not None and source_of(t) is not tensor and not is_parameter(t)]
+        if any(t.type.shape != shape or _later_product(t, tensor) for t in others):
+            return ()
+        return (users[0],)
+
+    def _extra(self, node: Node, members: Sequence[Node], dtype: DType) -> int:
+        """Bytes that fused operators read besides the product's result."""
+        inside = {node.outputs[0], *(member.outputs[0] for member in members)}
+        given = [t for member in members for t in member.inputs if t is not None]
+        return sum(self.operand_bytes(t, dtype) for t in given if source_of(t) not in inside and not is_parameter(t))
+
+    # --------------------------------------------------------------------------------------------------------- habits
+    def _pool(self, node: Node, dtype: DType) -> list[Step]:
+        """A global average as depthwise convolutions of windows of at most 7 by 7."""
+        if "pools" not in self.description.cost.habits or not _is_global_mean(node):
+            return []
+        x = node.inputs[0]
+        assert x is not None
+        n, channels, height, width = static(x.type.dims)
+        steps: list[Step] = []
+        while True:
+            window = (min(height, WINDOW), min(width, WINDOW))
+            out = (-(-height // window[0]), -(-width // window[1]))
+            work = Work(n, math.prod(out), math.prod(window), 1, 1, channels)
+            before, after = (TensorType(dtype, (n, channels, *size)) for size in ((height, width), out))
+            moved = self.stored(before) + self.stored(after) + self._weights(work, dtype)
+            steps.append(Step(work, 2 * work.products, dtype, moved))
+            height, width = out
+            if height * width == 1:
+                return steps
+
+    def _shuffle(self, node: Node, dtype: DType) -> list[Step]:
+        """A shuffle of channels as a dense convolution of 1 by 1."""
+        if "shuffles" not in self.description.cost.habits or not _is_shuffle(node):
+            return []
+        n, groups, each, *spatial = static(node.outputs[0].type.dims)
+        channels = groups * each
+        work = Work(n, math.prod(spatial), 1, channels, channels)
+        moved = 2 * self.stored(TensorType(dtype, (n, channels, *spatial))) + self._weights(work, dtype)
+        return [Step(work, 2 * work.products, dtype, moved)]
+
+    def _split_concat(self, node: Node, steps: dict[Node, list[Step]]) -> None:
+        """A convolution of two concatenated maps as one of each, the second adding to the first."""
+        if "concats" not in self.description.cost.habits or not isinstance(node.op, Conv2D) or node.op.groups != 1:
+            return
+        maker = source_of(node.inputs[0]).producer if node.inputs[0] is not None else None
+        if maker is None or not _is_pair(maker, node) or len(steps[node]) != 1 or steps[maker] == []:
+            return
+        whole = steps[node][0]
+        if whole.work is None:
+            return
+        members = tuple(self.epilogue(node))
+        last = (members[-1] if members else node).outputs[0]
+        unit_type = whole.dtype if self.has_inner_scale else self.description.dtypes.float
+        halves: list[Step] = []
+        for i, part in enumerate(maker.inputs):
+            assert part is not None
+            work = attrs.evolve(whole.work, inputs=static(part.type.dims)[1])
+            result = self.stored(TensorType(unit_type, last.type.shape))
+            moved = self.operand_bytes(part, unit_type) + self._weights(work, unit_type) + result * (1 + i)
+            halves.append(Step(work, 2 * work.products, unit_type, moved))
+        steps[node], steps[maker] = halves, []
+
+    @property
+    def has_inner_scale(self) -> bool:
+        """Whether a tensor that only the compiler knows can hold integers."""
+        return self.description.cost.integers == "any"
+
+    def _weights(self, work: Work, dtype: DType) -> int:
+        unit = unit_for(work, dtype, self.description)
+        return 0 if unit is None else weight_bytes(work, unit, dtype, self.description.channel_block(dtype))
+
+    # ----------------------------------------------------------------------------------------------------------- bytes
+    def bytes_read(self, node: Node, dtype: DType) -> int:
+        """Bytes of a node's operands, as they lie in the device's memory."""
+        given = [t for t in node.inputs if t is not None]
+        works = work_of(node)
+        if has_weights(node) and all(unit_for(work, dtype, self.description) is not None for work in works):
+            weights = sum(self._weights(work, dtype) for work in works)
+        else:
+            weights = sum(self.stored(real(t)) for t in given if is_parameter(t))
+        return weights + sum(self.operand_bytes(t, dtype) for t in given if not is_parameter(t))
+
+    def operand_bytes(self, tensor: Tensor, dtype: DType) -> int:
+        """Bytes of an operand of a node that is computed in `dtype`; images of the model keep their few channels."""
+        type_ = real(tensor)
+        if type_.dtype.is_integer and type_.dtype.bits <= 8 and dtype.is_float:
+            type_ = type_.with_dtype(dtype)  # converted in front of the node
+        return self.stored(type_, image=source_of(tensor).producer is None)
+
+    def bytes_written(self, node: Node, results: Iterable[Tensor], dtype: DType) -> int:
+        """Bytes of results that the unit which computes `node` writes."""
+        works = work_of(node)
+        unit = unit_for(works[0], dtype, self.description) if works else None
+        block = None if unit is None else unit.leaving.get(dtype)
+        return sum(self.stored(written(t), block if leaves(t) else None) for t in results)
+
+    def stored(self, type_: TensorType, block: int | None = None, *, image: bool = False) -> int:
+        """Bytes of a tensor in the device's memory.
+
+        Args:
+            type_: with the element type that it is stored in.
+            block: what the number of channels is rounded up to; the layout's block when not given.
+            image: whether up to four channels are left as they are.
+        """
+        dtype = self.device_type(type_.dtype)
+        shape = list(static(type_.dims))
+        if len(shape) >= 2:
+            at = 1 if len(shape) > 2 else -1
+            whole = block or self.description.channel_block(dtype)
+            if not (image and shape[at] <= 4):
+                shape[at] = -(-shape[at] // whole) * whole
+        return (math.prod(shape) * max(dtype.bits, 1) + 7) // 8
+
+    # ----------------------------------------------------------------------------------------------------------- types
+    def device_type(self, dtype: DType) -> DType:
+        """The element type that values are held in: floats in the narrower type that the device computes in."""
+        computed = self.description.dtypes.float
+        return computed if dtype.is_float and computed.bits < dtype.bits else dtype
+
+    def compute_type(self, node: Node, results: Sequence[Tensor] = ()) -> DType:
+        """The element type that a node is computed in.
+
+        Args:
+            node: the node.
+            results: of the last operator fused to it.
+        """
+        moving = [t for t in node.inputs if t is not None and not t.is_constant]
+        last = results or node.outputs
+        whole = self.description.cost.integers == "any" or any(is_quantized_result(t) for t in last)
+        if is_quantized(node) and whole:
+            return DType.I8
+        floats = [t.type.dtype for t in (*moving, *node.outputs) if t.type.dtype.is_float]
+        return self.device_type(floats[0]) if floats else self.description.dtypes.float
+
+
+# --------------------------------------------------------------------------------------------------------------- nodes
+def is_known(node: Node) -> bool:
+    """Whether every operand and result is a tensor of known extents."""
+    return all(t.type.is_static for t in tensors_of(node))
+
+
+def operations(node: Node) -> int:
+    """Floating-point operations of a node with static sizes."""
+    return node.op.flops([None if t is None else t.type for t in node.inputs], [t.type for t in node.outputs])
+
+
+def is_free(node: Node) -> bool:
+    """Whether a node takes no time: a view, a computation on constants, or part of its quantized neighbours."""
+    given = [t for t in node.inputs if t is not None]
+    if isinstance(node.op, FREE) or (given and all(is_parameter(t) for t in given) and node.op.deterministic):
+        return True
+    if isinstance(node.op, Dequantize):
+        return all(is_quantized(n) for n in node.outputs[0].users if not n.is_return)
+    if isinstance(node.op, Quantize) and given:
+        maker = given[0].producer
+        return maker is not None and not isinstance(maker.op, Dequantize)
+    return False
+
+
+def is_parameter(tensor: Tensor) -> bool:
+    """Whether a tensor is a weight: a constant, or a constant of integers behind Dequantize."""
+    if tensor.is_constant:
+        return True
+    maker = tensor.producer
+    dequantized = maker is not None and isinstance(maker.op, Dequantize)
+    return dequantized and maker is not None and all(t is None or t.is_constant for t in maker.inputs)
+
+
+def has_weights(node: Node) -> bool:
+    """Whether a product's second operand is a weight."""
+    return bool(work_of(node)) and node.inputs[1] is not None and is_parameter(node.inputs[1])
+
+
+def real(tensor: Tensor) -> TensorType:
+    """The type that an operand has in memory: that of the integers in front of a Dequantize."""
+    maker = tensor.producer
+    if maker is not None and isinstance(maker.op, Dequantize) and maker.inputs[0] is not None:
+        return maker.inputs[0].type
+    return tensor.type
+
+
+def written(tensor: Tensor) -> TensorType:
+    """The type that a result has in memory: that of the integers when nothing but Quantize reads it."""
+    if is_quantized_result(tensor):
+        return next(tensor.users).outputs[0].type
+    return tensor.type
+
+
+def is_quantized_result(tensor: Tensor) -> bool:
+    """Whether nothing but Quantize reads a result, or it holds integers itself."""
+    users = list(tensor.users)
+    narrow = tensor.type.dtype.is_integer and tensor.type.dtype.bits <= 8
+    return narrow or (bool(users) and all(isinstance(n.op, Quantize) for n in users))
+
+
+def readers(tensor: Tensor) -> list[Node]:
+    """The operators that read a tensor, behind Quantize and Dequantize; none when the model returns it."""
+    found: list[Node] = []
+    for user in tensor.users:
+        if user.is_return:
+            return []
+        if isinstance(user.op, (Quantize, Dequantize)):
+            behind = readers(user.outputs[0])
+            if not behind:
+                return []
+            found += behind
+        else:
+            found.append(user)
+    return list(dict.fromkeys(found))
+
+
+def leaves(tensor: Tensor) -> bool:
+    """Whether a result is one of the model's, perhaps behind Quantize, Dequantize and views."""
+    passing = (Quantize, Dequantize, *FREE)
+    return any(n.is_return or (isinstance(n.op, passing) and leaves(n.outputs[0])) for n in tensor.users)
+
+
+def source_of(tensor: Tensor) -> Tensor:
+    """The tensor in front of Quantize and Dequantize."""
+    while tensor.producer is not None and isinstance(tensor.producer.op, (Quantize, Dequantize)):
+        given = tensor.producer.inputs[0]
+        if given is None:
+            return tensor
+        tensor = given
+    return tensor
+
+
+def _swish(tensor: Tensor, users: Sequence[Node]) -> tuple[Node, ...]:
+    """Sigmoid and Mul where they are x * sigmoid(x) of a tensor and its only readers."""
+    if len(users) != 2:
+        return ()
+    sigmoid, mul = users if isinstance(users[1].op, Mul) else (users[1], users[0])
+    if not isinstance(sigmoid.op, Sigmoid) or not isinstance(mul.op, Mul) or readers(sigmoid.outputs[0]) != [mul]:
+        return ()
+    sources = {source_of(t) for t in mul.inputs if t is not None}
+    return (sigmoid, mul) if sources == {tensor, sigmoid.outputs[0]} else ()
+
+
+def _later_product(other: Tensor, tensor: Tensor) -> bool:
+    """Whether `other` is the result of a product behind `tensor`'s maker that nothing else reads."""
+    maker = source_of(other).producer
+    while maker is not None and not work_of_static(maker):  # through what the product has fused already
+        given = [t for t in maker.inputs if t is not None and not is_parameter(t)]
+        if len(given) != 1 or len(readers(maker.outputs[0])) != 1 or not maker.op.elementwise:
+            return False
+        maker = source_of(given[0]).producer
+    first = source_of(tensor).producer
+    if maker is None or first is None or len(readers(maker.outputs[0])) != 1:
+        return False
+    return _precedes(first, maker)
+
+
+def _precedes(first: Node, second: Node) -> bool:
+    """Whether a node stands in front of another in their graph."""
+    node = second.previous
+    while node is not None and node is not first:
+        node = node.previous
+    return node is first
+
+
+def _is_global_mean(node: Node) -> bool:
+    """Whether a node averages over the two spatial axes of images."""
+    x = node.inputs[0] if node.inputs else None
+    if x is None or x.type.rank != 4:
+        return False
+    op: Any = node.op
+    if isinstance(op, ReduceMean):
+        axes = op.axes or ()
+        return sorted(a % 4 for a in axes) == [2, 3]
+    if isinstance(op, AvgPool2D):
+        return op.kernel == static(x.type.dims)[2:] and not any(op.pads)
+    return isinstance(op, GlobalAvgPool)
+
+
+def _is_shuffle(node: Node) -> bool:
+    """Whether a node exchanges two axes that a Reshape made of the channels, and another joins again."""
+    if not isinstance(node.op, Transpose) or node.op.perm != (0, 2, 1, 3, 4):
+        return False
+    x = node.inputs[0]
+    maker = source_of(x).producer if x is not None else None
+    users = readers(node.outputs[0])
+    return isinstance(maker and maker.op, Reshape) and len(users) == 1 and isinstance(users[0].op, Reshape)
+
+
+def _is_pair(maker: Node, reader: Node) -> bool:
+    """Whether a node concatenates the channels of two tensors for one reader, the larger one first (seen so)."""
+    if not isinstance(maker.op, Concat) or len(maker.inputs) != 2 or maker.op.axis % 4 != 1:
+        return False
+    first, second = (static(t.type.dims)[1] for t in maker.inputs if t is not None)
+    return first >= second and readers(maker.outputs[0]) == [reader]
