@@ -32,6 +32,7 @@ PASSES = {
     "layout-align": "uair.passes.layout_align:LayoutAlign",
     "legalise": "uair.passes.legalise:Legalise",
     "legalise-onnx": "uair.passes.legalise_onnx:LegaliseOnnx",
+    "target-rewrites": "uair.passes.target_rewrites:TargetRewrites",
     "log-of-squares": "uair.passes.log_of_squares:LogOfSquares",
     "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",

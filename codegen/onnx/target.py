@@ -12,6 +12,7 @@ from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.legalise_onnx import LegaliseOnnx
+from uair.passes.target_rewrites import TargetRewrites
 from uair.pipeline import Pass
 from uair.targets.target import Target
 
@@ -28,6 +29,10 @@ class OnnxTarget(Target):
     def emitted_ops(self, node: Node) -> Sequence[str] | None:
         """The ONNX operators that the writer makes of a node."""
         return emitted_ops(node, self.opset, self.emitters)
+
+    def prepare(self) -> tuple[Pass, ...]:
+        """The rewrites that the device file asks for, where they put more on the device."""
+        return (TargetRewrites(target=self.name, chooser=self), Canonicalise()) if self.description.rewrites else ()
 
     def legalise(self) -> tuple[Pass, ...]:
         """Decompose what the opset lacks, then clean up."""

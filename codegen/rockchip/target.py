@@ -48,7 +48,7 @@ class RockchipTarget(OnnxTarget):
         """Long convolutions in channel blocks, products of matrices, and what float16 cannot hold in other numbers."""
         channels = max(self.description.alignment.channels.values())
         fold = FoldLongConvolutions(kernel=LONGEST_KERNEL, stride=LONGEST_STRIDE, channels=channels)
-        return (fold, FlattenLinear(), FiniteConstants(), LogOfSquares(), Canonicalise())
+        return (fold, FlattenLinear(), FiniteConstants(), LogOfSquares(), Canonicalise(), *super().prepare())
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, build.json, build.py and build.sh.

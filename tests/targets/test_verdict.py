@@ -225,11 +225,21 @@ def test_refused() -> None:
 
 
 def test_partial_and_uncertain() -> None:
-    lrn = RK3588.verdict(make(LRN(size=5), X))
+    lrn = RK3588.verdict(make(LRN(size=5, beta=0.6), X))
     assert (lrn.support, lrn.confidence, lrn.on_device) == (Support.PARTIAL, Confidence.UNCERTAIN, False)
     assert lrn.suggestion
     json = lrn.to_json()
     assert (json["support"], json["confidence"], json["on_device"]) == ("partial", "uncertain", False)
+
+
+def test_through_a_rewrite_of_the_device_file() -> None:
+    lrn = RK3588.verdict(make(LRN(size=5), X))
+    assert (lrn.support, lrn.on_device) == (Support.SUPPORTED, True)
+    assert lrn.through == ("lrn-by-convolution",)
+    assert RK3588.rewrite_for(make(LRN(size=5), X)) == "lrn-by-convolution"
+    assert RK3588.rewrite_for(make(LRN(size=5, beta=0.6), X)) == ""
+    assert RK3588.rewrite_for(make(Relu(), X)) == ""
+    assert not RK3588.must_decompose(make(LRN(size=5), X))
 
 
 def test_symbolic_sizes() -> None:

@@ -193,7 +193,7 @@ def _rows(graph: Graph, target: Target) -> Iterable[NodeRow]:
         folded = _is_folded(node, known)
         if folded:
             known.update(node.outputs)
-        verdict = FOLDED if folded else target.verdict(node)
+        verdict = FOLDED if folded else _verdict(node, target)
         yield NodeRow(
             graph=graph.name,
             index=index,
@@ -204,6 +204,14 @@ def _rows(graph: Graph, target: Target) -> Iterable[NodeRow]:
             verdict=verdict,
             flops=0 if folded else node_flops(node),
         )
+
+
+def _verdict(node: Node, target: Target) -> NodeVerdict:
+    """The target's answer; of a node that one of its rewrites has made already, with the rewrite's name."""
+    verdict = target.verdict(node)
+    wanted = target.description.rewrites
+    applied = [name for name in node.loc.by if name in wanted and name not in verdict.through]
+    return attrs.evolve(verdict, through=(*applied, *verdict.through)) if applied else verdict
 
 
 def _is_folded(node: Node, known: set[Tensor]) -> bool:

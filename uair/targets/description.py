@@ -289,6 +289,8 @@ class OperatorEntry:
             `support`, because the vendor's tool recognises the decomposed form and makes one operator of it; without,
             because the vendor takes the parts only, even though its list names the operator.
         stays: whether the node stays on the accelerator when `support` is "partial".
+        rewrites: rules of uair.passes.rewrites, by name, that make other operators of a node that does not stay on the
+            accelerator as it is; the first that fits and helps is applied.
     """
 
     names: Names
@@ -300,6 +302,7 @@ class OperatorEntry:
     suggestion: str = ""
     prefer: Literal["whole", "decomposed"] = "whole"
     stays: bool = False
+    rewrites: Names = ()
 
 
 @attrs.frozen
@@ -421,6 +424,11 @@ class DeviceDescription:
     def emits_float(self) -> bool:
         """Whether a quantized model is written as a float one, with ranges or samples beside it."""
         return self.quantization is not None and self.quantization.form in ("ranges", "calibration")
+
+    @functools.cached_property
+    def rewrites(self) -> frozenset[str]:
+        """Names of all rewrites that the operator table asks for."""
+        return frozenset(name for entry in self.operator for name in entry.rewrites)
 
     @functools.cached_property
     def onnx_operators(self) -> frozenset[str] | None:

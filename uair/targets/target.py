@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from uair.context import resolve
 from uair.errors import UairError
 from uair.ir.dims import symbols_of
 from uair.ir.dtype import DType
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 MAX_DECOMPOSITIONS = 4
 """Decompositions within decompositions are followed this deep; no operator of UAIR needs more."""
+REPLACEMENT = "uair.passes.rewrites:replacement"
+"""Gives the nodes that a rewrite of a device file would put in a node's place; asked when a verdict needs it."""
 
 
 class Target:
@@ -226,6 +229,9 @@ class Target:
         direct = self.direct_verdict(node)
         if direct.support is Support.SUPPORTED or depth >= MAX_DECOMPOSITIONS:
             return direct
+        rewritten = self._rewritten(node, direct, depth)
+        if rewritten is not None:
+            return rewritten
         parts = decomposition(node)
         if not parts:
             return direct
@@ -233,6 +239,28 @@ class Target:
         if through.support.rank >= direct.support.rank:
             return direct
         return _decomposed(node.op, direct, through)
+
+    def rewrite_for(self, node: Node) -> str:
+        """Name of the rewrite (uair.passes.rewrites) by which the target takes more of `node`; empty when none is."""
+        if node.op_type not in self.description.operators or self._barrier(node) is not None:
+            return ""
+        direct = self.direct_verdict(node)
+        found = None if direct.support is Support.SUPPORTED else self._rewritten(node, direct, 0)
+        return "" if found is None else found.through[0]
+
+    def _rewritten(self, node: Node, direct: NodeVerdict, depth: int) -> NodeVerdict | None:
+        """The verdict on a node through the first rewrite of its entry that applies and helps; None without one."""
+        entry = self.description.operators.get(node.op_type)
+        if entry is None or direct.on_device:
+            return None
+        for name in entry.entry.rewrites:
+            parts = resolve(REPLACEMENT)(node, name)
+            if parts is None:
+                continue
+            through = worst([NodeVerdict(Support.SUPPORTED), *(self._verdict(part, depth + 1) for part in parts)])
+            if through.support.rank < direct.support.rank:
+                return _through(name, direct, through)
+        return None
 
     def _barrier(self, node: Node) -> NodeVerdict | None:
         """What no operator may have on this target: an element type it refuses, a size that only the data decides."""
@@ -380,8 +408,13 @@ def _decompose(op: Operator) -> str:
 
 def _decomposed(op: Operator, direct: NodeVerdict, through: NodeVerdict) -> NodeVerdict:
     """The verdict of an operator that the target takes through its decomposition."""
-    rewrites = (_decompose(op), *through.through)
-    reason = "" if through.support is Support.SUPPORTED else f"in its decomposition: {through.reason}"
+    return _through(_decompose(op), direct, through, where="in its decomposition")
+
+
+def _through(name: str, direct: NodeVerdict, through: NodeVerdict, where: str = "rewritten") -> NodeVerdict:
+    """The verdict of an operator that the target takes through others."""
+    rewrites = (name, *through.through)
+    reason = "" if through.support is Support.SUPPORTED else f"{where}: {through.reason}"
     return NodeVerdict(
         through.support,
         reason,
