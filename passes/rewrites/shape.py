@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ from uair.rewrite import NoMatch, Rule, no, of
 
 MOST_COPIES = 64
 """Copies that a Tile may become; each is an operand of a Concat."""
+MOST_AXES = 4
+"""Axes that every accelerator transposes."""
+SHUFFLES = ((0, 1, 4, 2, 5, 3), (0, 3, 4, 1, 5, 2))
+"""The orders by which DepthToSpace is written, CRD and DCR; rknn-toolkit2 makes a transposed convolution of it."""
 LONGEST_STEP = 7
 """The longest stride of a convolution that accelerators share."""
 
@@ -188,19 +193,23 @@ class SpaceToDepthByConvolution(Rule):
         return Conv2D(strides=(block, block))(x, constant(weight))
 
 
-class TransposeOfMergedAxes(Rule):
-    """Axes that stay next to each other in a Transpose move as one; axes of extent 1 do not move."""
+class TransposeOfFewAxes(Rule):
+    """A Transpose of four axes at most, or several: neighbours that stay together move as one, axes of extent 1 never.
+
+    What still has more than four axes is done by exchanges of two neighbouring blocks, [a, b, c, d] to [a, c, b, d].
+    """
 
     def pattern(self, x: Any) -> Any:
         """A Transpose."""
         return of(Transpose)(x).named("node")
 
     def check(self, x: Tensor, node: Node) -> bool | NoMatch:
-        """There are such axes."""
+        """It has more than four axes."""
         if x.type.shape is None or not is_static(x.type.shape):
             return no("the extents of its operand are not known", node)
-        fewer = len(_runs(node))
-        return fewer < x.type.rank or no("no two axes stay together", node)
+        if _perm(node) in SHUFFLES:
+            return no("compilers know it as DepthToSpace", node)
+        return x.type.rank > MOST_AXES or no(f"it has no more than {MOST_AXES} axes", node)
 
     def rewrite(self, x: Tensor, node: Node) -> Tensor:
         """Merge, transpose what is left, split again."""
@@ -210,10 +219,28 @@ class TransposeOfMergedAxes(Rule):
         if len(runs) < 2:
             return reshaped(x, result)
         order = sorted(range(len(runs)), key=lambda i: runs[i][0])
-        merged = tuple(math.prod(shape[a] for a in runs[i]) for i in order)
-        place = {i: position for position, i in enumerate(order)}
-        y = Transpose(perm=tuple(place[i] for i in range(len(runs))))(reshaped(x, merged))
-        return reshaped(y, result)
+        merged = [math.prod(shape[a] for a in runs[i]) for i in order]
+        wanted = [order.index(i) for i in range(len(runs))]
+        if len(runs) <= MOST_AXES:
+            return reshaped(Transpose(perm=tuple(wanted))(reshaped(x, merged)), result)
+        return reshaped(_exchanged(x, merged, wanted), result)
+
+
+def _exchanged(x: Tensor, merged: Sequence[int], wanted: Sequence[int]) -> Tensor:
+    """Axes in another order, one block after the other brought to its place; the shape is of four axes."""
+    current = list(range(len(wanted)))
+    for i in range(len(wanted)):
+        begin = current.index(wanted[i])
+        if begin == i:
+            continue
+        end = begin + 1
+        while end < len(current) and current[end] == wanted[i + end - begin]:
+            end += 1
+        parts = (current[:i], current[i:begin], current[begin:end], current[end:])
+        blocks = [math.prod(merged[a] for a in part) for part in parts]
+        x = Transpose(perm=(0, 2, 1, 3))(reshaped(x, blocks))
+        current = [*parts[0], *parts[2], *parts[1], *parts[3]]
+    return x
 
 
 def _perm(node: Node) -> tuple[int, ...]:
@@ -244,5 +271,5 @@ RULES = (
     FlipByGather,
     TriluByMask,
     SpaceToDepthByConvolution,
-    TransposeOfMergedAxes,
+    TransposeOfFewAxes,
 )

@@ -36,7 +36,7 @@ def toy() -> Module:
     x = graph.add_input("x", parse_type("f32[1,3,8,8]"))
     conv = graph.append(Conv2D(pads=(1, 1, 1, 1)).node(x, tensor("=f32[4,3,3,3]")))
     conv.loc = Location.of("conv1", "Conv")
-    norm = graph.append(LRN(size=3).node(conv.output))
+    norm = graph.append(LRN(size=3, beta=0.6).node(conv.output))
     relu = graph.append(Relu().node(norm.output))
     graph.add_output("y", graph.append(MaxPool2D(kernel=(2, 2), strides=(2, 2)).node(relu.output)).output)
     return Module("toy", {"main": graph})

@@ -27,8 +27,8 @@ CASES = {
     "flip-by-gather": ("16,16,16", "%y = Flip(%x) {axes = [1,2]}", {"ReverseSequence", "Slice"}),
     "trilu-by-mask": ("16,16,16", "%y = Trilu(%x)", {"Trilu"}),
     "space-to-depth-by-convolution": ("16,16,16", "%y = SpaceToDepth(%x) {block = 2}", {"SpaceToDepth", "Transpose"}),
-    "transpose-of-merged-axes": (
-        "16,16,16", "%r = Reshape(%x) {shape = [1,4,2,2,16,16]}  %t = Transpose(%r) {perm = [0,1,4,2,5,3]}"
+    "transpose-of-few-axes": (
+        "16,16,16", "%r = Reshape(%x) {shape = [4,2,2,16,16]}  %t = Transpose(%r) {perm = [0,3,1,4,2]}"
         "  %y = Reshape(%t) {shape = [1,4,32,32]}", {"Transpose"},
     ),
     "reduce-max-by-pool": ("16,16,16", "%y = ReduceMax(%x) {axes = [2,3]}", {"ReduceMax"}),
