@@ -47,7 +47,7 @@ def test_every_rewrite_of_the_device_file_is_measured() -> None:
 
 def module_of(shape: str, text: str) -> uair.Module:
     """The operator behind a convolution, in front of an activation."""
-    channels = int(shape.split(",")[0])
+    channels = int(shape.split(",", maxsplit=1)[0])
     rng = np.random.default_rng(0)
     values = ",".join(repr(float(v)) for v in (rng.standard_normal(channels**2) * 0.25).astype(np.float32))
     return parse_module(
