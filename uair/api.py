@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from uair.artifact import Artifact, build_artifact
 from uair.context import Context
 from uair.driver.describe import compare, describe_interface, describe_origin, interface_type, plain_value
-from uair.driver.running import named, run_artifact
-from uair.driver.transform import DoesNotFit, require_fit, standard_passes, transform
+from uair.driver.running import Arithmetic, named, run_artifact
+from uair.driver.stages import DoesNotFit, require_fit, standard_passes
+from uair.driver.transform import transform
 from uair.driver.writing import emit
 from uair.errors import UairError
 from uair.ir.module import Module
@@ -181,6 +182,9 @@ def compile(
     preprocess: Mapping[str, Preprocess] | None = None,
     options: Mapping[str, Any] | None = None,
     buckets: Sequence[Mapping[str, Sequence[int]]] = (),
+    pins: Mapping[str, str] | None = None,
+    fallback: bool = True,
+    min_island: int = 4,
     overwrite: bool = False,
     golden: bool | Mapping[str, Any] = True,
     instruments: Sequence[Instrument] = (),
@@ -198,6 +202,10 @@ def compile(
         options: what the target is told, by name, see `uair targets NAME`.
         buckets: the input shapes that one compiled model is to take, each by input name, for targets that can; sizes in
             which they differ must be open in the model.
+        pins: "cpu" by pattern (`*`, `?`) of names of nodes or of their source nodes, for those that are not to run on
+            the target; the target's name for those that must not follow others to the CPU.
+        fallback: let the CPU run what the target does not take; otherwise such a model is refused.
+        min_island: groups of fewer nodes that the target takes, between nodes that it does not, go to the CPU too.
         overwrite: replace an existing output.
         golden: compute and store a reference input and output; an input by name is the one to take, otherwise it is the
             first calibration sample, or random numbers.
@@ -216,6 +224,9 @@ def compile(
         dict(preprocess or {}),
         dict(options or {}),
         tuple({name: tuple(shape) for name, shape in bucket.items()} for bucket in buckets),
+        dict(pins or {}),
+        fallback,
+        min_island,
     )
     state = transform(load(model), request, instruments)
     if output is not None:
@@ -234,23 +245,28 @@ def compile(
     return artifact
 
 
-def run(model: Model | Artifact, inputs: Mapping[str, Any] | Any = None) -> dict[str, Any]:
+def run(
+    model: Model | Artifact, inputs: Mapping[str, Any] | Any = None, *, arithmetic: Arithmetic | None = None
+) -> dict[str, Any]:
     """Run a model or an artifact.
 
-    A `cpu` artifact runs in onnxruntime; every other artifact, and a module, in the reference interpreter.
+    What an artifact has for the CPU runs in onnxruntime; what it has for a device that this machine lacks, and a
+    module, in the reference interpreter.
 
     Args:
         model: a module, a path of a model or of an artifact, or an Artifact.
         inputs: arrays by input name, or one array for a model with one input; a list of arrays for a sequence, None for
             an empty optional, a dict for a map.
+        arithmetic: of an artifact: "float" for the interpreter in the module's types, "device" for the interpreter with
+            floats rounded as each part's device holds them (f16 or bf16), whatever is installed.
 
     Returns:
         outputs by name, of the same kinds.
     """
     if isinstance(model, Artifact):
-        return run_artifact(model, inputs)
+        return run_artifact(model, inputs, arithmetic)
     if not isinstance(model, Module) and is_artifact(Path(model)):
-        return run_artifact(Artifact.open(model), inputs)
+        return run_artifact(Artifact.open(model), inputs, arithmetic)
     from uair.codegen.reference import run as interpret
 
     module = load(model)

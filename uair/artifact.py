@@ -238,6 +238,16 @@ class Artifact:
             raise ArtifactError(f"{self.path} has no file {name!r}", hint=f"it has {', '.join(self.manifest['files'])}")
         return self.root / _checked(name)
 
+    def part(self, folder: str) -> Artifact:
+        """The artifact of one part of a model that runs on several devices, which lives as long as this one.
+
+        Raises:
+            ArtifactError: there is none in that folder.
+        """
+        self.file(f"{folder}/{MANIFEST}")
+        root = self.root / _checked(folder)
+        return Artifact(root, _read_manifest(root, self.path / folder), self.path / folder)
+
     def arrays(self, name: str) -> dict[str, Array]:
         """Content of one of its .npz files.
 
@@ -311,6 +321,7 @@ def _read_manifest(root: Path, shown: Path) -> Mapping[str, Any]:
 _FIELDS: Mapping[str, type] = {
     "inputs": list,
     "outputs": list,
+    "partitions": list,
     "files": dict,
     "golden": dict,
     "name": str,

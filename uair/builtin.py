@@ -35,6 +35,7 @@ PASSES = {
     "target-rewrites": "uair.passes.target_rewrites:TargetRewrites",
     "log-of-squares": "uair.passes.log_of_squares:LogOfSquares",
     "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
+    "partition": "uair.passes.partition:Partition",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "simplify": "uair.passes.simplify:Simplify",
 }

@@ -44,6 +44,9 @@ class CompileRequest:
         options: what the user tells the target, by name, as given; see uair.targets.options.
         buckets: the shapes that the compiled model is to take, each by input name; none for the model's one shape. A
             target is given them complete: every bucket has the shape of every input.
+        pins: "cpu", or the target's name, by pattern of node names.
+        fallback: whether the CPU runs what the target does not take.
+        min_island: groups of fewer nodes between two parts on the CPU go there too.
         samples: the calibration samples, for what is emitted: arrays by the emitted module's input names, as often as
             one likes; None for float. Filled in by the driver.
         ranges: how UAIR quantized the activations, by the name of the tensor in the emitted module; empty for float.
@@ -56,5 +59,8 @@ class CompileRequest:
     preprocess: Mapping[str, Preprocess] = attrs.field(factory=dict[str, Preprocess])
     options: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     buckets: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    pins: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    fallback: bool = True
+    min_island: int = 4
     samples: Calibration | None = None
     ranges: Mapping[str, TensorRange] = attrs.field(factory=dict[str, "TensorRange"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from uair.artifact import Artifact, ArtifactBuilder
 from uair.codegen.onnx.target import OnnxTarget
@@ -33,6 +33,8 @@ class RuntimeFailed(UairError):
 
 class CpuTarget(OnnxTarget):
     """onnxruntime on x86-64 and ARM CPUs."""
+
+    fallback: ClassVar[str | None] = None
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx."""

@@ -17,6 +17,7 @@ import attrs
 import numpy as np
 
 from uair.codegen.reference import memory
+from uair.codegen.reference.arithmetic import is_exact, narrowed
 from uair.codegen.reference.errors import ResultTypeError
 from uair.codegen.reference.feeds import check_feeds, is_stored, seems_to_hold, value_shape
 from uair.errors import EvaluationError, UairError
@@ -28,6 +29,7 @@ from uair.ir.module import Module
 from uair.ops.base import Operator
 from uair.ops.control import Call, ControlFlow
 from uair.ops.layout import Pack
+from uair.ops.placement import Placed, Transfer
 
 Observer: TypeAlias = Callable[[Tensor, Array], None]
 
@@ -47,6 +49,7 @@ class _Step:
         packed: whether an operand or result has a layout that the values follow.
         regions: the steps of the graphs that the operator runs.
         nbytes: of its largest result, where the recorded types tell.
+        exact: whether its results are never rounded, see uair.codegen.reference.arithmetic.
         bound: the sizes of the last run and the operator with them put in.
     """
 
@@ -56,6 +59,7 @@ class _Step:
     packed: bool
     regions: Mapping[Graph, tuple[_Step, ...]]
     nbytes: int
+    exact: bool
     bound: tuple[tuple[int, ...], Operator] | None = None
 
     def operator(self, sizes: Mapping[str, int]) -> Operator:
@@ -77,11 +81,13 @@ class _Frame:
         values: of the graph's tensors, as long as they are needed.
         sizes: numbers of the symbolic sizes; those of the graph around it, too.
         outer: the run of the graph around it.
+        rounding: the type that floats are rounded to; None for the types of the module.
     """
 
     values: dict[Tensor, Any]
     sizes: dict[str, int]
     outer: _Frame | None = None
+    rounding: DType | None = None
 
     @property
     def outermost(self) -> _Frame:
@@ -109,12 +115,22 @@ class Interpreter:
         keep_constants: keep the values of constants that are computed or lie in a mapped file from run to run. Without
             it they are had anew in every run and given back after their last use: memory holds few at a time.
         max_runs: how often one loop may run its body; more are refused as a loop that never ends.
+        rounding: by the device of a Placed node the type that it holds floats in; by "" that of the main graph. See
+            uair.codegen.reference.arithmetic.
     """
 
-    def __init__(self, module: Module, *, keep_constants: bool = False, max_runs: int = MAX_RUNS) -> None:
+    def __init__(
+        self,
+        module: Module,
+        *,
+        keep_constants: bool = False,
+        max_runs: int = MAX_RUNS,
+        rounding: Mapping[str, DType] | None = None,
+    ) -> None:
         self.graph = module.main
         self.max_runs = max_runs
         self.keep_constants = keep_constants
+        self.rounding = dict(rounding or {})
         self._constants: dict[Tensor, Array] = {}
         self._steps = _plan(self.graph)
 
@@ -134,9 +150,9 @@ class Interpreter:
             ResultTypeError: a result is not of its recorded type.
         """
         arrays, sizes = check_feeds(self.graph, feeds)
-        frame = _Frame({}, sizes)
+        frame = _Frame({}, sizes, rounding=self.rounding.get(""))
         for name, tensor in zip(self.graph.input_names, self.graph.inputs, strict=True):
-            frame.values[tensor] = arrays[name]
+            frame.values[tensor] = _rounded(arrays[name], frame.rounding)
             if observe is not None:
                 observe(tensor, arrays[name])
         with np.errstate(all="ignore"):
@@ -148,10 +164,17 @@ class Interpreter:
     def _run_step(self, step: _Step, frame: _Frame, observe: Observer | None) -> None:
         node = step.node
         operands = [None if t is None else self._value(t, frame) for t in node.inputs]
+        if frame.rounding is not None and not step.exact:
+            operands = [
+                a if t is None or t.data is None else narrowed(a, frame.rounding)
+                for t, a in zip(node.inputs, operands, strict=True)
+            ]
         call = self._caller(step, frame) if step.regions else None
         results = _evaluate(step, operands, frame.sizes, call)
         for tensor, value in zip(node.outputs, results, strict=True):
             _check_result(node, tensor, value, frame.sizes)
+            if not step.exact:
+                value = _rounded(value, frame.rounding)
             frame.values[tensor] = value
             if observe is not None:
                 observe(tensor, value)
@@ -163,6 +186,8 @@ class Interpreter:
     def _caller(self, step: _Step, frame: _Frame) -> Call:
         """What runs the graphs of a step's operator."""
         runs = itertools.count(1)
+        op = step.node.op
+        rounding = self.rounding.get(op.device) if isinstance(op, Placed) else frame.rounding
 
         def call(graph: Graph, inputs: Sequence[Any]) -> tuple[Any, ...]:
             if next(runs) > self.max_runs:
@@ -170,10 +195,10 @@ class Interpreter:
                     f"{step.node.op_type} has run its body {self.max_runs:,} times and goes on",
                     hint="check its condition and its trip count; `Interpreter(max_runs=...)` allows more",
                 )
-            inner = _Frame({}, dict(frame.sizes), frame)
+            inner = _Frame({}, dict(frame.sizes), frame, rounding)
             for tensor, value in zip(graph.inputs, inputs, strict=True):
                 _check_result(step.node, tensor, value, inner.sizes)
-                inner.values[tensor] = value
+                inner.values[tensor] = _rounded(value, rounding)
             for each in step.regions[graph]:
                 self._run_step(each, inner, None)
             return tuple(self._value(tensor, inner) for tensor in graph.outputs)
@@ -206,6 +231,10 @@ class Interpreter:
         return outputs
 
 
+def _rounded(value: Any, dtype: DType | None) -> Any:
+    return value if dtype is None else narrowed(value, dtype)
+
+
 def _arrays(value: Any) -> list[Array]:
     """The arrays in a value."""
     if isinstance(value, dict):
@@ -226,9 +255,15 @@ def _own(value: Any, taken: Sequence[Array]) -> Any:
     return value.copy()
 
 
-def run(module: Module, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Any]:
-    """The outputs of a module's main graph by name; see `Interpreter.run`."""
-    return Interpreter(module).run(feeds, observe=observe)
+def run(
+    module: Module,
+    feeds: Mapping[str, Any],
+    *,
+    observe: Observer | None = None,
+    rounding: Mapping[str, DType] | None = None,
+) -> dict[str, Any]:
+    """The outputs of a module's main graph by name; see `Interpreter`."""
+    return Interpreter(module, rounding=rounding).run(feeds, observe=observe)
 
 
 def _plan(graph: Graph) -> tuple[_Step, ...]:
@@ -250,6 +285,7 @@ def _plan(graph: Graph) -> tuple[_Step, ...]:
             any(t is not None and is_stored(t.type.layout) for t in (*node.inputs, *node.outputs)),
             {region: _plan(region) for region in node.regions},
             memory.recorded_bytes(node),
+            isinstance(node.op, (Placed, Transfer)) or is_exact(node),
         )
         for node in graph
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from uair.codegen.reference.interpreter import run
 from uair.targets.target import Target
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 class ReferenceTarget(Target):
     """The NumPy interpreter. It takes every module as it is, so an artifact is nothing but the module."""
+
+    fallback: ClassVar[str | None] = None
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Nothing: `model.uair`, which every artifact holds, is what is run."""

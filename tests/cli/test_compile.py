@@ -239,3 +239,17 @@ def test_progress_is_for_terminals(
 
     run_pipeline(load(tiny), "canonicalise,fuse", instruments=[PassProgress(shown.append)])
     assert [text.split()[0] for text in shown] == ["canonicalise", "fuse", "writing"]
+
+
+# ------------------------------------------------------------------------------------------------------------ partition
+def test_parts_are_shown_and_pins_followed(uair: Shell, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shown = uair("compile", tiny, "-t", "rk3588", "--shape", "x=1,3,8,8", "--pin", "relu1=cpu", "-o", out).require().out
+    text = " ".join(shown.split())
+    assert "parts/00-rk3588" in text and "operations run on rk3588" in text
+    assert "1 x Relu" in text and "pinned by 'relu1' nodes relu1" in text
+    assert f"sh {out}/parts/00-rk3588/build.sh".replace(" ", "") in shown.replace("\n", "").replace(" ", "")
+    assert uair("run", out, "--tolerance", "1e-3").require().status == 0
+    assert uair("run", out, "--arithmetic", "device", "--tolerance", "1e-2").require().status == 0
+    assert "--arithmetic is for artifacts" in uair("run", tiny, "--arithmetic", "device").require(2).err
+    assert "NAME=DEVICE" in uair("compile", tiny, "-t", "rk3588", "--pin", "relu1").require(2).err

@@ -68,7 +68,7 @@ names = [{operators}]
 support = "supported"
 source = "manual"
 """
-OPERATORS = ("Conv2D", "Linear", "Relu", "Add", "Mul", "MaxPool2D", "GlobalAvgPool", "Reshape")
+OPERATORS: tuple[str, ...] = ("Conv2D", "Linear", "Relu", "Add", "Mul", "MaxPool2D", "GlobalAvgPool", "Reshape")
 OPERATORS += ("Quantize", "Dequantize", "MatMul", "Transpose")
 
 
@@ -116,5 +116,5 @@ def toy_target(
     listed = ", ".join(f'"{each}"' for each in operators)
     file.write_text(NPU.format(name=name, form=form, operators=listed) + more)
     target = ToyTarget(name, file=file)
-    monkeypatch.setitem(Context.default().targets, name, target)  # type: ignore[arg-type]
+    monkeypatch.setitem(Context.default().targets, name, target)
     return target

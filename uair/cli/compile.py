@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,23 @@ if TYPE_CHECKING:
 )
 @click.option("--per-tensor", is_flag=True, help="One weight scale per tensor instead of one per output channel.")
 @click.option("--skip", metavar="NAME", multiple=True, help="Keep nodes in float: name of a source node, with * and ?.")
+@click.option(
+    "--pin",
+    "pins",
+    metavar="NAME=DEVICE",
+    multiple=True,
+    help="Run nodes on the CPU (NAME=cpu), or keep them on the target (NAME=TARGET): name of a node of the model, with "
+    "* and ?; may be given several times.",
+)
+@click.option("--no-fallback", is_flag=True, help="Refuse a model that the target does not take whole.")
+@click.option(
+    "--min-island",
+    metavar="N",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Groups of fewer nodes between nodes on the CPU go there too.",
+)
 @options.preprocess_option
 @options.external_data_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
@@ -112,11 +130,25 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
             preprocess=preprocess,
             options=given_options(given["options"]),
             buckets=given["buckets"],
+            pins=_pins(given["pins"]),
+            fallback=not given["no_fallback"],
+            min_island=given["min_island"],
             overwrite=given["overwrite"],
             golden=_golden(given, module, shapes, preprocess),
             instruments=watchers,
         )
     return artifact, warnings + advice.after(artifact)
+
+
+def _pins(given: Sequence[str]) -> dict[str, str]:
+    """Devices by pattern, as the API takes them."""
+    pins: dict[str, str] = {}
+    for text in given:
+        pattern, separator, device = text.rpartition("=")
+        if not (separator and pattern and device):
+            raise click.UsageError(f"--pin {text}: expected NAME=DEVICE, for instance --pin 'head*=cpu'")
+        pins[pattern] = device
+    return pins
 
 
 def _golden(
@@ -142,13 +174,50 @@ def _summary(artifact: Artifact) -> None:
     output.print_text(f"{artifact.path} for {manifest['target']}")
     output.print_text("")
     output.table(("file", "size"), rows, right=(1,))
+    _show_placement(artifact)
     golden = manifest.get("golden", {}).get("compiled_against_reference", {})
     if golden:
         output.print_text("\nThe compiled model against the original one, both interpreted:")
     for name, error in golden.items():
         output.print_prose(f"{name}: {describe_error(error)}", "  ", "    ")
-    builds = artifact.path.is_dir() and "build.sh" in manifest["files"]
-    output.print_text(f"\nNext: {f'sh {artifact.path}/build.sh' if builds else f'uair run {artifact.path}'}")
+    scripts = [f"{entry['folder']}/build.sh".lstrip("/") for entry in manifest.get("partitions", [])]
+    scripts = [name for name in scripts or ["build.sh"] if name in manifest["files"]]
+    if artifact.path.is_dir() and scripts:
+        output.print_text("\nNext: " + "\n      ".join(f"sh {artifact.path}/{name}" for name in scripts))
+    else:
+        output.print_text(f"\nNext: uair run {artifact.path}")
+
+
+def _show_placement(artifact: Artifact) -> None:
+    """The parts of a model that does not run whole on its target: what is copied, and what runs on the CPU and why."""
+    parts = artifact.manifest.get("partitions", [])
+    if len(parts) < 2:
+        return
+    placement = json.loads(artifact.file("report.json").read_text("utf-8"))["placement"]
+    copied = [0] * len(parts)
+    for copy in placement["copies"]:
+        for reader in copy["read_by"]:
+            copied[reader] += copy["bytes"] if parts[reader]["target"] == copy["to"] else 0
+    rows = [
+        (entry["folder"], entry["nodes"], _share(entry["flops_share"]), output.size(size))
+        for entry, size in zip(parts, copied, strict=True)
+    ]
+    share = _share(placement["device_flops_share"])
+    output.print_text(f"\n{share or 'a part'} of the operations run on {artifact.target}:\n\n")
+    output.table(("part", "nodes", "operations", "copied in"), rows, right=(1, 2, 3))
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for each in placement["fallbacks"]:
+        kinds.setdefault((each["operator"], each["reason"]), []).append(each)
+    output.print_text("\nOn the CPU (times there are assumed, not measured):\n\n")
+    for (operator, reason), nodes in kinds.items():
+        time = sum(each["cpu_seconds"] for each in nodes) * 1e6
+        names = output.listed([each["node"] for each in nodes])
+        output.print_prose(f"{len(nodes)} x {operator}, {time:.3g} us: {reason}", "  ", "    ")
+        output.print_prose(f"nodes {names}", "    ", "      ")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
 
 
 def describe_error(error: dict[str, Any]) -> str:

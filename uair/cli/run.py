@@ -43,13 +43,20 @@ MOST_VALUES = 1000
     type=click.FloatRange(0),
     help="With an artifact's golden input: greatest error accepted, relative to the greatest value of the output.",
 )
+@click.option(
+    "--arithmetic",
+    type=click.Choice(["float", "device"]),
+    help="Run an artifact in the reference interpreter: in the types of the model, or with floats rounded as each "
+    "device holds them. [default: on what is installed]",
+)
 @options.external_data_option
 @options.json_option
 def command(**given: Any) -> int:
     """Run MODEL, a model file or a compiled artifact, and show its outputs.
 
-    A `cpu` artifact runs in onnxruntime, everything else in the reference interpreter. An artifact without --input runs
-    its golden input and is compared with the golden output. Exit status 4: the error is above --tolerance.
+    What an artifact has for the CPU runs in onnxruntime, everything else in the reference interpreter. An artifact
+    without --input runs its golden input and is compared with the golden output. Exit status 4: the error is above
+    --tolerance.
 
     \b
     uair run model.onnx --input x=image.png --shape x=1,3,224,224 \\
@@ -61,10 +68,12 @@ def command(**given: Any) -> int:
 
     subject = artifact_subject(given["model"]) if is_artifact(given["model"]) else model_subject(given)
     feeds, is_golden = _feeds(subject, given)
+    if given["arithmetic"] and not subject.is_artifact:
+        raise click.UsageError("--arithmetic is for artifacts")
     if given["tolerance"] is not None and not is_golden:
         raise click.UsageError("--tolerance needs an artifact with a golden input, and no --input")
     with output.progress(f"running {given['model'].name}"):
-        outputs = parts(subject.run(feeds))
+        outputs = parts(subject.run(feeds, given["arithmetic"]))
     errors = subject.golden_errors(outputs) if is_golden else {}
     if given["output"]:
         write_npz(given["output"], outputs)
@@ -90,11 +99,18 @@ class Subject:
     preprocess: Mapping[str, Preprocess]
     sequences: Container[str]
 
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, feeds: Mapping[str, Any], arithmetic: Any = None) -> dict[str, Any]:
         """Outputs by name."""
         from uair.api import run
 
-        return run(self.runnable, feeds)
+        return run(self.runnable, feeds, arithmetic=arithmetic)
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether it is an artifact."""
+        from uair.artifact import Artifact
+
+        return isinstance(self.runnable, Artifact)
 
     @property
     def golden(self) -> dict[str, Any]:

@@ -8,36 +8,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from uair.context import Context
-from uair.driver.naming import name_tensors
-from uair.errors import UairError
+from uair.driver.partitioned import Partitioned, compile_parts, place, verdicts_by_node
+from uair.driver.stages import Stages, require_fit
 from uair.ir.dtype import Array
-from uair.ir.graph import Graph
+from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
-from uair.pipeline import Instrument, Measure, Pass, PassContext, PassManager, Verify
+from uair.pipeline import Instrument, Measure, PassContext, PassManager, Verify
 from uair.preprocess import Preprocess, PreprocessError
-from uair.quant.tensor_range import ranges_of
 from uair.request import CompileRequest
+from uair.targets.verdict import Support
 
 if TYPE_CHECKING:
     from uair.passes.shape_buckets import Buckets
     from uair.quant.calibration import Calibration
-    from uair.quant.tensor_range import TensorRange
     from uair.targets.check import CheckReport
-
-
-class DoesNotFit(UairError):
-    """A target does not take some nodes of a model, not even rewritten; every kind is listed with reason and help."""
-
-    code = "UAIR-E0520"
-    title = "Model does not fit the target"
-
-
-def standard_passes() -> list[Pass]:
-    """The target-independent part of every pipeline."""
-    from uair.passes.canonicalise import Canonicalise
-    from uair.passes.fuse import Fuse
-
-    return [Canonicalise(), Fuse()]
 
 
 @attrs.define(eq=False)
@@ -55,6 +39,7 @@ class Compilation:
         measure: the passes' times.
         report: the verdict on every node.
         sample: the first calibration sample.
+        partitioned: the parts, when the module does not run whole on the target.
     """
 
     request: CompileRequest
@@ -66,6 +51,7 @@ class Compilation:
     measure: Measure
     report: CheckReport
     sample: Mapping[str, Array] | None
+    partitioned: Partitioned | None = None
 
 
 def transform(source: Module, request: CompileRequest, instruments: Sequence[Instrument]) -> Compilation:
@@ -91,64 +77,78 @@ def transform(source: Module, request: CompileRequest, instruments: Sequence[Ins
     _require_preprocess_fits(module.main, request.preprocess)
     references = [in_bucket(module, sizes) for sizes in buckets.sizes]
     reference = references[0] if references else module.clone()
-    calibration = _calibration(request, module.main)
-    request = attrs.evolve(request, samples=calibration)
-    steps = _Steps(request, target, buckets, context, [Verify(), measure, *instruments])
-    emitted, report = steps.legal(module, calibration)
-    request = attrs.evolve(request, ranges=steps.ranges(module, emitted))
-    sample = None if calibration is None else calibration.first
-    return Compilation(request, target, reference, module, emitted, context, measure, report, sample)
+    samples = _calibration(request, module.main)
+    request = attrs.evolve(request, samples=samples)
+    stages = Stages(request, target, buckets, context, [Verify(), measure, *instruments])
+    final = _fitted(module, stages, samples)
+    sample = None if samples is None else samples.first
+    return Compilation(target=target, reference=reference, context=context, measure=measure, sample=sample, **final)
 
 
-@attrs.frozen
-class _Steps:
-    """The stages of the pipeline after the shapes are bound."""
-
-    request: CompileRequest
-    target: Any
-    buckets: Buckets
-    context: PassContext
-    watchers: Sequence[Instrument]
-
-    def legal(self, module: Module, calibration: Calibration | None) -> tuple[Module, CheckReport]:
-        """Fuse, quantize and legalise a module in place; the module to write, and the verdicts before legalisation."""
-        quantization = _quantization(self.request, self.target, calibration)
-        late = self.target.description.emits_float
-        self._run([*standard_passes(), *self.target.prepare(), *(() if late else quantization)], module)
-        report = self._check(module)
-        self._run(self.target.legalise(), module)
-        if quantization:
-            name_tensors(module, self.target.names)
-        if not quantization or not late:
-            return module, report
-        emitted = module.clone()
-        self._run(quantization, module)
-        return emitted, report
-
-    def ranges(self, module: Module, emitted: Module) -> dict[str, TensorRange]:
-        """How the activations of a quantized module are quantized, by the name of the tensor in the emitted one."""
-        if self.request.quantization is None:
-            return {}
-        known = {tensor.name for tensor in emitted.main.tensors()}
-        return {tensor.name: found for tensor, found in ranges_of(module.main).items() if tensor.name in known}
-
-    def _run(self, passes: Sequence[Pass], module: Module) -> None:
-        PassManager(passes, self.watchers, self.context).run(module)
-
-    def _check(self, module: Module) -> CheckReport:
-        """The verdicts, of the first bucket where there are several.
-
-        Raises:
-            DoesNotFit: see `require_fit`.
-        """
-        from uair.passes.shape_buckets import in_bucket
-        from uair.targets.check import check_module
-
-        modules = [in_bucket(module, sizes) for sizes in self.buckets.sizes] or [module]
-        reports = [check_module(each, self.target) for each in modules]
+def _fitted(module: Module, stages: Stages, samples: Calibration | None) -> dict[str, Any]:
+    """The module brought to the target, whole if it fits, else in parts; the fields of a compilation that follow."""
+    stages.prepare(module)
+    plain = module
+    verdict_of = _nodes(module)
+    if stages.quantizes_early:
+        plain = module.clone()
+        verdict_of = dict(zip(_nodes(plain), _nodes(module), strict=True))
+        stages.quantize(module, samples)
+    reports = stages.check(module)
+    if not stages.request.pins and not any(map(_refuses, reports)):
+        return _whole(module, stages, samples, reports[0])
+    if not stages.request.fallback or stages.target.fallback is None or stages.buckets.sizes:
+        _require_no_pins(stages)
         for report in reports:
             require_fit(report)
-        return reports[0]
+    known = verdicts_by_node(module, reports[0])
+    verdicts = {node: known[judged] for node, judged in verdict_of.items()}
+    placement = place(plain, stages, verdicts, reports[0])
+    if placement.is_whole:  # what does not fit are nodes that quantization put in
+        require_fit(reports[0])
+        return _whole(module, stages, samples, reports[0])
+    parts = compile_parts(plain, placement, stages, samples)
+    return {
+        "request": stages.request,
+        "module": parts.module,
+        "emitted": parts.module,
+        "report": reports[0],
+        "partitioned": parts,
+    }
+
+
+def _whole(module: Module, stages: Stages, samples: Calibration | None, report: CheckReport) -> dict[str, Any]:
+    emitted = stages.legalise(module, samples)
+    request = attrs.evolve(stages.request, ranges=stages.ranges(module, emitted))
+    return {"request": request, "module": module, "emitted": emitted, "report": report}
+
+
+def _nodes(module: Module) -> dict[Node, Node]:
+    return {node: node for graph in module.all_graphs() for node in graph}
+
+
+def _refuses(report: CheckReport) -> bool:
+    return report.counts[Support.UNSUPPORTED] > 0
+
+
+def _require_no_pins(stages: Stages) -> None:
+    """Refuse pins where there are no parts.
+
+    Raises:
+        PinError: see there.
+    """
+    if stages.request.pins:
+        from uair.passes.partition.place import PinError
+
+        name = stages.target.name
+        reason = (
+            "fallback is off"
+            if not stages.request.fallback
+            else "several shapes are compiled for"
+            if stages.buckets.sizes
+            else f"{name} runs on the CPU itself"
+        )
+        raise PinError(f"nodes are pinned, but {reason}", hint="leave the pins out")
 
 
 def _resolve_buckets(graph: Graph, request: CompileRequest) -> tuple[Buckets, CompileRequest]:
@@ -180,29 +180,6 @@ def _require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess])
         chosen.image_size(graph.input(name).type.shape or ())
 
 
-def require_fit(report: CheckReport) -> None:
-    """Refuse a module with nodes that the target does not take.
-
-    Raises:
-        DoesNotFit: naming every kind of node, its reason and what would help.
-    """
-    from uair.targets.verdict import Support
-
-    refused = [row for row in report.rows if row.verdict.support is Support.UNSUPPORTED]
-    if not refused:
-        return
-    lines: dict[str, list[str]] = {}
-    for row in refused:
-        help_text = f" ({row.verdict.suggestion})" if row.verdict.suggestion else ""
-        lines.setdefault(f"{row.op_type}: {row.verdict.reason}{help_text}", []).append(row.node)
-    shown = [f"   {what}: {', '.join(n[:3])}" + (f" and {len(n) - 3} more" * (len(n) > 3)) for what, n in lines.items()]
-    raise DoesNotFit(
-        f"{len(refused)} of {len(report.rows)} nodes do not fit {report.target}",
-        window="\n".join(shown[:20]),
-        hint=f"`uair check MODEL --target {report.target}` shows every node with the source of the answer",
-    )
-
-
 def _calibration(request: CompileRequest, graph: Graph) -> Calibration | None:
     """The calibration samples, when quantization is asked for."""
     if request.quantization is None:
@@ -215,22 +192,3 @@ def _calibration(request: CompileRequest, graph: Graph) -> Calibration | None:
         preprocess=request.preprocess,
         limit=request.quantization.samples,
     )
-
-
-def _quantization(request: CompileRequest, target: Any, samples: Calibration | None) -> list[Pass]:
-    """The quantization pass, when asked for."""
-    settings = request.quantization
-    if settings is None:
-        return []
-    from uair.codegen.reference import Interpreter
-    from uair.passes.quantize_int8 import QuantizeInt8
-
-    return [
-        QuantizeInt8(
-            per_channel=settings.per_channel,
-            skip=settings.skip,
-            scheme=target.quantization,
-            samples=samples,
-            interpreter=Interpreter,
-        )
-    ]

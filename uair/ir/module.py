@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import attrs
@@ -112,31 +112,40 @@ def _clone(graph: Graph, copies: dict[Tensor, Tensor]) -> Graph:
         copies[tensor] = result.add_input(name, tensor.type)
         copies[tensor].name = tensor.name
 
-    def copy(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None:
-            return None
-        if tensor not in copies:
-            if not tensor.is_constant:
-                return tensor  # captured from a graph that is not copied
-            copies[tensor] = Tensor(tensor.type, tensor.name, tensor.data)
-        return copies[tensor]
+    copy_nodes(graph, result, copies)
+    for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
+        result.add_output(name, _copied(tensor, copies))
+    return result
 
-    for node in graph:
+
+def copy_nodes(nodes: Iterable[Node], into: Graph, copies: dict[Tensor, Tensor]) -> None:
+    """Append copies of nodes to a graph, with the graphs in them; constants are new tensors over the same data.
+
+    Args:
+        nodes: in topological order.
+        into: the graph.
+        copies: what stands for the tensors that the nodes use; receives the results of the nodes and the constants. A
+            tensor that is not in there is used as it is.
+    """
+    for node in nodes:
         op = node.op
         if op.regions:
             op = op.with_regions([_clone(region, copies) for region in op.regions])
         new = Node(
             op,
-            [copy(t) for t in node.inputs],
+            [None if t is None else _copied(t, copies) for t in node.inputs],
             name=node.name,
             loc=node.loc,
             output_types=[t.type for t in node.outputs],
             output_names=[t.name for t in node.outputs],
         )
-        result.append(new)
+        into.append(new)
         copies.update(zip(node.outputs, new.outputs, strict=True))
-    for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
-        returned = copy(tensor)
-        assert returned is not None
-        result.add_output(name, returned)
-    return result
+
+
+def _copied(tensor: Tensor, copies: dict[Tensor, Tensor]) -> Tensor:
+    if tensor not in copies:
+        if not tensor.is_constant:
+            return tensor  # captured from a graph that is not copied
+        copies[tensor] = Tensor(tensor.type, tensor.name, tensor.data)
+    return copies[tensor]

@@ -176,6 +176,10 @@ from uair.ops.normalization import (
 from uair.ops.padding import (
     Pad,
 )
+from uair.ops.placement import (
+    Placed,
+    Transfer,
+)
 from uair.ops.pooling import (
     AvgPool1D,
     AvgPool2D,
@@ -400,6 +404,7 @@ __all__ = [
     "Pack",
     "Pad",
     "PairwiseCoupling",
+    "Placed",
     "Pow",
     "Quantize",
     "RMSNorm",
@@ -464,6 +469,7 @@ __all__ = [
     "Tile",
     "Tokenizer",
     "TopK",
+    "Transfer",
     "Transpose",
     "TreeEnsemble",
     "Trilu",

@@ -64,11 +64,13 @@ class Target:
         takes_buckets: whether one artifact can serve several input shapes (`--shape-bucket`). The module that is
             emitted then has symbolic sizes where the buckets differ, and `CompileRequest.buckets` lists the shapes.
         names: regular expression of the names that the vendor's importer takes; None for any.
+        fallback: the target that runs what this one does not take; None for one that runs on the CPU itself.
     """
 
     options: ClassVar[type[TargetOptions]] = TargetOptions
     takes_buckets: ClassVar[bool] = False
     names: ClassVar[str | None] = None
+    fallback: ClassVar[str | None] = "cpu"
 
     def __init__(self, name: str, *, file: str | os.PathLike[str] | None = None) -> None:
         self.name = name

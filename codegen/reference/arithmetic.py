@@ -1,0 +1,38 @@
+"""A device's arithmetic: floats that are held in fewer bits than the module says.
+
+Accelerators compute a node in f32 or wider and store its result in f16 or bf16. The interpreter does the same when it
+is told to: operands that come from outside, constants, and the results of nodes are rounded to the device's type (half
+to even) and keep the type that the module records. Integers are exact: what a Dequantize gives, and a result that goes
+into a Quantize at once, stand for the integers and sums that an integer unit holds, and are not rounded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from uair.ir.dtype import DType
+from uair.ir.graph import Node
+from uair.ops.quantization import Quantize
+
+EXACT_FAMILY = Quantize.family
+
+
+def narrowed(value: Any, dtype: DType) -> Any:
+    """A value with wider floats rounded to `dtype`, in the type that it had."""
+    if isinstance(value, list):
+        return [narrowed(item, dtype) for item in value]
+    if not isinstance(value, np.ndarray) or not np.issubdtype(value.dtype, np.floating):
+        return value
+    if value.dtype.itemsize * 8 <= dtype.bits:
+        return value
+    return value.astype(dtype.numpy).astype(value.dtype)
+
+
+def is_exact(node: Node) -> bool:
+    """Whether a node's results stand for integers, or for sums that become integers at once."""
+    if node.op.family == EXACT_FAMILY:
+        return True
+    users = [user for tensor in node.outputs for user in tensor.users]
+    return bool(users) and all(isinstance(user.op, Quantize) for user in users)

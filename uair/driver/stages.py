@@ -1,0 +1,137 @@
+"""The stages of a compilation for one target, after the shapes are bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from uair.driver.naming import name_tensors
+from uair.errors import UairError
+from uair.ir.module import Module
+from uair.pipeline import Instrument, Pass, PassContext, PassManager
+from uair.quant.tensor_range import TensorRange, ranges_of
+from uair.request import CompileRequest
+
+if TYPE_CHECKING:
+    from uair.passes.shape_buckets import Buckets
+    from uair.quant.calibration import Calibration
+    from uair.targets.check import CheckReport
+
+
+class DoesNotFit(UairError):
+    """A target does not take some nodes of a model, not even rewritten; every kind is listed with reason and help."""
+
+    code = "UAIR-E0520"
+    title = "Model does not fit the target"
+
+
+def standard_passes() -> list[Pass]:
+    """The target-independent part of every pipeline."""
+    from uair.passes.canonicalise import Canonicalise
+    from uair.passes.fuse import Fuse
+
+    return [Canonicalise(), Fuse()]
+
+
+@attrs.frozen
+class Stages:
+    """What is done to a module for one target.
+
+    Attributes:
+        request: what was asked for.
+        target: the target.
+        buckets: the sizes of each bucket.
+        context: what passes report to.
+        watchers: instruments.
+    """
+
+    request: CompileRequest
+    target: Any
+    buckets: Buckets
+    context: PassContext
+    watchers: Sequence[Instrument]
+
+    @property
+    def quantizes_early(self) -> bool:
+        """Whether the target is given the quantized module."""
+        return self.request.quantization is not None and not self.target.description.emits_float
+
+    @property
+    def quantizes_late(self) -> bool:
+        """Whether the target is given the float module, and the quantized one is kept beside it."""
+        return self.request.quantization is not None and bool(self.target.description.emits_float)
+
+    def run(self, passes: Sequence[Pass], module: Module) -> None:
+        """Run passes on a module."""
+        PassManager(passes, self.watchers, self.context).run(module)
+
+    def prepare(self, module: Module) -> None:
+        """Fuse, and bring into a form that suits the target."""
+        self.run([*standard_passes(), *self.target.prepare()], module)
+
+    def quantize(self, module: Module, samples: Calibration | None) -> None:
+        """Quantize with the target's scheme."""
+        from uair.codegen.reference import Interpreter
+        from uair.passes.quantize_int8 import QuantizeInt8
+
+        settings = self.request.quantization
+        assert settings is not None
+        quantization = QuantizeInt8(
+            per_channel=settings.per_channel,
+            skip=settings.skip,
+            scheme=self.target.quantization,
+            samples=samples,
+            interpreter=Interpreter,
+        )
+        self.run([quantization], module)
+
+    def check(self, module: Module) -> list[CheckReport]:
+        """The verdicts; one report for each bucket."""
+        from uair.passes.shape_buckets import in_bucket
+        from uair.targets.check import check_module
+
+        modules = [in_bucket(module, sizes) for sizes in self.buckets.sizes] or [module]
+        return [check_module(each, self.target) for each in modules]
+
+    def legalise(self, module: Module, samples: Calibration | None) -> Module:
+        """Legalise in place, and quantize where that comes last; the module that the target writes."""
+        self.run(self.target.legalise(), module)
+        if self.request.quantization is not None:
+            name_tensors(module, self.target.names)
+        if not self.quantizes_late:
+            return module
+        emitted = module.clone()
+        self.quantize(module, samples)
+        return emitted
+
+    def ranges(self, module: Module, emitted: Module) -> dict[str, TensorRange]:
+        """How the activations of a quantized module are quantized, by the name of the tensor in the emitted one."""
+        if self.request.quantization is None:
+            return {}
+        known = {tensor.name for tensor in emitted.main.tensors()}
+        return {tensor.name: found for tensor, found in ranges_of(module.main).items() if tensor.name in known}
+
+
+def require_fit(report: CheckReport) -> None:
+    """Refuse a module with nodes that the target does not take.
+
+    Raises:
+        DoesNotFit: naming every kind of node, its reason and what would help.
+    """
+    from uair.targets.verdict import Support
+
+    refused = [row for row in report.rows if row.verdict.support is Support.UNSUPPORTED]
+    if not refused:
+        return
+    lines: dict[str, list[str]] = {}
+    for row in refused:
+        help_text = f" ({row.verdict.suggestion})" if row.verdict.suggestion else ""
+        lines.setdefault(f"{row.op_type}: {row.verdict.reason}{help_text}", []).append(row.node)
+    shown = [f"   {what}: {', '.join(n[:3])}" + (f" and {len(n) - 3} more" * (len(n) > 3)) for what, n in lines.items()]
+    raise DoesNotFit(
+        f"{len(refused)} of {len(report.rows)} nodes do not fit {report.target}",
+        window="\n".join(shown[:20]),
+        hint=f"`uair check MODEL --target {report.target}` shows every node with the source of the answer",
+    )
