@@ -74,6 +74,21 @@ def test_hang_is_stopped(tmp_path: Path) -> None:
     assert result.tail == "at work"
 
 
+def test_the_disk_is_not_filled(tmp_path: Path) -> None:
+    script = "import time\nf = open('big', 'wb')\nwhile True: f.write(bytes(8 << 20)); f.flush(); time.sleep(0.02)"
+    result = run(tmp_path, script, Limits(seconds=60, disk=32 * MIB))
+    assert (result.outcome, result.status) == (Outcome.DISK_FULL, None)
+    assert "size limit of its files" in result.describe()
+
+
+def test_files_that_were_there_before_do_not_count(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "weights").write_bytes(os.urandom(8 * MIB))
+    result = run(tmp_path, "import time; time.sleep(1.2)", Limits(seconds=60, disk=4 * MIB), folder=folder)
+    assert result.ok
+
+
 def test_memory_is_limited(tmp_path: Path) -> None:
     script = "import time\nheld = []\nwhile True: held.append(bytearray(8 << 20)); time.sleep(0.01)"
     result = run(tmp_path, script, Limits(seconds=60, memory=200 * MIB))

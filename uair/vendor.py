@@ -26,6 +26,9 @@ from uair.errors import UairError
 PROC = Path("/proc")
 SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 POLL_SECONDS = 0.05
+DISK_SECONDS = 0.5
+"""Between two looks at the files that a tool writes."""
+DISK_RESERVE = 256 << 20
 TAIL_BYTES = 16 << 10
 KILL_SECONDS = 5.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -53,6 +56,7 @@ class Outcome(enum.Enum):
     TIMED_OUT = "stopped at the time limit"
     OUT_OF_MEMORY = "stopped at the memory limit"
     LOG_TOO_LARGE = "stopped at the size limit of its log"
+    DISK_FULL = "stopped at the size limit of its files"
 
 
 @attrs.frozen
@@ -64,11 +68,14 @@ class Limits:
         memory: resident bytes, summed over its processes. Pages that they share count once for each, so the sum is an
             upper bound. Watched on Linux only. (A limit on address space would stop every tool that loads PyTorch.)
         log: bytes of output.
+        disk: bytes by which its folder, HOME and TMPDIR may grow together. A tool is stopped, too, when the disk that its
+            folder is on has less than `DISK_RESERVE` bytes left.
     """
 
     seconds: float = attrs.field(default=600.0, validator=attrs.validators.gt(0))
     memory: int = attrs.field(default=8 << 30, validator=attrs.validators.gt(0))
     log: int = attrs.field(default=64 << 20, validator=attrs.validators.gt(0))
+    disk: int = attrs.field(default=64 << 30, validator=attrs.validators.gt(0))
 
 
 @attrs.frozen
@@ -173,7 +180,8 @@ def run_tool(
                 raise ToolNotFound(f"{arguments[0]} cannot be started: {error.strerror or error}") from error
         family = _Family(process)
         try:
-            limit = _watch(process, family, log, limits or Limits(), started)
+            disk = _Disk((folder or work, home))
+            limit = _watch(process, family, disk, log, limits or Limits(), started)
         finally:
             family.kill()
             process.wait()
@@ -223,7 +231,7 @@ def _signal_name(number: int) -> str:
 
 
 def _watch(
-    process: subprocess.Popen[bytes], family: _Family, log: Path, limits: Limits, started: float
+    process: subprocess.Popen[bytes], family: _Family, disk: _Disk, log: Path, limits: Limits, started: float
 ) -> Outcome | None:
     """Wait for the end of a tool; kill it at a limit and say which."""
     while True:
@@ -239,6 +247,49 @@ def _watch(
             return Outcome.OUT_OF_MEMORY
         if log.stat().st_size > limits.log:
             return Outcome.LOG_TOO_LARGE
+        if disk.is_over(limits.disk):
+            return Outcome.DISK_FULL
+
+
+@attrs.define(eq=False)
+class _Disk:
+    """The files that a tool may write, looked at now and then.
+
+    Attributes:
+        folders: where they are.
+    """
+
+    folders: tuple[Path, ...]
+    _before: int = attrs.field(init=False)
+    _next: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._before = self._used()
+        self._next = time.monotonic() + DISK_SECONDS
+
+    def is_over(self, most: int) -> bool:
+        """Whether they have grown by more than `most` bytes, or leave too little for the rest of the machine."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        started = now
+        used = self._used()
+        # A folder of many thousand files takes time to look at: at most a tenth of the watching is spent on it.
+        self._next = time.monotonic() + max(DISK_SECONDS, 10 * (time.monotonic() - started))
+        return used - self._before > most or shutil.disk_usage(self.folders[0]).free < DISK_RESERVE
+
+    def _used(self) -> int:
+        return sum(_tree_bytes(folder) for folder in self.folders)
+
+
+def _tree_bytes(folder: Path) -> int:
+    """Bytes that the files below a folder occupy; those that vanish meanwhile count nothing."""
+    total = 0
+    for root, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(root, name)).st_blocks * 512
+    return total
 
 
 @attrs.frozen
@@ -307,18 +358,17 @@ def _processes() -> list[_Process]:
     if not (PROC / "self" / "stat").exists():
         return []
     found: list[_Process] = []
-    for entry in os.scandir(PROC):
-        if entry.name.isdigit():
-            try:
-                text = (PROC / entry.name / "stat").read_bytes()
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # ended meanwhile, or another user's on a machine that hides them
-            # The name, in parentheses, may hold blanks and parentheses; the fields after it are counted from state.
-            fields = text[text.rindex(b")") + 2 :].split()
-            if fields[0] not in (b"Z", b"X"):
-                found.append(
-                    _Process(int(entry.name), int(fields[1]), int(fields[3]), int(fields[19]), int(fields[21]))
-                )
+    for name in os.listdir(PROC):
+        if not name.isdigit():
+            continue
+        try:
+            text = (PROC / name / "stat").read_bytes()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # ended meanwhile, or another user's on a machine that hides them
+        # The name, in parentheses, may hold blanks and parentheses; the fields after it are counted from state.
+        fields = text[text.rindex(b")") + 2 :].split()
+        if fields[0] not in (b"Z", b"X"):
+            found.append(_Process(int(name), int(fields[1]), int(fields[3]), int(fields[19]), int(fields[21])))
     return found
 
 
