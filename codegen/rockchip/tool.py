@@ -8,36 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from uair.codegen.rockchip.log import RULES
-from uair.targets.tool import Installation, VendorTool, Work, require_magic
+from uair.targets.tool import PythonTool, Work, require_magic
 from uair.vendor import ToolFailed
 
 MAGIC = b"RKNN"
-VERSION = "from importlib.metadata import version; print(version('rknn-toolkit2'))"
 OUTPUT = "built"
 
 
-class RknnToolkit(VendorTool):
+class RknnToolkit(PythonTool):
     """A Python that has rknn-toolkit2. It simulates the result and compares it with the reference."""
 
     name = "rknn-toolkit2"
+    distribution = "rknn-toolkit2"
     variable = "UAIR_RKNN_PYTHON"
     places = (
         "$UAIR_VENDOR_HOME/rknn*/bin/python",
         "~/.cache/uair/vendor/rknn*/bin/python",
-        "$VIRTUAL_ENV/bin/python",
     )
     install = (
         "make a Python 3.11 environment with rknn-toolkit2 (`python tools/rknn_env.py` in UAIR's source does) and name its "
         "interpreter in $UAIR_RKNN_PYTHON"
     )
     rules = RULES
-    script = "build.py"
-    version_flag = ""
-
-    def version(self, installation: Installation) -> str:
-        """The version of the package in that Python."""
-        return self.module_version(installation, VERSION)
-
     def command(self, work: Work) -> Sequence[str]:
         """The artifact's build.py."""
         return [str(work.installation.program), self.script, "--output", OUTPUT]

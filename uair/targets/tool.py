@@ -163,6 +163,49 @@ class VendorTool(abc.ABC):
         return {}
 
 
+class PythonTool(VendorTool):
+    """A package of a Python of its own: the program is the interpreter that has it.
+
+    Class attributes:
+        distribution: name of the package as installed.
+    """
+
+    distribution: ClassVar[str] = ""
+    programs: ClassVar[tuple[str, ...]] = ("python3",)
+    version_flag: ClassVar[str] = ""
+    script: ClassVar[str] = "build.py"
+
+    def locate(self) -> Installation:
+        """The first interpreter that has the package.
+
+        Raises:
+            ToolNotFound: none has it.
+        """
+        stated = os.environ.get(self.variable, "") if self.variable else ""
+        patterns = (stated,) if stated else (*self.places, "$VIRTUAL_ENV/bin/python")
+        found = [path for pattern in patterns if (path := _first_program(pattern)) is not None]
+        if not stated:
+            found += [Path(path) for program in self.programs if (path := shutil.which(program)) is not None]
+        for path in found:
+            installation = self.installation(path, str(path))
+            if self.version(installation):
+                return installation
+        looked = ", ".join(map(str, found)) or "no interpreter"
+        raise ToolNotFound(f"{self.name} is not installed (looked for it in {looked})", hint=self.install)
+
+    def version(self, installation: Installation) -> str:
+        """The version of the package in that interpreter; empty when it does not have it."""
+        code = f"from importlib.metadata import version; print(version({self.distribution!r}))"
+        with tempfile.TemporaryDirectory(prefix="uair-version-") as folder:
+            log = Path(folder) / "log"
+            done = run_tool([installation.program, "-c", code], log=log, limits=VERSION_LIMITS)
+            return log.read_text("utf-8", "replace").strip() if done.ok else ""
+
+    def command(self, work: Work) -> Sequence[str | os.PathLike[str]]:
+        """The artifact's script, in that interpreter."""
+        return [work.installation.program, self.script]
+
+
 def require_magic(path: Path, magic: bytes, what: str) -> None:
     """Refuse a file that does not begin as its format does.
 
