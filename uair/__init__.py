@@ -21,6 +21,7 @@ from uair._version import __version__
 if TYPE_CHECKING:
     from uair.api import check, compile, export_onnx, load, optimize, run
     from uair.artifact import Artifact
+    from uair.building import build
     from uair.errors import UairError
     from uair.ir import DType, Graph, Layout, Location, Module, Node, Tensor, TensorType, constant
     from uair.ops.base import Operator, operator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "uair.api": ("check", "compile", "export_onnx", "load", "optimize", "run"),
     "uair.artifact": ("Artifact",),
+    "uair.building": ("build",),
     "uair.errors": ("UairError",),
     "uair.ir": ("DType", "Graph", "Layout", "Location", "Module", "Node", "Tensor", "TensorType", "constant"),
     "uair.ops.base": ("Operator", "operator"),
@@ -66,6 +68,7 @@ __all__ = [
     "UairError",
     "__version__",
     "any_of",
+    "build",
     "check",
     "compile",
     "constant",

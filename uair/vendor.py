@@ -68,8 +68,8 @@ class Limits:
         memory: resident bytes, summed over its processes. Pages that they share count once for each, so the sum is an
             upper bound. Watched on Linux only. (A limit on address space would stop every tool that loads PyTorch.)
         log: bytes of output.
-        disk: bytes by which its folder, HOME and TMPDIR may grow together. A tool is stopped, too, when the disk that its
-            folder is on has less than `DISK_RESERVE` bytes left.
+        disk: bytes by which its folder, HOME and TMPDIR may grow together. A tool is stopped, too, when the disk that
+            its folder is on has less than `DISK_RESERVE` bytes left.
     """
 
     seconds: float = attrs.field(default=600.0, validator=attrs.validators.gt(0))

@@ -1,7 +1,7 @@
 """What the lines of ATC's log mean.
 
-Sources: hicann/ge, error codes of api/atc and parser/onnx; logs in Ascend/ModelZoo-PyTorch#6, Tlntin/qwen-ascend-llm#11,
-mindspore-lab/mindocr#690, open-mmlab/mmagic#1056.
+Sources: hicann/ge, error codes of api/atc and parser/onnx; logs in Ascend/ModelZoo-PyTorch#6,
+Tlntin/qwen-ascend-llm#11, mindspore-lab/mindocr#690, open-mmlab/mmagic#1056.
 """
 
 from __future__ import annotations

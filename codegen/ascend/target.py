@@ -12,6 +12,7 @@ from uair.codegen.ascend.check import atc_rules
 from uair.codegen.ascend.emitters import EMITTERS
 from uair.codegen.ascend.lower import NAMES, REPORT, LowerToAscend, has_quantization
 from uair.codegen.ascend.record import record_text
+from uair.codegen.ascend.tool import Atc
 from uair.codegen.onnx import Emitters
 from uair.codegen.onnx.target import OnnxTarget
 from uair.ir.graph import Graph, Node
@@ -21,6 +22,7 @@ from uair.ops import Dequantize, Pack, Quantize, Unpack
 from uair.passes.layout_align import LayoutAlign, layout_report
 from uair.pipeline import Pass
 from uair.request import CompileRequest
+from uair.targets.tool import VendorTool
 
 MODEL, OM, AIPP, RECORD, LAYOUT, BUILD = "model.onnx", "model", "aipp.cfg", "record.txt", "layout.json", "build.sh"
 MANIFEST_KEY = "ascend"
@@ -48,6 +50,10 @@ class AscendTarget(OnnxTarget):
     def layout_pass(self) -> LayoutAlign:
         """The plan of the 32-byte layout. ATC chooses its own when it compiles: this one says what it will cost."""
         return LayoutAlign(alignment=self.description.alignment.bytes)
+
+    def tool(self) -> VendorTool:
+        """ATC."""
+        return Atc()
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, build.sh, layout.json, and where they apply aipp.cfg and record.txt.

@@ -14,7 +14,7 @@ from uair.vendor import ToolFailed
 
 
 class Atc(VendorTool):
-    """ATC needs the environment that CANN's set_env.sh makes; the artifact's script sources it when ATC is not in PATH."""
+    """ATC needs the environment that CANN's set_env.sh makes; the artifact's script sources it where it has to."""
 
     name = "ATC"
     programs = ("atc",)
@@ -34,7 +34,14 @@ class Atc(VendorTool):
         """With what set_env.sh sets, taken from the caller's own environment where it was sourced."""
         import os
 
-        kept = ("ASCEND_", "LD_LIBRARY_PATH", "PYTHONPATH", "TOOLCHAIN_HOME", "TE_PARALLEL_COMPILER", "MAX_COMPILE_CORE")
+        kept = (
+            "ASCEND_",
+            "LD_LIBRARY_PATH",
+            "PYTHONPATH",
+            "TOOLCHAIN_HOME",
+            "TE_PARALLEL_COMPILER",
+            "MAX_COMPILE_CORE",
+        )
         variables = {key: value for key, value in os.environ.items() if key.startswith(kept)}
         return Installation(program, variables, place)
 

@@ -21,6 +21,7 @@ class HbMapper(VendorTool):
     variable = "UAIR_HB_MAPPER"
     install = f"run `uair build` inside Horizon's container ({IMAGE}), where hb_mapper is installed"
     success = r"Convert to runtime bin file successfully!"
+    logs = ("hb_mapper_makertbin.log", "hb_mapper_checker.log")
     rules = RULES
     reader = "hb_model_info"
 

@@ -15,6 +15,7 @@ from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, por
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.rockchip.emitters import EMITTERS
 from uair.codegen.rockchip.settings import normalization, pixels, settings, shell_script
+from uair.codegen.rockchip.tool import RknnToolkit
 from uair.ir.data import Data
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
@@ -27,6 +28,7 @@ from uair.passes.fusion import affine
 from uair.passes.log_of_squares import LogOfSquares
 from uair.pipeline import Pass
 from uair.request import CompileRequest
+from uair.targets.tool import VendorTool
 
 MODEL, RKNN, SETTINGS, BUILD, SCRIPT = "model.onnx", "model.rknn", "build.json", "build.py", "build.sh"
 PIXELS = "golden/pixels.npz"
@@ -49,6 +51,10 @@ class RockchipTarget(OnnxTarget):
         channels = max(self.description.alignment.channels.values())
         fold = FoldLongConvolutions(kernel=LONGEST_KERNEL, stride=LONGEST_STRIDE, channels=channels)
         return (fold, FlattenLinear(), FiniteConstants(), LogOfSquares(), Canonicalise(), *super().prepare())
+
+    def tool(self) -> VendorTool:
+        """rknn-toolkit2."""
+        return RknnToolkit()
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, build.json, build.py and build.sh.

@@ -26,10 +26,12 @@ class RknnToolkit(PythonTool):
         "~/.cache/uair/vendor/rknn*/bin/python",
     )
     install = (
-        "make a Python 3.11 environment with rknn-toolkit2 (`python tools/rknn_env.py` in UAIR's source does) and name its "
-        "interpreter in $UAIR_RKNN_PYTHON"
+        "make a Python 3.11 environment with rknn-toolkit2 (`python tools/rknn_env.py` in UAIR's source does) and "
+        "name its interpreter in $UAIR_RKNN_PYTHON"
     )
+    logs = (f"{OUTPUT}/build.log",)
     rules = RULES
+
     def command(self, work: Work) -> Sequence[str]:
         """The artifact's build.py."""
         return [str(work.installation.program), self.script, "--output", OUTPUT]

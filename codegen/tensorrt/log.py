@@ -59,7 +59,7 @@ RULES = (
         source=LOGS,
     ),
     LogRule(
-        r"Layer '(?P<node>[^']+)' \((?P<kind>[A-Z_]+)\): Unsupported on DLA\. Switching this layer's device type to GPU",
+        r"Layer '(?P<node>[^']+)' \((?P<kind>[A-Z_]+)\): Unsupported on DLA\. Switching",
         "a {kind} layer runs on the GPU, not on the DLA",
         level="warning",
         source=LOGS,

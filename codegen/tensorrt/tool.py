@@ -48,7 +48,7 @@ class Trtexec(VendorTool):
         return [ENGINE]
 
     def read_back(self, work: Work, results: Sequence[Path]) -> dict[str, Any]:
-        """trtexec loads the engine and runs it.
+        """Trtexec loads the engine and runs it.
 
         Raises:
             ToolFailed: it cannot.

@@ -3,7 +3,8 @@
 Exit status:
 
 - 0: done;
-- 1: the model, the data or a file is at fault, and a `UairError` was printed (code UAIR-E0002: UAIR itself is);
+- 1: the model, the data, a file or a vendor's tool is at fault, and a `UairError` was printed (code UAIR-E0002: UAIR
+  itself is);
 - 2: the command line is wrong;
 - 3: `uair check` found nodes that a target does not take;
 - 4: `uair run` found a result outside of `--tolerance`;
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "compile": "Compile a model for a target.",
+    "build": "Build an artifact with its vendor's tool.",
     "run": "Run a model or a compiled artifact.",
     "check": "Say which nodes each target takes, and why not.",
     "dump": "Print a model as IR text.",
     "opt": "Run passes over a model.",
     "inspect": "Summarize a model or an artifact.",
     "targets": "List the targets, or describe one.",
+    "doctor": "Look for vendors' tools and devices on this machine.",
     "completion": "Print a completion script for a shell.",
 }
 """Commands and what they do; `uair.cli.<name>` holds `command`."""

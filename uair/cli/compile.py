@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from uair.artifact import Artifact
     from uair.ir.module import Module
     from uair.preprocess import Preprocess
+    from uair.targets.build import BuildResult
 
 
 @click.command("compile")
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     help="Input of the reference result, as `uair run --input`. [default: the first calibration sample, else noise]",
 )
 @click.option("--no-golden", is_flag=True, help="Do not compute a reference input and output.")
+@click.option("--build", "with_build", is_flag=True, help="Also build it with the vendor's tool, as `uair build` does.")
 @options.dump_dir_option
 @options.json_option
 def command(**given: Any) -> None:
@@ -84,10 +86,17 @@ def command(**given: Any) -> None:
         --preprocess resize=crop,mean=123.7/116.3/103.5,std=58.4/57.1/57.4
     """  # noqa: D301  \b is click's mark of text that is not to be wrapped
     artifact, warnings = _compile(given)
+    built = _build(artifact) if given["with_build"] else []
     if given["as_json"]:
-        output.print_json({"artifact": str(artifact.path), **artifact.manifest, "warnings": warnings})
+        builds = {"builds": [result.to_json() for result in built]} if given["with_build"] else {}
+        output.print_json({"artifact": str(artifact.path), **artifact.manifest, "warnings": warnings, **builds})
     else:
         _summary(artifact)
+        if built:
+            from uair.cli.build import show
+
+            output.print_text("")
+            show(built, as_json=False)
     for warning in warnings:
         output.warn(warning)
 
@@ -149,6 +158,14 @@ def _pins(given: Sequence[str]) -> dict[str, str]:
             raise click.UsageError(f"--pin {text}: expected NAME=DEVICE, for instance --pin 'head*=cpu'")
         pins[pattern] = device
     return pins
+
+
+def _build(artifact: Artifact) -> list[BuildResult]:
+    """Build what was just compiled."""
+    from uair.building import build
+
+    with output.progress(f"building {artifact.path.name}"):
+        return build(artifact, overwrite=True)
 
 
 def _golden(

@@ -167,6 +167,19 @@ def dump_dir_option(command: F) -> F:
     )(command)
 
 
+def limit_options(command: F) -> F:
+    """`--timeout`, `--memory` and `--disk`: what a vendor's tool may use."""
+    for name, unit, default, help in (
+        ("--disk", "GIB", 64.0, "Disk that the tool may fill, in GiB."),
+        ("--memory", "GIB", 8.0, "Memory that the tool may use, in GiB, all its processes together."),
+        ("--timeout", "SECONDS", 3600.0, "Time after which the tool is stopped."),
+    ):
+        command = click.option(
+            name, metavar=unit, default=default, show_default=True, type=click.FloatRange(0, min_open=True), help=help
+        )(command)
+    return command
+
+
 def load_model(path: Path, external_data_root: Path | None = None) -> Module:
     """Read a model file."""
     from uair.api import load

@@ -2,7 +2,8 @@
 
 The tool runs in a copy of the artifact, so an artifact is never changed. A build counts as good when the tool exited
 with status 0, its log has the line that it prints on success, its files are there and not empty, and they could be read
-back. Anything else is a `BuildFailed` that tells in UAIR's words what the log says; the log and the tool's files are kept.
+back. Anything else is a `BuildFailed` that tells in UAIR's words what the log says; the log and the tool's files are
+kept.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -96,6 +97,7 @@ def build_in(
     limits: Limits,
     checked_versions: Sequence[str] = (),
     names: NodeNames | None = None,
+    skip: str = "",
 ) -> BuildResult:
     """Build the files of `source` with `tool`.
 
@@ -107,6 +109,7 @@ def build_in(
         limits: of each process.
         checked_versions: versions of the tool with which the target's description was checked.
         names: names in the user's own model by name of a node in the vendor's file.
+        skip: a folder of `source` that is not copied: where builds are kept.
 
     Raises:
         ToolNotFound: the tool is not installed; nothing was written.
@@ -114,11 +117,11 @@ def build_in(
     """
     installation = tool.locate()
     version = tool.version(installation)
-    shutil.copytree(source, folder, symlinks=False)
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(skip) if skip else None)
     work = Work(folder, manifest, installation, limits, folder / LOG)
     try:
         done = work.run(tool.command(work))
-        findings = read_log(work.log.read_text("utf-8", "replace").splitlines(), tool.rules)
+        findings = read_log(_log_lines(tool, work), tool.rules)
         _require_good(tool, done, findings, names or {})
         results = _results(tool, work, done)
         read_back = tool.read_back(work, results)
@@ -166,6 +169,14 @@ def _require_good(tool: VendorTool, done: ToolResult, findings: Sequence[Finding
         raise _failure(f"{tool.name} exited with status 0, but did not report success", done, findings, names)
 
 
+def _log_lines(tool: VendorTool, work: Work) -> Iterator[str]:
+    """What the tool printed, then what it wrote into logs of its own."""
+    own = (work.folder / name for name in tool.logs)
+    for path in (work.log, *(path for path in own if path.is_file() and path != work.log)):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            yield from file
+
+
 def _results(tool: VendorTool, work: Work, done: ToolResult) -> list[Path]:
     """The files that the tool was to write.
 
@@ -205,7 +216,9 @@ def _in_own_names(finding: Finding, names: NodeNames) -> str:
     return finding.describe() + ("" if same else f" (in your model: {own})")
 
 
-def _write_failure(folder: Path, manifest: Mapping[str, Any], tool: VendorTool, version: str, error: ToolFailed) -> None:
+def _write_failure(
+    folder: Path, manifest: Mapping[str, Any], tool: VendorTool, version: str, error: ToolFailed
+) -> None:
     content = {
         "schema": SCHEMA,
         "status": "failed",

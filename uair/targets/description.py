@@ -213,15 +213,32 @@ class BlockedLayout:
 
 
 @attrs.frozen
+class DriverQuery:
+    """How a running system tells the version of the device's driver.
+
+    Attributes:
+        pattern: regular expression that finds it in the text; its group `version` is the version.
+        command: a program and its arguments, whose output is the text.
+        file: a file that is the text; it is read before the command is run.
+    """
+
+    pattern: str
+    command: Names = ()
+    file: str = ""
+
+
+@attrs.frozen
 class Detection:
     """How the device is recognised on a running system.
 
     Attributes:
-        pci: "vendor:device" ids in hex.
+        pci: "vendor:device" ids in hex; the vendor's alone where the device's is not known.
         device_tree: strings of /proc/device-tree/compatible.
         device_files: paths that exist when the driver is loaded.
         tools: programs that list devices.
         machine: `platform.machine()` values that the target runs on by itself (CPU targets).
+        cpuinfo: beginnings of lines of /proc/cpuinfo, written `key: value`, one of which the CPU has.
+        driver: how the version of the driver is read.
         source: key in `sources`.
         confidence: when it differs from the source's.
     """
@@ -231,8 +248,16 @@ class Detection:
     device_files: Names = ()
     tools: Names = ()
     machine: Names = ()
+    cpuinfo: Names = ()
+    driver: DriverQuery | None = None
     source: str = ""
     confidence: Confidence | None = None
+
+    def in_cpuinfo(self, text: str) -> bool:
+        """Whether the content of /proc/cpuinfo is that of such a CPU; False when the description names no line."""
+        pairs = (line.partition(":") for line in text.splitlines())
+        lines = {f"{key.strip()}: {value.strip()}" for key, separator, value in pairs if separator}
+        return any(line.startswith(wanted) for wanted in self.cpuinfo for line in lines)
 
 
 @attrs.frozen

@@ -1,6 +1,7 @@
 """What the logs of vendors' tools mean.
 
-A tool's log is thousands of lines of which one tells why it failed, in the vendor's words. A `LogRule` recognises such a
+A tool's log is thousands of lines of which one tells why it failed, in the vendor's words. A `LogRule` recognises
+such a
 line and says in UAIR's words what it means and what to do; codegen/<vendor>/log.py holds the rules of a vendor's tools.
 """
 
@@ -26,8 +27,8 @@ class LogRule:
     """One kind of line.
 
     Attributes:
-        pattern: regular expression that is searched in a line; its named groups may be used as `{name}` in the texts, and
-            the group `node` names the node it is about.
+        pattern: regular expression that is searched in a line; its named groups may be used as `{name}` in the texts,
+            and the group `node` names the node it is about.
         meaning: what it means, one sentence.
         advice: the next step; empty when there is none.
         code: the vendor's own code; empty when it has none. A group `code` in the pattern goes before it.

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from uair.ir.module import Module
     from uair.pipeline import Pass
     from uair.request import CompileRequest
+    from uair.targets.tool import VendorTool
 
 MAX_DECOMPOSITIONS = 4
 """Decompositions within decompositions are followed this deep; no operator of UAIR needs more."""
@@ -138,6 +139,10 @@ class Target:
 
         `uair run` then runs the artifact's model.uair in the reference interpreter.
         """
+        return None
+
+    def tool(self) -> VendorTool | None:
+        """The vendor's tool that builds an artifact; None when there is none, or none that UAIR can run."""
         return None
 
     # ---------------------------------------------------------------------------------------- facts

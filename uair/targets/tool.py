@@ -1,4 +1,4 @@
-"""A vendor's tool: where it is, which version, how an artifact is given to it, what it says, and whether its result is good.
+"""A vendor's tool: where it is, its version, how it is given an artifact, what it says, whether its result is good.
 
     class Atc(VendorTool):
         name = "ATC"
@@ -6,8 +6,9 @@
         rules = RULES                      # codegen/ascend/log.py
         def results(self, manifest): ...   # files it must have written
 
-`codegen/<vendor>/tool.py` holds the class, `Target.tool` names it, `uair build` and `uair doctor` use it. The tool is never
-imported: it runs in a child process (uair.vendor), whose exit status alone is believed for a failure, never for success.
+`codegen/<vendor>/tool.py` holds the class, `Target.tool` names it, `uair build` and `uair doctor` use it. The tool is
+never imported: it runs in a child process (uair.vendor), whose exit status alone is believed for a failure, never for
+success.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class VendorTool(abc.ABC):
         places: further paths, with `~` and `*`, in order.
         install: how one gets it, for the message when it is missing.
         success: a line that the log must have, as a regular expression; empty when there is none.
-        rules: what the lines of its log mean.
+        logs: files of its own, below the folder, where it also says what happens.
+        rules: what the lines of its logs mean.
         script: the artifact's file that runs it.
         version_flag: argument that makes the program print its version; empty when there is none.
     """
@@ -95,6 +97,7 @@ class VendorTool(abc.ABC):
     places: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = ""
     success: ClassVar[str] = ""
+    logs: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[tuple[LogRule, ...]] = ()
     script: ClassVar[str] = "build.sh"
     version_flag: ClassVar[str] = "--version"
