@@ -50,15 +50,14 @@ def build(
     """
     made = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
     folder = Path(output) if output is not None else default_output(made)
-    parts = [(name, target) for name, target in _parts(made) if target.tool() is not None]
+    parts = [(part, target) for part, target in _parts(made) if target.tool() is not None]
     if not parts:
         raise NothingToBuild(
             f"nothing of an artifact for {made.target} is built by a tool that UAIR runs",
             hint=f"`uair run {made.path}` runs it; docs/targets tells what else can be done with it",
         )
     _make_room(folder, overwrite=overwrite)
-    names = node_names(made.root / "report.json")
-    return [_build_part(made, part, target, folder, limits or Limits(), names) for part, target in parts]
+    return [_build_part(made, part, target, folder, limits or Limits()) for part, target in parts]
 
 
 def default_output(artifact: Artifact) -> Path:
@@ -68,30 +67,30 @@ def default_output(artifact: Artifact) -> Path:
     return artifact.path.with_name(f"{artifact.path.stem}-{BUILT}")
 
 
-def _parts(artifact: Artifact) -> list[tuple[str, Target]]:
-    """(folder below the artifact, target) of every part; the artifact itself when it is in one piece."""
+def _parts(artifact: Artifact) -> list[tuple[Artifact, Target]]:
+    """Every part, an artifact of its own, and its target; the artifact itself when it is in one piece."""
     context = Context.default()
-    parts: Sequence[Mapping[str, Any]] = artifact.manifest.get("partitions") or ()
-    named = [(str(part["folder"]), str(part["target"])) for part in parts if part.get("folder")]
-    return [(folder, context.target(name)) for folder, name in named or [("", artifact.target)]]
+    partitions: Sequence[Mapping[str, Any]] = artifact.manifest.get("partitions") or ()
+    folders = [str(entry["folder"]) for entry in partitions if entry["folder"]]
+    parts = [Artifact.open(artifact.root / folder, verify=False) for folder in folders] or [artifact]
+    return [(part, context.target(part.target)) for part in parts]
 
 
-def _build_part(
-    artifact: Artifact, part: str, target: Target, folder: Path, limits: Limits, names: Mapping[str, Sequence[str]]
-) -> BuildResult:
+def _build_part(artifact: Artifact, part: Artifact, target: Target, folder: Path, limits: Limits) -> BuildResult:
     tool = target.tool()
     assert tool is not None
+    below = part.root.relative_to(artifact.root)
     with reported(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        (folder / below).parent.mkdir(parents=True, exist_ok=True)
         return build_in(
-            artifact.root / part,
-            {**artifact.manifest, "target": target.name},
+            part.root,
+            part.manifest,
             tool,
-            folder / part,
+            folder / below,
             limits=limits,
             checked_versions=target.description.toolchain.checked,
-            names=names,
-            skip=BUILT if not part else "",
+            names=node_names(part.root / "report.json"),
+            skip=BUILT if part is artifact else "",
         )
 
 

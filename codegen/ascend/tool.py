@@ -69,7 +69,8 @@ class Atc(VendorTool):
             ToolFailed: it cannot.
         """
         described = work.folder / "model.om.json"
-        command = [work.installation.program, "--mode=1", f"--om={results[0].name}", f"--json={described.name}"]
+        program = str(work.installation.program)
+        command = [program, "--mode=1", f"--om={results[0].name}", f"--json={described.name}"]
         done = work.run(command, log=work.folder / "read-back.log")
         if not done.ok or not described.is_file():
             raise ToolFailed(f"ATC does not read the model that it wrote: it {done.describe()}", window=done.tail)

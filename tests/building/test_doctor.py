@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -31,9 +32,9 @@ def pci(root: Path, number: str, vendor: str, device: str, *, virtual: bool = Fa
         (folder / "physfn").mkdir()
 
 
-def changed(name: str, **fields: object) -> DeviceDescription:
+def changed(name: str, **fields: tuple[str, ...]) -> DeviceDescription:
     description = load_description(name)
-    return attrs.evolve(description, detection=attrs.evolve(description.detection, **fields))
+    return attrs.evolve(description, detection=attrs.evolve(description.detection, **cast(Any, fields)))
 
 
 def test_a_card(tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ LONGEST_LINE = 4000
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
 @attrs.frozen
 class LogRule:
     """One kind of line.
@@ -36,7 +40,7 @@ class LogRule:
         source: where the line was seen or is documented.
     """
 
-    pattern: re.Pattern[str] = attrs.field(converter=re.compile)
+    pattern: re.Pattern[str] = attrs.field(converter=_compiled)
     meaning: str
     advice: str = ""
     code: str = ""

@@ -188,7 +188,7 @@ class PythonTool(VendorTool):
         patterns = (stated,) if stated else (*self.places, "$VIRTUAL_ENV/bin/python")
         found = [path for pattern in patterns if (path := _first_program(pattern)) is not None]
         if not stated:
-            found += [Path(path) for program in self.programs if (path := shutil.which(program)) is not None]
+            found += [Path(named) for program in self.programs if (named := shutil.which(program)) is not None]
         for path in found:
             installation = self.installation(path, str(path))
             if self.version(installation):
