@@ -144,21 +144,20 @@ def weight_bytes(work: Work, unit: Unit, dtype: DType, block: int) -> int:
         channels = outputs * groups
     padded = -(-channels // unit.outputs[dtype]) * unit.outputs[dtype]
     if unit.weights == "packed":
-        inputs = packed_channels(inputs, unit.inputs.get(dtype, 32), block)
+        inputs = packed_channels(inputs, block, depthwise=unit.does == "depthwise")
     elif unit.does == "matrix":
         inputs = -(-inputs // unit.inputs[dtype]) * unit.inputs[dtype]
         outputs = -(-outputs // unit.outputs[dtype]) * unit.outputs[dtype]
     return (groups * outputs * inputs * work.taps * dtype.bits + 7) // 8 + padded * unit.parameters.get(dtype, 0)
 
 
-def packed_channels(channels: int, whole: int, block: int) -> int:
+def packed_channels(channels: int, block: int, *, depthwise: bool = False) -> int:
     """Input channels of packed weights as they lie in memory, see `Unit.weights`."""
-    if channels >= whole or (channels > 4 and channels % 8):
-        return channels
-    padded = block
-    while padded < channels:
-        padded *= 2
-    return padded
+    blocks = -(-channels // block)
+    whole = 1 << (blocks - 1).bit_length()
+    if depthwise:
+        return whole * block if channels % 8 == 0 and whole - blocks <= 1 else channels
+    return whole * block if channels <= 4 or (channels < 32 and channels % 8 == 0) else channels
 
 
 def work_of_static(node: Node) -> tuple[Work, ...]:

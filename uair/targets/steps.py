@@ -35,7 +35,7 @@ from uair.ops import (
     Unsqueeze,
 )
 from uair.targets.description import DeviceDescription
-from uair.targets.products import Work, tensors_of, unit_for, weight_bytes, work_of, work_of_static
+from uair.targets.products import Work, in_groups, tensors_of, unit_for, weight_bytes, work_of, work_of_static
 from uair.targets.subject import is_quantized
 
 FREE = (Reshape, Squeeze, Unsqueeze, Identity, ShapeOf, SizeOf)
@@ -76,17 +76,27 @@ class StepFinder:
             if node in taken or not is_known(node) or is_free(node):
                 steps[node] = []
                 continue
-            members = tuple(self.epilogue(node)) if work_of(node) else ()
+            members = tuple(self.epilogue(node)) if self.takes_epilogue(node) else ()
             taken.update(members)
             steps[node] = self.of_node(node, members)
         for node in graph:
             self._split_concat(node, steps)
         return steps
 
+    def takes_epilogue(self, node: Node) -> bool:
+        """Whether a node is a product in one piece: parts of one that is computed group by group are joined first."""
+        works = work_of(node)
+        dtype = self.compute_type(node)
+        unit = unit_for(works[0], dtype, self.description) if works else None
+        if unit is None or unit.does != "matrix":
+            return bool(works)
+        made = in_groups(works[0], unit, dtype, self.description.channel_block(dtype))
+        return unit.groups == "merged" or made.groups == 1
+
     def of_node(self, node: Node, members: Sequence[Node] = ()) -> list[Step]:
         """The steps of one node with those that are fused to it."""
         last = (members[-1] if members else node).outputs
-        dtype = self.compute_type(node, last)
+        dtype = self.compute_type(node)
         habit = self._pool(node, dtype) or self._shuffle(node, dtype)
         if habit:
             return habit
@@ -114,6 +124,7 @@ class StepFinder:
     def _following(self, tensor: Tensor) -> tuple[Node, ...]:
         """What fuses directly behind a tensor: one operator, or x * sigmoid(x)."""
         fused = self.description.cost.epilogue
+        tensor = behind_views(tensor)
         users = readers(tensor)
         if swish := _swish(tensor, users):
             return swish if "Swish" in fused else ()
@@ -129,7 +140,7 @@ class StepFinder:
         """Bytes that fused operators read besides the product's result."""
         inside = {node.outputs[0], *(member.outputs[0] for member in members)}
         given = [t for member in members for t in member.inputs if t is not None]
-        return sum(self.operand_bytes(t, dtype) for t in given if source_of(t) not in inside and not is_parameter(t))
+        return sum(self.operand_bytes(t, dtype) for t in given if origin_of(t) not in inside and not is_parameter(t))
 
     # --------------------------------------------------------------------------------------------------------- habits
     def _pool(self, node: Node, dtype: DType) -> list[Step]:
@@ -240,20 +251,18 @@ class StepFinder:
         computed = self.description.dtypes.float
         return computed if dtype.is_float and computed.bits < dtype.bits else dtype
 
-    def compute_type(self, node: Node, results: Sequence[Tensor] = ()) -> DType:
-        """The element type that a node is computed in.
-
-        Args:
-            node: the node.
-            results: of the last operator fused to it.
-        """
-        moving = [t for t in node.inputs if t is not None and not t.is_constant]
-        last = results or node.outputs
-        whole = self.description.cost.integers == "any" or any(is_quantized_result(t) for t in last)
-        if is_quantized(node) and whole:
+    def compute_type(self, node: Node) -> DType:
+        """The element type that a node is computed in."""
+        if is_quantized(node) and (self.description.cost.integers == "any" or self._gives_integers(node)):
             return DType.I8
+        moving = [t for t in node.inputs if t is not None and not t.is_constant]
         floats = [t.type.dtype for t in (*moving, *node.outputs) if t.type.dtype.is_float]
         return self.device_type(floats[0]) if floats else self.description.dtypes.float
+
+    def _gives_integers(self, node: Node) -> bool:
+        """Whether the result of a node, with all that fuses behind it, is quantized."""
+        behind = [node, *(self.epilogue(node) if work_of(node) else ())]
+        return any(is_quantized_result(t) for each in behind for t in each.outputs)
 
 
 # --------------------------------------------------------------------------------------------------------------- nodes
@@ -348,6 +357,21 @@ def source_of(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def behind_views(tensor: Tensor) -> Tensor:
+    """The last view of a tensor that nothing else reads."""
+    while len(users := readers(tensor)) == 1 and isinstance(users[0].op, FREE):
+        tensor = users[0].outputs[0]
+    return tensor
+
+
+def origin_of(tensor: Tensor) -> Tensor:
+    """The tensor in front of Quantize, Dequantize and views."""
+    tensor = source_of(tensor)
+    while tensor.producer is not None and isinstance(tensor.producer.op, FREE) and tensor.producer.inputs[0] is not None:
+        tensor = source_of(tensor.producer.inputs[0])
+    return tensor
+
+
 def _swish(tensor: Tensor, users: Sequence[Node]) -> tuple[Node, ...]:
     """Sigmoid and Mul where they are x * sigmoid(x) of a tensor and its only readers."""
     if len(users) != 2:
@@ -361,13 +385,13 @@ def _swish(tensor: Tensor, users: Sequence[Node]) -> tuple[Node, ...]:
 
 def _later_product(other: Tensor, tensor: Tensor) -> bool:
     """Whether `other` is the result of a product behind `tensor`'s maker that nothing else reads."""
-    maker = source_of(other).producer
+    maker = origin_of(other).producer
     while maker is not None and not work_of_static(maker):  # through what the product has fused already
         given = [t for t in maker.inputs if t is not None and not is_parameter(t)]
         if len(given) != 1 or len(readers(maker.outputs[0])) != 1 or not maker.op.elementwise:
             return False
-        maker = source_of(given[0]).producer
-    first = source_of(tensor).producer
+        maker = origin_of(given[0]).producer
+    first = origin_of(tensor).producer
     if maker is None or first is None or len(readers(maker.outputs[0])) != 1:
         return False
     return _precedes(first, maker)
@@ -406,8 +430,9 @@ def _is_shuffle(node: Node) -> bool:
 
 
 def _is_pair(maker: Node, reader: Node) -> bool:
-    """Whether a node concatenates the channels of two tensors for one reader, the larger one first (seen so)."""
+    """Whether a node concatenates the channels of two tensors for one reader that makes fewer than half as many."""
     if not isinstance(maker.op, Concat) or len(maker.inputs) != 2 or maker.op.axis % 4 != 1:
         return False
     first, second = (static(t.type.dims)[1] for t in maker.inputs if t is not None)
-    return first >= second and readers(maker.outputs[0]) == [reader]
+    made = static(reader.outputs[0].type.dims)[1]
+    return 2 * made < first + second and readers(maker.outputs[0]) == [reader]

@@ -43,8 +43,8 @@ class Unit:
         leaving: by element type the block that the channels of a result fill where it leaves the model; elsewhere it is
             the layout's.
         weights: how weights lie in memory: "blocks": input and output channels padded to whole blocks of the unit;
-            "packed": as Rockchip's compiler lays them, without padding but for up to four input channels (one block of
-            the layout) and multiples of eight below `inputs` (a power of two of blocks).
+            "packed": as Rockchip's compiler lays them, without padding but for up to four input channels and multiples
+            of eight below 32 (depthwise: where one block is missing), which fill a power of two of the layout's blocks.
         parameters: by element type the bytes of bias and scale that an output channel has, padded to whole `outputs`.
         cores: how many there are of it on the chip, where that is not the number of cores.
         source: key in `sources`.
@@ -79,7 +79,7 @@ class CostModel:
             is x * sigmoid(x) of two nodes, too.
         habits: what else it makes of nodes: "pools": global averages as depthwise convolutions of at most 7 by 7;
             "shuffles": shuffles of channels as dense convolutions of 1 by 1; "concats": a convolution of two
-            concatenated maps, the larger one first, as one convolution of each.
+            concatenated maps to fewer than half as many channels as one convolution of each.
         integers: "any": a node is computed in integers when its operands are quantized; "both": only when its result is
             quantized, too.
         source: key in `sources`.
