@@ -67,9 +67,9 @@ def command(**given: Any) -> int:
     from uair.api import is_artifact
 
     subject = artifact_subject(given["model"]) if is_artifact(given["model"]) else model_subject(given)
-    feeds, is_golden = _feeds(subject, given)
     if given["arithmetic"] and not subject.is_artifact:
         raise click.UsageError("--arithmetic is for artifacts")
+    feeds, is_golden = _feeds(subject, given)
     if given["tolerance"] is not None and not is_golden:
         raise click.UsageError("--tolerance needs an artifact with a golden input, and no --input")
     with output.progress(f"running {given['model'].name}"):
