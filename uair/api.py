@@ -152,7 +152,9 @@ def check(
         targets: names of targets, or "all".
         shapes: fixed shapes by input name; open shapes leave some answers unknown.
     """
-    from uair.targets.check import check_module
+    from uair.codegen.onnx.model import shared_emissions
+    from uair.passes.bind_shapes import BindShapes
+    from uair.targets.check import ModuleFacts, check_module
 
     context = Context.default()
     if isinstance(targets, str):
@@ -160,10 +162,20 @@ def check(
     else:
         names = list(targets)
     module = load(model).clone()
-    from uair.passes.bind_shapes import BindShapes
-
     PassManager([BindShapes(shapes=dict(shapes or {})), *standard_passes()], []).run(module)
-    return [check_module(_prepared(module, target), target) for target in map(context.target, names)]
+    chosen = [context.target(name) for name in names]
+    forms: dict[tuple[str, ...], ModuleFacts] = {}
+    for target in chosen:
+        if (passes := _preparation(target)) not in forms:
+            forms[passes] = ModuleFacts.of(_prepared(module, target))
+    with shared_emissions():
+        asked = [(target, forms[_preparation(target)]) for target in chosen]
+        return [check_module(facts.module, target, facts) for target, facts in asked]
+
+
+def _preparation(target: Any) -> tuple[str, ...]:
+    """The passes that prepare a module for a target: targets with the same ones are asked about the same module."""
+    return tuple(each.spec for each in target.prepare())
 
 
 def _prepared(module: Module, target: Any) -> Module:

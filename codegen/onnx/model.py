@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
@@ -149,6 +150,40 @@ def emitted_ops(node: Node, opset: int, emitters: Emitters | None = None) -> lis
     Raises:
         NotExpressible: it cannot be written.
     """
+    known = _SHARED.get()
+    if known is None:
+        return _emitted_ops(node, opset, emitters)
+    key = (node, opset, emitters)
+    if key not in known:
+        try:
+            known[key] = _emitted_ops(node, opset, emitters)
+        except NotExpressible as error:
+            known[key] = error
+    found = known[key]
+    if isinstance(found, NotExpressible):
+        raise found
+    return found
+
+
+_SHARED: ContextVar[dict[tuple[Node, int, Emitters | None], list[str] | NotExpressible] | None] = ContextVar(
+    "shared_emissions", default=None
+)
+
+
+@contextlib.contextmanager
+def shared_emissions() -> Generator[None, None, None]:
+    """Within this block every node is asked about once for each opset and table, however many targets ask.
+
+    No node may change meanwhile.
+    """
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def _emitted_ops(node: Node, opset: int, emitters: Emitters | None) -> list[str]:
     writer = GraphWriter(Options(opset, 0, explicit=False, locations=False), _table(emitters).emitter)
     writer.extents.assume = True
     writer.with_regions = False

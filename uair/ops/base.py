@@ -233,8 +233,10 @@ class Operator:
     @property
     def regions(self) -> tuple[Graph, ...]:
         """The graphs in the attributes, in order."""
-        found = (getattr(self, name) for name in graph_attributes(type(self)))
-        return tuple(graph for graph in found if graph is not None)
+        names = graph_attributes(type(self))
+        if not names:  # nearly always, and asked for every node again and again
+            return ()
+        return tuple(graph for graph in (getattr(self, name) for name in names) if graph is not None)
 
     def with_regions(self, regions: Sequence[Graph]) -> Operator:
         """The operator with other graphs in place of its `regions`."""

@@ -163,46 +163,104 @@ class CheckReport:
         return {**self.summary(), "nodes": [row.to_json() for row in self.rows]}
 
 
-def check_module(module: Module, target: Target) -> CheckReport:
+@attrs.frozen(eq=False)
+class NodeFacts:
+    """What a report says about a node whatever the target.
+
+    Attributes:
+        node: the node.
+        graph: name of its graph.
+        index: position in the graph.
+        name: of its first result.
+        sources: names of the source model's nodes that it stands for.
+        result: type of its first result as text.
+        flops: floating-point operations of one run; None while an extent is symbolic.
+        folded: whether its results are known before the model runs.
+    """
+
+    node: Node
+    graph: str
+    index: int
+    name: str
+    sources: tuple[str, ...]
+    result: str
+    flops: int | None
+    folded: bool
+
+    def row(self, verdict: NodeVerdict) -> NodeRow:
+        """The row with a target's verdict."""
+        return NodeRow(
+            self.graph, self.index, self.node.op_type, self.name, self.sources, self.result, verdict, self.flops
+        )
+
+
+@attrs.frozen(eq=False)
+class ModuleFacts:
+    """What reports say about a module whatever the target: gathered once, used for all.
+
+    Attributes:
+        module: the module, which must not change meanwhile.
+        nodes: of all graphs, inner ones first.
+        parameter_bytes: bytes of the constants.
+        unbound: inputs with symbolic extents, as text.
+    """
+
+    module: Module
+    nodes: tuple[NodeFacts, ...]
+    parameter_bytes: int
+    unbound: Mapping[str, str]
+
+    @staticmethod
+    def of(module: Module) -> ModuleFacts:
+        """Gather them."""
+        graphs = list(module.all_graphs())
+        constants = {id(t.data): t.data.nbytes for graph in graphs for t in graph.constants() if t.data is not None}
+        nodes = tuple(facts for graph in graphs for facts in _facts(graph))
+        return ModuleFacts(module, nodes, sum(constants.values()), _unbound(module.graphs.values()))
+
+
+def check_module(module: Module, target: Target, facts: ModuleFacts | None = None) -> CheckReport:
     """Ask `target` about every node of a module; no vendor tool is needed.
 
     What every target does before anything else is presumed: computations on constants and on static shapes are folded.
+
+    Args:
+        module: the module.
+        target: the target.
+        facts: of the module, when several targets are asked.
 
     Raises:
         UairError: the target's description is wrong.
     """
     description = target.description
-    graphs = list(module.all_graphs())
-    rows = [row for graph in graphs for row in _rows(graph, target)]
+    known = facts or ModuleFacts.of(module)
     peaks = [peak_activation_bytes(graph, description) for graph in module.graphs.values()]
-    constants = {id(t.data): t.data.nbytes for graph in graphs for t in graph.constants() if t.data is not None}
     return CheckReport(
         target=target.name,
         title=description.title,
-        rows=tuple(rows),
-        unbound=_unbound(module.graphs.values()) if description.static_shapes else {},
+        rows=tuple(each.row(FOLDED if each.folded else _verdict(each.node, target)) for each in known.nodes),
+        unbound=known.unbound if description.static_shapes else {},
         peak_bytes=max((p for p in peaks if p is not None), default=0) if None not in peaks else None,
-        parameter_bytes=sum(constants.values()),
+        parameter_bytes=known.parameter_bytes,
         experimental=description.experimental,
     )
 
 
-def _rows(graph: Graph, target: Target) -> Iterable[NodeRow]:
+def _facts(graph: Graph) -> Iterable[NodeFacts]:
     known: set[Tensor] = set()
     for index, node in enumerate(graph):
         folded = _is_folded(node, known)
         if folded:
             known.update(node.outputs)
-        verdict = FOLDED if folded else _verdict(node, target)
-        yield NodeRow(
+        yield NodeFacts(
+            node=node,
             graph=graph.name,
             index=index,
-            op_type=node.op_type,
             name=node.outputs[0].name if node.outputs else node.name,
             sources=tuple(source.name for source in node.loc.sources),
             result=str(node.outputs[0].type) if node.outputs else "",
-            verdict=verdict,
             flops=0 if folded else node_flops(node),
+            folded=folded,
         )
 
 
@@ -270,19 +328,26 @@ def peak_activation_bytes(graph: Graph, description: DeviceDescription) -> int |
     """
     if not all(t.type.is_static for t in (*graph.inputs, *(t for node in graph for t in node.outputs))):
         return None
+    bytes_of: dict[TensorType, int] = {}
+
+    def stored(tensor: Tensor) -> int:
+        if tensor.type not in bytes_of:
+            bytes_of[tensor.type] = storage_bytes(tensor.type, description)
+        return bytes_of[tensor.type]
+
     last = {tensor: index for index, node in enumerate(graph) for tensor in _read(node)}
     last.update((tensor, len(graph)) for tensor in graph.outputs)
     ends: dict[int, list[Tensor]] = {}
     for tensor, index in last.items():
         ends.setdefault(index, []).append(tensor)
-    sizes = {tensor: storage_bytes(tensor.type, description) for tensor in graph.inputs}
+    sizes = {tensor: stored(tensor) for tensor in graph.inputs}
     alive = peak = sum(sizes.values())
     for index, node in enumerate(graph):
         inside = [peak_activation_bytes(region, description) for region in node.regions]
         if None in inside:
             return None
         for tensor in node.outputs:
-            sizes[tensor] = storage_bytes(tensor.type, description)
+            sizes[tensor] = stored(tensor)
             alive += sizes[tensor]
         peak = max(peak, alive + max((p for p in inside if p is not None), default=0))
         alive -= sum(sizes[t] for t in ends.get(index, ()) if t in sizes)

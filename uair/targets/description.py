@@ -567,7 +567,7 @@ def _read(path: Path) -> tuple[Document, dict[str, Any]]:
         )
     try:
         text = raw.decode()
-        return Document(str(path), text), tomllib.loads(text)
+        return Document(str(path), text), _parsed(text)
     except UnicodeDecodeError as error:
         raise DescriptionFileError(
             f"device description {path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8"
@@ -576,6 +576,12 @@ def _read(path: Path) -> tuple[Document, dict[str, Any]]:
         raise DescriptionFileError(
             f"device description is not TOML: {error}", place=str(path), hint="correct the line (https://toml.io)"
         ) from None
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> dict[str, Any]:
+    """The tables of a TOML text, which nobody may change: a family's files all extend the same one."""
+    return tomllib.loads(text)
 
 
 ErrorT = TypeVar("ErrorT", bound=UairError)

@@ -165,7 +165,9 @@ def _fields(cls: type[Any]) -> Mapping[str, tuple[Any, bool]]:
 
 def _value(annotation: Any, value: Any, document: Document, path: Path) -> Any:
     """A value of an annotated type."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if type(value) is annotation:
+        return value
+    origin, arguments = _form(annotation)
     if origin in (typing.Union, types.UnionType):
         (inner,) = (a for a in arguments if a is not type(None))
         return None if value == NONE else _value(inner, value, document, path)
@@ -186,11 +188,22 @@ def _value(annotation: Any, value: Any, document: Document, path: Path) -> Any:
             for k, v in table.items()
             if v != NONE  # an entry that the file extended gives, and this one takes away
         }
+    return _single(annotation, value, document, path)
+
+
+def _single(annotation: Any, value: Any, document: Document, path: Path) -> Any:
+    """A value of a type that is no container."""
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return _member(annotation, value, document, path)
     if isinstance(annotation, type) and attrs.has(annotation):
         return structure(annotation, value, document, path)
     return _scalar(annotation, value, document, path)
+
+
+@functools.cache
+def _form(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Origin and arguments of an annotation: `typing` takes long to say."""
+    return typing.get_origin(annotation), typing.get_args(annotation)
 
 
 def _member(annotation: type[enum.Enum], value: Any, document: Document, path: Path) -> enum.Enum:
