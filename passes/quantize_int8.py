@@ -49,7 +49,7 @@ class QuantizeInt8(Pass):
             the best of them for each activation's users, on some of the samples, and comparing the model's outputs.
         percentile: how much of the values "percentile" keeps, in per cent.
         per_channel: whether weights may have one scale per output channel where the scheme allows it.
-        placement: "compute" or "all" instead of the scheme's; see Scheme.
+        placement: "compute", "all" or "residual" instead of the scheme's; see Scheme.
         weight_search: choose weight scales by least squared error instead of by the greatest magnitude.
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
@@ -65,7 +65,7 @@ class QuantizeInt8(Pass):
     range: Literal["auto", "minmax", "mse", "percentile"] = "auto"
     percentile: float = 99.99
     per_channel: bool = True
-    placement: Literal["compute", "all"] | None = None
+    placement: Literal["compute", "all", "residual"] | None = None
     weight_search: bool = True
     skip: tuple[str, ...] = ()
     quality: bool = True

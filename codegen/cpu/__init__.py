@@ -1,5 +1,5 @@
 """CPUs by onnxruntime: the default executor, and the fallback of every other target."""
 
-from uair.codegen.cpu.target import CpuTarget
+from uair.codegen.cpu.target import CpuTarget, InterpretedCpuTarget
 
-__all__ = ["CpuTarget"]
+__all__ = ["CpuTarget", "InterpretedCpuTarget"]

@@ -1,20 +1,34 @@
-"""The `cpu` target: an optimised ONNX model, run by onnxruntime."""
+"""The CPU targets: an optimised ONNX model, run by onnxruntime."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+import attrs
 
 from uair.artifact import Artifact, ArtifactBuilder
+from uair.codegen.cpu.opsets import LegaliseLowest, lowest_emitted_ops, lowest_opset
+from uair.codegen.onnx.model import unsupported_reason
 from uair.codegen.onnx.target import OnnxTarget
+from uair.codegen.triton import Repository
+from uair.codegen.triton.repository import graph_ports, model_name
 from uair.errors import UairError
 from uair.ir.dtype import Array
+from uair.ir.graph import Node
 from uair.ir.module import Module
+from uair.passes.canonicalise import Canonicalise
+from uair.passes.store_weights import StoreWeights
+from uair.passes.widen_floats import WidenFloats
+from uair.pipeline import Pass, PassManager
 from uair.request import CompileRequest
+from uair.targets.options import TargetOptions, option, parse_options
 
-MODEL = "model.onnx"
+MODEL, RUN = "model.onnx", "run.py"
+MANIFEST_KEY = "cpu"
 
 
 class RuntimeMissing(UairError):
@@ -31,16 +45,63 @@ class RuntimeFailed(UairError):
     title = "Runtime failed"
 
 
-class CpuTarget(OnnxTarget):
-    """onnxruntime on x86-64 and ARM CPUs."""
+@attrs.frozen
+class CpuOptions(TargetOptions):
+    """What a user may tell the target."""
 
+    weights: Literal["f32", "bf16"] = option("f32", help="what float weights are stored in (computed with in f32)")
+    triton: tuple[Literal["onnx", "python"], ...] = option((), help="Triton repositories to write: onnx, python")
+
+
+class CpuTarget(OnnxTarget):
+    """onnxruntime on CPUs."""
+
+    options: ClassVar[type[TargetOptions]] = CpuOptions
     fallback: ClassVar[str | None] = None
 
-    def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
-        """Write model.onnx."""
-        self.write_onnx(module, artifact.path_for(MODEL))
+    def emitted_ops(self, node: Node) -> Sequence[str] | None:
+        """The ONNX operators of a node, at the lowest opset that has them."""
+        return lowest_emitted_ops(node, self.opset, self.newest)
 
-    def run(self, artifact: Artifact, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def prepare(self) -> tuple[Pass, ...]:
+        """Compute bf16 in f32: onnxruntime has no kernels for it but those that convert it."""
+        return (*super().prepare(), WidenFloats())
+
+    def legalise(self) -> tuple[Pass, ...]:
+        """Decompose what ONNX lacks, then clean up."""
+        return (LegaliseLowest(self.opset, self.newest, self.unsupported), Canonicalise())
+
+    def unsupported(self, node: Node, opset: int) -> str:
+        """Why a node must be decomposed before it is written; empty when it need not."""
+        return unsupported_reason(node, opset) or self.must_decompose(node)
+
+    @property
+    def newest(self) -> int:
+        """The newest opset that the runtime reads."""
+        onnx = self.description.onnx
+        assert onnx is not None
+        return onnx.newest
+
+    def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
+        """Write model.onnx, run.py, and the Triton repositories that are asked for.
+
+        Raises:
+            TritonError: an input or output is of a type that Triton does not transport.
+        """
+        chosen = parse_options(CpuOptions, request.options, self.name)
+        if chosen.weights == "bf16":
+            module = PassManager([StoreWeights()], []).run(module.clone())
+        opset = lowest_opset(module, self.opset, self.newest)
+        self.write_onnx(module, artifact.path_for(MODEL), opset=opset)
+        script = Path(__file__).with_name("run_script.py").read_text(encoding="utf-8")
+        artifact.add_text(RUN, script, executable=True)
+        artifact.manifest[MANIFEST_KEY] = {"opset": opset, "weights": chosen.weights}
+        if chosen.triton:
+            inputs, outputs = graph_ports(module.main)
+            repository = Repository(model_name(module.name), inputs, outputs, "KIND_CPU")
+            artifact.manifest[MANIFEST_KEY]["triton"] = repository.write(artifact, chosen.triton, MODEL)
+
+    def run(self, artifact: Artifact, feeds: Mapping[str, Array]) -> dict[str, Array] | None:
         """Run an artifact in onnxruntime.
 
         Raises:
@@ -48,6 +109,14 @@ class CpuTarget(OnnxTarget):
             RuntimeFailed: it does not load the model or fails.
         """
         return run_onnx(artifact.file(MODEL), feeds)
+
+
+class InterpretedCpuTarget(CpuTarget):
+    """A CPU for which no onnxruntime is published: without one, the reference interpreter runs the artifact."""
+
+    def run(self, artifact: Artifact, feeds: Mapping[str, Array]) -> dict[str, Array] | None:
+        """Run an artifact in an onnxruntime that was built for this machine; None when there is none."""
+        return None if importlib.util.find_spec("onnxruntime") is None else super().run(artifact, feeds)
 
 
 def run_onnx(path: Path, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -49,8 +49,15 @@ class OnnxTarget(Target):
         assert opset is not None, f"the description of {self.name} names no ONNX opset"
         return opset
 
-    def write_onnx(self, module: Module, path: Path) -> None:
-        """Write a legalised module."""
+    def write_onnx(self, module: Module, path: Path, *, opset: int | None = None) -> None:
+        """Write a legalised module, at the description's opset unless another is given."""
         onnx = self.description.onnx
         assert onnx is not None
-        export(module, path, opset=onnx.opset, ir_version=onnx.ir_version, emitters=self.emitters, names=self.names)
+        export(
+            module,
+            path,
+            opset=opset or onnx.opset,
+            ir_version=onnx.ir_version if opset in (None, onnx.opset) else None,
+            emitters=self.emitters,
+            names=self.names,
+        )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from uair.errors import InternalError, UnknownNameError
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, Tensor
-from uair.ops import Concat, Linear, MatMul, Resize
+from uair.ops import Add, Concat, Linear, MatMul, Resize
 from uair.ops.base import Operator
 from uair.quant.scheme import COMPUTE, CONVOLUTIONS, TRANSPOSED, Scheme
 
@@ -81,18 +81,20 @@ def plan_quantization(graph: Graph, scheme: Scheme, skip: Sequence[str] = ()) ->
     """
     plan = Plan()
     skipped = _skipped(graph, skip, plan)
-    tail = _after_last_compute(graph) if scheme.placement == "all" else frozenset[Node]()
-    chosen: list[Node] = []
+    tail = _after_last_compute(graph) if scheme.placement != "compute" else frozenset[Node]()
+    chosen: dict[Node, int] = {}  # by node its position among them
     for node in graph:
         if node.op_type not in scheme.operators or (scheme.placement == "compute" and node.op_type not in COMPUTE):
             continue
         reason = skipped.get(node) or _refusal(node, scheme)
         if not reason and node in tail and node.op_type not in COMPUTE:
             reason = "no operator with a weight follows: the end of the graph stays float"
+        if not reason and scheme.placement == "residual" and isinstance(node.op, Add):
+            reason = "" if skipping_operand(node, chosen) is not None else "it ends no residual branch"
         if reason:
             plan.float_nodes.append((node, reason))
         else:
-            chosen.append(node)
+            chosen[node] = len(chosen)
     inner = (node for region in graph.nested() for node in region if node.op_type in scheme.operators)
     plan.float_nodes.extend((node, IN_REGION) for node in inner if node.op_type in COMPUTE)
     _collect(plan, chosen, scheme)
@@ -168,13 +170,17 @@ def _after_last_compute(graph: Graph) -> frozenset[Node]:
 
 
 # ----------------------------------------------------------------------------------------------- operands and groups
-def _collect(plan: Plan, chosen: Iterable[Node], scheme: Scheme) -> None:
+def _collect(plan: Plan, members: Mapping[Node, int], scheme: Scheme) -> None:
     """Fill `nodes` and `groups`."""
-    members = dict.fromkeys(chosen)
     fused = {node for node in members if _is_fused(node, members, scheme)}
     quantized: dict[Tensor, None] = {}
     for node in members:
-        item = _operands(node, scheme, is_fused=node in fused)
+        if scheme.placement == "residual" and isinstance(node.op, Add):
+            skipping = skipping_operand(node, members)
+            assert skipping is not None
+            item = QuantizedNode(node, (skipping,))
+        else:
+            item = _operands(node, scheme, is_fused=node in fused)
         plan.nodes.append(item)
         quantized.update((item.operand(i), None) for i in item.activations)
     parents: dict[Tensor, Tensor] = {}
@@ -185,7 +191,34 @@ def _collect(plan: Plan, chosen: Iterable[Node], scheme: Scheme) -> None:
     plan.groups = {t: _root(t, parents) for t in quantized}
 
 
-def _is_fused(node: Node, members: dict[Node, None], scheme: Scheme) -> bool:
+def skipping_operand(node: Node, members: Mapping[Node, int]) -> int | None:
+    """The operand of a sum that comes past a residual branch; None when the sum ends none.
+
+    The other operand is the result of one of the `members` with a weight, used here only, so that the sum can be
+    computed together with it. Where both are such results, the later one ends the branch.
+    """
+    ends = [i for i in (0, 1) if _ends_branch(node.inputs[i], members)]
+    a, b = node.inputs
+    if not ends or a is None or b is None or a is b or a.type != b.type or a.is_constant or b.is_constant:
+        return None
+    if len(ends) == 1:
+        return 1 - ends[0]
+    first, second = (members[t.producer] for t in (a, b) if t.producer is not None)
+    return 0 if first < second else 1
+
+
+def _ends_branch(tensor: Tensor | None, members: Mapping[Node, int]) -> bool:
+    producer = None if tensor is None else tensor.producer
+    return (
+        tensor is not None
+        and producer is not None
+        and producer in members
+        and producer.op_type in COMPUTE
+        and tensor.use_count == 1
+    )
+
+
+def _is_fused(node: Node, members: Mapping[Node, int], scheme: Scheme) -> bool:
     """Whether a node is an activation function computed together with the quantized node before it."""
     if scheme.placement != "all" or node.op_type not in scheme.fused:
         return False

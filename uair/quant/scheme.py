@@ -58,7 +58,9 @@ class Scheme:
         per_channel: those of them whose weight has one scale per output channel; the others have one per tensor.
         placement: "compute": only operands of operators with weights are quantized, what lies between is float. "all":
             whole regions are, with every operator of `operators`; from the last operator with a weight on the graph
-            stays float.
+            stays float. "residual": operands of operators with weights, and of the other `operators` in front of one;
+            of a sum that ends a residual branch only the skipping operand, so that the target can compute the sum
+            together with the operator with a weight that gives the other one.
         pass_through: operators (of `operators`) whose operands and results share scale and zero point.
         fused: activations that the target computes together with the operator before them: nothing is quantized
             between the two.
@@ -74,7 +76,7 @@ class Scheme:
     rounding: Literal["half_even", "half_away"] = "half_even"
     operators: tuple[str, ...] = attrs.field(default=COMPUTE, converter=_names)
     per_channel: tuple[str, ...] = attrs.field(default=COMPUTE, converter=_names)
-    placement: Literal["compute", "all"] = "compute"
+    placement: Literal["compute", "all", "residual"] = "compute"
     pass_through: tuple[str, ...] = attrs.field(default=(), converter=_names)
     fused: tuple[str, ...] = attrs.field(default=ACTIVATIONS, converter=_names)
     two_activations: bool = False
@@ -86,7 +88,7 @@ class Scheme:
         _require(self.activation in (DType.I8, DType.U8), f"activations are i8 or u8, not {self.activation}")
         _require(self.bias in (None, DType.I32), f"biases are i32 or float, not {self.bias}")
         _require(self.rounding in ("half_even", "half_away"), f"there is no rounding {self.rounding!r}")
-        _require(self.placement in ("compute", "all"), f"there is no placement {self.placement!r}")
+        _require(self.placement in ("compute", "all", "residual"), f"there is no placement {self.placement!r}")
         _require(0 < self.scale_min < self.scale_max, f"scales from {self.scale_min} to {self.scale_max} are no range")
         _require(0 < self.bias_limit < 2**31, f"bias_limit {self.bias_limit} does not fit i32")
 

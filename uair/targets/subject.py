@@ -108,6 +108,10 @@ def _value(t: Tensor) -> Any:
     return float(np.asarray(t.numpy()).reshape(-1)[0])
 
 
+def _is_zero(t: Tensor) -> Any:
+    return t.is_constant and t.type.dtype.bits > 0 and not np.asarray(t.numpy()).any()
+
+
 MEMBERS: Mapping[str, tuple[Type, Callable[[Tensor], Any]]] = {
     "dtype": (DTYPE, lambda t: t.type.dtype),
     "shape": (INT.list_of(), _shape),
@@ -115,8 +119,10 @@ MEMBERS: Mapping[str, tuple[Type, Callable[[Tensor], Any]]] = {
     "elements": (INT, _elements),
     "is_constant": (BOOL, lambda t: t.is_constant),
     "value": (FLOAT, _value),
+    "is_zero": (BOOL, _is_zero),
 }
-"""What stands behind the dot of an operand or result. `value` is that of a constant of one element, none otherwise."""
+"""What stands behind the dot of an operand or result. `value` is that of a constant of one element, none otherwise;
+`is_zero` says whether it is a constant without an element that differs from 0."""
 
 
 # --------------------------------------------------------------------------------- the vocabulary

@@ -1,0 +1,77 @@
+"""The operator set of a model for onnxruntime: the lowest that expresses it, so that old releases run it too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from uair.codegen.onnx.model import emitted_ops, unsupported_reason
+from uair.errors import InternalError, UairError
+from uair.ir.graph import Node
+from uair.ir.module import Module
+from uair.passes.legalise_onnx import LegaliseOnnx, NotLegalisable, Reason
+from uair.pipeline import Pass, PassContext, PassManager
+
+
+@attrs.frozen
+class LegaliseLowest(Pass):
+    """Replace operators that ONNX lacks, at the lowest opset at which that succeeds.
+
+    Attributes:
+        lowest: the first opset to try.
+        newest: the last.
+        unsupported: see LegaliseOnnx.
+    """
+
+    lowest: int = 17
+    newest: int = 23
+    unsupported: Reason = attrs.field(default=unsupported_reason, metadata={"option": False})
+
+    def run(self, module: Module, context: PassContext) -> bool:
+        """Legalise every graph.
+
+        Raises:
+            NotLegalisable: no opset expresses the module; of the newest.
+        """
+        for opset in range(self.lowest, self.newest):
+            try:
+                PassManager([self._step(opset)], []).run(module.clone())
+            except NotLegalisable:
+                continue
+            return self._step(opset).run(module, context)
+        return self._step(self.newest).run(module, context)
+
+    def _step(self, opset: int) -> LegaliseOnnx:
+        return LegaliseOnnx(opset=opset, unsupported=self.unsupported)
+
+
+def lowest_opset(module: Module, lowest: int, newest: int) -> int:
+    """The lowest opset at which every node of a legalised module can be written.
+
+    Raises:
+        InternalError: there is none: the module is not legalised.
+    """
+    nodes: dict[object, Node] = {}
+    for graph in module.all_graphs():
+        for node in graph:
+            key = (node.op, tuple(None if t is None else (t.type, t.is_constant) for t in node.inputs))
+            nodes.setdefault(key, node)
+    for opset in range(lowest, newest + 1):
+        if not any(unsupported_reason(node, opset) for node in nodes.values()):
+            return opset
+    raise InternalError(f"no opset from {lowest} to {newest} expresses the module")
+
+
+def lowest_emitted_ops(node: Node, lowest: int, newest: int) -> Sequence[str]:
+    """The ONNX operators of a node at the lowest opset that has a form of it.
+
+    Raises:
+        NotExpressible: none has; of the newest.
+    """
+    for opset in range(lowest, newest):
+        try:
+            return emitted_ops(node, opset)
+        except UairError:
+            continue
+    return emitted_ops(node, newest)

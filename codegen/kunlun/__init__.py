@@ -1,0 +1,5 @@
+"""Kunlunxin: Paddle Inference on the XPU."""
+
+from uair.codegen.kunlun.target import KunlunTarget
+
+__all__ = ["KunlunTarget"]

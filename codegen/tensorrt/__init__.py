@@ -1,0 +1,5 @@
+"""NVIDIA Jetson: TensorRT."""
+
+from uair.codegen.tensorrt.target import TensorrtTarget
+
+__all__ = ["TensorrtTarget"]

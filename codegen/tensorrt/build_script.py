@@ -1,0 +1,170 @@
+"""Builds an engine with TensorRT's Python API, as the shell scripts do with trtexec. Written by UAIR.
+
+    python3 build.py [--output FOLDER]
+
+Runs on the device, in a Python that has `tensorrt`. Reads build.json beside it; writes model.plan and result.json. The
+exit status is 0 when the engine was built and could be loaded again, 1 when TensorRT failed, 2 for a wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+
+class BuildFailed(Exception):
+    """TensorRT refused something; the message says what."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build; the exit status."""
+    parser = argparse.ArgumentParser(description="Build model.plan with TensorRT.")
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of the results (beside this file)")
+    output: Path = parser.parse_args(arguments).output
+    output.mkdir(parents=True, exist_ok=True)
+    settings = json.loads((HERE / "build.json").read_text(encoding="utf-8"))
+    result: dict[str, Any] = {"schema": 1, "status": "failed", "stage": "import"}
+    plan = output / settings["engine"]
+    plan.unlink(missing_ok=True)
+    try:
+        build(settings, plan, result)
+        result["status"] = "ok"
+    except Exception as error:  # noqa: BLE001  whatever the toolkit raises is a line of the result
+        if not isinstance(error, BuildFailed):
+            traceback.print_exc()
+        result["reason"] = f"{type(error).__name__}: {error}"
+        sys.stderr.write(f"build.py: {result['stage']}: {result['reason']}\n")
+    text = json.dumps(result, indent=2, sort_keys=True)
+    (output / "result.json").write_text(text + "\n", encoding="utf-8")
+    return 0 if result["status"] == "ok" else 1
+
+
+def build(settings: dict[str, Any], plan: Path, result: dict[str, Any]) -> None:
+    """Parse, configure, build, write, load again.
+
+    Raises:
+        BuildFailed: a step gave nothing.
+    """
+    trt: Any = importlib.import_module("tensorrt")
+    version = str(trt.__version__)
+    major = int(version.split(".", maxsplit=1)[0])
+    result |= {"tensorrt": version, "stage": "parse"}
+    logger = trt.Logger(trt.Logger.INFO)
+    builder = trt.Builder(logger)
+    network = parsed(trt, builder, logger, HERE / model_of(settings, major), major)
+    result["stage"] = "configure"
+    config = configured(trt, builder, settings, version)
+    result["stage"] = "build"
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        raise BuildFailed("no engine came out, the log above says why")
+    plan.write_bytes(bytes(serialized))
+    result |= {"stage": "load", "bytes": plan.stat().st_size}
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan.read_bytes())
+    if engine is None:
+        raise BuildFailed("the engine cannot be loaded again")
+    found = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    missing = [name for name in (*settings["inputs"], *settings["outputs"]) if name not in found]
+    if missing:
+        raise BuildFailed(f"the engine has no {missing[0]!r}, it has {', '.join(found)}")
+    result |= {"stage": "done", "tensors": found}
+
+
+def model_of(settings: dict[str, Any], major: int) -> str:
+    """The ONNX file for a version.
+
+    Raises:
+        BuildFailed: there is none.
+    """
+    models = settings["models"]
+    if str(major) not in models:
+        raise BuildFailed(f"there is no model for TensorRT {major}, only for {', '.join(models)}")
+    return str(models[str(major)])
+
+
+def parsed(trt: Any, builder: Any, logger: Any, path: Path, major: int) -> Any:
+    """The network of an ONNX file.
+
+    Raises:
+        BuildFailed: with all of the parser's errors.
+    """
+    flags = 0
+    if major < 10:
+        flags |= 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    network = builder.create_network(flags)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(path)):
+        errors = [str(parser.get_error(i)) for i in range(parser.num_errors)]
+        raise BuildFailed("; ".join(errors) or f"{path.name} cannot be parsed")
+    return network
+
+
+def configured(trt: Any, builder: Any, settings: dict[str, Any], version: str) -> Any:
+    """The builder's configuration. From TensorRT 11 on the model's own types decide about precision."""
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings["workspace"])
+    if hasattr(config, "builder_optimization_level"):  # from 8.6 on
+        config.builder_optimization_level = settings["effort"]
+    if int(version.split(".", maxsplit=1)[0]) < 11:
+        if settings["half"]:
+            config.set_flag(trt.BuilderFlag.FP16)
+        if settings["int8"]:
+            config.set_flag(trt.BuilderFlag.INT8)
+        if settings["caches"]:
+            config.int8_calibrator = calibrator(trt, HERE / cache_of(settings["caches"], version))
+    if settings["dla"] is not None:
+        config.default_device_type = trt.DeviceType.DLA
+        config.DLA_core = settings["dla"]
+        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    if settings["profile"]:
+        profile = builder.create_optimization_profile()
+        for name, shapes in settings["profile"].items():
+            profile.set_shape(name, *(tuple(shapes[key]) for key in ("min", "opt", "max")))
+        config.add_optimization_profile(profile)
+    return config
+
+
+def cache_of(caches: dict[str, str], version: str) -> str:
+    """The cache whose header names this version, or the newest one of its generation.
+
+    Raises:
+        BuildFailed: there is none.
+    """
+    major, minor = version.split(".")[:2]
+    own = {digits: file for digits, file in caches.items() if digits.startswith(major)}
+    if not own:
+        raise BuildFailed(f"there is no calibration cache for TensorRT {version}")
+    return next((f for d, f in own.items() if d.startswith(major + minor)), own[max(own)])
+
+
+def calibrator(trt: Any, path: Path) -> Any:
+    """What hands the scales of a cache to TensorRT."""
+
+    class Cache(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IInt8EntropyCalibrator2.__init__(self)
+
+        def get_batch_size(self) -> int:
+            return 1
+
+        def get_batch(self, names: Any) -> None:
+            return None
+
+        def read_calibration_cache(self) -> bytes:
+            return path.read_bytes()
+
+        def write_calibration_cache(self, cache: Any) -> None:
+            return None
+
+    return Cache()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
