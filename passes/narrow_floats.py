@@ -65,22 +65,23 @@ LEAST_SCALE = 2.0**-14
 class NarrowFloats(Pass):
     """Compute the main graph's f32 in a 16-bit float; inputs and outputs keep their types.
 
-    A node stays f32 when its operator is in `keep`, when it runs graphs, or when a constant of it would become 0 (f16).
+    A node stays f32 when its operator is in KEPT or `keep`, when it runs graphs, or when a constant of it would become 0
+    (f16).
     Constants beyond the range of f16 become its greatest number.
 
     Attributes:
         to: the type.
-        keep: operators that stay f32.
+        keep: further operators that stay f32.
     """
 
     to: Literal["f16", "bf16"] = "f16"
-    keep: tuple[str, ...] = KEPT
+    keep: tuple[str, ...] = ()
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Narrow the main graph."""
         work = _Narrowing(module.main, DType(self.to), self.name)
         for node in list(module.main):
-            if node.op_type in self.keep or node.regions or not work.fits(node):
+            if node.op_type in (*KEPT, *self.keep) or node.regions or not work.fits(node):
                 continue
             twin = work.twin(node)
             if twin is not None and context.fuel.draw(self.name, node):
