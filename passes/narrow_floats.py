@@ -65,8 +65,8 @@ LEAST_SCALE = 2.0**-14
 class NarrowFloats(Pass):
     """Compute the main graph's f32 in a 16-bit float; inputs and outputs keep their types.
 
-    A node stays f32 when its operator is in KEPT or `keep`, when it runs graphs, or when a constant of it would become 0
-    (f16).
+    A node stays f32 when its operator is in KEPT or `keep`, when it runs graphs, or when a constant of it would become
+    0 (f16).
     Constants beyond the range of f16 become its greatest number.
 
     Attributes:

@@ -367,7 +367,9 @@ def behind_views(tensor: Tensor) -> Tensor:
 def origin_of(tensor: Tensor) -> Tensor:
     """The tensor in front of Quantize, Dequantize and views."""
     tensor = source_of(tensor)
-    while tensor.producer is not None and isinstance(tensor.producer.op, FREE) and tensor.producer.inputs[0] is not None:
+    while (
+        tensor.producer is not None and isinstance(tensor.producer.op, FREE) and tensor.producer.inputs[0] is not None
+    ):
         tensor = source_of(tensor.producer.inputs[0])
     return tensor
 
