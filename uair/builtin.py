@@ -18,6 +18,7 @@ OPERATORS = {
 """Operators of vendors, which only their target's lowering makes; the canonical ones are in uair.ops."""
 
 PASSES = {
+    "bind-inputs": "uair.passes.bind_inputs:BindInputs",
     "bind-shapes": "uair.passes.bind_shapes:BindShapes",
     "canonicalise": "uair.passes.canonicalise:Canonicalise",
     "eliminate-common-subexpressions": "uair.passes.eliminate_common_subexpressions:EliminateCommonSubexpressions",
@@ -30,16 +31,20 @@ PASSES = {
     "fold-shapes": "uair.passes.fold_shapes:FoldShapes",
     "fuse": "uair.passes.fuse:Fuse",
     "inline-branches": "uair.passes.inline_branches:InlineBranches",
+    "last-state-of-outputs": "uair.passes.last_state:LastStateOfOutputs",
     "layout-align": "uair.passes.layout_align:LayoutAlign",
     "legalise": "uair.passes.legalise:Legalise",
     "legalise-lowest": "uair.codegen.cpu.opsets:LegaliseLowest",
     "legalise-onnx": "uair.passes.legalise_onnx:LegaliseOnnx",
     "log-of-squares": "uair.passes.log_of_squares:LogOfSquares",
     "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
+    "narrow-float64": "uair.passes.narrow_float64:NarrowFloat64",
     "narrow-floats": "uair.passes.narrow_floats:NarrowFloats",
     "partition": "uair.passes.partition:Partition",
     "pool-as-image": "uair.passes.pool_as_image:PoolAsImage",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
+    "recognize-lstm": "uair.passes.recognize_lstm:RecognizeLstm",
+    "remove-quantization": "uair.passes.remove_quantization:RemoveQuantization",
     "simplify": "uair.passes.simplify:Simplify",
     "store-weights": "uair.passes.store_weights:StoreWeights",
     "target-rewrites": "uair.passes.target_rewrites:TargetRewrites",

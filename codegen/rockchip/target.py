@@ -19,13 +19,17 @@ from uair.codegen.rockchip.tool import RknnToolkit
 from uair.ir.data import Data
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
-from uair.ops import Dequantize, MatMul, Quantize
+from uair.ops import Dequantize, MatMul, Quantize, Reshape
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.finite_constants import FiniteConstants
 from uair.passes.flatten_linear import FlattenLinear
 from uair.passes.fold_long_convolutions import FoldLongConvolutions
 from uair.passes.fusion import affine
+from uair.passes.last_state import LastStateOfOutputs
 from uair.passes.log_of_squares import LogOfSquares
+from uair.passes.narrow_float64 import NarrowFloat64
+from uair.passes.recognize_lstm import RecognizeLstm
+from uair.passes.remove_quantization import RemoveQuantization
 from uair.pipeline import Pass
 from uair.request import CompileRequest
 from uair.targets.tool import VendorTool
@@ -47,10 +51,11 @@ class RockchipTarget(OnnxTarget):
     names: ClassVar[str | None] = NAMES
 
     def prepare(self) -> tuple[Pass, ...]:
-        """Long convolutions in channel blocks, products of matrices, and what float16 cannot hold in other numbers."""
+        """Float for quantized models, short convolutions for long ones, other numbers for what float16 cannot hold."""
         channels = max(self.description.alignment.channels.values())
+        plain = (RemoveQuantization(which="auto"), RecognizeLstm(), LastStateOfOutputs(), NarrowFloat64())
         fold = FoldLongConvolutions(kernel=LONGEST_KERNEL, stride=LONGEST_STRIDE, channels=channels)
-        return (fold, FlattenLinear(), FiniteConstants(), LogOfSquares(), Canonicalise(), *super().prepare())
+        return (*plain, fold, FlattenLinear(), FiniteConstants(), LogOfSquares(), Canonicalise(), *super().prepare())
 
     def tool(self) -> VendorTool:
         """rknn-toolkit2."""
@@ -66,6 +71,7 @@ class RockchipTarget(OnnxTarget):
         unused = drop_unused_inputs(written.main)
         inputs, outputs = list(written.main.input_names), list(written.main.output_names)
         legal_interface(written.main, NAMES)
+        widen_scalar_inputs(written.main)
         unshare_weights(written.main)
         self.write_onnx(written, artifact.path_for(MODEL))
         taken = ports(inputs, written.main.input_names, written.main.inputs)
@@ -85,6 +91,18 @@ class RockchipTarget(OnnxTarget):
         artifact.add_text(BUILD, Path(__file__).with_name("build_script.py").read_text(encoding="utf-8"))
         artifact.add_text(SCRIPT, shell_script(self.description.toolchain, RKNN), executable=True)
         artifact.manifest[MANIFEST_KEY] = {"model": RKNN, "inputs": taken, "outputs": given, "unused_inputs": unused}
+
+
+def widen_scalar_inputs(graph: Graph) -> None:
+    """Let inputs without axes have one of extent 1: the simulator raises IndexError for others."""
+    for tensor in graph.inputs:
+        if tensor.type.shape == ():
+            users = tensor.uses
+            tensor.type = tensor.type.with_shape((1,))
+            number = Node(Reshape(shape=()), [tensor], name=tensor.name)
+            graph.insert_before(next(iter(graph), graph.end), number)
+            for user, i in users:
+                user.set_input(i, number.output)
 
 
 def unshare_weights(graph: Graph) -> None:

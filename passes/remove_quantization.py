@@ -1,0 +1,229 @@
+"""Quantized models in floating point: for tools that take no quantization but their own.
+
+Models are published with three kinds of 8-bit arithmetic: QDQ (Quantize, Dequantize around float operators), dynamic
+quantization (ranges measured in every run; integer products and LSTMs), and integer operators. What they compute is a
+float model with rounding noise. Without the rounding it can be compiled in float16, or quantized anew with the scales
+of a target.
+
+    Dequantize(Quantize(x, s, z), s, z)                                  x; Relu(x) where the range begins at 0
+    Dequantize(DynamicQuantize(x))                                       x
+    Dequantize(constant)                                                 the constant in f32
+    Cast(IntegerMatMul(DynamicQuantize(x), w)) * (x_scale * w_scale)     MatMul(x, (w - w_zero_point) * w_scale)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from uair.ir.dtype import DType
+from uair.ir.graph import Node, Tensor, constant
+from uair.ir.module import Module
+from uair.ops import (
+    Cast,
+    Conv2D,
+    Dequantize,
+    DynamicQuantize,
+    Gather,
+    IntegerConv2D,
+    IntegerMatMul,
+    MatMul,
+    Mul,
+    Quantize,
+    Relu,
+    Reshape,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+)
+from uair.ops.integer import centred
+from uair.passes.canonicalise import Canonicalise
+from uair.pipeline import Pass, PassContext
+from uair.rewrite import NoMatch, Rule, RuleSet, no, of, optional
+
+COMPUTE = frozenset({"Conv1D", "Conv2D", "ConvTranspose2D", "Linear", "MatMul"})
+
+
+@attrs.frozen
+class RemoveQuantization(Pass):
+    """Let a quantized model compute in floating point.
+
+    Attributes:
+        which: "all", "dynamic" (only what is measured at run time and integer products), or "auto": "all" for models
+            that multiply two activations, or feed floats to operators with a weight; else "dynamic".
+    """
+
+    which: str = attrs.field(default="all", validator=attrs.validators.in_(("all", "auto", "dynamic")))
+
+    def run(self, module: Module, context: PassContext) -> bool:
+        """Apply the rules, then clean up."""
+        everything = self.which == "all" or (self.which == "auto" and not is_all_integer(module))
+        changed = context.apply_rules(module, _ALL if everything else _DYNAMIC)
+        if changed:
+            context.reports["quantization-removed"] = "all" if everything else "dynamic"
+            Canonicalise().run(module, context)
+        return changed
+
+
+def is_all_integer(module: Module) -> bool:
+    """Whether a model is QDQ with fixed scales, quantizes every operator with a weight, and multiplies no activations.
+
+    Such convolutional nets are what compilers with INT8 units take as they are.
+    """
+    everything = [node for graph in module.all_graphs() for node in graph]
+    nodes = [node for node in everything if node.op_type in COMPUTE]
+    fixed = any(isinstance(node.op, Quantize) for node in everything)
+    return (
+        fixed
+        and all(_is_dequantized(t) for node in nodes for t in node.inputs[:2])
+        and all(_is_constant(node.inputs[1]) for node in nodes)
+    )
+
+
+def _is_dequantized(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.producer is not None and isinstance(tensor.producer.op, Dequantize)
+
+
+def _is_constant(tensor: Tensor | None) -> bool:
+    if tensor is None or tensor.producer is None:
+        return tensor is not None and tensor.is_constant
+    return all(t is None or t.is_constant for t in tensor.producer.inputs)
+
+
+class DropDynamicPair(Rule):
+    """What went through integers of a range measured at run time is itself."""
+
+    def pattern(self, q: Any, s: Any, z: Any) -> Any:
+        """A Dequantize."""
+        return of(Dequantize)(q, s, z).named("node")
+
+    def check(self, q: Tensor, s: Tensor, node: Node) -> bool | NoMatch:
+        """Its operands are the results of one DynamicQuantize."""
+        source = _dynamic(q, s)
+        if source is None:
+            return no("it does not undo a DynamicQuantize", node)
+        return source.type.dtype is node.output.type.dtype or no("it gives another type", node)
+
+    def rewrite(self, q: Tensor, s: Tensor) -> Tensor:
+        """What was quantized."""
+        source = _dynamic(q, s)
+        assert source is not None
+        return source
+
+
+def _dynamic(q: Tensor, s: Tensor) -> Tensor | None:
+    """What a DynamicQuantize that gave integers and their scale has quantized."""
+    node = q.producer
+    same = node is not None and isinstance(node.op, DynamicQuantize) and s.producer is node
+    return node.inputs[0] if same and node is not None else None
+
+
+class FloatOfIntegerProduct(Rule):
+    """An integer product of dynamically quantized numbers, scaled to real ones, is the product of the numbers."""
+
+    def pattern(self, x: Any, w: Any, xz: Any, wz: Any, s: Any, ws: Any) -> Any:
+        """The scales multiplied with each other first, or one after the other."""
+        product = of(IntegerMatMul, IntegerConv2D)(x, w, xz, optional(wz)).named("product")
+        real = of(Cast)(product)
+        return [Mul()(real, Mul()(s, ws)).named("node"), Mul()(Mul()(real, s), ws).named("node")]
+
+    def check(self, x: Tensor, w: Tensor, s: Tensor, ws: Tensor, wz: Tensor | None, product: Node) -> bool | NoMatch:
+        """One scale is that of the activation; the weight is constant."""
+        if _pair(x, s, ws) is None:
+            return no("the scale is not the one of the activation", product)
+        if len(product.inputs) > 4 and product.inputs[4] is not None:
+            return no("it adds an integer bias", product)
+        known = w.is_constant and (wz is None or wz.is_constant)
+        return known or no("its weight is computed", product)
+
+    def rewrite(self, x: Tensor, w: Tensor, s: Tensor, ws: Tensor, wz: Tensor | None, product: Node) -> Tensor:
+        """The float product with the centred weight, and the weight's scale behind it."""
+        found = _pair(x, s, ws)
+        assert found is not None
+        source, scale = found
+        axis = 0 if isinstance(product.op, IntegerConv2D) else w.type.rank - 1
+        weight = centred(w.numpy(), None if wz is None else wz.numpy(), axis).astype(np.float32)
+        if isinstance(product.op, IntegerMatMul):
+            return Mul()(MatMul()(source, constant(weight, w.name)), scale)
+        op: Any = product.op.as_plain()  # type: ignore[union-attr]
+        assert isinstance(op, Conv2D)
+        return Mul()(op(source, constant(weight, w.name)), scale)
+
+
+def _pair(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The activation behind integers, and the other scale, when one of two is the activation's."""
+    for own, other in ((a, b), (b, a)):
+        source = _dynamic(x, own)
+        if source is not None:
+            return source, other
+    return None
+
+
+class DropPair(Rule):
+    """What went through integers of a fixed range is itself; a range that begins at 0 has cut off what is negative."""
+
+    def pattern(self, x: Any, s: Any, z: Any, s2: Any, z2: Any) -> Any:
+        """A Dequantize of a Quantize."""
+        return of(Dequantize)(of(Quantize)(x, s, optional(z)).named("quantize"), s2, optional(z2)).named("node")
+
+    def check(self, x: Tensor, s: Tensor, z: Tensor | None, s2: Tensor, z2: Tensor | None, node: Node) -> Any:
+        """Both have the same constant parameters."""
+        if x.type.dtype is not node.output.type.dtype:
+            return no("it gives another type", node)
+        same = _equal(s, s2) and (z is z2 if z is None or z2 is None else _equal(z, z2))
+        return same or no("scales or zero points differ", node)
+
+    def rewrite(self, x: Tensor, z: Tensor | None, quantize: Node) -> Tensor:
+        """The operand."""
+        op = quantize.op
+        assert isinstance(op, Quantize)
+        least = quantize.output.type.dtype.range[0]
+        begins_at_zero = least == 0 if z is None else bool((z.numpy() == least).all())
+        return Relu()(x) if begins_at_zero else x
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.is_constant and b.is_constant and np.array_equal(a.numpy(), b.numpy()))
+
+
+class FloatConstant(Rule):
+    """A constant in integers is the constant in floating point."""
+
+    def pattern(self, x: Any, s: Any, z: Any) -> Any:
+        """A Dequantize."""
+        return of(Dequantize)(x, s, optional(z)).named("node")
+
+    def check(self, x: Tensor, s: Tensor, z: Tensor | None, node: Node) -> bool | NoMatch:
+        """Everything is constant, and the result f32."""
+        if node.output.type.dtype is not DType.F32:
+            return no("it is not f32", node)
+        return all(t is None or t.is_constant for t in (x, s, z)) or no("an operand is computed", node)
+
+    def rewrite(self, x: Tensor, node: Node) -> Tensor:
+        """The numbers."""
+        operands = [None if t is None else t.numpy() for t in node.inputs]
+        return constant(np.asarray(node.op.evaluate_all(operands)[0], np.float32), x.name)
+
+
+class FloatOfMovedIntegers(Rule):
+    """Integers that are looked up or moved may as well become real numbers before."""
+
+    def pattern(self, s: Any, z: Any) -> Any:
+        """A Dequantize of what a Gather or a change of shape gives."""
+        moved = of(Gather, Reshape, Squeeze, Transpose, Unsqueeze)(...).named("moved")
+        return of(Dequantize)(moved, s, optional(z)).named("node")
+
+    def check(self, moved: Node, s: Tensor, node: Node) -> bool | NoMatch:
+        """With one scale for all."""
+        return s.type.rank == 0 or no("it has several scales", node)
+
+    def rewrite(self, moved: Node, s: Tensor, z: Tensor | None, node: Node) -> Tensor:
+        """The same with the operators exchanged."""
+        x, *rest = moved.inputs
+        return moved.op(node.op(x, s, z) if z is not None else node.op(x, s), *rest)
+
+
+_DYNAMIC = RuleSet([DropDynamicPair(), FloatOfIntegerProduct()])
+_ALL = RuleSet([DropDynamicPair(), FloatOfIntegerProduct(), DropPair(), FloatConstant(), FloatOfMovedIntegers()])
