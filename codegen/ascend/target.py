@@ -10,6 +10,7 @@ from uair.codegen.ascend.aipp import AippInput, aipp_inputs, aipp_text
 from uair.codegen.ascend.atc import AtcCommand, input_format, input_shapes
 from uair.codegen.ascend.check import atc_rules
 from uair.codegen.ascend.emitters import EMITTERS
+from uair.codegen.ascend.kernels import add_kernels
 from uair.codegen.ascend.lower import NAMES, REPORT, LowerToAscend, has_quantization
 from uair.codegen.ascend.record import record_text
 from uair.codegen.ascend.tool import Atc
@@ -86,6 +87,7 @@ class AscendTarget(OnnxTarget):
             aipp=AIPP if prepared else "",
         )
         artifact.add_text(BUILD, command.script(), executable=True)
+        add_kernels(written, self.description, artifact)
         artifact.manifest[MANIFEST_KEY] = interface(module.main, inputs, outputs, prepared)
 
 
