@@ -1,23 +1,24 @@
 """Aligning tensors to the device's memory.
 
-Feature maps between convolutions get a channel-blocked layout (NC1HWC0: blocks of `alignment` bytes of channels, 16 for
-float16 and 32 for int8 at 32 bytes), all others plain layout with rows padded to `alignment` bytes. Pack and Unpack
-nodes stand at the borders, so the reference interpreter executes the result like any module.
+Feature maps between convolutions get a channel-blocked layout (Ascend's NC1HWC0: blocks of `alignment` bytes of channels,
+16 for float16 and 32 for int8 at 32 bytes; Rockchip's NC1HWC2 with 16 bytes; channels last and padded, as Cambricon; or
+Horizon's 8W4C), all others plain layout with rows padded to `alignment` bytes. Pack and Unpack nodes stand at the
+borders, so the reference interpreter executes the result like any module.
 
 Source of the block sizes: Ascend's platform tables ([DtypeMKN]: K0 is 16 for float16, 32 for int8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import attrs
 
 from uair.ir.dims import elements, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, Tensor
-from uair.ir.layout import Layout, nc1hwc0, plain
+from uair.ir.layout import Layout, nc1hwc0, nc1hwc2, nhwc_padded, plain, w8c4
 from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ops import (
@@ -48,6 +49,9 @@ FOLLOWING_FAMILY = "quantization"
 """Operators that work on blocked tensors as well as on plain ones: they keep what they get. The family holds vendors'
 own operators too."""
 
+FORMATS: Mapping[str, Callable[[int], Layout]] = {"NC1HWC0": nc1hwc0, "NC1HWC2": nc1hwc2, "NHWC": nhwc_padded}
+"""Blocked layouts by name, of a number of channels."""
+
 STATIC = Spec("static-shapes", forbids_tensor=lambda t: "" if t.type.is_static else f"its type {t.type} is not static")
 AFTER_LAYOUT = Spec(
     "after-layout", forbids_tensor=lambda t: "its layout is not assigned" if t.type.layout == Layout.ANY else ""
@@ -61,11 +65,15 @@ class LayoutAlign(Pass):
     Attributes:
         alignment: bytes of a channel block and of the row pitch.
         half: whether the device computes f32 tensors in float16.
+        format: the blocked layout.
+        channels: channels in a block; as many as `alignment` bytes hold when 0.
         pad_channels: pad the pieces of channel concatenations to whole blocks where that is cheaper than repacking.
     """
 
     alignment: int = 32
     half: bool = True
+    format: Literal["NC1HWC0", "NC1HWC2", "NHWC", "8W4C"] = "NC1HWC0"
+    channels: int = 0
     pad_channels: bool = True
     requires = (STATIC,)
     ensures = (AFTER_LAYOUT,)
@@ -89,11 +97,13 @@ class LayoutAlign(Pass):
 
     def block(self, dtype: DType) -> int:
         """Channels in a block."""
-        return max(self.alignment // self.itemsize(dtype), 1)
+        if self.format == "8W4C":
+            return 4
+        return self.channels or max(self.alignment // self.itemsize(dtype), 1)
 
     def blocked_layout(self, tensor: Tensor) -> Layout:
         """Channel-blocked layout of a feature map."""
-        return nc1hwc0(self.block(tensor.type.dtype))
+        return w8c4() if self.format == "8W4C" else FORMATS[self.format](self.block(tensor.type.dtype))
 
     def plain_layout(self, tensor: Tensor) -> Layout:
         """Plain layout with padded rows; the pitch counts elements of the type that the module holds."""
@@ -156,7 +166,7 @@ class _Assignment:
 
     def is_whole(self, tensor: Tensor) -> bool:
         """Whether the channels fill their blocks."""
-        return static(tensor.type.dims)[1] % self.blocked(tensor).blocks[0][1] == 0
+        return static(tensor.type.dims)[1] % channel_block(self.blocked(tensor)) == 0
 
     def converted_to(self, tensor: Tensor, blocked: bool, user: Node) -> Tensor:
         """The tensor in the wanted layout, converted once."""
@@ -176,6 +186,11 @@ class _Assignment:
                 self.graph.insert_after(tensor.producer, node)
             self.converted[key] = node.output
         return self.converted[key]
+
+
+def channel_block(layout: Layout) -> int:
+    """Channels in a block of a layout; 1 when they are not blocked."""
+    return dict(layout.blocks).get(1, 1)
 
 
 def is_feature_map(tensor: Tensor) -> bool:
@@ -238,6 +253,6 @@ def lane_row(node: Node) -> dict[str, Any]:
     x = node.inputs[0]
     assert x is not None
     channels = static(x.type.dims)[1]
-    block = x.type.layout.blocks[0][1] if x.type.layout.is_blocked else 1
+    block = channel_block(x.type.layout)
     padded = -(-channels // block) * block
     return {"node": node.name, "channels": channels, "padded": padded, "used": channels / padded}

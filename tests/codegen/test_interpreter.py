@@ -37,7 +37,7 @@ from uair.ir import (
     constant,
 )
 from uair.ir.dims import Dim, symbol
-from uair.ir.layout import fractal_z, nc1hwc0, nhwc, plain
+from uair.ir.layout import fractal_nz, fractal_z, nc1hwc0, nc1hwc2, nhwc, nhwc_padded, plain, w8c4
 from uair.ir.verify import verify
 from uair.ops.activation import Relu
 from uair.ops.base import Operator
@@ -340,7 +340,7 @@ def test_observe_sees_inputs_and_results_in_order() -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- layouts
-LAYOUTS = [nc1hwc0(16), nhwc(), plain(32)]
+LAYOUTS = [nc1hwc0(16), nhwc(), plain(32), nc1hwc2(8), nhwc_padded(64), w8c4(), fractal_nz(16, 4)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)

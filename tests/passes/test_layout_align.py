@@ -322,3 +322,23 @@ def test_symbolic_shapes_are_refused() -> None:
     module = uair.load(zoo.models()["ppocr_cls"].path)
     with pytest.raises(SpecViolation, match="static-shapes"):
         PassManager([LayoutAlign()]).run(module)
+
+
+@pytest.mark.parametrize(
+    ("options", "layout"),
+    [
+        ({"format": "NC1HWC2", "alignment": 16}, "NC1HWC2<8>"),
+        ({"format": "NHWC", "channels": 64}, "NHWC<64>"),
+        ({"format": "8W4C"}, "8W4C"),
+    ],
+)
+def test_other_vendors_blocked_layouts(options: dict[str, object], layout: str) -> None:
+    b = models.Builder()
+    t = conv(b, "first", b.input("x", 1, 3, 9, 11), 20)
+    t = b.add("relu", Relu(), t)
+    t = b.add("pool", MaxPool2D(kernel=(2, 2), strides=(2, 2)), t)
+    module = b.module("m", y=conv(b, "second", t, 6))
+    aligned, _ = align(module, **options)
+    assert layouts(aligned)["relu"] == layout
+    assert kinds(aligned) == ["Pack", "Conv2D", "Relu", "MaxPool2D", "Conv2D", "Unpack"]
+    assert_same(module, aligned)

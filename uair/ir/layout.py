@@ -135,3 +135,35 @@ def nc1hwc0(c0: int) -> Layout:
 def fractal_z(c0: int, n0: int = 16) -> Layout:
     """Ascend convolution-weight format: [C1, H, W, N1, n0, c0] (the vendor's view merges C1*H*W)."""
     return Layout(f"FRACTAL_Z<{c0}>", blocks=((0, n0), (1, c0)), order=(1, 2, 3, 0, 4, 5))
+
+
+def fractal_z_matrix(c0: int, n0: int = 16) -> Layout:
+    """Ascend's FRACTAL_Z of a matrix [r, c]: [ceil(r/c0), ceil(c/n0), n0, c0]."""
+    return Layout(f"FRACTAL_Z_MATRIX<{c0}>", blocks=((1, n0), (0, c0)), order=(0, 1, 2, 3))
+
+
+def fractal_nz(c0: int, rank: int = 2, m0: int = 16) -> Layout:
+    """Ascend's format of matrices [..., H, W]: [..., ceil(W/c0), ceil(H/m0), m0, c0]."""
+    if rank < 2:
+        raise ValueError(f"FRACTAL_NZ holds matrices, the tensor has rank {rank}")
+    rows, columns = rank - 2, rank - 1
+    order = (*range(rank - 2), columns, rows, rank, rank + 1)
+    return Layout(f"FRACTAL_NZ<{c0}>", blocks=((rows, m0), (columns, c0)), order=order)
+
+
+def nc1hwc2(c2: int) -> Layout:
+    """Rockchip's feature maps: [N, ceil(C/c2), H, W, c2]; the scheme of NC1HWC0."""
+    return Layout(f"NC1HWC2<{c2}>", blocks=((1, c2),), order=(0, 1, 2, 3, 4))
+
+
+def nhwc_padded(block: int) -> Layout:
+    """Channels last and padded to a multiple of `block`: [N, H, W, ceil(C/block), block] (Cambricon: 64)."""
+    return Layout(f"NHWC<{block}>", blocks=((1, block),), order=(0, 2, 3, 1, 4))
+
+
+def w8c4() -> Layout:
+    """Horizon's 8W4C: tiles of 8 columns by 4 channels, [N, H, ceil(W/8), ceil(C/4), 8, 4].
+
+    That the tiles are padded to 8 columns and 4 channels is documented; their order is inferred from the name.
+    """
+    return Layout("8W4C", blocks=((3, 8), (1, 4)), order=(0, 2, 3, 1, 4, 5))
