@@ -1,15 +1,16 @@
-"""What the lines of ATC's log mean.
+"""What the lines of the logs of ATC and of bishengir-compile mean.
 
 Sources: hicann/ge, error codes of api/atc and parser/onnx; logs in Ascend/ModelZoo-PyTorch#6,
-Tlntin/qwen-ascend-llm#11, mindspore-lab/mindocr#690, open-mmlab/mmagic#1056.
+Tlntin/qwen-ascend-llm#11, mindspore-lab/mindocr#690, open-mmlab/mmagic#1056. bishengir-compile was run here.
 """
 
 from __future__ import annotations
 
 from uair.targets.logs import LogRule
-from uair.targets.verdict import Source
+from uair.targets.verdict import Confidence, Source
 
 GE = Source("hicann/ge, docs and api/atc", "CANN 9.2")
+BISHENGIR = Source("bishengir-compile of the wheel ascendnpu-ir", "1.2.0", Confidence.MEASURED)
 LOGS = Source("logs of ATC in public issues", "CANN 5 to 8")
 
 NO_PARSER = "ATC has no parser for ONNX {op} at opset {opset}"
@@ -99,3 +100,36 @@ RULES = (
     ),
 )
 """The first that fits decides: the general one stands last."""
+
+BISHENGIR_RULES = (
+    LogRule(
+        r"Cannot find hivmc under \$PATH",
+        "the back half of the compiler, hivmc, is not installed; the front half took the kernel",
+        "hivmc comes with CANN: source its set_env.sh",
+        level="warning",
+        source=BISHENGIR,
+    ),
+    LogRule(
+        r"error: failed to legalize operation '(?P<op>[\w.]+)' that was explicitly marked illegal",
+        "the compiler has no lowering for {op}",
+        "write it as one of the operations that docs/targets/ascend-kernels.md lists",
+        source=BISHENGIR,
+    ),
+    LogRule(
+        r"for the --target option: Cannot find option named '(?P<chip>\w+)'",
+        "the compiler does not know the chip {chip}",
+        "it compiles for 910B and later only",
+        source=BISHENGIR,
+    ),
+    LogRule(
+        r"terminate called after throwing an instance of '(?P<what>[\w:]+)'",
+        "the compiler crashed ({what})",
+        "it crashes on operations of dialects that it does not register, and on dense constants that are no splat",
+        source=BISHENGIR,
+    ),
+    LogRule(
+        r"loc\(\"(?P<file>[^\"]*)\":(?P<row>[1-9]\d*):(?P<column>\d+)\): error: (?P<text>.+)",
+        "line {row}, column {column}: {text}",
+        source=BISHENGIR,
+    ),
+)

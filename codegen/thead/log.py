@@ -19,7 +19,19 @@ RULES = (
         r"The following operators are not supported for frontend ONNX: (?P<ops>.+)",
         "HHB does not know {ops}",
         "`uair check` tells which nodes the chip takes",
-        source=Source("TVM's ONNX importer, on which HHB is built"),
+        source=MEASURED,
+    ),
+    LogRule(
+        r"error: argument --(?P<option>[\w-]+): invalid choice: '(?P<value>[^']*)'",
+        "HHB does not know the value {value} of --{option}",
+        "`hhb --help` lists the values",
+        source=MEASURED,
+    ),
+    LogRule(
+        r"^KeyError: '(?P<name>[^']+)'$",
+        "the model has no input or output {name}",
+        "compile the model with UAIR again",
+        source=MEASURED,
     ),
     LogRule(
         r"undefined reference to [`'](?P<symbol>\w+)'",

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from uair.codegen.ascend.log import BISHENGIR_RULES as BISHENGIR
 from uair.codegen.ascend.log import RULES as ATC
 from uair.codegen.horizon.log import RULES as HORIZON
 from uair.codegen.rockchip.log import RULES as RKNN
@@ -43,6 +44,22 @@ While parsing node number 2 [Mish -> "001_convolutional_mish"]:
 [8] No importer registered for op: Mish
 &&&& FAILED TensorRT.trtexec [TensorRT v100400] [b26] # trtexec --onnx=m.onnx
 """
+
+BISHENGIR_LOG = """\
+[ERROR] Cannot find hivmc under $PATH
+[ERROR] Failed to run `hivmc --version`.
+[WARNING] Failed to detect hivmc version for backward compatibility
+loc("bad3.mlir":0:0): error: Failed to run BiShengHIR pipeline
+
+loc("bad3.mlir":2:6): error: failed to legalize operation 'linalg.add' that was explicitly marked illegal
+[ERROR] Failed to run BiShengIR pipeline
+"""
+
+
+def test_bishengir_says_which_operation_it_does_not_lower() -> None:
+    found = read_log(BISHENGIR_LOG.splitlines(), BISHENGIR)
+    assert [(f.level, f.number) for f in found] == [("warning", 1), ("error", 6)]
+    assert found[1].meaning == "the compiler has no lowering for linalg.add"
 
 
 def test_atc_names_every_node_that_it_has_no_parser_for() -> None:
@@ -113,6 +130,24 @@ LINES = [
         "reads ONNX at opset 10/11, the model is at 13",
     ),
     (HORIZON, "ValueError: Not support layer name=accuracy type=Accuracy", "the tool does not know Accuracy"),
+    (
+        BISHENGIR,
+        "bishengir-compile: for the --target option: Cannot find option named 'Ascend310'!",
+        "does not know the chip Ascend310",
+    ),
+    (BISHENGIR, 'loc("bad2.mlir":1:14): error: expected non-function type', "line 1, column 14: expected non-function"),
+    (BISHENGIR, "terminate called after throwing an instance of 'std::out_of_range'", "crashed (std::out_of_range)"),
+    (
+        HHB,
+        "tvm.error.OpNotImplemented: The following operators are not supported for frontend ONNX: FooBar",
+        "HHB does not know FooBar",
+    ),
+    (
+        HHB,
+        "HHB: error: argument --board: invalid choice: 'th9999' (choose from 'th1520', 'e907', 'c906')",
+        "the value th9999 of --board",
+    ),
+    (HHB, "KeyError: 'zz'", "the model has no input or output zz"),
     (HHB, "FileNotFoundError: [Errno 2] No such file or directory: 'c.npz'", "c.npz is missing"),
     (HHB, "main.c:(.text+0x1f): undefined reference to `csinn_foo'", "the installed SHL library has no csinn_foo"),
 ]
@@ -137,7 +172,7 @@ def test_a_log_that_repeats_itself_is_kept_short() -> None:
     assert len(read_log(["node 1"] * 1000, rules)) == 1
 
 
-@pytest.mark.parametrize("rules", [ATC, HORIZON, RKNN, TRTEXEC, HHB])
+@pytest.mark.parametrize("rules", [ATC, BISHENGIR, HORIZON, RKNN, TRTEXEC, HHB])
 def test_texts_use_only_groups_of_their_pattern(rules: tuple[LogRule, ...]) -> None:
     for rule in rules:
         groups = set(rule.pattern.groupindex)
