@@ -119,11 +119,16 @@ def _clone(graph: Graph, copies: dict[Tensor, Tensor]) -> Graph:
 
 
 def copy_nodes(nodes: Iterable[Node], into: Graph, copies: dict[Tensor, Tensor]) -> None:
-    """Append copies of nodes to a graph, with the graphs in them; constants are new tensors over the same data.
+    """Append copies of nodes to a graph, see `copied_nodes`."""
+    for node in copied_nodes(nodes, copies):
+        into.append(node)
+
+
+def copied_nodes(nodes: Iterable[Node], copies: dict[Tensor, Tensor]) -> Iterator[Node]:
+    """Copies of nodes, with the graphs in them, that belong to no graph; constants are new tensors over the same data.
 
     Args:
         nodes: in topological order.
-        into: the graph.
         copies: what stands for the tensors that the nodes use; receives the results of the nodes and the constants. A
             tensor that is not in there is used as it is.
     """
@@ -139,8 +144,8 @@ def copy_nodes(nodes: Iterable[Node], into: Graph, copies: dict[Tensor, Tensor])
             output_types=[t.type for t in node.outputs],
             output_names=[t.name for t in node.outputs],
         )
-        into.append(new)
         copies.update(zip(node.outputs, new.outputs, strict=True))
+        yield new
 
 
 def _copied(tensor: Tensor, copies: dict[Tensor, Tensor]) -> Tensor:

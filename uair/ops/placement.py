@@ -9,7 +9,8 @@ import numpy as np
 
 from uair.ir.dims import InferredShape, symbols_of
 from uair.ir.dtype import Array, DType
-from uair.ir.graph import Graph, Node, constant
+from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.module import copied_nodes
 from uair.ir.types import TensorType, inferred
 from uair.ops.base import Operator, Results, Sample, bad, case, operator, require, unify_extents
 from uair.ops.control import Call, ControlFlow
@@ -52,6 +53,14 @@ class Placed(ControlFlow):
 
     def execute(self, call: Call, *operands: Any) -> tuple[Any, ...]:
         return call(cast(Graph, self.body), operands)
+
+    def decompose(self, *operands: Tensor) -> tuple[Tensor, ...]:
+        """The body's nodes: what knows no devices runs them in the node's place."""
+        body = cast(Graph, self.body)
+        copies = dict(zip(body.inputs, operands, strict=True))
+        for _ in copied_nodes(body, copies):
+            pass  # each is found again as the producer of what stands for its results
+        return tuple(copies.get(t, t) for t in body.outputs)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         return 0 if self.body is None else sum(map(_flops, self.body))
@@ -108,6 +117,9 @@ class Transfer(Operator):
         return inferred(x.dtype, x.shape)
 
     def evaluate(self, x: Array) -> Array:
+        return x
+
+    def decompose(self, x: Tensor) -> Tensor:
         return x
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
