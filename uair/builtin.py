@@ -68,5 +68,6 @@ TARGETS = {
     "phytium": "uair.codegen.cpu:CpuTarget",
     "reference": "uair.codegen.reference:ReferenceTarget",
     "rk3588": "uair.codegen.rockchip:RockchipTarget",
+    "x86_ref": "uair.codegen.thead:THeadTarget",
 }
 """A class is called with the target's name: the chips of a family differ in their device descriptions only."""
