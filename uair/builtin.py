@@ -48,6 +48,7 @@ PASSES = {
     "simplify": "uair.passes.simplify:Simplify",
     "store-weights": "uair.passes.store_weights:StoreWeights",
     "target-rewrites": "uair.passes.target_rewrites:TargetRewrites",
+    "watch-outputs": "uair.codegen.thead.outputs:WatchOutputs",
     "widen-floats": "uair.passes.widen_floats:WidenFloats",
 }
 
@@ -58,6 +59,7 @@ TARGETS = {
     "ascend910b": "uair.codegen.ascend:AscendTarget",
     "br100": "uair.codegen.biren:BirenTarget",
     "br104": "uair.codegen.biren:BirenTarget",
+    "c920": "uair.codegen.thead:THeadTarget",
     "cpu": "uair.codegen.cpu:CpuTarget",
     "hanguang800": "uair.codegen.hanguang:HanguangTarget",
     "hygon": "uair.codegen.cpu:CpuTarget",
@@ -68,6 +70,7 @@ TARGETS = {
     "phytium": "uair.codegen.cpu:CpuTarget",
     "reference": "uair.codegen.reference:ReferenceTarget",
     "rk3588": "uair.codegen.rockchip:RockchipTarget",
+    "th1520": "uair.codegen.thead:NpuTarget",
     "x86_ref": "uair.codegen.thead:THeadTarget",
 }
 """A class is called with the target's name: the chips of a family differ in their device descriptions only."""

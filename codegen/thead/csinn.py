@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -85,17 +85,13 @@ def write_csinn(
         file.writelines(source.constants.chunks)
     for name in RUNTIME:
         artifact.add_text(name, (FOLDER / name).read_text(encoding="utf-8"))
-    artifact.add_text(MAKEFILE, makefile(platform, inputs_of(inputs)))
+    artifact.add_text(MAKEFILE, makefile(platform, len(inputs)))
     return Written(list(inputs.values()), list(outputs.values()), len(lowering.program.calls), source.constants.size)
 
 
-def inputs_of(ports: Mapping[object, Port]) -> list[str]:
-    """Names of the files with the golden inputs, in order."""
-    return [f"golden/input_{i}.npy" for i in range(len(ports))]
-
-
-def makefile(platform: Platform, inputs: Sequence[str]) -> str:
-    """The Makefile."""
+def makefile(platform: Platform, inputs: int) -> str:
+    """The Makefile for a program of that many inputs."""
+    files = " ".join(f"golden/input_{i}.npy" for i in range(inputs))
     return f"""# Written by UAIR. Builds `model`, which runs the graph on files (main.c says how).
 #
 #   make SHL=/path/to/install_nn2/{platform.folder}    SHL's headers and library, from the wheel of HHB 3.2.3
@@ -106,11 +102,11 @@ CFLAGS ?= -O2 -Wall -Wno-unused-variable
 LIBRARY = {platform.library}
 
 model: model.c main.c uair_io.c model.h uair_io.h uair_csinn.h
-\t$(CC) $(CFLAGS) -I$(SHL)/include -fopenmp -o $@ model.c main.c uair_io.c $(LIBRARY) -lm -lstdc++
+\t$(CC) $(CFLAGS) -I$(SHL)/include -fopenmp -o $@ model.c main.c uair_io.c $(LIBRARY) -lm
 
 .PHONY: run clean
 run: model
-\t./model {" ".join(inputs)}
+\t./model {files}
 
 clean:
 \trm -f model

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import attrs
 
-from uair.ir.graph import Graph, Tensor, constant
-from uair.ir.module import Module
-from uair.ops import Dequantize, Quantize
-from uair.quant.view import quantized_operand
-
 MODEL, CALIBRATION, SCRIPT = "hhb.onnx", "calibration.npz", "build_hhb.sh"
 NAMES = "[A-Za-z_][A-Za-z0-9_]*"
 """HHB separates names with ';' and replaces what C does not allow in them."""
+
+NO_SAMPLES = """
+# HHB chooses the ranges of activations itself, from samples: give them as --calibrate-dataset samples.npz, with an
+# array for every input whose first axis counts the samples.
+"""
 
 
 @attrs.frozen
@@ -59,12 +59,7 @@ class HhbCommand:
         arguments = " \\\n  ".join(
             f"{option} {shlex.quote(value)}" for option, value in zip(*[iter(self.arguments())] * 2, strict=True)
         )
-        needs = (
-            ""
-            if self.calibration or not self.scheme.startswith("int")
-            else "\n# HHB chooses the ranges of activations itself, from samples: give them as --calibrate-dataset samples.npz, an\n"
-            "# array for every input in it whose first axis counts the samples.\n"
-        )
+        needs = NO_SAMPLES if self.scheme.startswith("int") and not self.calibration else ""
         return f"""#!/bin/sh
 # Compiles {MODEL} with HHB {version}: C source and parameters (-C, the default), or an executable (-D, needs T-Head's
 # compiler for RISC-V in PATH).
@@ -81,33 +76,3 @@ esac
 exec hhb "$action" --output hhb_out \\
   {arguments} "$@"
 """
-
-
-def real_module(module: Module) -> Module:
-    """A copy without Quantize and Dequantize: HHB quantizes by itself. Weights keep the values that they were rounded to."""
-    result = module.clone()
-    for graph in result.graphs.values():
-        _drop_integers(graph)
-    return result
-
-
-def _drop_integers(graph: Graph) -> None:
-    for node in graph:
-        if isinstance(node.op, Dequantize):
-            graph.replace(node, [_source(node.output)])
-    for node in reversed(graph):
-        if isinstance(node.op, (Quantize, Dequantize)) and not node.output.use_count:
-            graph.remove(node)
-
-
-def _source(tensor: Tensor) -> Tensor:
-    """What a dequantized tensor was before it was quantized, or its values when it is constant."""
-    operand = quantized_operand(tensor)
-    node = tensor.producer
-    if operand is None or node is None:
-        return tensor
-    if operand.source is not None:
-        return operand.source
-    if operand.integers.is_constant:
-        return constant(node.op.evaluate(*(None if t is None else t.numpy() for t in node.inputs)), tensor.name)
-    return tensor

@@ -27,6 +27,7 @@ from uair.codegen.thead.program import (
     plain_layout,
 )
 from uair.codegen.thead.source import Port
+from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ops import Dequantize, Quantize
@@ -213,7 +214,7 @@ class Lowering:
         if found is None:
             operand = self._moving_integers(tensor)
             if operand is None:
-                found = self._constant(_Form(tensor, False, tuple(int(d) for d in tensor.type.dims)))
+                found = self._constant(_Form(tensor, False, static(tensor.type.dims)))
             else:
                 found = self.new(tensor.name, tensor.type.dims, self._ctype(tensor))
                 self._convert(self._integers[operand.integers], found)
@@ -252,7 +253,7 @@ class Lowering:
         if tensor is None or not is_fixed(tensor):
             raise NotInCsinn(f"operand {node.op.params[i].name} of {node.op_type} is not a constant")
         integer = self.is_integer(node)
-        form = _Form(tensor, integer, tuple(int(d) for d in (shape or tensor.type.dims)), layout, transposed)
+        form = _Form(tensor, integer, static(shape or tensor.type.dims), layout, transposed)
         return self._constant(form)
 
     def _constant(self, form: _Form) -> CTensor:
@@ -298,6 +299,11 @@ class Lowering:
         dtype = {CType.INT32: np.int32, CType.FLOAT16: np.float16}.get(ctype, np.float32)
         made.data = lambda: np.zeros(channels, dtype)
         return made
+
+    def scalar(self, name: str, value: float) -> CTensor:
+        """A real constant of one element."""
+        dtype = np.float16 if self.arithmetic.real is CType.FLOAT16 else np.float32
+        return CTensor(name, (1,), self.arithmetic.real, "N", None, lambda: np.full(1, value, dtype))
 
     # ---------------------------------------------------------------------------------------------------------- calls
     def call(
@@ -388,8 +394,7 @@ def values_of(tensor: Tensor) -> Array:
         return tensor.numpy()
     node = tensor.producer
     assert node is not None
-    values: Array = node.op.evaluate(*(None if t is None else t.numpy() for t in node.inputs))
-    return values
+    return node.op.evaluate_all([None if t is None else t.numpy() for t in node.inputs])[0]
 
 
 def _parameters(quantize: Node) -> tuple[Array, Array]:
@@ -404,4 +409,4 @@ def _port(name: str, tensor: Tensor) -> Port:
     dtype = tensor.type.dtype
     if dtype not in CTYPES:
         raise NotInCsinn(f"{name} is of type {dtype}, which no csinn operator takes")
-    return Port(name, CTYPES[dtype], tuple(int(d) for d in tensor.type.dims))
+    return Port(name, CTYPES[dtype], static(tensor.type.dims))

@@ -18,6 +18,7 @@ from uair import ops
 from uair.codegen.thead.errors import NotInCsinn
 from uair.codegen.thead.lower import Lowering, is_fixed
 from uair.codegen.thead.program import CTensor, CType, Enumerator, QuantInfo, Value, plain_layout
+from uair.ir.dims import static
 from uair.ir.dtype import Array
 from uair.ir.graph import Node
 from uair.ops.base import Operator
@@ -81,15 +82,34 @@ def threshold_relu(low: Lowering, node: Node) -> None:
 
 
 def clip(low: Lowering, node: Node) -> None:
-    """From 0 to 6 is an operator of its own, the only one of the kind that the NPU has."""
+    """From 0 to 6 and from -1 to 1 are operators of their own, the only ones of the kind that the NPU has.
+
+    There, from 0 to anything is relu on integers: the integers of the result end at the greatest value that was
+    measured, which is not above the limit.
+    """
     op: Any = node.op
-    low_end = -GREATEST if op.min is None else max(op.min, -GREATEST)
-    high_end = GREATEST if op.max is None else min(op.max, GREATEST)
+    begin = -GREATEST if op.min is None else max(op.min, -GREATEST)
+    end = GREATEST if op.max is None else min(op.max, GREATEST)
     x, y = low.operand(node, 0), low.result(node)
-    if (low_end, high_end) == (0.0, 6.0):
+    if (begin, end) == (0.0, 6.0):
         low.call(node, "relu6", "relu", (x, y), number("n", 6.0))
+    elif (begin, end) == (-1.0, 1.0) and low.arithmetic.integers_only:
+        low.call(node, "relu1", "relu", (x, y), number("n", 1.0))
+    elif begin == 0.0 and low.arithmetic.integers_only:
+        if low.is_integer(node):
+            low.call(node, "relu", "relu", (x, y))
+        else:
+            _scaled_relu6(low, node, x, y, end)
     else:
-        low.call(node, "clip", "clip", (x, y), {"min_value": float(low_end), "max_value": float(high_end)})
+        low.call(node, "clip", "clip", (x, y), {"min_value": float(begin), "max_value": float(end)})
+
+
+def _scaled_relu6(low: Lowering, node: Node, x: CTensor, y: CTensor, end: float) -> None:
+    """From 0 to `end`, where only 6 can be the end."""
+    wide, cut = (low.new(f"{y.name}_{part}", y.shape, y.ctype) for part in ("scaled", "cut"))
+    low.call(node, "mul", "diso", (x, low.scalar(f"{y.name}_factor", 6.0 / end), wide))
+    low.call(node, "relu6", "relu", (wide, cut), number("n", 6.0))
+    low.call(node, "mul", "diso", (cut, low.scalar(f"{y.name}_divisor", end / 6.0), y))
 
 
 def prelu(low: Lowering, node: Node) -> None:
@@ -131,7 +151,7 @@ def _weights(low: Lowering, node: Node, layout: str, *, transposed: bool = False
 
 def _out_channels(node: Node) -> int:
     last = isinstance(node.op, (ops.Linear, ops.MatMul))
-    return int(node.output.type.dims[-1 if last else 1])
+    return static(node.output.type.dims)[-1 if last else 1]
 
 
 def resolved(node: Node) -> Any:
@@ -181,7 +201,8 @@ def _dilated(w: CTensor, dilations: Shape) -> CTensor:
     def values() -> Array:
         taps = data().reshape(w.shape)
         wide = np.zeros((o, i, *extents), taps.dtype)
-        wide[(slice(None), slice(None), *(slice(None, None, d) for d in dilations))] = taps
+        places = (slice(None), slice(None), *(slice(None, None, d) for d in dilations))
+        wide[places] = taps
         return wide
 
     return CTensor(w.name, (o, i, *extents), w.ctype, w.layout, w.quant, values)
@@ -317,7 +338,7 @@ def pool1d(function: str) -> Emitter:
             **{"filter_height": 1, "stride_height": 1, "pad_top": 0, "pad_down": 0},
         }
         flat = low.reshaped(node, x, (n, c, 1, w))
-        y = low.result(node, shape=(n, c, 1, int(node.output.type.dims[2])))
+        y = low.result(node, shape=(n, c, 1, static(node.output.type.dims)[2]))
         low.call(node, function, "pool", (flat, y), fields)
         low.finish(node, y)
 
@@ -464,12 +485,10 @@ def slice_(low: Lowering, node: Node) -> None:
     """Every axis has a begin, an end and a step."""
     op: Any = node.op
     x, y = low.operand(node, 0), low.result(node)
-    if op.starts is None or op.ends is None:
+    if any(part is None for part in (op.axes, op.starts, op.ends, op.steps)):
         raise NotInCsinn("the bounds of a Slice are computed at run time")
     begin, end, stride = [0] * len(x.shape), list(x.shape), [1] * len(x.shape)
-    axes = range(len(op.starts)) if op.axes is None else op.axes
-    steps = (1,) * len(op.starts) if op.steps is None else op.steps
-    for axis, start, stop, step in zip(axes, op.starts, op.ends, steps, strict=True):
+    for axis, start, stop, step in zip(op.axes, op.starts, op.ends, op.steps, strict=True):
         if step < 1:
             raise NotInCsinn("a Slice runs backwards", hint="reverse the axis with Flip")
         i = normalized(axis, len(x.shape))
@@ -494,7 +513,7 @@ def pad(low: Lowering, node: Node) -> None:
     if min(before + after) < 0:
         raise NotInCsinn("negative padding crops", hint="slice instead")
     extra = (1,) * (4 - rank)
-    shape = tuple(int(d) for d in node.output.type.dims)
+    shape = static(node.output.type.dims)
     wide = x if rank == 4 else low.reshaped(node, x, (*extra, *x.shape))
     y = low.result(node) if rank == 4 else low.result(node, shape=(*extra, *shape))
     zeros = [0] * len(extra)

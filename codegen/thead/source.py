@@ -75,7 +75,7 @@ class Source:
         lines = [*self._tensors(), *self._calls()]
         body = "\n".join(f"  {line}" if line else "" for line in lines)
         return (
-            f"{HEADER}#include <{self.session.include}>\n"
+            f"{HEADER}#include <{self.session.include}>\n#include <shl_utils.h>\n\n"
             '#include "model.h"\n#include "uair_csinn.h"\n\n'
             "struct csinn_session *model_create(char *params) {\n"
             f"{body}\n}}\n"

@@ -17,14 +17,20 @@ from uair.codegen.thead.csinn import Platform, Written, write_csinn
 from uair.codegen.thead.errors import NotInCsinn
 from uair.codegen.thead.lower import Arithmetic
 from uair.codegen.thead.operators import EMITTERS
+from uair.codegen.thead.outputs import WatchOutputs
 from uair.codegen.thead.program import CType
 from uair.codegen.thead.source import Port
 from uair.errors import UairError
+from uair.ir.dims import static
+from uair.ir.dtype import Array
 from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.ops import Dequantize, Quantize
 from uair.passes.canonicalise import Canonicalise
+from uair.passes.finite_constants import FiniteConstants
+from uair.passes.flatten_linear import FlattenLinear
 from uair.passes.legalise_onnx import LegaliseOnnx
+from uair.passes.remove_quantization import RemoveQuantization
 from uair.pipeline import Pass, PassContext
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
@@ -94,6 +100,10 @@ class THeadTarget(OnnxTarget):
         """Decompose what csinn lacks."""
         return (LegaliseOnnx(opset=self.opset, unsupported=self.lacks), Canonicalise())
 
+    def prepare(self) -> tuple[Pass, ...]:
+        """Constants that float16 holds."""
+        return (FiniteConstants(),) if CType.FLOAT16 is CHIPS[self.name].arithmetic.real else ()
+
     def lacks(self, node: Node, opset: int) -> str:
         """Why a node must be decomposed for csinn; empty when it need not."""
         return self.must_decompose(node)
@@ -127,10 +137,12 @@ class THeadTarget(OnnxTarget):
     ) -> dict[str, Any]:
         """Write the HHB route; what the manifest says of it."""
         chip = self.chip(request)
-        real = hhb.real_module(module)
+        real, context = module.clone(), PassContext()
+        RemoveQuantization().run(real, context)  # HHB quantizes by itself
         drop_unused_inputs(real.main)
+        sources = list(real.main.input_names)
         legal_interface(real.main, hhb.NAMES)
-        context = PassContext()
+        names = dict(zip(sources, real.main.input_names, strict=True))
         try:
             for step in (LegaliseOnnx(opset=self.opset, unsupported=unsupported_reason), Canonicalise()):
                 step.run(real, context)
@@ -139,21 +151,17 @@ class THeadTarget(OnnxTarget):
             artifact.path_for(hhb.MODEL).unlink(missing_ok=True)
             return {"written": False, "reason": error.message}
         graph = real.main
-        shapes = [tuple(int(d) for d in t.type.dims) for t in graph.inputs]
+        shapes = [static(t.type.dims) for t in graph.inputs]
         command = hhb.HhbCommand(
             board=chip.platform.folder.replace("x86", "x86_ref"),
             scheme=INT8_SCHEME if quantized else chip.scheme,
             inputs=list(zip(graph.input_names, shapes, strict=True)),
             outputs=graph.output_names,
-            calibration=self._calibration(module, real, artifact, request) if quantized else "",
+            calibration=_calibration(names, real, artifact, request) if quantized else "",
         )
         version = self.description.toolchain.checked[-1]
         artifact.add_text(hhb.SCRIPT, command.script(version), executable=True)
         return {"written": True, "board": command.board, "scheme": command.scheme}
-
-    def _calibration(self, module: Module, real: Module, artifact: ArtifactBuilder, request: CompileRequest) -> str:
-        """Write the samples for HHB, by its names of the inputs; the name of the file, empty without samples."""
-        return ""
 
 
 @attrs.frozen
@@ -167,6 +175,16 @@ class NpuTarget(THeadTarget):
     """A chip whose NPU SHL compiles for, beside CPU cores that SHL has kernels for."""
 
     options = NpuOptions
+
+    def prepare(self) -> tuple[Pass, ...]:
+        """Everything in the NPU's operators before ranges are measured: it has integers only, results included."""
+        return (
+            *super().prepare(),
+            FlattenLinear(),
+            LegaliseOnnx(opset=self.opset, unsupported=self.lacks),
+            Canonicalise(),
+            WatchOutputs(),
+        )
 
     def check_request(self, request: CompileRequest) -> None:
         """The cores compute in float16 only.
@@ -188,6 +206,21 @@ class NpuTarget(THeadTarget):
 
 def _describe(port: Port) -> dict[str, Any]:
     return {"name": port.name, "dtype": port.ctype.value[0].lower(), "shape": list(port.shape)}
+
+
+def _calibration(names: Mapping[str, str], real: Module, artifact: ArtifactBuilder, request: CompileRequest) -> str:
+    """Write the samples for HHB, by its names of the inputs; the name of the file, empty without samples.
+
+    HHB takes one file, in which the first axis of every array counts the samples; each has a batch of 1 then.
+    """
+    if request.samples is None or any(t.type.dims[:1] != (1,) for t in real.main.inputs):
+        return ""
+    columns: dict[str, list[Array]] = {name: [] for name in names.values()}
+    for sample in request.samples:
+        for source, name in names.items():
+            columns[name].append(np.asarray(sample[source]))
+    artifact.add_arrays(hhb.CALIBRATION, {name: np.concatenate(parts) for name, parts in columns.items()})
+    return hhb.CALIBRATION
 
 
 def _golden(artifact: ArtifactBuilder, written: Written) -> dict[str, list[str]]:

@@ -81,7 +81,7 @@ def plan_quantization(graph: Graph, scheme: Scheme, skip: Sequence[str] = ()) ->
     """
     plan = Plan()
     skipped = _skipped(graph, skip, plan)
-    tail = _after_last_compute(graph) if scheme.placement != "compute" else frozenset[Node]()
+    tail = frozenset[Node]() if scheme.placement == "compute" or scheme.ends else _after_last_compute(graph)
     chosen: dict[Node, int] = {}  # by node its position among them
     for node in graph:
         if node.op_type not in scheme.operators or (scheme.placement == "compute" and node.op_type not in COMPUTE):

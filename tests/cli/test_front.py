@@ -137,7 +137,7 @@ def test_the_bash_script_is_valid(uair: Shell, tmp_path: Path) -> None:
     [
         ("uair comp", ["compile", "completion"]),
         ("uair compile --target asc", ["ascend310", "ascend310b", "ascend310p", "ascend910b"]),
-        ("uair targets c", ["cpu"]),
+        ("uair targets c", ["c920", "cpu"]),
         ("uair compile --ove", ["--overwrite"]),
     ],
 )

@@ -61,6 +61,7 @@ class Scheme:
             stays float. "residual": operands of operators with weights, and of the other `operators` in front of one;
             of a sum that ends a residual branch only the skipping operand, so that the target can compute the sum
             together with the operator with a weight that gives the other one.
+        ends: whether the end of the graph is quantized, too (not with "compute"): for devices that have integers only.
         pass_through: operators (of `operators`) whose operands and results share scale and zero point.
         fused: activations that the target computes together with the operator before them: nothing is quantized
             between the two.
@@ -77,6 +78,7 @@ class Scheme:
     operators: tuple[str, ...] = attrs.field(default=COMPUTE, converter=_names)
     per_channel: tuple[str, ...] = attrs.field(default=COMPUTE, converter=_names)
     placement: Literal["compute", "all", "residual"] = "compute"
+    ends: bool = False
     pass_through: tuple[str, ...] = attrs.field(default=(), converter=_names)
     fused: tuple[str, ...] = attrs.field(default=ACTIVATIONS, converter=_names)
     two_activations: bool = False
