@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from uair.artifact import ArtifactBuilder
+from uair.codegen.biren.tool import PySuInfer
 from uair.codegen.onnx.interface import drop_unused_inputs, ports
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.onnx.written import check_symmetric_qdq
@@ -15,6 +16,7 @@ from uair.ir.module import Module
 from uair.ops import Quantize
 from uair.pipeline import Pass
 from uair.request import CompileRequest
+from uair.targets.tool import VendorTool
 
 MODEL, ENGINE, SETTINGS = "model.onnx", "model.bin", "build.json"
 BUILD, SCRIPT = "build_pysuinfer.py", "build.sh"
@@ -34,6 +36,10 @@ class BirenTarget(OnnxTarget):
     def legalise(self) -> tuple[Pass, ...]:
         """Decompose and clean up; weights become floats between Quantize and Dequantize, as for TensorRT."""
         return (*super().legalise(), FloatWeights())
+
+    def tool(self) -> VendorTool:
+        """Pysuinfer."""
+        return PySuInfer()
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, build_pysuinfer.py with build.json, and build.sh.

@@ -12,6 +12,7 @@ import attrs
 
 from uair.artifact import Artifact, ArtifactBuilder
 from uair.codegen.cpu.opsets import LegaliseLowest, lowest_emitted_ops, lowest_opset
+from uair.codegen.cpu.tool import OnnxRuntime
 from uair.codegen.onnx.model import unsupported_reason
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.triton import Repository
@@ -26,6 +27,7 @@ from uair.passes.widen_floats import WidenFloats
 from uair.pipeline import Pass, PassManager
 from uair.request import CompileRequest
 from uair.targets.options import TargetOptions, option, parse_options
+from uair.targets.tool import VendorTool
 
 MODEL, RUN = "model.onnx", "run.py"
 MANIFEST_KEY = "cpu"
@@ -81,6 +83,10 @@ class CpuTarget(OnnxTarget):
         onnx = self.description.onnx
         assert onnx is not None
         return onnx.newest
+
+    def tool(self) -> VendorTool:
+        """onnxruntime, which proves the artifact."""
+        return OnnxRuntime()
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, run.py, and the Triton repositories that are asked for.

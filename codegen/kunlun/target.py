@@ -10,6 +10,7 @@ import attrs
 
 from uair.artifact import ArtifactBuilder
 from uair.codegen.kunlun.emitters import EMITTERS
+from uair.codegen.kunlun.tool import X2Paddle
 from uair.codegen.onnx import Emitters
 from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, ports
 from uair.codegen.onnx.target import OnnxTarget
@@ -17,6 +18,7 @@ from uair.ir.module import Module
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
 from uair.targets.options import TargetOptions, option, parse_options
+from uair.targets.tool import VendorTool
 
 MODEL, SETTINGS = "model.onnx", "run.json"
 BUILD, RUN, LITE = "build.sh", "run_paddle_xpu.py", "build_lite.sh"
@@ -60,6 +62,10 @@ class KunlunTarget(OnnxTarget):
         most = self.description.memory_level("L3").bytes or 0
         if chosen.l3 is not None and not 0 <= chosen.l3 <= most:
             raise OptionError(f"l3 is {chosen.l3} bytes, the chip has {most} to use")
+
+    def tool(self) -> VendorTool:
+        """x2paddle."""
+        return X2Paddle()
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, build.sh (x2paddle), run_paddle_xpu.py with run.json, and build_lite.sh.

@@ -17,6 +17,7 @@ from uair.codegen.tensorrt.dla import placement
 from uair.codegen.tensorrt.flags import MAJORS, Major
 from uair.codegen.tensorrt.implicit import LEGAL, FloatModel, float_model, unique_names
 from uair.codegen.tensorrt.scripts import CHOOSER, LAYERS, PLAN, SCRIPTS, Plan, build_script, profile_of
+from uair.codegen.tensorrt.tool import Trtexec
 from uair.codegen.tensorrt.weights import FloatWeights
 from uair.codegen.triton import BACKENDS, Backend, Repository
 from uair.codegen.triton.repository import graph_ports, model_name
@@ -29,6 +30,7 @@ from uair.pipeline import Pass, PassManager
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
 from uair.targets.options import TargetOptions, option, parse_options
+from uair.targets.tool import VendorTool
 
 MODEL, TYPED, IMPLICIT = "model.onnx", "model_f16.onnx", "implicit/model.onnx"
 BUILD, CHOOSE, SETTINGS, DLA = "build.py", "build.sh", "build.json", "dla.json"
@@ -93,6 +95,10 @@ class TensorrtTarget(OnnxTarget):
     def legalise(self) -> tuple[Pass, ...]:
         """Decompose and clean up; weights become floats between Quantize and Dequantize, which nothing folds again."""
         return (*super().legalise(), FloatWeights())
+
+    def tool(self) -> VendorTool:
+        """Trtexec."""
+        return Trtexec()
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write the ONNX files, the scripts, what belongs to the accelerator, and the Triton repositories.

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from uair.codegen.tensorrt.log import RULES
+from uair.codegen.tensorrt.scripts import PLAN
 from uair.targets.tool import Installation, VendorTool, Work
 from uair.vendor import ToolFailed
 
 BANNER = re.compile(r"TensorRT\.trtexec \[TensorRT v(\d+)\]|TensorRT v(\d+)")
-SCRIPTS = {8: "build_trt8.sh", 10: "build_trt10.sh", 11: "build_trt11.sh"}
-ENGINE = "*.plan"
 
 
 class Trtexec(VendorTool):
-    """TensorRT builds on the device itself. Which of the artifact's scripts is run depends on its version."""
+    """TensorRT builds on the device itself; the artifact has a script for each generation of it."""
 
     name = "trtexec"
     programs = ("trtexec",)
@@ -37,15 +37,14 @@ class Trtexec(VendorTool):
         return dotted(match.group(1) or match.group(2)) if match else ""
 
     def command(self, work: Work) -> Sequence[str]:
-        """The script for the installed version, with the program's folder in PATH."""
+        """build.sh, told the version, and with the program's folder in PATH."""
+        folder = shlex.quote(str(work.installation.program.parent))
         version = self.version(work.installation)
-        major = int(version.split(".")[0]) if version else max(SCRIPTS)
-        script = SCRIPTS.get(major, SCRIPTS[max(SCRIPTS)])
-        return ["/bin/sh", "-c", f'PATH="{work.installation.program.parent}:$PATH" exec sh {script}']
+        return ["/bin/bash", "-c", f"PATH={folder}:$PATH TENSORRT_VERSION={version} exec bash {self.script}"]
 
     def results(self, manifest: Mapping[str, Any]) -> Sequence[str]:
         """The engine."""
-        return [ENGINE]
+        return [PLAN]
 
     def read_back(self, work: Work, results: Sequence[Path]) -> dict[str, Any]:
         """Trtexec loads the engine and runs it.

@@ -50,7 +50,7 @@ def test_a_good_build(made: uair.Artifact, monkeypatch: pytest.MonkeyPatch) -> N
     assert result.files == {"model.toy": {"bytes": 3, "sha256": hashlib.sha256(b"TOY").hexdigest()}}
     assert result.read_back == {"loaded": True}
     assert [f.meaning for f in result.findings] == ["slow"]
-    assert (folder / "build.log").read_text() == "W: slow\nall done\n"
+    assert (folder / "tool.log").read_text() == "W: slow\nall done\n"
     assert json.loads((folder / "result.json").read_text())["status"] == "built"
     assert {k: v for k, v in content(made.root).items() if not k.startswith(BUILT)} == before
     assert uair.Artifact.open(made.root).target == "reference"  # it still is what was compiled
@@ -98,7 +98,7 @@ def test_a_failed_build(name: str, made: uair.Artifact, monkeypatch: pytest.Monk
         uair.build(made, limits=Limits(seconds=seconds, disk=256 << 20))
     report = json.loads((made.root / BUILT / "result.json").read_text())
     assert report["status"] == "failed" and report["reason"]
-    assert (made.root / BUILT / "build.log").is_file()
+    assert (made.root / BUILT / "tool.log").is_file()
     shutil.rmtree(made.root / BUILT)
 
 

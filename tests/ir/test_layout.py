@@ -89,7 +89,7 @@ def test_a_number_has_no_rows_to_pad() -> None:
     assert back == 2.5
 
 
-# ------------------------------------------------------------------------------------------------- Ascend's other formats
+# ----------------------------------------------------------------------------------------- Ascend's other formats
 @pytest.mark.parametrize(("c0", "dtype"), [(16, np.float16), (32, np.int8)])
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
 def test_fractal_nz_is_what_the_vendor_documents(lead: tuple[int, ...], c0: int, dtype: type) -> None:

@@ -22,7 +22,7 @@ from uair.targets.logs import Finding, errors, read_log
 from uair.targets.tool import VendorTool, Work
 from uair.vendor import Limits, Outcome, ToolFailed, ToolResult
 
-LOG, RESULT = "build.log", "result.json"
+LOG, RESULT = "tool.log", "result.json"
 SCHEMA = 1
 NodeNames: TypeAlias = Mapping[str, Sequence[str]]
 
