@@ -1,9 +1,9 @@
 """Aligning tensors to the device's memory.
 
-Feature maps between convolutions get a channel-blocked layout (Ascend's NC1HWC0: blocks of `alignment` bytes,
-16 channels for float16 and 32 for int8 at 32 bytes; Rockchip's NC1HWC2 with 16 bytes; channels last and padded, as Cambricon; or
-Horizon's 8W4C), all others plain layout with rows padded to `alignment` bytes. Pack and Unpack nodes stand at the
-borders, so the reference interpreter executes the result like any module.
+Feature maps between convolutions get a channel-blocked layout (Ascend's NC1HWC0: blocks of `alignment` bytes, 16
+channels for float16 and 32 for int8 at 32 bytes; Rockchip's NC1HWC2 with 16 bytes; channels last and padded, as
+Cambricon; or Horizon's 8W4C), all others plain layout with rows padded to `alignment` bytes. Pack and Unpack nodes
+stand at the borders, so the reference interpreter executes the result like any module.
 
 Source of the block sizes: Ascend's platform tables ([DtypeMKN]: K0 is 16 for float16, 32 for int8).
 """
