@@ -7,6 +7,7 @@ is in build.json beside this file; the files it names are in its folder:
 
     schema          1
     model           the ONNX file
+    load            optional: arguments of `RKNN.load_onnx` beside the file: inputs, input_size_list
     output          name of the .rknn file
     config          arguments of `RKNN.config`: target_platform, optimization_level, mean_values, std_values, ...
     quantization    "none": float16; "model": the ONNX file holds QuantizeLinear and DequantizeLinear, their scales are
@@ -155,6 +156,8 @@ def _problem(settings: Any) -> str:
     kinds += [("inputs", list), ("outputs", list)]
     if known.get("quantization") == "toolkit":
         kinds += [("dataset", str)]
+    if "load" in known:
+        kinds += [("load", dict)]
     if "golden" in known:
         kinds += [("golden", dict), ("cosine", float)]
     for key, kind in kinds:
@@ -246,7 +249,7 @@ def build(folder: Path, output: Path, settings: Mapping[str, Any], report: Repor
     with report.step("config"):
         succeed(toolkit.config(**settings["config"]), "config")
     with report.step("load"):
-        succeed(toolkit.load_onnx(model=str(folder / settings["model"])), "load_onnx")
+        succeed(toolkit.load_onnx(model=str(folder / settings["model"]), **settings.get("load", {})), "load_onnx")
     with report.step("build"):
         if settings["quantization"] == "toolkit":
             Path("dataset.txt").write_text(absolute_dataset(folder / settings["dataset"]), encoding="utf-8")

@@ -87,13 +87,18 @@ def build(artifact: uair.Artifact, folder: Path) -> Build:
     tool = run_tool(command, log=folder / "process.log", limits=LIMITS, environment=dict.fromkeys(names, str(THREADS)))
     done = Build(round(tool.seconds, 1), tool.peak_memory, _result(folder, tool))
     assert done.is_built, f"{tool.describe()}\n{done.result}\n{_tail(folder / 'build.log')}"
-    done = attrs.evolve(done, layers=summary(read_layer_table((folder / "build.log").read_text("utf-8", "replace"))))
+    done = attrs.evolve(done, layers=layers_of(folder / "build.log"))
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps(attrs.asdict(done, filter=lambda a, _: a.name != "cached")))
     partial.replace(kept)
     shutil.rmtree(folder)
     return done
+
+
+def layers_of(log: Path) -> dict[str, Any]:
+    """The `summary` of the table in a log."""
+    return summary(read_layer_table(log.read_text("utf-8", "replace")))
 
 
 def summary(table: LayerTable) -> dict[str, Any]:
