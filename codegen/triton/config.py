@@ -73,11 +73,11 @@ class Instance:
     """Where instances of the model run.
 
     Attributes:
-        kind: on CPUs or GPUs.
+        kind: on CPUs, on GPUs, or on GPUs where the server has any.
         count: how many of them.
     """
 
-    kind: Literal["KIND_CPU", "KIND_GPU"]
+    kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"]
     count: int = 1
 
 

@@ -83,7 +83,7 @@ class Repository:
             engine=ENGINES[backend],
             inputs=self.inputs,
             outputs=self.outputs,
-            instance=Instance(self.kind),
+            instance=Instance("KIND_AUTO" if backend == "python" and self.kind == "KIND_GPU" else self.kind),
             file=files[backend],
             parameters={"model": "model.onnx"} if backend == "python" else {},
             capability=self.capability if backend == "tensorrt" else "",

@@ -20,7 +20,7 @@ from uair.ir.dtype import DType
 from uair.ir.graph import Node, constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
-from uair.ops import Conv2D, Dequantize, Exp, Linear, Quantize
+from uair.ops import Add, Conv2D, Dequantize, Exp, GlobalAvgPool, Linear, Quantize
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.pipeline_syntax import parse_pipeline
@@ -346,3 +346,30 @@ def test_onnxruntime_agrees_with_the_interpreter(target: str, network: Any, tmp_
         for output, got in zip(session.get_outputs(), session.run(None, feeds), strict=True):
             # sums in another order move a value across a rounding boundary now and then: one step of an operand
             assert sqnr(want[output.name], np.asarray(got)) > 40
+
+
+def test_the_skipping_operand_of_a_residual_sum() -> None:
+    module = small_cnn()
+    report = quantize(module, scheme=scheme_of("jetson_orin"))
+    residual = by_name(module, "residual")
+    assert [reads_integers(residual, i) for i in (0, 1)] == [False, True]
+    assert reads_integers(by_name(module, "gap"), 0), "a mean in front of an operator with a weight is quantized too"
+    assert not reads_integers(by_name(module, "pool"), 0), "pooling takes what comes"
+    assert report["summary"]["quantized"] == 6
+
+
+def test_sums_that_end_no_branch() -> None:
+    b = Builder(1, 4, 6, 6)
+    conv = b.add(Conv2D(), b.x, b.weight(4, 4, 1, 1), name="conv")
+    used_twice = b.add(Add(), conv, b.x, name="used_twice")
+    with_constant = b.add(Add(), b.add(Conv2D(), used_twice, b.weight(4, 4, 1, 1)), b.weight(1, 4, 1, 1), name="shift")
+    broadcast = b.add(Conv2D(), b.add(GlobalAvgPool(), with_constant), b.weight(4, 4, 1, 1), name="small")
+    last = b.add(Conv2D(), b.add(Add(), with_constant, broadcast, name="broadcast"), b.weight(4, 4, 1, 1), name="last")
+    tail = b.add(Add(), last, conv, name="tail")
+    module = b.done(tail, conv)
+    report = quantize(module, samples(shape=(1, 4, 6, 6)), scheme=scheme_of("jetson_orin"))
+    for name in ("used_twice", "shift", "broadcast", "tail"):
+        assert not any(reads_integers(by_name(module, name), i) for i in (0, 1)), name
+    reasons = [entry["reason"] for entry in report["skipped"]]
+    assert reasons.count("it ends no residual branch") == 3
+    assert reasons.count("no operator with a weight follows: the end of the graph stays float") == 1

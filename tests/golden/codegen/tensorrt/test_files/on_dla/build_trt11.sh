@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Builds model.plan with trtexec of TensorRT 11: JetPack 7.2.2 and later (11.4.1).
+# Run it on the device: engines fit neither other GPUs nor other versions. Writes model.plan, layers.json and logs here.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+fail() {
+    echo "${0##*/}: $1" >&2
+    exit 1
+}
+
+export PATH="$PATH:/usr/src/tensorrt/bin"
+command -v trtexec > /dev/null || fail "trtexec was not found: install TensorRT"
+version="${TENSORRT_VERSION:-$(dpkg-query -W -f='${Version}' "libnvinfer11" 2> /dev/null || true)}"
+case "$version" in
+    '' | 11.*) ;;
+    *) fail "this is TensorRT $version, the script is for 11" ;;
+esac
+
+rm -f model.plan layers.json
+trtexec \
+    --onnx=model_f16.onnx \
+    --saveEngine=model.plan \
+    --skipInference \
+    --adjustForDLA \
+    --useDLACore=0 \
+    --allowGPUFallback \
+    --memPoolSize=workspace:4096 \
+    --builderOptimizationLevel=3 \
+    --profilingVerbosity=detailed \
+    --exportLayerInfo=layers.json \
+    --timingCacheFile=timing.cache 2>&1 | tee build.log
+[ -s model.plan ] || fail "trtexec wrote no model.plan, see build.log"
+
+# An engine counts when it can be loaded and run.
+trtexec \
+    --loadEngine=model.plan \
+    --useDLACore=0 \
+    --iterations=10 \
+    --warmUp=0 \
+    --duration=0 2>&1 | tee run.log
+mkdir -p triton/tensorrt/net/1 && cp model.plan triton/tensorrt/net/1/
+echo "model.plan is ready"

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Builds model.plan with trtexec of TensorRT 10: JetPack 6.1 and 6.2 (10.3).
+# Run it on the device: engines fit neither other GPUs nor other versions. Writes model.plan, layers.json and logs here.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+fail() {
+    echo "${0##*/}: $1" >&2
+    exit 1
+}
+
+export PATH="$PATH:/usr/src/tensorrt/bin"
+command -v trtexec > /dev/null || fail "trtexec was not found: install TensorRT"
+version="${TENSORRT_VERSION:-$(dpkg-query -W -f='${Version}' "libnvinfer10" 2> /dev/null || true)}"
+case "$version" in
+    '' | 10.*) ;;
+    *) fail "this is TensorRT $version, the script is for 10" ;;
+esac
+
+rm -f model.plan layers.json
+trtexec \
+    --onnx=model.onnx \
+    --saveEngine=model.plan \
+    --skipInference \
+    --int8 \
+    --fp16 \
+    --memPoolSize=workspace:4096 \
+    --builderOptimizationLevel=3 \
+    --profilingVerbosity=detailed \
+    --exportLayerInfo=layers.json \
+    --timingCacheFile=timing.cache 2>&1 | tee build.log
+[ -s model.plan ] || fail "trtexec wrote no model.plan, see build.log"
+
+# An engine counts when it can be loaded and run.
+trtexec \
+    --loadEngine=model.plan \
+    --iterations=10 \
+    --warmUp=0 \
+    --duration=0 2>&1 | tee run.log
+mkdir -p triton/tensorrt/net/1 && cp model.plan triton/tensorrt/net/1/
+echo "model.plan is ready"
