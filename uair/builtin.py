@@ -41,6 +41,7 @@ PASSES = {
     "narrow-float64": "uair.passes.narrow_float64:NarrowFloat64",
     "narrow-floats": "uair.passes.narrow_floats:NarrowFloats",
     "partition": "uair.passes.partition:Partition",
+    "plan-layout": "uair.codegen.ascend.plan_layout:PlanLayout",
     "pool-as-image": "uair.passes.pool_as_image:PoolAsImage",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "recognize-lstm": "uair.passes.recognize_lstm:RecognizeLstm",

@@ -1,26 +1,23 @@
-"""The ATC command and the script that runs it.
+"""The ATC commands: what is compiled, with which options.
 
-Flags and their values are those of CANN 6.0. Sources: mindspore-ai/graphengine branch r1.9, ge/offline/main.cc; the
-ATC chapters of hicann/ge, docs.
+Sources: mindspore-ai/graphengine branch r1.9, ge/offline/main.cc (CANN 6.0); hicann/ge, api/atc/atc_flags.cc and docs,
+CLI_options (CANN 9.2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
-from uair.ir.dims import static
+from uair.codegen.ascend.gears import Gears
+from uair.codegen.ascend.options import AscendOptions, newer_options
 from uair.ir.graph import Graph
+from uair.targets.errors import OptionError
 
-TOOLKITS = (
-    "${ASCEND_TOOLKIT_HOME:-/usr/local/Ascend/ascend-toolkit/latest}/../set_env.sh",
-    "/usr/local/Ascend/ascend-toolkit/set_env.sh",
-    "${HOME:-}/Ascend/ascend-toolkit/set_env.sh",
-    "/usr/local/Ascend/cann/set_env.sh",
-)
-SUCCESS = "ATC run success"
-"""What ATC prints on standard output when it is done."""
+ONNX, AIR = 5, 1
+"""Values of --framework."""
+HIGHEST_RANK = 5
 
 
 @attrs.frozen
@@ -28,102 +25,100 @@ class AtcCommand:
     """One call of ATC.
 
     Attributes:
-        model: the ONNX file.
+        model: the file that is compiled.
+        framework: what it is.
         output: name of the result without ".om".
         soc: the chip.
-        input_format: "NCHW", or "ND" for a model without images.
-        input_shape: shapes by input name, as ATC wants them.
-        aipp: the AIPP file; empty when there is none.
+        input_format: "NCHW", "NCDHW", or "ND" for a model without images.
+        input_shape: shapes by input name, as ATC wants them; empty for what the file itself states.
+        options: further options in order, by name.
     """
 
     model: str
+    framework: int
     output: str
     soc: str
     input_format: str
     input_shape: str
-    aipp: str = ""
+    options: Mapping[str, str] = attrs.Factory(dict[str, str])
 
     def flags(self) -> list[str]:
-        """The flags in order.
-
-        force_fp16, ATC's default, is right for quantized models too: these exclude force_fp32 and
-        must_keep_origin_dtype.
-        """
-        flags = [
-            f"--model={self.model}",
-            "--framework=5",
-            f"--output={self.output}",
-            f"--soc_version={self.soc}",
-            f"--input_format={self.input_format}",
-            f'--input_shape="{self.input_shape}"',
-            "--precision_mode=force_fp16",
-            "--log=error",
-        ]
-        if self.aipp:
-            flags.append(f"--insert_op_conf={self.aipp}")
-        return flags
-
-    def script(self) -> str:
-        """build.sh."""
-        command = " \\\n    ".join(["atc", *self.flags()])
-        toolkits = " \\\n        ".join(f'"{path}"' for path in TOOLKITS)
-        return SCRIPT.format(soc=self.soc, output=self.output, command=command, toolkits=toolkits, success=SUCCESS)
+        """The options as they stand on the command line; those with characters of the shell are quoted."""
+        given = {
+            "model": self.model,
+            "framework": str(self.framework),
+            "output": self.output,
+            "soc_version": self.soc,
+            "input_format": self.input_format,
+            **({"input_shape": self.input_shape} if self.input_shape else {}),
+            **self.options,
+        }
+        return [f"--{name}={quoted(value)}" for name, value in given.items()]
 
 
-def input_shapes(names: Sequence[str], graph: Graph) -> str:
+def quoted(value: str) -> str:
+    """A value for a shell."""
+    return f'"{value}"' if any(c in value for c in ":;,|~") else value
+
+
+def input_shapes(names: Sequence[str], shapes: Sequence[Sequence[object]]) -> str:
     """The value of --input_shape: `x:1,3,224,224;ids:1,64`."""
-    return ";".join(
-        f"{name}:{','.join(map(str, static(tensor.type.dims)))}"
-        for name, tensor in zip(names, graph.inputs, strict=True)
-    )
+    return ";".join(f"{name}:{','.join(map(str, shape))}" for name, shape in zip(names, shapes, strict=True))
 
 
-def input_format(graph: Graph) -> str:
+def input_format(graph: Graph, gears: Gears | None, *, newer: bool) -> str:
     """One format for all inputs: NCHW as soon as there is an image, ND for inputs of fewer axes.
 
-    ND is what Huawei's own scripts give for language models (Ascend/ModelZoo-PyTorch, ACL_PyTorch/built-in/nlp).
+    ND is what Huawei's own scripts give for language models (Ascend/ModelZoo-PyTorch, ACL_PyTorch/built-in/nlp), and
+    what --dynamic_dims demands; it is for at most four axes.
+
+    Raises:
+        OptionError: an input has more axes than any format.
     """
-    return "ND" if all(t.type.rank < 4 for t in graph.inputs) else "NCHW"
+    rank = max(t.type.rank for t in graph.inputs)
+    if rank > (HIGHEST_RANK if newer else HIGHEST_RANK - 1):
+        name = next(n for n, t in zip(graph.input_names, graph.inputs, strict=True) if t.type.rank == rank)
+        raise OptionError(
+            f"input {name!r} has {rank} axes: ATC has no format for it on this chip",
+            hint="merge axes of the input with a Reshape in front of the model",
+        )
+    if gears is not None and gears.kind == "dims":
+        return "ND"
+    return "NCDHW" if rank == HIGHEST_RANK else "NCHW" if rank == HIGHEST_RANK - 1 else "ND"
 
 
-SCRIPT = """\
-#!/usr/bin/env bash
-# Compiles the model for {soc} with ATC, Huawei's offline compiler (CANN 6.0, or a later release that knows the chip).
-# No device is needed. Writes {output}.om and atc.log beside this script.
-[ -n "${{BASH_VERSION:-}}" ] || exec bash "$0" "$@"
-set -euo pipefail
-cd "$(dirname "${{BASH_SOURCE[0]}}")"
+def precision_options(options: AscendOptions) -> dict[str, str]:
+    """How ATC chooses element types; the first name is the one that every release knows."""
+    if options.precision_mode_v2:
+        return {"precision_mode_v2": options.precision_mode_v2}
+    return {"precision_mode": options.precision_mode or "force_fp16"}
 
-fail() {{
-    echo "build.sh: $1" >&2
-    exit 1
-}}
 
-if ! command -v atc > /dev/null; then
-    for environment in {toolkits}; do
-        if [ -f "$environment" ]; then
-            set +eu # the vendor's script reads variables that may be unset
-            # shellcheck disable=SC1090
-            source "$environment"
-            set -eu
-            break
-        fi
-    done
-fi
-command -v atc > /dev/null || fail "ATC was not found: install the CANN toolkit, or source its set_env.sh"
+def plain_options(options: AscendOptions) -> dict[str, str]:
+    """The options whose values go to the command line as they are."""
+    words = {
+        "core_type": options.core_type,
+        "aicore_num": options.aicore_num,
+        "buffer_optimize": options.buffer_optimize,
+        "op_select_implmode": options.op_select_implmode,
+        "optypelist_for_implmode": ",".join(options.optypelist_for_implmode),
+        "op_compiler_cache_mode": options.op_compiler_cache_mode,
+        "optimization_switch": ";".join(f"{name}:{state}" for name, state in options.optimization_switch.items()),
+    }
+    numbers = {
+        "op_debug_level": options.op_debug_level,
+        "external_weight": options.external_weight,
+        "jit_compile": options.jit_compile,
+        "sparsity": options.sparsity,
+    }
+    extra = [flag.removeprefix("--").partition("=") for flag in options.extra]
+    return {
+        **{name: value for name, value in words.items() if value},
+        **{name: str(value) for name, value in numbers.items() if value is not None},
+        **{name: value for name, _, value in extra},
+    }
 
-rm -f {output}.om {output}_*.om
-status=0
-{command} 2>&1 | tee atc.log || status=$?
-[ "$status" -eq 0 ] || fail "ATC failed with status $status, see atc.log"
-grep -q "{success}" atc.log || fail "ATC did not report success, see atc.log"
 
-# Later releases add the host's system to the name.
-for result in {output}.om {output}_*.om; do
-    if [ -s "$result" ]; then
-        echo "$result is ready"
-        exit 0
-    fi
-done
-fail "ATC reported success but wrote no {output}.om"
-"""
+def newer_flags(options: AscendOptions, format: str) -> list[str]:
+    """Options of a command that CANN 6.0 lacks, for the script to ask for."""
+    return newer_options(options) + (["input_format=NCDHW"] if format == "NCDHW" else [])

@@ -38,3 +38,35 @@ def _entry(layer: Mapping[str, Any]) -> str:
 def _number(value: float) -> str:
     """The shortest decimal that reads back as the same f32."""
     return str(np.float32(value))
+
+
+def simple_config(floats: Iterable[str], *, activation_offset: bool) -> str:
+    """The simple configuration of AMCT that quantizes the same layers by Huawei's own tool.
+
+    Text of the message that `config_file` of a calibration names. Source: hicann/amct, documentation of the simple
+    configuration file.
+
+    Args:
+        floats: names of layers that stay float.
+        activation_offset: whether activations have a zero point.
+    """
+    lines = [f"activation_offset: {'true' if activation_offset else 'false'}"]
+    lines += [f'skip_layers: "{name}"' for name in floats]
+    lines += [
+        "do_fusion: true",
+        "common_config: {",
+        "  arq_quantize: {",
+        "    channel_wise: true",
+        "    quant_bits: 8",
+        "  }",
+        "  ifmr_quantize: {",
+        "    search_range_start: 0.7",
+        "    search_range_end: 1.3",
+        "    search_step: 0.01",
+        "    max_percentile: 0.999999",
+        "    min_percentile: 0.999999",
+        f"    asymmetric: {'true' if activation_offset else 'false'}",
+        "  }",
+        "}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -5,35 +5,87 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import attrs
+
 from uair.artifact import ArtifactBuilder
-from uair.codegen.ascend.aipp import AippInput, aipp_inputs, aipp_text
-from uair.codegen.ascend.atc import AtcCommand, input_format, input_shapes
+from uair.codegen.ascend import configs, scripts
+from uair.codegen.ascend.aipp import AippInput, Picture, aipp_inputs, aipp_text
+from uair.codegen.ascend.atc import (
+    AIR,
+    ONNX,
+    AtcCommand,
+    input_format,
+    input_shapes,
+    newer_flags,
+    plain_options,
+    precision_options,
+)
 from uair.codegen.ascend.check import atc_rules
+from uair.codegen.ascend.chips import Chip, chip_of
 from uair.codegen.ascend.emitters import EMITTERS
+from uair.codegen.ascend.ge import NoGeForm, write_air
+from uair.codegen.ascend.gears import Gears, gears_of, open_shapes
 from uair.codegen.ascend.kernels import add_kernels
-from uair.codegen.ascend.lower import NAMES, REPORT, LowerToAscend, has_quantization
-from uair.codegen.ascend.record import record_text
+from uair.codegen.ascend.lower import LAYERS, NAMES, REPORT, LowerToAscend, has_quantization
+from uair.codegen.ascend.options import AscendOptions, check_options, uncertain_options
+from uair.codegen.ascend.plan_layout import PlanLayout, is_static
+from uair.codegen.ascend.ports import Output, input_flags, inputs_manifest, output_flags, outputs_of
+from uair.codegen.ascend.record import record_text, simple_config
 from uair.codegen.ascend.tool import Atc
 from uair.codegen.onnx import Emitters
+from uair.codegen.onnx.index import OnnxIndex, index_of
+from uair.codegen.onnx.interface import legal_interface
 from uair.codegen.onnx.target import OnnxTarget
 from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
-from uair.names import Namer
-from uair.ops import Dequantize, Pack, Quantize, Unpack
+from uair.ops import AvgPool2D, Dequantize, Pack, Quantize, Unpack
 from uair.passes.layout_align import LayoutAlign, layout_report
 from uair.pipeline import Pass
 from uair.request import CompileRequest
+from uair.targets.errors import OptionError
+from uair.targets.options import TargetOptions, parse_options
 from uair.targets.tool import VendorTool
 
-MODEL, OM, AIPP, RECORD, LAYOUT, BUILD = "model.onnx", "model", "aipp.cfg", "record.txt", "layout.json", "build.sh"
+MODEL, OM, AIR_MODEL, AIR_OM = "model.onnx", "model", "model.air", "model-air"
+AIPP, RECORD, AMCT, LAYOUT = "aipp.cfg", "record.txt", "amct.cfg", "layout.json"
+BUILD, BUILD_AIR, CHECK, DUMP = "build.sh", "build_air.sh", "check.sh", "dump.sh"
 MANIFEST_KEY = "ascend"
+BY_NODE = ("keep_dtype", "customize_dtypes", "op_precision_mode")
+"""Options whose files name nodes of the ONNX model, which those of the GE IR file are not."""
+ONNX_ONLY = ("out_nodes", "output_types", "output_hw_layout", "input_fp16_nodes", "input_hw_layout")
+"""Options that ATC ignores for GE IR."""
 
 
 class AscendTarget(OnnxTarget):
-    """A chip that CANN's ATC compiles ONNX for."""
+    """A chip that CANN's ATC compiles ONNX or GE IR for."""
 
     emitters: ClassVar[Emitters | None] = EMITTERS
     names: ClassVar[str | None] = NAMES
+    options: ClassVar[type[TargetOptions]] = AscendOptions
+    takes_buckets: ClassVar[bool] = True
+
+    @property
+    def chip(self) -> Chip:
+        """What the chip has."""
+        return chip_of(self.name)
+
+    def check_request(self, request: CompileRequest) -> None:
+        """Refuse options that the chip, its releases of CANN, or a quantized model do not take."""
+        super().check_request(request)
+        options = self._options(request)
+        check_options(
+            options,
+            self.chip,
+            self.name,
+            quantized=request.quantization is not None,
+            open_sizes=bool(request.buckets),
+        )
+        ignored = [n for n in ONNX_ONLY if getattr(options, n)]
+        if options.format == "air" and (ignored or request.buckets):
+            raise OptionError(f"ATC ignores {ignored[0] if ignored else 'shape buckets'} for GE IR", hint="format=onnx")
+
+    def _options(self, request: CompileRequest) -> AscendOptions:
+        return parse_options(AscendOptions, request.options, self.name)
 
     def emitted_ops(self, node: Node) -> Sequence[str] | None:
         """The ONNX operators of a node; of quantization those that it is lowered to."""
@@ -45,50 +97,208 @@ class AscendTarget(OnnxTarget):
 
     def legalise(self) -> tuple[Pass, ...]:
         """Decompose and clean up, state quantization in Ascend's operators, align to the chip's memory."""
-        return (*super().legalise(), LowerToAscend(), self.layout_pass)
+        return (*super().legalise(), LowerToAscend(), PlanLayout(alignment=self.description.alignment.bytes))
+
+    def tool(self) -> VendorTool:
+        """ATC."""
+        return Atc()
 
     @property
     def layout_pass(self) -> LayoutAlign:
         """The plan of the 32-byte layout. ATC chooses its own when it compiles: this one says what it will cost."""
         return LayoutAlign(alignment=self.description.alignment.bytes)
 
-    def tool(self) -> VendorTool:
-        """ATC."""
-        return Atc()
-
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
-        """Write model.onnx, build.sh, layout.json, and where they apply aipp.cfg and record.txt.
+        """Write the model, the scripts around ATC, layout.json, and the files that options and quantization ask for.
 
         Raises:
-            NotExpressible: an operator has no form that ATC reads.
-            PreprocessError: AIPP cannot do the preprocessing.
+            NotExpressible, NoGeForm: an operator has no form that ATC reads.
+            PreprocessError, OptionError, BucketError: ATC cannot do what is asked for with this model.
             RuleViolation: the ONNX file breaks a rule of ATC.
         """
-        prepared = aipp_inputs(module.main, request.preprocess)
-        written = module.clone()
-        for graph in written.all_graphs():
-            drop_layouts(graph)
-        inputs, outputs = legal_interface(written.main)
-        path = artifact.path_for(MODEL)
-        self.write_onnx(written, path)
-        atc_rules(self.description).check(path)
-        if has_quantization(module):
-            artifact.add_text(RECORD, record_text(artifact.report[REPORT]["layers"]))
+        _Emitter(self, module, artifact, request, self._options(request)).run()
+
+
+@attrs.define(eq=False)
+class _Emitter:
+    """One artifact that is being filled.
+
+    Attributes:
+        written: the module without conversions between layouts, its inputs and outputs under names that ATC takes.
+        notes: what is uncertain about what was asked for.
+    """
+
+    target: AscendTarget
+    module: Module
+    artifact: ArtifactBuilder
+    request: CompileRequest
+    options: AscendOptions
+    written: Module = attrs.field(init=False)
+    notes: list[str] = attrs.field(init=False)
+
+    def run(self) -> None:
+        """Write everything."""
+        graph = self.module.main
+        if has_quantization(self.module) and not is_static(self.module):
+            raise OptionError(
+                "a quantized model is compiled for one shape, this one has open sizes", hint="give --shape"
+            )
+        buckets = [[bucket[name] for name in graph.input_names] for bucket in self.request.buckets]
+        picture = Picture.of(self.options, self.target.chip)
+        prepared = aipp_inputs(graph, self.request.preprocess, picture, buckets)
+        self.written = written_module(self.module)
+        self.notes = uncertain_options(self.options)
+        gears = None
+        if buckets:
+            gears = gears_of(self.written.main, buckets, self.options.gears, pictures=bool(prepared))
+        index = self._onnx()
+        outputs = outputs_of(self.written.main, graph.output_names, index, self.options)
+        command = self._command(gears, prepared, index, outputs)
+        self._side_files(prepared)
+        air = self._air(command)
+        self._scripts(command, air is not None)
+        if is_static(self.written):
+            add_kernels(self.written, self.target.description, self.artifact)
+        self._manifest(command, gears, prepared, outputs, air)
+
+    def _onnx(self) -> OnnxIndex:
+        """model.onnx, checked; it also gives nodes and outputs their names when only GE IR is wanted."""
+        path = self.artifact.path_for(MODEL)
+        self.target.write_onnx(self.written, path)
+        rules = atc_rules(self.target.description)
+        attrs.evolve(rules, open_sizes=bool(self.request.buckets) or self.target.chip.ranges).check(path)
+        index = index_of(path)
+        if self.options.format == "air":
+            for each in path.parent.glob(f"{MODEL}*"):
+                each.unlink()
+        return index
+
+    def _side_files(self, prepared: Sequence[AippInput]) -> None:
+        """AIPP, quantization, layout."""
+        if has_quantization(self.module):
+            self.artifact.add_text(RECORD, record_text(self.artifact.report[REPORT]["layers"]))
+            scheme = self.target.quantization
+            assert scheme is not None
+            kept = [n.name for n in self.module.main if isinstance(n.op, (*LAYERS, AvgPool2D))]
+            self.artifact.add_text(AMCT, simple_config(kept, activation_offset=not scheme.symmetric))
         if prepared:
-            artifact.add_text(AIPP, aipp_text(prepared))
-        plan = self.layout_pass
-        artifact.add_json(LAYOUT, layout_report(module.main, plan.itemsize, plan.alignment))
-        command = AtcCommand(
-            model=MODEL,
-            output=OM,
-            soc=self.description.toolchain.soc_version,
-            input_format=input_format(written.main),
-            input_shape=input_shapes(inputs, written.main),
-            aipp=AIPP if prepared else "",
+            self.artifact.add_text(AIPP, aipp_text(prepared))
+        if is_static(self.module):
+            plan = self.target.layout_pass
+            self.artifact.add_json(LAYOUT, layout_report(self.module.main, plan.itemsize, plan.alignment))
+
+    def _command(
+        self, gears: Gears | None, prepared: Sequence[AippInput], index: OnnxIndex, outputs: Sequence[Output]
+    ) -> AtcCommand:
+        """The call of ATC for the ONNX file."""
+        graph, options, sources = self.written.main, self.options, self.module.main.input_names
+        shapes: Sequence[Sequence[object]] = (
+            gears.shapes if gears is not None else open_shapes(graph, options.size_ranges)
         )
-        artifact.add_text(BUILD, command.script(), executable=True)
-        add_kernels(written, self.description, artifact)
-        artifact.manifest[MANIFEST_KEY] = interface(module.main, inputs, outputs, prepared)
+        format = input_format(graph, gears, newer=self.target.chip.newer_options)
+        if prepared and format not in ("NCHW", "NHWC"):
+            raise OptionError(f"AIPP prepares images only, the inputs together have the format {format}")
+        soc = options.soc_version or self.target.description.toolchain.soc_version
+        static = {n: t.type.dims for n, t in zip(graph.input_names, graph.inputs, strict=True)}
+        small = options.enable_small_channel
+        if small is None and prepared and options.aipp == "static":
+            small = True
+        flags = {
+            **({gears.flag: gears.value} if gears is not None else {}),
+            **output_flags(outputs, options),
+            **input_flags(graph, sources, prepared, options),
+            **precision_options(options),
+            **configs.add_configs(self.artifact, options, index.nodes, soc, static),
+            **plain_options(options),
+            "log": options.log,
+            **({"insert_op_conf": AIPP} if prepared else {}),
+            **({"enable_small_channel": str(int(small))} if small is not None else {}),
+        }
+        return AtcCommand(MODEL, ONNX, OM, soc, format, input_shapes(graph.input_names, shapes), flags)
+
+    def _air(self, command: AtcCommand) -> dict[str, Any] | None:
+        """model.air and what is in it; None when it is not wanted, or has no form and need not have one.
+
+        Raises:
+            NoGeForm: it has no form, and nothing else is wanted.
+        """
+        if self.options.format == "onnx":
+            return None
+        try:
+            file = write_air(self.written, self.artifact.path_for(AIR_MODEL))
+        except NoGeForm as error:
+            if self.options.format == "air":
+                raise
+            self.artifact.report["air"] = {"refused": str(error)}
+            return None
+        if file.inferred:
+            self.notes.append(f"{AIR_MODEL}: the ports of {', '.join(file.inferred)} are inferred from their kind")
+        self.notes.append(f"{AIR_MODEL}: no ATC has read it; it follows the schema and the rules of CANN's reader")
+        self.artifact.report["air"] = {"operators": file.operators, "inferred": file.inferred}
+        return {"model": AIR_MODEL, "om": f"{AIR_OM}.om", "weights": file.weights}
+
+    def _scripts(self, command: AtcCommand, has_air: bool) -> None:
+        """The scripts; the one that `uair build` runs is build.sh."""
+        newer = newer_flags(self.options, command.input_format)
+        release = "For CANN 6.0, or a later release that knows the chip."
+        if self.target.chip.newer_options:
+            release = "For a release of CANN that knows the chip; the options are those of 9.2."
+        is_air = self.options.format == "air"
+        model, framework = (AIR_MODEL, AIR) if is_air else (MODEL, ONNX)
+        if has_air:
+            name = BUILD if is_air else BUILD_AIR
+            own = air_command(command, OM if is_air else AIR_OM)
+            left = [n for n in newer if n in own.options]
+            self.artifact.add_text(name, scripts.build_script(own, release, left, name), executable=True)
+        if not is_air:
+            self.artifact.add_text(BUILD, scripts.build_script(command, release, newer), executable=True)
+        self.artifact.add_text(CHECK, scripts.check_script(model, framework, command.soc), executable=True)
+        if not is_air:
+            self.artifact.add_text(DUMP, scripts.dump_script(MODEL, ONNX, OM), executable=True)
+
+    def _manifest(
+        self,
+        command: AtcCommand,
+        gears: Gears | None,
+        prepared: Sequence[AippInput],
+        outputs: Sequence[Output],
+        air: dict[str, Any] | None,
+    ) -> None:
+        """What the compiled model takes and gives, how it is compiled, and what is uncertain."""
+        if gears is not None and any(p.picture.any_size for p in prepared):
+            self.notes.append("AIPP with --dynamic_image_size: src_image_size 0 for pictures of any gear's size")
+        entry: dict[str, Any] = {
+            "model": f"{OM}.om",
+            "soc_version": command.soc,
+            "inputs": inputs_manifest(self.written.main, self.module.main.input_names, prepared, self.options),
+            "outputs": [o.manifest() for o in outputs],
+            "atc": command.flags(),
+            "uncertain": self.notes,
+        }
+        if gears is not None:
+            entry["gears"] = {"option": f"--{gears.flag}", "value": gears.value, "extra_inputs": 1}
+        if air is not None:
+            entry["air"] = air
+        self.artifact.manifest[MANIFEST_KEY] = entry
+
+
+def air_command(command: AtcCommand, output: str) -> AtcCommand:
+    """The call of ATC for the GE IR file: NCHW, shapes as in the file, without what names nodes of the ONNX one."""
+    dropped = {*BY_NODE, "out_nodes", "output_type", "is_output_adjust_hw_layout", "input_fp16_nodes",
+               "is_input_adjust_hw_layout"}  # fmt: skip
+    kept = {name: value for name, value in command.options.items() if name not in dropped}
+    return attrs.evolve(
+        command, model=AIR_MODEL, framework=AIR, output=output, input_format="NCHW", input_shape="", options=kept
+    )
+
+
+def written_module(module: Module) -> Module:
+    """A module as the files hold it: plain tensors, and names that ATC's command line can state."""
+    written = module.clone()
+    for graph in written.all_graphs():
+        drop_layouts(graph)
+    legal_interface(written.main, NAMES)
+    return written
 
 
 def drop_layouts(graph: Graph) -> None:
@@ -98,28 +308,3 @@ def drop_layouts(graph: Graph) -> None:
             x = node.inputs[0]
             assert x is not None
             graph.replace(node, [x])
-
-
-def legal_interface(graph: Graph) -> tuple[list[str], list[str]]:
-    """Give inputs and outputs names that ATC's command line can state; the new names of both, in order."""
-    namer = Namer(NAMES, default="value")
-    graph.input_names = [namer.unique(name) for name in graph.input_names]
-    graph.output_names = [namer.unique(name) for name in graph.output_names]
-    return graph.input_names, graph.output_names
-
-
-def interface(
-    graph: Graph, inputs: Sequence[str], outputs: Sequence[str], prepared: Sequence[AippInput]
-) -> dict[str, Any]:
-    """For the manifest: what the compiled model takes and gives, by its names."""
-    by_index = {each.index: each for each in prepared}
-    taken: list[dict[str, Any]] = []
-    for i, (name, tensor) in enumerate(zip(inputs, graph.inputs, strict=True)):
-        plain = {"dtype": str(tensor.type.dtype), "shape": list(tensor.type.dims)}
-        own = by_index[i].manifest() if i in by_index else plain
-        taken.append({"name": name, "source": graph.input_names[i], **own})
-    given = [
-        {"name": name, "source": source, "dtype": str(tensor.type.dtype), "shape": list(tensor.type.dims)}
-        for name, source, tensor in zip(outputs, graph.output_names, graph.outputs, strict=True)
-    ]
-    return {"model": f"{OM}.om", "inputs": taken, "outputs": given}

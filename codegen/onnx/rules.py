@@ -34,6 +34,7 @@ class ModelRules:
         operators: names of the operators that it knows.
         names: regular expression of names of nodes, inputs and constants, which must all differ.
         inputs: element types that inputs may have.
+        open_sizes: whether extents may be names.
     """
 
     reader: str
@@ -41,6 +42,7 @@ class ModelRules:
     operators: frozenset[str]
     names: str
     inputs: frozenset[DType]
+    open_sizes: bool = False
 
     def check(self, path: Path) -> None:
         """Check a file; weights in a file of their own are not read.
@@ -90,17 +92,19 @@ class ModelRules:
                 allowed = ", ".join(str(t) for t in DType if t in self.inputs)
                 yield f"input {value.name!r} is {dtype}, inputs may be {allowed}"
         for value in (*graph.input, *graph.output, *graph.value_info):
-            extent = _open_extent(value)
+            extent = _wrong_extent(value, self.open_sizes)
             if extent:
                 yield f"value {value.name!r} has {extent}"
 
 
-def _open_extent(value: ValueInfoProto) -> str:
-    """What is wrong with a shape that must hold positive numbers only; empty when nothing is."""
+def _wrong_extent(value: ValueInfoProto, open_sizes: bool) -> str:
+    """What is wrong with a shape that must hold positive numbers (or names); empty when nothing is."""
     if not value.type.tensor_type.HasField("shape"):
         return "no shape"
     for axis, d in enumerate(value.type.tensor_type.shape.dim):
         if d.WhichOneof("value") != "dim_value":
+            if open_sizes:
+                continue
             return f"no number for axis {axis}"
         if d.dim_value < 1:
             return f"extent {d.dim_value} along axis {axis}"

@@ -21,8 +21,10 @@ from uair.codegen.ascend.ge import NoGeForm, to_ge, write_air
 from uair.codegen.ascend.ge.convert import EMITTERS
 from uair.codegen.ascend.ge.ir import GeOp
 from uair.codegen.ascend.ge.protos import INFERRED, PROTOS
+from uair.codegen.ascend.lower import NAMES
 from uair.codegen.ascend.ops import AscendAntiQuant, AscendDequant, AscendQuant
-from uair.codegen.ascend.target import drop_layouts, legal_interface
+from uair.codegen.ascend.target import drop_layouts
+from uair.codegen.onnx.interface import legal_interface
 from uair.context import Context
 from uair.errors import InternalError, UairError
 from uair.ir import Array, DType, Module, TensorType
@@ -109,7 +111,7 @@ def lowered(
         data = open_calibration(samples, types, preprocess={}, limit=8)
         passes.append(QuantizeInt8(scheme=chip.quantization, samples=data, interpreter=Interpreter))
     PassManager([*passes, *chip.legalise()], []).run(own)
-    legal_interface(own.main)
+    legal_interface(own.main, NAMES)
     plain = own.clone()
     for graph in plain.all_graphs():
         drop_layouts(graph)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
 import uair
-from tests.codegen.ascend import models
+from tests.codegen.ascend import conformance, models
 from tests.golden import Golden
 from uair.artifact import Artifact
-from uair.codegen.ascend.aipp import aipp_inputs, aipp_text
-from uair.codegen.ascend.atc import AtcCommand
+from uair.codegen.ascend.aipp import Picture, aipp_inputs, aipp_text
 from uair.codegen.ascend.record import record_text
 from uair.ir import DType, Graph, TensorType
 from uair.preprocess import Preprocess, PreprocessError
 from uair.request import Int8
+from uair.targets.errors import OptionError
 
 IMAGE = Preprocess(resize="pad", color="bgr", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), fill=114)
 
@@ -56,22 +58,27 @@ def test_record(golden: Golden) -> None:
     golden.check("record.txt", record_text(layers))
 
 
+def test_other_files(golden: Golden, artifact: Artifact) -> None:
+    for name in ("build_air.sh", "check.sh", "dump.sh", "amct.cfg"):
+        golden.check(name, artifact.file(name).read_text())
+
+
 def test_flags_are_those_of_cann_6(artifact: Artifact) -> None:
-    flags = AtcCommand("model.onnx", "model", "Ascend310", "NCHW", "x:1,3,8,8", aipp="aipp.cfg").flags()
-    known = {
-        "--model",
-        "--framework",
-        "--output",
-        "--soc_version",
-        "--input_format",
-        "--input_shape",
-        "--precision_mode",
-        "--log",
-        "--insert_op_conf",
+    flags = conformance.flags_in(artifact.file("build.sh"))
+    assert set(flags) == {
+        "model",
+        "framework",
+        "output",
+        "soc_version",
+        "input_format",
+        "input_shape",
+        "precision_mode",
+        "log",
+        "insert_op_conf",
+        "enable_small_channel",
     }
-    assert {flag.partition("=")[0] for flag in flags} == known
     script = artifact.file("build.sh").read_text()
-    for newer in ("precision_mode_v2", "compression_optimize_conf", "deterministic", "external_weight", "jit_compile"):
+    for newer in conformance.NEWER:
         assert newer not in script
 
 
@@ -148,15 +155,33 @@ def image(*shape: int, dtype: DType = DType.F32) -> Graph:
 
 
 def aipp_of(text: str, pixels: uair.Array) -> uair.Array:
-    """What AIPP makes of pixels [N, H, W, C], from the text alone."""
+    """What AIPP makes of a picture, from the text alone: [N, H, W, C], or NV12 and NV21 as [N, H * 3 / 2, W]."""
     fields = dict(line.strip().split(": ") for line in text.splitlines() if ": " in line)
-    if fields["rbuv_swap_switch"] == "true":
+    number = {key: float(value) for key, value in fields.items() if value[0] in "-0123456789"}
+    if fields["input_format"] == "YUV420SP_U8":
+        height = int(number["src_image_size_h"])
+        chroma = pixels[:, height:].reshape(len(pixels), height // 2, -1, 2).repeat(2, 1).repeat(2, 2)
+        if fields["rbuv_swap_switch"] == "true":
+            chroma = chroma[..., ::-1]
+        pixels = np.concatenate([pixels[:, :height, :, None], chroma], -1)
+    elif fields["rbuv_swap_switch"] == "true":
         pixels = pixels[..., ::-1]
+    if fields["crop"] == "true":
+        left, top = int(number["load_start_pos_w"]), int(number["load_start_pos_h"])
+        pixels = pixels[:, top : top + int(number["crop_size_h"]), left : left + int(number["crop_size_w"])]
+    if fields["csc_switch"] == "true":
+        matrix = np.array([[number[f"matrix_r{r}c{c}"] for c in range(3)] for r in range(3)])
+        bias = np.array([number[f"input_bias_{i}"] for i in range(3)])
+        pixels = np.clip((pixels.astype(np.float64) - bias) @ matrix.T / 256, 0, 255)
     channels = range(pixels.shape[3])
     mean, low, factor = (
-        np.array([float(fields[f"{key}_chn_{c}"]) for c in channels], np.float32) for key in ("mean", "min", "var_reci")
+        np.array([number[f"{key}_chn_{c}"] for c in channels], np.float32) for key in ("mean", "min", "var_reci")
     )
-    return np.asarray((pixels - mean - low) * factor).transpose(0, 3, 1, 2)
+    made = np.asarray((pixels - mean - low) * factor)
+    if fields["padding"] == "true":
+        left, right, top, bottom = (int(number[f"{s}_padding_size"]) for s in ("left", "right", "top", "bottom"))
+        made = np.pad(made, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=number["padding_value"])
+    return made.transpose(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +194,101 @@ def test_aipp_does_what_the_preprocessing_says(preprocess: Preprocess) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1, 6, 8, preprocess.channels)).astype(np.uint8)
     text = aipp_text(aipp_inputs(image(*shape), {"image": preprocess}))
     np.testing.assert_allclose(aipp_of(text, pixels), preprocess.apply(pixels[0], shape), rtol=1e-6, atol=1e-5)
+
+
+def drawn(*shape: int) -> uair.Array:
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "color", "swapped"), [("rgb", "bgr", True), ("bgr", "rgb", True), ("bgr", "bgr", False)]
+)
+def test_red_and_blue_are_exchanged_where_they_must_be(given: Any, color: Any, swapped: bool) -> None:
+    preprocess = Preprocess(color=color, mean=(1, 2, 3), std=2)
+    (made,) = aipp_inputs(image(1, 3, 6, 8), {"image": preprocess}, Picture(given=given))
+    pixels = drawn(1, 6, 8, 3)
+    expected = preprocess.apply(pixels[0] if given == "rgb" else pixels[0][..., ::-1], (1, 3, 6, 8))
+    np.testing.assert_allclose(aipp_of(made.text(), pixels), expected, rtol=1e-6, atol=1e-5)
+    assert made.swaps is swapped and made.manifest()["color"] == given
+
+
+@pytest.mark.parametrize("given", ["nv12", "nv21"])
+@pytest.mark.parametrize("matrix", ["bt601", "jpeg"])
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_yuv_of_a_gray_and_of_a_red_picture(given: Any, matrix: Any, color: Any) -> None:
+    """BT.601: gray has U = V = 128; red has a high V and a low U."""
+    preprocess = Preprocess(color=color, mean=0, std=1)
+    (made,) = aipp_inputs(image(1, 3, 4, 6), {"image": preprocess}, Picture(given=given, matrix=matrix))
+    assert made.manifest()["shape"] == [1, 6, 6] and made.manifest()["layout"] == given.upper()
+    gray = np.full((1, 6, 6), 128, np.uint8)
+    result = aipp_of(made.text(), gray)
+    level = 128.0 if matrix == "jpeg" else (128 - 16) * 298 / 256
+    np.testing.assert_allclose(result, np.full((1, 3, 4, 6), level), atol=1)
+    y, u, v = (76, 85, 255) if matrix == "jpeg" else (82, 90, 240)
+    red = np.full((1, 6, 6), y, np.uint8)
+    red[:, 4:] = (
+        np.array([u, v] if given == "nv12" else [v, u], np.uint8).repeat(1).reshape(1, 1, 2).repeat(3, 1).reshape(6)
+    )
+    result = aipp_of(made.text(), red)
+    plane = 0 if color == "rgb" else 2
+    assert result[0, plane].min() > 245 and np.delete(result[0], plane, 0).max() < 10
+
+
+def test_a_part_of_the_picture_is_taken_and_padded() -> None:
+    preprocess = Preprocess(mean=10, std=2, fill=114)
+    picture = Picture(source=(20, 16), corner=(3, 5), padding=(1, 2, 3, 0))
+    (made,) = aipp_inputs(image(1, 3, 9, 12), {"image": preprocess}, picture)
+    pixels = drawn(1, 16, 20, 3)
+    result = aipp_of(made.text(), pixels)
+    expected = np.full((1, 3, 9, 12), (114 - 10) / 2, np.float32)
+    expected[0, :, 3:9, 1:10] = (pixels[0, 5:11, 3:12].transpose(2, 0, 1).astype(np.float32) - 10) / 2
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    middle = attrs.evolve(made, picture=attrs.evolve(picture, corner=None))
+    assert middle.corner == ((20 - 9) // 2, (16 - 6) // 2)
+    assert made.manifest()["on_the_chip"] == "cut of 9x6 at 3,5, mean, standard deviation, padding"
+    yuv = attrs.evolve(middle, picture=Picture(given="nv12", source=(22, 14)), shape=(1, 3, 8, 12))
+    assert yuv.corner == (4, 2)
+
+
+def test_dynamic_preprocessing_is_given_at_run_time(golden: Golden) -> None:
+    graph = image(2, 3, 8, 6)
+    second = graph.add_input("other", TensorType(DType.F32, (2, 1, 4, 4)))
+    graph.add_output("z", second)
+    chosen = {"image": Preprocess(color="bgr", mean=127.5, std=127.5), "other": Preprocess(color="gray")}
+    inputs = aipp_inputs(graph, chosen, Picture(mode="dynamic"))
+    golden.check("dynamic_aipp.cfg", aipp_text(inputs))
+    assert [i.largest_bytes for i in inputs] == [2 * 8 * 6 * 3, 2 * 4 * 4]
+    told = inputs[0].manifest()["aipp"]
+    assert told["rbuv_swap_switch"] == "true" and told["mean_chn_0"] == "127" and told["min_chn_0"] == "0.5"
+    nv12 = aipp_inputs(image(1, 3, 8, 6), {"image": Preprocess()}, Picture(mode="dynamic", given="nv12"))
+    assert nv12[0].largest_bytes == 8 * 6 * 3 // 2
+
+
+@pytest.mark.parametrize(
+    ("picture", "preprocess", "message"),
+    [
+        (Picture(given="gray"), Preprocess(), "AIPP makes no rgb of gray"),
+        (Picture(source=(5000, 10)), Preprocess(), "aipp_source=5000,10"),
+        (Picture(source=(8, 8), corner=(2, 0)), Preprocess(), "takes 8x8 pixels at 2,0, the picture has 8x8"),
+        (Picture(source=(4, 8)), Preprocess(), "takes 8x8 pixels"),
+        (Picture(given="nv12", source=(9, 8)), Preprocess(), "sizes and corners of nv12 pictures are even"),
+        (Picture(given="nv21", source=(16, 8), corner=(3, 0)), Preprocess(), "even"),
+        (Picture(padding=(1, 1, 0, 0), padded_width=4), Preprocess(), "at most 4 pixels wide"),
+        (Picture(padding=(1, 1, 0, 0)), Preprocess(mean=(1, 2, 3)), "pads all channels with one number"),
+        (Picture(any_size=False, padding=(8, 0, 0, 0)), Preprocess(), "0x8 pixels"),
+    ],
+)
+def test_what_aipp_cannot_do_with_a_picture(picture: Picture, preprocess: Preprocess, message: str) -> None:
+    with pytest.raises((OptionError, PreprocessError), match=message):
+        aipp_inputs(image(1, 3, 8, 8), {"image": preprocess}, picture)
+
+
+def test_pictures_of_several_sizes_are_neither_cut_nor_padded() -> None:
+    shapes = [[(1, 3, 8, 8)], [(1, 3, 8, 12)]]
+    (made,) = aipp_inputs(image(1, 3, 8, 8), {"image": Preprocess()}, Picture(), shapes)
+    assert "src_image_size_w: 0" in made.text() and made.shape == (1, 3, 8, 12)
+    with pytest.raises(OptionError, match="has several sizes"):
+        aipp_inputs(image(1, 3, 8, 8), {"image": Preprocess()}, Picture(padding=(1, 1, 1, 1)), shapes)
 
 
 def test_the_manifest_says_what_the_om_takes_and_what_the_host_does(artifact: Artifact) -> None:

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Compiles the model for Ascend310 with ATC, Huawei's offline compiler (CANN 6.0, or a later release that knows the chip).
-# No device is needed. Writes model.om and atc.log beside this script.
+# Compiles model.onnx for Ascend310 with ATC, Huawei's offline compiler.
+# For CANN 6.0, or a later release that knows the chip. No device is needed.
+# Writes model.om and atc.log beside this script. On a small board export before:
+#   TE_PARALLEL_COMPILER=1 MAX_COMPILE_CORE_NUMBER=1
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -25,6 +27,11 @@ if ! command -v atc > /dev/null; then
     done
 fi
 command -v atc > /dev/null || fail "ATC was not found: install the CANN toolkit, or source its set_env.sh"
+# On a machine without the chip ATC needs the driver's stubs.
+stubs="${ASCEND_TOOLKIT_HOME:-/nowhere}/$(uname -m)-linux/devlib"
+if [ -d "$stubs" ]; then
+    export LD_LIBRARY_PATH="$stubs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+fi
 
 rm -f model.om model_*.om
 status=0
@@ -37,7 +44,8 @@ atc \
     --input_shape="image:1,3,12,10" \
     --precision_mode=force_fp16 \
     --log=error \
-    --insert_op_conf=aipp.cfg 2>&1 | tee atc.log || status=$?
+    --insert_op_conf=aipp.cfg \
+    --enable_small_channel=1 2>&1 | tee atc.log || status=$?
 [ "$status" -eq 0 ] || fail "ATC failed with status $status, see atc.log"
 grep -q "ATC run success" atc.log || fail "ATC did not report success, see atc.log"
 
