@@ -37,7 +37,7 @@ class Chip:
 _ALL = {
     verb: BOTH
     for verb in (
-        *(Verb.ADD, Verb.SUB, Verb.MUL, Verb.MAX, Verb.MIN, Verb.ABS, Verb.NEG, Verb.REC, Verb.RSQRT, Verb.SUM),
+        *(Verb.ADD, Verb.SUB, Verb.MUL, Verb.MAX, Verb.MIN, Verb.ABS, Verb.REC, Verb.RSQRT, Verb.SUM),
         *(Verb.FILL, Verb.BROADCAST),
     )
 }
@@ -45,6 +45,7 @@ _NEW = {verb: BOTH for verb in (Verb.DIV, Verb.SQRT, Verb.EXP, Verb.LOG, Verb.RE
 _OLD = {verb: HALF for verb in (Verb.EXP, Verb.LOG, Verb.RELU, Verb.LARGEST, Verb.LEAST)}
 
 CHIPS: Mapping[str, Chip] = {
+    "ascend310": Chip(("tbe",), "ascend310", {**_ALL, **_OLD}, exact_tail=False),
     "ascend910b": Chip(("mlir",), "ascend910b", {**_ALL, **_NEW}),
 }
 """By name of the target."""

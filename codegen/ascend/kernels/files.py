@@ -2,7 +2,7 @@
 
     kernels/manifest.json   every kernel: its files, its inputs and outputs, and the nodes that it stands for
     kernels/NAME.mlir       for bishengir-compile (Ascend 910B), with build.sh
-    kernels/tbe/            a custom operator package in TBE DSL (Ascend 310)
+    kernels/tbe/            operators in TBE DSL (Ascend 310), with op_proto/ and framework/ a custom operator package
     kernels/ascendc/        a custom operator package in Ascend C (Ascend 310P, 310B, 910B)
     kernels/constants.npz   inputs of kernels that are no tensors of the model, such as folded biases
 
@@ -24,6 +24,7 @@ from uair.codegen.ascend.kernels.lower import Argument
 from uair.codegen.ascend.kernels.mlir import mlir_refusal, mlir_sources
 from uair.codegen.ascend.kernels.named import NamedKernel, Sources, named_kernels
 from uair.codegen.ascend.kernels.program import Program, Value, Verb
+from uair.codegen.ascend.kernels.tbe import tbe_sources
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
@@ -32,7 +33,7 @@ from uair.targets.description import DeviceDescription
 FOLDER, MANIFEST, CONSTANTS = "kernels", "manifest.json", "constants.npz"
 SCHEMA = 1
 Write = Callable[[Sequence[NamedKernel], Chip, DeviceDescription], Sources]
-LANGUAGES: Mapping[str, Write] = {"mlir": mlir_sources}
+LANGUAGES: Mapping[str, Write] = {"mlir": mlir_sources, "tbe": tbe_sources}
 REFUSALS: Mapping[str, Refusal] = {"mlir": mlir_refusal}
 """By language, why a program is not one kernel; the first language of a chip decides on groups."""
 

@@ -152,7 +152,7 @@ def products(graph: Graph) -> Iterator[Product]:
             yield Product(node)
 
 
-def groups(graph: Graph, *, least: int = 2, refusal: Refusal = takes_all) -> list[Group]:
+def groups(graph: Graph, *, least: int = 2, refusal: Refusal = takes_all, matrices: bool = True) -> list[Group]:
     """The element-wise, reducing and dequantizing kernels of a graph.
 
     Args:
@@ -160,10 +160,11 @@ def groups(graph: Graph, *, least: int = 2, refusal: Refusal = takes_all) -> lis
         refusal: why the target does not take a program; what it takes node by node, it need not take together.
         least: kernels of fewer operators are left out, unless they reduce: one operator alone gains nothing by a kernel
             of its own. Reshapes do not count.
+        matrices: whether INT8 products are kernels too; a dequantization reads what only these give.
     """
     grouping = _Grouping(graph, refusal)
     for node in graph:
-        if takes(node):
+        if takes(node) and (matrices or node.op_type != "AscendDequant"):
             grouping.place(node)
     return [group for group in grouping.groups() if _is_worthwhile(group, least)]
 

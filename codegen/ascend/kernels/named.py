@@ -67,7 +67,7 @@ def named_kernels(
         least: see `groups`.
     """
     found: list[tuple[Kernel, list[Node]]] = []
-    units: list[Group | Product] = [*groups(graph, least=least, refusal=refusal)]
+    units: list[Group | Product] = [*groups(graph, least=least, refusal=refusal, matrices=matrices)]
     units += products(graph) if matrices else []
     for unit in units:
         if isinstance(unit, Group):

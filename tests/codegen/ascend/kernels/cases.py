@@ -21,7 +21,10 @@ from uair.context import Context
 from uair.ir import Array, DType, Graph, Module, Node, Tensor, TensorType
 from uair.passes.bind_shapes import BindShapes
 from uair.pipeline import PassManager
-from uair.request import CompileRequest, Int8
+from uair.request import Int8
+
+_KEPT: list[uair.Artifact] = []
+"""Artifacts whose temporary folders hold the constants of the modules."""
 
 
 def legalised(name: str, target: str = "ascend910b", *, int8: bool = False) -> Module:
@@ -42,12 +45,12 @@ def _float(name: str, target: str) -> Module:
 
 @cache
 def _int8(name: str, target: str) -> Module:
-    from uair.api import _transform  # pyright: ignore[reportPrivateUsage]
-
     model = zoo.models()[name]
-    request = CompileRequest(target, dict(model.shapes), Int8(model.calibration(2)))
-    module: Module = _transform(uair.load(model.path), request, []).module.clone()
+    quantize = Int8(model.calibration(2))
+    artifact = uair.compile(model.path, target, shapes=dict(model.shapes), quantize=quantize, golden=False)
+    module = uair.load(artifact.file("model.uair"))
     drop_layouts(module.main)
+    _KEPT.append(artifact)
     return module
 
 

@@ -32,7 +32,7 @@ def attention() -> Module:
     return b.module("attention", y=y)
 
 
-@pytest.mark.parametrize("target", ["ascend910b"])
+@pytest.mark.parametrize("target", ["ascend310", "ascend910b"])
 def test_files(target: str, golden: Golden) -> None:
     files = kernels(attention(), Context.default().target(target).description)
     for path, text in files.texts.items():

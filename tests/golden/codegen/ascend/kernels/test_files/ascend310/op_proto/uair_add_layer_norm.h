@@ -1,0 +1,14 @@
+// Written by UAIR for one model's shapes; compile it with CANN's custom operator project. Not run by CANN here.
+#ifndef UAIR_ADD_LAYER_NORM_H
+#define UAIR_ADD_LAYER_NORM_H
+#include "graph/operator_reg.h"
+namespace ge {
+REG_OP(UairAddLayerNorm)
+    .INPUT(x0, TensorType({DT_FLOAT16}))
+    .INPUT(x1, TensorType({DT_FLOAT16}))
+    .INPUT(x2, TensorType({DT_FLOAT16}))
+    .INPUT(x3, TensorType({DT_FLOAT16}))
+    .OUTPUT(y0, TensorType({DT_FLOAT16}))
+    .OP_END_FACTORY_REG(UairAddLayerNorm)
+}  // namespace ge
+#endif  // UAIR_ADD_LAYER_NORM_H
