@@ -20,6 +20,7 @@ from uair.codegen.thead.operators import EMITTERS
 from uair.codegen.thead.outputs import WatchOutputs
 from uair.codegen.thead.program import CType
 from uair.codegen.thead.source import Port
+from uair.codegen.thead.tool import Shl
 from uair.errors import UairError
 from uair.ir.dims import static
 from uair.ir.dtype import Array
@@ -35,6 +36,7 @@ from uair.pipeline import Pass, PassContext
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
 from uair.targets.options import TargetOptions, option, parse_options
+from uair.targets.tool import VendorTool
 
 MANIFEST_KEY = "thead"
 GOLDEN = "golden"
@@ -103,6 +105,11 @@ class THeadTarget(OnnxTarget):
     def prepare(self) -> tuple[Pass, ...]:
         """Constants that float16 holds."""
         return (FiniteConstants(),) if CType.FLOAT16 is CHIPS[self.name].arithmetic.real else ()
+
+    def tool(self) -> VendorTool:
+        """A C compiler with SHL."""
+        platform = CHIPS[self.name].platform
+        return Shl(platform.folder, platform.compiler, runs_here=platform.folder == "x86")
 
     def lacks(self, node: Node, opset: int) -> str:
         """Why a node must be decomposed for csinn; empty when it need not."""
