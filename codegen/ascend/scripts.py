@@ -53,14 +53,22 @@ def check_script(model: str, framework: int, soc: str) -> str:
     return head + CHECK.format(command=_call([*flags, f"--check_report={REPORT}"]), report=REPORT)
 
 
-def dump_script(model: str, framework: int, output: str) -> str:
-    """The script that turns the compiled model, and the model it was made of, into JSON."""
+def dump_script(model: str, framework: int, output: str, *, info: bool) -> str:
+    """The script that turns the compiled model, and the model it was made of, into JSON.
+
+    Args:
+        model: the model it was made of.
+        framework: what that is.
+        output: name of the compiled model without ".om".
+        info: whether ATC has --mode=6, which prints sizes and shapes of a compiled model.
+    """
     head = HEAD.format(
         name="dump.sh",
         purpose=f"Writes {output}.om.json, the compiled model as ATC sees it after build.sh, and {model}.json.",
         toolkits=_toolkits(),
     )
-    return head + DUMP.format(model=model, framework=framework, output=output)
+    shown = '        atc --mode=6 --om="$result" || true # not in every release\n' if info else ""
+    return head + DUMP.format(model=model, framework=framework, output=output, shown=shown)
 
 
 def _toolkits() -> str:
@@ -136,7 +144,7 @@ atc --mode=1 --framework={framework} --om={model} --json={model}.json
 for result in {output}.om {output}_*.om; do
     if [ -s "$result" ]; then
         atc --mode=1 --om="$result" --json={output}.om.json
-        exit 0
+{shown}        exit 0
     fi
 done
 fail "there is no {output}.om: run build.sh first"

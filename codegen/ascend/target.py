@@ -254,7 +254,8 @@ class _Emitter:
             self.artifact.add_text(BUILD, scripts.build_script(command, release, newer), executable=True)
         self.artifact.add_text(CHECK, scripts.check_script(model, framework, command.soc), executable=True)
         if not is_air:
-            self.artifact.add_text(DUMP, scripts.dump_script(MODEL, ONNX, OM), executable=True)
+            newer_tool = self.target.chip.newer_options
+            self.artifact.add_text(DUMP, scripts.dump_script(MODEL, ONNX, OM, info=newer_tool), executable=True)
 
     def _manifest(
         self,
@@ -267,6 +268,11 @@ class _Emitter:
         """What the compiled model takes and gives, how it is compiled, and what is uncertain."""
         if gears is not None and any(p.picture.any_size for p in prepared):
             self.notes.append("AIPP with --dynamic_image_size: src_image_size 0 for pictures of any gear's size")
+        if gears is not None and not self.target.chip.newer_options:
+            self.notes.append(
+                f"--{gears.flag}: with CANN 7.0 a user met 'Dynamic shape is not supported on this chip' (EZ3002); whether "
+                "of a model with gears is uncertain"
+            )
         entry: dict[str, Any] = {
             "model": f"{OM}.om",
             "soc_version": command.soc,

@@ -146,6 +146,53 @@ def test_the_script_can_be_executed(artifact: Artifact) -> None:
     assert artifact.file("build.sh").stat().st_mode & 0o111
 
 
+def run_script(script: str, folder: Path, action: str) -> subprocess.CompletedProcess[str]:
+    """A script beside a stand-in for ATC, which notes its calls."""
+    tools = folder / "tools"
+    tools.mkdir()
+    (folder / "script.sh").write_text(script)
+    atc = tools / "atc"
+    atc.write_text(f'#!/bin/sh\necho "$@" >> calls.txt\n{action}\n')
+    atc.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    command = ["bash", str(folder / "script.sh")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_operators_are_asked_for_without_compiling(tmp_path: Path, artifact: Artifact) -> None:
+    script = artifact.file("check.sh").read_text()
+    done = run_script(script, tmp_path, 'echo "{}" > check_result.json; exit 1')
+    assert (done.returncode, done.stdout) == (0, "{}\n")
+    assert "--mode=3 --model=model.onnx --framework=5 --soc_version=Ascend310" in (tmp_path / "calls.txt").read_text()
+    silent = tmp_path / "silent"
+    silent.mkdir()
+    assert "wrote no check_result.json" in run_script(script, silent, ":").stderr
+
+
+@pytest.mark.parametrize(("target", "modes"), [("ascend310", ["1", "1"]), ("ascend310b", ["1", "1", "6"])])
+def test_models_are_dumped(target: str, modes: list[str], tmp_path: Path) -> None:
+    script = uair.compile(models.cnn(), target, golden=False).file("dump.sh").read_text()
+    (tmp_path / "model_linux_x86_64.om").write_text("om")
+    assert run_script(script, tmp_path, ":").returncode == 0
+    calls = (tmp_path / "calls.txt").read_text().splitlines()
+    assert [call.split()[0].removeprefix("--mode=") for call in calls] == modes
+    assert "--om=model_linux_x86_64.om --json=model.om.json" in calls[1]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "run build.sh first" in run_script(script, empty, ":").stderr
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_release_is_asked_whether_it_has_newer_options(knows: bool, tmp_path: Path) -> None:
+    options = {"precision_mode_v2": "fp16", "format": "onnx"}
+    script = uair.compile(models.cnn(), "ascend310p", golden=False, options=options).file("build.sh").read_text()
+    known = "--precision_mode_v2" if knows else "--precision_mode"
+    action = f'case "$1" in --help) echo "  {known} : x";; *) echo om > model.om; {SUCCESS};; esac'
+    done = run_script(script, tmp_path, action)
+    assert done.returncode == (0 if knows else 1), done
+    assert knows or "this release of ATC has no --precision_mode_v2" in done.stderr
+
+
 # ----------------------------------------------------------------------------------------------------------------- AIPP
 def image(*shape: int, dtype: DType = DType.F32) -> Graph:
     graph = Graph()

@@ -65,6 +65,22 @@ def test_the_deploy_graph_computes_what_the_interpreter_does(name: str, folder: 
             np.testing.assert_array_equal(got[outputs[key]], expected)
 
 
+@pytest.mark.parametrize("target", ["ascend310p", "ascend310b", "ascend910b"])
+@pytest.mark.parametrize("build", [models.cnn, models.linear_net], ids=lambda f: f.__name__)
+def test_the_other_chips_have_the_same_form_at_opset_13(
+    target: str, build: Callable[[], Module], tmp_path: Path
+) -> None:
+    data = models.samples(build(), 6)
+    made = uair.compile(build(), target, output=tmp_path / "out", quantize=Int8(calibration=data[:4]))
+    assert [e.version for e in onnx.load(made.file("model.onnx")).opset_import] == [13]
+    module = uair.load(made.file("model.uair"))
+    inputs = {e["source"]: e["name"] for e in made.manifest["ascend"]["inputs"]}
+    got = device.run(made.file("model.onnx"), {inputs[k]: v for k, v in data[5].items()})
+    outputs = {e["source"]: e["name"] for e in made.manifest["ascend"]["outputs"]}
+    for key, expected in uair.run(module, data[5]).items():
+        np.testing.assert_array_equal(got[outputs[key]], expected)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_integers_come_from_ascend_operators_only(name: str, folder: Path) -> None:
     made, _ = artifact(name, folder)

@@ -242,6 +242,15 @@ def test_each_rule(breaking: Callable[[onnx.ModelProto], None], tmp_path: Path) 
         atc_rules(TARGET.description).check(path)
 
 
+def test_open_sizes_are_taken_where_they_may_stand(tmp_path: Path) -> None:
+    rules = attrs.evolve(atc_rules(TARGET.description), open_sizes=True)
+    model = valid()
+    open_extent(model)
+    assert list(rules.problems(model)) == []
+    empty(model)
+    assert [p for p in rules.problems(model) if "extent 0" in p]
+
+
 def test_rules_are_those_of_the_description() -> None:
     rules = atc_rules(TARGET.description)
     assert attrs.evolve(rules, opset=13) != rules
