@@ -270,8 +270,8 @@ class _Emitter:
             self.notes.append("AIPP with --dynamic_image_size: src_image_size 0 for pictures of any gear's size")
         if gears is not None and not self.target.chip.newer_options:
             self.notes.append(
-                f"--{gears.flag}: with CANN 7.0 a user met 'Dynamic shape is not supported on this chip' (EZ3002); whether "
-                "of a model with gears is uncertain"
+                f"--{gears.flag}: with CANN 7.0 a user met 'Dynamic shape is not supported on this chip' (EZ3002); "
+                "whether a model with gears is such a one is uncertain"
             )
         entry: dict[str, Any] = {
             "model": f"{OM}.om",

@@ -354,7 +354,7 @@ def dequant(low: Lowering, node: Node) -> Value:
 
 def integer_bias(node: Node) -> Array:
     """What must be added to the plain products of an IntegerLinear: i32 [out], bias - zero point * column sums of w."""
-    w, zero, bias = node.inputs[1], node.inputs[2], node.inputs[4] if len(node.inputs) > 4 else None
+    _, w, zero, _, bias = (*node.inputs, None, None, None)[:5]
     assert w is not None
     weight = w.numpy().astype(np.int64)
     columns = weight.sum(axis=1 if of(node, ops.IntegerLinear).transpose_w else 0)
@@ -480,7 +480,7 @@ def takes_matrix(node: Node) -> bool:
     """Whether a node is a product of i8 matrices that a kernel can compute."""
     if not isinstance(node.op, ops.IntegerLinear):
         return False
-    x, w, zero, weight_zero = node.inputs[:4]
+    x, w, zero, weight_zero = (*node.inputs, None, None)[:4]
     assert x is not None and w is not None
     return (
         x.type.is_static

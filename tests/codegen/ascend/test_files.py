@@ -171,7 +171,8 @@ def test_operators_are_asked_for_without_compiling(tmp_path: Path, artifact: Art
 
 @pytest.mark.parametrize(("target", "modes"), [("ascend310", ["1", "1"]), ("ascend310b", ["1", "1", "6"])])
 def test_models_are_dumped(target: str, modes: list[str], tmp_path: Path) -> None:
-    script = uair.compile(models.cnn(), target, golden=False).file("dump.sh").read_text()
+    made = uair.compile(models.cnn(), target, output=tmp_path / "out", golden=False)
+    script = made.file("dump.sh").read_text()
     (tmp_path / "model_linux_x86_64.om").write_text("om")
     assert run_script(script, tmp_path, ":").returncode == 0
     calls = (tmp_path / "calls.txt").read_text().splitlines()
@@ -185,7 +186,8 @@ def test_models_are_dumped(target: str, modes: list[str], tmp_path: Path) -> Non
 @pytest.mark.parametrize("knows", [True, False])
 def test_a_release_is_asked_whether_it_has_newer_options(knows: bool, tmp_path: Path) -> None:
     options = {"precision_mode_v2": "fp16", "format": "onnx"}
-    script = uair.compile(models.cnn(), "ascend310p", golden=False, options=options).file("build.sh").read_text()
+    made = uair.compile(models.cnn(), "ascend310p", output=tmp_path / "out", golden=False, options=options)
+    script = made.file("build.sh").read_text()
     known = "--precision_mode_v2" if knows else "--precision_mode"
     action = f'case "$1" in --help) echo "  {known} : x";; *) echo om > model.om; {SUCCESS};; esac'
     done = run_script(script, tmp_path, action)
