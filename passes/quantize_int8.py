@@ -12,6 +12,7 @@ from uair.ir.dtype import Array
 from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.insert import Inserter
+from uair.passes.quantization.mixed import split_precision
 from uair.passes.quantization.placement import Plan, plan_quantization
 from uair.passes.quantization.report import make_report
 from uair.passes.quantization.statistics import collect_statistics
@@ -53,6 +54,8 @@ class QuantizeInt8(Pass):
         weight_search: choose weight scales by least squared error instead of by the greatest magnitude.
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
+        least_cosine: parts of the model stay float until every output has at least this cosine similarity with the
+            float model's, on some of the samples; 0: everything that can be is quantized.
         scheme: the target's scheme; overrides `target`.
         samples: the calibration samples, mappings of arrays by input name; overrides `calib`.
         preprocess: how calibration images become inputs, by input name, for `calib`.
@@ -69,6 +72,7 @@ class QuantizeInt8(Pass):
     weight_search: bool = True
     skip: tuple[str, ...] = ()
     quality: bool = True
+    least_cosine: float = 0.0
     scheme: Scheme | None = _service()
     samples: Iterable[Mapping[str, Any]] | None = _service()
     preprocess: Mapping[str, Preprocess] | None = _service()
@@ -94,7 +98,9 @@ class QuantizeInt8(Pass):
         settings = Settings(self.range, self.percentile, self.per_channel, self.weight_search)
         study = Study(module, plan, statistics, scheme, resolve(self.interpreter))
         trial = choose_trial(study, settings)
-        plan.float_nodes += trial.failed
+        trial.results, sensitive = split_precision(study, trial.results, self.least_cosine)
+        plan.float_nodes += [*trial.failed, *sensitive]
+        plan.nodes = [result.item for result in trial.results]
         outputs = study.compare_outputs(trial.results) if self.quality else {}
         if self.quality:
             study.measure_nodes(trial.results)

@@ -80,7 +80,7 @@ class Study:
         copy = self.module.clone()
         nodes = dict(zip(self.module.main, copy.main, strict=True))
         tensors = {a: b for node, twin in nodes.items() for a, b in zip(node.outputs, twin.outputs, strict=True)}
-        plan = Plan(nodes=[attrs.evolve(item, node=nodes[item.node]) for item in self.plan.nodes])
+        plan = Plan(nodes=[attrs.evolve(result.item, node=nodes[result.node]) for result in results])
         inserter = Inserter(copy.main, plan, everywhere=self.scheme.placement == "all")
         for result in results:
             item = attrs.evolve(result.item, node=nodes[result.node])

@@ -12,7 +12,7 @@ import numpy as np
 from tests import zoo, zoo_onnx
 from tests.zoo import CALIBRATION_SEED, Feeds
 
-SAMPLES = 8
+SAMPLES = 4
 """Calibration samples; light models get one, since their weights are all the same."""
 BOUND: Mapping[str, Mapping[str, Any]] = {"silero_vad_op18_ifless": {"sr": 16000}}
 """Inputs that are given a value before compilation: they choose between graphs inside of the model."""

@@ -76,12 +76,13 @@ class Stages:
         from uair.codegen.reference import Interpreter
         from uair.passes.quantize_int8 import QuantizeInt8
 
-        settings = self.request.quantization
+        settings, described = self.request.quantization, self.target.description.quantization
         assert settings is not None
         quantization = QuantizeInt8(
             per_channel=settings.per_channel,
             skip=settings.skip,
             scheme=self.target.quantization,
+            least_cosine=0.0 if described is None else described.least_cosine,
             samples=samples,
             interpreter=Interpreter,
         )

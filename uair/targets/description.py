@@ -118,6 +118,8 @@ class Quantization:
             tool quantizes by itself ("calibration").
         requantization: how the device turns accumulators into the next tensor: a float multiplier, an f16 multiplier,
             an integer multiplier with a shift, or a shift.
+        least_cosine: parts of a model stay float until every output has at least this cosine similarity with the float
+            model's, for targets that mix both; 0: everything that can be is quantized.
         source: key in `sources`.
         confidence: when it differs from the source's.
     """
@@ -125,6 +127,7 @@ class Quantization:
     scheme: Scheme
     form: Literal["qdq", "ascend", "ranges", "calibration"] = "qdq"
     requantization: Literal["float", "f16", "fixed_point", "shift"] = "float"
+    least_cosine: float = 0.0
     source: str = ""
     confidence: Confidence | None = None
 
