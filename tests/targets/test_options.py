@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -186,3 +187,31 @@ def test_a_target_is_given_complete_buckets_and_an_open_module(tmp_path: Path, m
     assert made.manifest["buckets"] == [{"x": [1, 8, 4], "y": [1, 1, 4]}, {"x": [1, 16, 4], "y": [1, 1, 4]}]
     assert made.manifest["inputs"][0]["shape"] == [1, "length", 4]
     assert made.manifest["golden"]["compiled_against_reference"]["z"]["max_abs"] == 0.0
+
+
+# -------------------------------------------------------------------------------------------------------- command line
+def test_options_and_buckets_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.cli.helpers import Shell
+    from tests.codegen.ascend import models
+    from uair.text import save
+
+    shell = Shell(capsys)
+    path = tmp_path / "m.uair"
+    b = models.Builder()
+    x = b.graph.add_input("x", TensorType(DType.F32, (symbol("n"), 3, 8, 8)))
+    save(b.module("m", y=b.add("relu", Relu(), x)), path)
+    given = ["--shape-bucket", "x=1,3,8,8", "--shape-bucket", "x=4,3,8,8", "--option", "log=debug"]
+    done = shell("compile", str(path), "-t", "ascend310", "-o", str(tmp_path / "out"), *given)
+    assert done.status == 0, done.err
+    script = (tmp_path / "out" / "build.sh").read_text()
+    assert '--dynamic_batch_size="1,4"' in script and "--log=debug" in script
+    for wrong, message in (
+        (["--option", "lgo=debug"], "did you mean log?"),
+        (["--option", "log"], "not of the form name=value"),
+        (["--shape-bucket", "x=1,3,8,8;x=2,3,8,8"], "gives an input twice"),
+        (["--shape-bucket", "x=1,3,8,8"], "one bucket is no choice"),
+    ):
+        failed = shell("compile", str(path), "-t", "ascend310", "-o", str(tmp_path / "none"), *wrong)
+        assert failed.status in (1, 2) and message in failed.err, failed.err
+    listed = json.loads(shell("targets", "ascend310", "--json").out)["ascend310"]["options"]
+    assert listed["log"] == {"takes": listed["log"]["takes"], "default": "error", "help": "what ATC logs"}

@@ -55,7 +55,7 @@ class OptionInfo:
     help: str
 
     def __str__(self) -> str:
-        default = "" if self.default in (None, "", (), {}) else f" [{self.default}]"
+        default = "" if self.default in (None, False, "", (), {}) else f" [{self.default}]"
         return f"{self.name}: {self.help}; takes {self.takes}{default}"
 
 
