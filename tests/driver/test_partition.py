@@ -263,7 +263,8 @@ def test_a_missing_runtime_leaves_the_interpreter(tmp_path: Path, monkeypatch: p
 def test_a_partitioned_module_is_written_as_one_onnx_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX knows no devices: the parts are put in the place of the nodes that run them."""
     target = toy_target(tmp_path, monkeypatch)
-    module = uair.load(uair.compile(model(), target.name).file("model.uair"))
+    artifact = uair.compile(model(), target.name)
+    module = uair.load(artifact.file("model.uair"))
     uair.export_onnx(module, tmp_path / "all.onnx", opset=17)
     assert len(onnx.load(tmp_path / "all.onnx").graph.node) >= 18
     np.testing.assert_allclose(uair.run(tmp_path / "all.onnx", X)["scores"], uair.run(model(), X)["scores"], rtol=1e-5)
