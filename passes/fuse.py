@@ -8,7 +8,7 @@ import attrs
 
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
-from uair.passes.fusion import activation, batch_norm, linear, normalization, padding
+from uair.passes.fusion import activation, batch_norm, linear, normalization, padding, reduction
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import RuleSet
 
@@ -31,5 +31,5 @@ class Fuse(Pass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority."""
-    families = (padding, linear, batch_norm, activation, normalization)
+    families = (padding, linear, batch_norm, activation, reduction, normalization)
     return RuleSet([rule() for family in families for rule in family.RULES])

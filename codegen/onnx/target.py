@@ -8,10 +8,13 @@ from typing import ClassVar
 
 from uair.codegen.onnx.model import emitted_ops, export, unsupported_reason
 from uair.codegen.onnx.table import Emitters
+from uair.ir.dtype import DType
 from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
+from uair.passes.finite_constants import FiniteConstants
 from uair.passes.legalise_onnx import LegaliseOnnx
+from uair.passes.log_of_squares import LogOfSquares
 from uair.passes.target_rewrites import TargetRewrites
 from uair.pipeline import Pass
 from uair.targets.target import Target
@@ -31,8 +34,12 @@ class OnnxTarget(Target):
         return emitted_ops(node, self.opset, self.emitters)
 
     def prepare(self) -> tuple[Pass, ...]:
-        """The rewrites that the device file asks for, where they put more on the device."""
-        return (TargetRewrites(target=self.name, chooser=self), Canonicalise()) if self.description.rewrites else ()
+        """Numbers that float16 can hold where the device computes in it, and the rewrites that its file asks for."""
+        half = self.description.dtypes.float is DType.F16
+        passes: tuple[Pass, ...] = (FiniteConstants(), LogOfSquares()) if half else ()
+        if self.description.rewrites:
+            passes = (*passes, Canonicalise(), TargetRewrites(target=self.name, chooser=self))
+        return (*passes, Canonicalise()) if passes else ()
 
     def legalise(self) -> tuple[Pass, ...]:
         """Decompose what the opset lacks, then clean up."""

@@ -20,13 +20,10 @@ from uair.ir.data import Data
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ops import Dequantize, MatMul, Quantize, Reshape
-from uair.passes.canonicalise import Canonicalise
-from uair.passes.finite_constants import FiniteConstants
 from uair.passes.flatten_linear import FlattenLinear
 from uair.passes.fold_long_convolutions import FoldLongConvolutions
 from uair.passes.fusion import affine
 from uair.passes.last_state import LastStateOfOutputs
-from uair.passes.log_of_squares import LogOfSquares
 from uair.passes.narrow_float64 import NarrowFloat64
 from uair.passes.recognize_lstm import RecognizeLstm
 from uair.passes.remove_quantization import RemoveQuantization
@@ -51,11 +48,11 @@ class RockchipTarget(OnnxTarget):
     names: ClassVar[str | None] = NAMES
 
     def prepare(self) -> tuple[Pass, ...]:
-        """Float for quantized models, short convolutions for long ones, other numbers for what float16 cannot hold."""
+        """Float for quantized models, short convolutions for long ones, and what every target of its kind needs."""
         channels = max(self.description.alignment.channels.values())
         plain = (RemoveQuantization(which="auto"), RecognizeLstm(), LastStateOfOutputs(), NarrowFloat64())
         fold = FoldLongConvolutions(kernel=LONGEST_KERNEL, stride=LONGEST_STRIDE, channels=channels)
-        return (*plain, fold, FlattenLinear(), FiniteConstants(), LogOfSquares(), Canonicalise(), *super().prepare())
+        return (*plain, fold, FlattenLinear(), *super().prepare())
 
     def tool(self) -> VendorTool:
         """rknn-toolkit2."""

@@ -259,6 +259,28 @@ def test_norm_over_the_first_axis_is_not_layer_norm() -> None:
     assert "LayerNorm" not in ops(fused(text))
 
 
+@pytest.mark.parametrize("divided", ["Div(%t, @c)", "Mul(%t, @c)", "Mul(@c, %t)"])
+@pytest.mark.parametrize(("axes", "count"), [("[1]", 3), ("[0,-1]", 8)])
+def test_a_sum_by_its_number_of_elements_is_a_mean(divided: str, axes: str, count: int) -> None:
+    value = count if "Div" in divided else 1 / count
+    module = fused(
+        f"constant @c = {float(value)!r} : f32[]  %x: f32[2,3,4]  "
+        f"%t = ReduceSum(%x) {{axes = {axes}, keepdims = false}}  %y = {divided}"
+    )
+    assert ops(module) == ["ReduceMean"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "constant @c = 4.0 : f32[]  %x: f32[2,3,4]  %t = ReduceSum(%x) {axes = [1]}  %y = Div(%t, @c)",
+        "constant @c = [3.0,3.0] : f32[2,1,1,1]  %x: f32[2,3,4]  %t = ReduceSum(%x) {axes = [1]}  %y = Div(%t, @c)",
+    ],
+)
+def test_other_quotients_of_sums_are_no_means(text: str) -> None:
+    assert "ReduceSum" in ops(fused(text))
+
+
 def test_rewrites_by_text() -> None:
     assert_rewrites(
         Fuse(),

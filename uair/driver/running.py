@@ -40,9 +40,12 @@ def run_artifact(artifact: Artifact, inputs: Any, arithmetic: Arithmetic | None 
 
 
 def device_rounding(target: str) -> dict[str, DType]:
-    """The type that a target holds floats in, for the graph itself and for the parts placed on it."""
+    """The type that a target holds floats in, for the graph itself and for the parts placed on it.
+
+    A device of integers only has none: what its integers stand for is in the module's Quantize and Dequantize nodes.
+    """
     dtype = Context.default().target(target).description.dtypes.float
-    return {"": dtype, target: dtype}
+    return {"": dtype, target: dtype} if dtype.is_float else {}
 
 
 def _run_parts(artifact: Artifact, partitions: Sequence[Mapping[str, Any]], feeds: Mapping[str, Any]) -> dict[str, Any]:
