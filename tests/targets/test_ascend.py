@@ -88,6 +88,14 @@ def test_lists_hold_what_their_release_registers(name: str) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9]+", n) for n in listed)
 
 
+def test_transfers_end_at_any_byte_on_newer_chips_only() -> None:
+    told = {n: load_description(n).transfer for n in NAMES}
+    assert {n: t and (t.unit, t.longest, t.blocks, t.gap) for n, t in told.items()} == dict.fromkeys(
+        NAMES, (32, 65535, 4095, 65535)
+    )
+    assert [t and t.exact for t in told.values()] == [None, None, 2097151, 2097151]
+
+
 def test_the_sources_of_a_chip_are_its_own() -> None:
     for name, chip in zip(
         NAMES, ("Ascend310.ini", "Ascend310P3.ini", "Ascend310B1.ini", "Ascend910B1.ini"), strict=True

@@ -194,7 +194,7 @@ def test_own_files_are_complete(name: str) -> None:
     assert d.name == name
     used = {e.source for e in d.operator} | {c.source for e in d.operator for c in e.constraints}
     parts: list[Any] = [d.toolchain, d.onnx, d.quantization, d.compute, d.alignment, d.detection, d.kubernetes]
-    parts += [*d.memory, *d.layouts]
+    parts += [*d.memory, *d.layouts, d.transfer]
     used |= {str(p.source) for p in parts if p is not None}
     assert set(d.sources) <= used, "a source that nothing refers to"
     for entry in d.operator:

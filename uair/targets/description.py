@@ -197,6 +197,29 @@ class Alignment:
 
 
 @attrs.frozen
+class Transfer:
+    """The instruction that copies between memory levels: several blocks of one length, with gaps between them.
+
+    Attributes:
+        unit: bytes in which lengths and gaps count.
+        longest: greatest length of a block in units.
+        blocks: most blocks of one transfer.
+        gap: greatest gap between blocks in units.
+        exact: greatest length in bytes of a block that may end at any byte; None: blocks are whole units.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    unit: int
+    longest: int = 0
+    blocks: int = 0
+    gap: int = 0
+    exact: int | None = None
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
 class BlockedLayout:
     """A storage format of the device (see uair.ir.layout).
 
@@ -387,8 +410,8 @@ class DeviceDescription:
         experimental: whether no vendor tool has ever accepted an artifact.
         notes: what else a user must know.
         sources: documents and measurements by key.
-        toolchain, dtypes, compute, alignment, onnx, quantization, memory, layouts, detection, kubernetes, unit, cost:
-            see the classes.
+        toolchain, dtypes, compute, alignment, onnx, quantization, memory, transfer, layouts, detection, kubernetes,
+            unit, cost: see the classes.
         operator: the entries of the operator table.
         operators: the operator table by canonical name (derived from `operator`).
         file: where it was read from (derived).
@@ -415,6 +438,7 @@ class DeviceDescription:
     onnx: Onnx | None = None
     quantization: Quantization | None = None
     memory: tuple[Memory, ...] = ()
+    transfer: Transfer | None = None
     layouts: tuple[BlockedLayout, ...] = ()
     detection: Detection = Detection()
     kubernetes: Kubernetes = Kubernetes()
