@@ -44,8 +44,13 @@ _ALL = {
 _NEW = {verb: BOTH for verb in (Verb.DIV, Verb.SQRT, Verb.EXP, Verb.LOG, Verb.RELU, Verb.LARGEST, Verb.LEAST)}
 _OLD = {verb: HALF for verb in (Verb.EXP, Verb.LOG, Verb.RELU, Verb.LARGEST, Verb.LEAST)}
 
+_NARROW = {verb: HALF for verb in (Verb.LARGEST, Verb.LEAST)}
+"""Extremes of f32 are not stated for the chips between 310 and 910B, and f16 is enough to shift a softmax."""
+
 CHIPS: Mapping[str, Chip] = {
     "ascend310": Chip(("tbe",), "ascend310", {**_ALL, **_OLD}, exact_tail=False),
-    "ascend910b": Chip(("mlir",), "ascend910b", {**_ALL, **_NEW}),
+    "ascend310p": Chip(("ascendc",), "ascend310p", {**_ALL, **_NEW, **_NARROW}, exact_tail=False),
+    "ascend310b": Chip(("ascendc",), "ascend310b", {**_ALL, **_NEW, **_NARROW}),
+    "ascend910b": Chip(("mlir", "ascendc"), "ascend910b", {**_ALL, **_NEW}),
 }
 """By name of the target."""

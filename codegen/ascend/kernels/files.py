@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 
 from uair.artifact import ArtifactBuilder, to_json
+from uair.codegen.ascend.kernels.ascend_c_package import ascend_c_sources
 from uair.codegen.ascend.kernels.chips import CHIPS, Chip
 from uair.codegen.ascend.kernels.group import Refusal, takes_all
 from uair.codegen.ascend.kernels.lower import Argument
@@ -33,7 +34,7 @@ from uair.targets.description import DeviceDescription
 FOLDER, MANIFEST, CONSTANTS = "kernels", "manifest.json", "constants.npz"
 SCHEMA = 1
 Write = Callable[[Sequence[NamedKernel], Chip, DeviceDescription], Sources]
-LANGUAGES: Mapping[str, Write] = {"mlir": mlir_sources, "tbe": tbe_sources}
+LANGUAGES: Mapping[str, Write] = {"mlir": mlir_sources, "tbe": tbe_sources, "ascendc": ascend_c_sources}
 REFUSALS: Mapping[str, Refusal] = {"mlir": mlir_refusal}
 """By language, why a program is not one kernel; the first language of a chip decides on groups."""
 

@@ -24,15 +24,15 @@ from uair.ir import Module
 def attention() -> Module:
     """A masked softmax, a normalization with weights, a Gelu: the kernels of a transformer, small."""
     b = Builder(7)
-    x, mask = b.input("x", 4, 8), b.input("mask", 8)
+    x, mask = b.input("x", 4, 24), b.input("mask", 24)
     s = b.add("softmax", ops.Softmax(axis=-1), b.add("masked", ops.Add(), x, mask))
-    t = b.add("mix", ops.Linear(), s, b.weight("w", 8, 8))
-    n = b.add("norm", ops.LayerNorm(), b.add("residual", ops.Add(), t, x), b.weight("gain", 8), b.weight("offset", 8))
-    y = b.add("gelu", ops.Gelu(), b.add("wide", ops.Linear(), n, b.weight("v", 16, 8)))
+    t = b.add("mix", ops.Linear(), s, b.weight("w", 24, 24))
+    n = b.add("norm", ops.LayerNorm(), b.add("residual", ops.Add(), t, x), b.weight("gain", 24), b.weight("offset", 24))
+    y = b.add("gelu", ops.Gelu(), b.add("wide", ops.Linear(), n, b.weight("v", 16, 24)))
     return b.module("attention", y=y)
 
 
-@pytest.mark.parametrize("target", ["ascend310", "ascend910b"])
+@pytest.mark.parametrize("target", ["ascend310", "ascend310p", "ascend910b"])
 def test_files(target: str, golden: Golden) -> None:
     files = kernels(attention(), Context.default().target(target).description)
     for path, text in files.texts.items():
