@@ -154,8 +154,16 @@ def test_links_for_riscv(name: str, target: str, int8: bool, options: dict[str, 
 HHB_FILES = {"model.c", "model.params", "main.c", "io.c", "io.h", "hhb.bm"}
 
 
-@pytest.mark.parametrize(("target", "int8"), [("x86_ref", True), ("th1520", True), ("x86_ref", False)])
-@pytest.mark.parametrize("name", ["mtcnn_onet", "ppocr_cls"])
+@pytest.mark.parametrize(
+    ("name", "target", "int8"),
+    [
+        ("mtcnn_onet", "x86_ref", True),
+        ("mtcnn_onet", "th1520", True),
+        ("ppocr_cls", "x86_ref", False),
+        ("ppocr_cls", "x86_ref", True),
+        ("ppocr_cls", "th1520", True),
+    ],
+)
 def test_hhb_compiles_its_route(name: str, target: str, int8: bool, tmp_path: Path) -> None:
     """HHB takes the ONNX model, the samples and the command line, and writes the same kind of program."""
     artifact = compiled(name, target, tmp_path / "artifact", int8=int8)

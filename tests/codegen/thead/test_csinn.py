@@ -178,13 +178,8 @@ def test_every_emitter_is_in_a_device_file() -> None:
 # ---------------------------------------------------------------------------------------------------------------- texts
 def test_texts() -> None:
     assert c_string('a"b\\c?\n\x01é') == '"a\\"b\\\\c\\077\\n\\001\\303\\251"'
-    assert [c_float(v) for v in (1.0, 0.1, 2e20, float("inf"), -3.5)] == [
-        "1.0f",
-        "0.100000001f",
-        "2e+20f",
-        "INFINITY",
-        "-3.5f",
-    ]
+    written = [c_float(value) for value in (1.0, 0.1, 1e20, float("inf"), -3.5)]
+    assert written == ["1.0f", "0.100000001f", "1.00000002e+20f", "INFINITY", "-3.5f"]
     for value in np.random.default_rng(5).standard_normal(50).astype(np.float32):
         assert np.float32(c_float(float(value)).rstrip("f")) == value
 

@@ -36,8 +36,10 @@ from uair.ops import (
     Relu,
     Reshape,
     Resize,
+    RMSNorm,
     Slice,
     Softplus,
+    Tile,
     Where,
 )
 from uair.targets import Support
@@ -108,6 +110,7 @@ CPUS: list[tuple[Node, Support, str]] = [
     (make(HardSigmoid(alpha=0.2), X), NO, "0.166666 <= alpha <= 0.166667"),
     (make(Conv1D(groups=2), "f32[1,4,16]", "=f32[8,2,3]"), NO, "groups == 1 or depthwise"),
     (make(Conv3D(groups=2), "f32[1,4,8,8,8]", "=f32[8,2,3,3,3]"), NO, "groups == 1"),
+    (make(RMSNorm(), X, "f32[16]"), NO, "scale == none or scale.is_constant or quantized"),
     (make(LayerNorm(), X, "f32[16]"), NO,
      "scale == none or scale.is_constant or quantized"),
     (make(Resize(sizes=(1, 4, 1, 32), mode="linear", coordinate_mode="align_corners"), X), NO,
@@ -116,6 +119,8 @@ CPUS: list[tuple[Node, Support, str]] = [
     (make(Flip(axes=(2, 3)), X), NO, "len(axes) == 1"),
     (make(CumSum(reverse=True), X), NO, "not reverse"),
     (make(Expand(), X, "i64[4]"), NO, "shape != none"),
+    (make(Tile(repeats=()), "f32[]"), NO, "x.rank >= 1"),
+    (make(Tile(), X, "i64[4]"), NO, "repeats != none"),
     (make(Where(), "bool[4]", "i64[4]", "i64[4]"), NO, "x.dtype == f32"),
 ]  # fmt: skip
 X86: list[tuple[Node, Support, str]] = [
