@@ -51,6 +51,7 @@ def emit(state: Compilation, builder: ArtifactBuilder, *, golden: bool | Mapping
     if golden is not False:
         feeds = _write_golden(state, builder, None if golden is True else golden)
     if parts is None:
+        _write_plan(module, state.target, builder)
         state.target.emit(state.emitted, builder, state.request)
     else:
         _emit_parts(parts, builder, feeds)
@@ -90,8 +91,17 @@ def _emit_parts(parts: Partitioned, builder: ArtifactBuilder, feeds: Mapping[str
         own.report |= {"check": each.report.to_json(), **each.context.reports}
         if values is not None and all(t.type.is_tensor for t in (*each.part.taken, *each.part.given)):
             _write_part_golden(each, own, values)
+        _write_plan(each.module, each.target, own)
         each.target.emit(each.emitted, own, each.request)
         own.finish()
+
+
+def _write_plan(module: Module, target: Any, builder: ArtifactBuilder) -> None:
+    """The plan of what runs on an accelerator: tiles, transfers, buffers, costs."""
+    from uair.passes.plan import PLAN, has_plan, plan
+
+    if has_plan(target.description):
+        builder.add_json(PLAN, plan(module, target.description).to_json())
 
 
 def _write_part_golden(each: CompiledPart, own: ArtifactBuilder, values: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from uair.quant.scheme import Scheme
 from uair.targets.constraint import Constraint, parse_constraint
 from uair.targets.errors import DescriptionError, DescriptionFileError
 from uair.targets.schema import Document, LayeredDocument, structure
-from uair.targets.units import CostModel, Unit
+from uair.targets.units import CostModel, PlanModel, Unit
 from uair.targets.verdict import Confidence, Source, Support
 
 if sys.version_info >= (3, 11):
@@ -411,7 +411,7 @@ class DeviceDescription:
         notes: what else a user must know.
         sources: documents and measurements by key.
         toolchain, dtypes, compute, alignment, onnx, quantization, memory, transfer, layouts, detection, kubernetes,
-            unit, cost: see the classes.
+            unit, cost, plan: see the classes.
         operator: the entries of the operator table.
         operators: the operator table by canonical name (derived from `operator`).
         file: where it was read from (derived).
@@ -444,6 +444,7 @@ class DeviceDescription:
     kubernetes: Kubernetes = Kubernetes()
     unit: tuple[Unit, ...] = ()
     cost: CostModel = CostModel()
+    plan: PlanModel = PlanModel()
     operator: tuple[OperatorEntry, ...] = ()
     operators: Mapping[str, OperatorSupport] = attrs.field(
         factory=dict[str, OperatorSupport], metadata={"derived": True}
@@ -628,7 +629,17 @@ class _Checker:
         if description.schema != SCHEMA:
             message = f"schema is {description.schema}, this UAIR reads {SCHEMA}"
             raise self._fault(message, ("schema",), "update the file, or UAIR")
-        for key in ("toolchain", "onnx", "quantization", "compute", "alignment", "detection", "kubernetes", "cost"):
+        for key in (
+            "toolchain",
+            "onnx",
+            "quantization",
+            "compute",
+            "alignment",
+            "detection",
+            "kubernetes",
+            "cost",
+            "plan",
+        ):
             part = getattr(description, key)
             if part is not None:
                 self._check_source(part.source, (key, "source"))
@@ -649,6 +660,15 @@ class _Checker:
             raise self._fault(f"there is no memory level {cost.memory!r}", ("cost", "memory"), hint)
         for name in cost.epilogue:
             self._operator(name, ("cost", "epilogue"))
+        for name in description.plan.levels:
+            if name not in (known := [m.name for m in description.memory]):
+                hint = f"levels are: {', '.join(known) or 'none'}"
+                raise self._fault(f"there is no memory level {name!r}", ("plan",), hint)
+        pages = description.plan.pages
+        if description.plan.buffers < 1 or (pages is not None and pages.bytes < 1):
+            raise self._fault(
+                "a plan needs at least one buffer, and pages of at least one byte", ("plan",), "leave it out"
+            )
         for i, unit in enumerate(description.unit):
             counts = [*unit.inputs.values(), *unit.outputs.values(), *unit.leaving.values()]
             if min([unit.rows, unit.row_alignment, *counts]) < 1:

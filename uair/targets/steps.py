@@ -63,24 +63,33 @@ class Step:
 
 @attrs.define(eq=False)
 class StepFinder:
-    """The steps of the nodes of a graph on a device."""
+    """The steps of the nodes of a graph on a device.
+
+    Attributes:
+        description: of the device.
+        steps: of every node of the graph that `of_graph` was last called with.
+        fused_to: the product that a node became part of.
+    """
 
     description: DeviceDescription
+    steps: dict[Node, list[Step]] = attrs.Factory(dict[Node, list[Step]])
+    fused_to: dict[Node, Node] = attrs.Factory(dict[Node, Node])
 
     # ---------------------------------------------------------------------------------------------------------- graphs
     def of_graph(self, graph: Graph) -> dict[Node, list[Step]]:
         """The steps of every node, in order; a node that became part of another one has none."""
         steps: dict[Node, list[Step]] = {}
-        taken: set[Node] = set()
+        self.fused_to = {}
         for node in graph:
-            if node in taken or not is_known(node) or is_free(node):
+            if node in self.fused_to or not is_known(node) or is_free(node):
                 steps[node] = []
                 continue
             members = tuple(self.epilogue(node)) if self.takes_epilogue(node) else ()
-            taken.update(members)
+            self.fused_to.update((member, node) for member in members)
             steps[node] = self.of_node(node, members)
         for node in graph:
             self._split_concat(node, steps)
+        self.steps = steps
         return steps
 
     def takes_epilogue(self, node: Node) -> bool:

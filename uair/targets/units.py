@@ -94,3 +94,66 @@ class CostModel:
     integers: Literal["any", "both"] = "any"
     source: str = ""
     confidence: Confidence | None = None
+
+
+@attrs.frozen
+class Pages:
+    """A unified address space that pages migrate through.
+
+    Attributes:
+        bytes: size of a page.
+        fast: name of the memory level that nodes work from.
+        slow: name of the level behind it.
+        host_bandwidth: bytes per second from the host's memory into `slow`; None when not known.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    bytes: int
+    fast: str
+    slow: str
+    host_bandwidth: float | None = None
+    source: str = ""
+    confidence: Confidence | None = None
+
+
+@attrs.frozen
+class PlanModel:
+    """The buffers of a core that tiles have to fit, and the limits of copies. Names are those of memory levels.
+
+    Attributes:
+        left: holds the rows of a product: feature maps.
+        right: holds the weights of a product.
+        result: holds its sums; the same as `left` when both share it.
+        vector: holds the operands and results of every other node.
+        buffers: copies of each tile on the chip, so that one is filled while another is worked on.
+        unit: bytes that copies are multiples of; `[alignment]`'s when 0.
+        burst_units: most units of a piece of a copy; 0: no limit known.
+        bursts: most pieces of a copy.
+        gap_units: most units between two pieces.
+        resident: name of the level that the whole model has to fit, weights and activations; for chips without a memory
+            behind it.
+        pages: the unified address space, where there is one.
+        source: key in `sources`.
+        confidence: when it differs from the source's.
+    """
+
+    left: str = ""
+    right: str = ""
+    result: str = ""
+    vector: str = ""
+    buffers: int = 2
+    unit: int = 0
+    burst_units: int = 0
+    bursts: int = 0
+    gap_units: int = 0
+    resident: str = ""
+    pages: Pages | None = None
+    source: str = ""
+    confidence: Confidence | None = None
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The memory levels that it names."""
+        paged = () if self.pages is None else (self.pages.fast, self.pages.slow)
+        return tuple(n for n in (self.left, self.right, self.result, self.vector, self.resident, *paged) if n)
