@@ -85,14 +85,16 @@ class PagePlan:
     refused: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, with the schedule of the first run (from the host) or else of the warm one."""
+        """Plain data, with the schedule of the warm run, or else of the cold one."""
         table: dict[str, Any] = {"page_bytes": self.pages.bytes, "fast": self.pages.fast, "slow": self.pages.slow}
-        if self.warm is None:
+        runs = {name: each for name, each in (("warm", self.warm), ("cold", self.cold)) if each is not None}
+        if not runs:
             return {**table, "refused": self.refused}
-        for name, runs in (("warm", self.warm), ("cold", self.cold)):
-            if runs is not None:
-                table[name] = {"without_prefetch": runs[0].summary(), "with_prefetch": runs[1].summary()}
-        return {**table, "schedule": [m.to_json() for m in self.warm[1].migrations], "confidence": "uncertain"}
+        for name, (without, ahead) in runs.items():
+            table[name] = {"without_prefetch": without.summary(), "with_prefetch": ahead.summary()}
+        shown = next(iter(runs))
+        schedule = [m.to_json() for m in runs[shown][1].migrations]
+        return {**table, "schedule_of": shown, "schedule": schedule, "confidence": Confidence.UNCERTAIN.value}
 
 
 @attrs.frozen
@@ -249,7 +251,8 @@ class _Planner:
         seen: set[Tensor] = set()
         pieces: list[Piece] = []
         for at, node in enumerate(self.graph):
-            fresh = {t for t in node.inputs if t is not None and is_parameter(t)} - seen
+            constant = all(is_parameter(t) for t in node.outputs)  # a Dequantize of weights: counted where it is read
+            fresh = set() if constant else {t for t in node.inputs if t is not None and is_parameter(t)} - seen
             seen |= fresh
             cost = cost_of(self.finder.steps[node], self.description).seconds or 0.0
             weights = sum(self.finder.stored(self._parameter(t)) for t in fresh)
@@ -273,17 +276,16 @@ class _Planner:
         if facts is None:
             return None
         fast, slow = (self.description.memory_level(n) for n in (facts.fast, facts.slow))
-        if fast.bytes is None or slow.bytes is None or not slow.bandwidth:
-            return PagePlan(facts, None, None, "a size or a bandwidth is not known")
         uses = self._uses(facts.bytes)
+        warm = cold = None
         try:
-            warm = self._simulated(uses, fast.bytes // facts.bytes, facts.bytes / slow.bandwidth)
-            cold = None
-            if facts.host_bandwidth:
+            if fast is not slow and fast.bytes and slow.bandwidth:
+                warm = self._simulated(uses, fast.bytes // facts.bytes, facts.bytes / slow.bandwidth)
+            if facts.host_bandwidth and slow.bytes:
                 cold = self._simulated(uses, slow.bytes // facts.bytes, facts.bytes / facts.host_bandwidth)
         except DoesNotFitPages as error:
             return PagePlan(facts, None, None, str(error))
-        return PagePlan(facts, warm, cold)
+        return PagePlan(facts, warm, cold, "" if warm or cold else "a size or a bandwidth is not known")
 
     def _simulated(self, uses: Sequence[Use], pages: int, seconds: float) -> tuple[Simulation, Simulation]:
         runs = [simulate(uses, pages, seconds, prefetch=ahead) for ahead in (False, True)]

@@ -6,7 +6,7 @@ fit, the one is taken that keeps the busiest core busy for the shortest time and
 node is cut into equal chunks of whole transfer units; the last core gets what is left.
 
 Transfers are bursts of whole units (32 bytes on Ascend) with a gap between them, within the limits of the device's copy
-instruction (`[plan]`): where a tile needs more or longer bursts, it is copied by several instructions.
+instruction (`[transfer]`): where a tile needs more or longer bursts, it is copied by several instructions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import attrs
 from uair.ir.dtype import DType
 from uair.ir.graph import Node
 from uair.targets.cost import cores_of
-from uair.targets.description import DeviceDescription
+from uair.targets.description import DeviceDescription, Transfer
 from uair.targets.products import Work, in_groups, unit_for, work_of
 from uair.targets.steps import Step, StepFinder, is_parameter, real, written
 from uair.targets.units import PlanModel, Unit
@@ -241,7 +241,7 @@ def chunk_tiling(size: int, names: list[str], description: DeviceDescription) ->
 # ------------------------------------------------------------------------------------------------------------ transfers
 def transfer_unit(description: DeviceDescription) -> int:
     """Bytes that transfers are multiples of."""
-    return description.plan.unit or description.alignment.bytes
+    return description.alignment.bytes if description.transfer is None else description.transfer.unit
 
 
 def burst(what: str, count: int, size: int, gap: int, description: DeviceDescription) -> Copy:
@@ -249,16 +249,17 @@ def burst(what: str, count: int, size: int, gap: int, description: DeviceDescrip
 
     A piece that is no multiple of the transfer unit is rounded up: what it copies beyond its end is padding.
     """
-    plan, unit = description.plan, transfer_unit(description)
+    unit = transfer_unit(description)
+    limits = description.transfer or Transfer(unit)
     units, count = -(-size // unit), max(count, 1)
     gap_units = -(-gap // unit)
     if not gap_units:  # one piece behind the other
         units, count = units * count, 1
-    pieces = list(_pieces(units, plan.burst_units))
-    instructions = len(pieces) * -(-count // plan.bursts) if plan.bursts else len(pieces)
-    if plan.gap_units and gap_units > plan.gap_units:  # further apart than the instruction can say: one each
+    pieces = list(_pieces(units, limits.longest))
+    instructions = len(pieces) * -(-count // limits.blocks) if limits.blocks else len(pieces)
+    if limits.gap and gap_units > limits.gap:  # further apart than the instruction can say: one each
         return Copy(what, count * len(pieces), 1, pieces[0], 0, count * units * unit)
-    per_instruction = min(count, plan.bursts) if plan.bursts else count
+    per_instruction = min(count, limits.blocks) if limits.blocks else count
     return Copy(what, instructions, per_instruction, pieces[0], gap_units, count * units * unit)
 
 

@@ -103,7 +103,7 @@ class Pages:
     Attributes:
         bytes: size of a page.
         fast: name of the memory level that nodes work from.
-        slow: name of the level behind it.
+        slow: name of the level behind it; the same when the size of a faster one is not known.
         host_bandwidth: bytes per second from the host's memory into `slow`; None when not known.
         source: key in `sources`.
         confidence: when it differs from the source's.
@@ -119,7 +119,7 @@ class Pages:
 
 @attrs.frozen
 class PlanModel:
-    """The buffers of a core that tiles have to fit, and the limits of copies. Names are those of memory levels.
+    """The buffers of a core that tiles have to fit, by names of memory levels; `[transfer]` has the limits of copies.
 
     Attributes:
         left: holds the rows of a product: feature maps.
@@ -127,10 +127,6 @@ class PlanModel:
         result: holds its sums; the same as `left` when both share it.
         vector: holds the operands and results of every other node.
         buffers: copies of each tile on the chip, so that one is filled while another is worked on.
-        unit: bytes that copies are multiples of; `[alignment]`'s when 0.
-        burst_units: most units of a piece of a copy; 0: no limit known.
-        bursts: most pieces of a copy.
-        gap_units: most units between two pieces.
         resident: name of the level that the whole model has to fit, weights and activations; for chips without a memory
             behind it.
         pages: the unified address space, where there is one.
@@ -143,10 +139,6 @@ class PlanModel:
     result: str = ""
     vector: str = ""
     buffers: int = 2
-    unit: int = 0
-    burst_units: int = 0
-    bursts: int = 0
-    gap_units: int = 0
     resident: str = ""
     pages: Pages | None = None
     source: str = ""

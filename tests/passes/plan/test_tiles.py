@@ -55,10 +55,11 @@ def test_tiles_of_products(work: Work, chip: str, dtype: DType) -> None:
 
 
 def check_copy(copy: object, description: DeviceDescription) -> None:
-    plan, unit = description.plan, 32
+    limits, unit = description.transfer, 32
+    assert limits is not None
     instructions, bursts, units = (getattr(copy, n) for n in ("instructions", "bursts", "units"))
     assert getattr(copy, "bytes") % unit == 0  # noqa: B009
-    assert 1 <= bursts <= plan.bursts and 1 <= units <= plan.burst_units and getattr(copy, "gap") <= plan.gap_units  # noqa: B009
+    assert 1 <= bursts <= limits.blocks and 1 <= units <= limits.longest and getattr(copy, "gap") <= limits.gap  # noqa: B009
     assert instructions * bursts * units * unit >= getattr(copy, "bytes")  # noqa: B009
 
 
