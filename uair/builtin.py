@@ -70,6 +70,8 @@ TARGETS = {
     "loongson": "uair.codegen.cpu:InterpretedCpuTarget",
     "phytium": "uair.codegen.cpu:CpuTarget",
     "reference": "uair.codegen.reference:ReferenceTarget",
+    "rk3566": "uair.codegen.rockchip:RockchipTarget",
+    "rk3576": "uair.codegen.rockchip:RockchipTarget",
     "rk3588": "uair.codegen.rockchip:RockchipTarget",
     "th1520": "uair.codegen.thead:NpuTarget",
     "x86_ref": "uair.codegen.thead:THeadTarget",

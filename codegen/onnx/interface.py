@@ -30,9 +30,14 @@ def ports(names: Sequence[str], written: Sequence[str], tensors: Sequence[Any]) 
     Args:
         names: the model's own.
         written: those in the vendor's file.
-        tensors: with their types, which are static.
+        tensors: with their types; sizes that are open stand as text.
     """
     return [
-        {"name": new, "source": name, "dtype": str(tensor.type.dtype), "shape": list(tensor.type.dims)}
+        {
+            "name": new,
+            "source": name,
+            "dtype": str(tensor.type.dtype),
+            "shape": [d if isinstance(d, int) else str(d) for d in tensor.type.dims],
+        }
         for name, new, tensor in zip(names, written, tensors, strict=True)
     ]

@@ -15,6 +15,7 @@ is in build.json beside this file; the files it names are in its folder:
     dataset         for "toolkit": a text file, one sample a line, the .npy files of its inputs separated by blanks
     inputs          in the order of the model: name, and source (the key in golden/)
     outputs         the same
+    batch           optional: batch that the .rknn file takes, `rknn_batch_size` of `RKNN.build`
     golden          optional: inputs and outputs, .npz files of one sample and its reference result
     cosine          lowest cosine similarity of an output of the simulation with the reference
 
@@ -156,6 +157,8 @@ def _problem(settings: Any) -> str:
     kinds += [("inputs", list), ("outputs", list)]
     if known.get("quantization") == "toolkit":
         kinds += [("dataset", str)]
+    if "batch" in known:
+        kinds += [("batch", int)]
     if "load" in known:
         kinds += [("load", dict)]
     if "golden" in known:
@@ -251,11 +254,13 @@ def build(folder: Path, output: Path, settings: Mapping[str, Any], report: Repor
     with report.step("load"):
         succeed(toolkit.load_onnx(model=str(folder / settings["model"]), **settings.get("load", {})), "load_onnx")
     with report.step("build"):
+        batch = {"rknn_batch_size": settings["batch"]} if "batch" in settings else {}
         if settings["quantization"] == "toolkit":
             Path("dataset.txt").write_text(absolute_dataset(folder / settings["dataset"]), encoding="utf-8")
-            succeed(toolkit.build(do_quantization=True, dataset=os.path.abspath("dataset.txt")), "build")
+            dataset = os.path.abspath("dataset.txt")
+            succeed(toolkit.build(do_quantization=True, dataset=dataset, **batch), "build")
         else:
-            succeed(toolkit.build(do_quantization=False), "build")
+            succeed(toolkit.build(do_quantization=False, **batch), "build")
     with report.step("export"):
         path = output / settings["output"]
         temporary = Path(path.name).absolute()
@@ -283,7 +288,8 @@ def simulate(toolkit: Any, folder: Path, settings: Mapping[str, Any]) -> Sequenc
     if results is None or len(results) != len(settings["outputs"]):
         count = "none" if results is None else len(results)
         raise BuildError(f"the simulation gave {count} outputs, {len(settings['outputs'])} were expected")
-    return cast("Sequence[Any]", results)
+    batch = settings.get("batch", 1)  # the simulator takes one sample and gives as many results as the file's batch
+    return [np.split(np.asarray(result), batch)[0] for result in results] if batch > 1 else results
 
 
 def load_arrays(path: Path) -> dict[str, Any]:

@@ -6,8 +6,8 @@ operator it became, whether it runs on the NPU or on the CPU, and how many cycle
     ID OpType    DataType Target InputShape                      OutputShape  Cycles(DDR/NPU/Total) RW(KB) FullName
     2  ConvPRelu FLOAT16  NPU    (1,3,24,24),(28,3,3,3),(28),... (1,28,22,22) 1771/8928/8928        10     Conv:conv2d_5
 
-Measured with 2.5.0: one cycle is 1 ns at the NPU's 1 GHz; layers that are no convolution print 0/0/0, and so do all
-layers of RK3576.
+Measured with 2.5.0: one cycle is 1 ns at the NPU's 1 GHz; layers that are no convolution print 0/0/0. For RK3576
+there is one more column in front of RW, with per cents, which is passed over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _LINE = re.compile(r"D RKNN: \[[0-9:.]+\] ?(?P<text>.*)")
 _ROW = re.compile(
     r"(?P<id>\d+)\s+(?P<op>\S+)\s+(?P<dtype>\S+)\s+(?P<target>NPU|CPU|GPU)\s+(?P<inputs>\S+)\s+(?P<output>\S+)\s+"
-    r"(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(?P<kilobytes>\d+)(\s+(?P<name>.*?))?\s*"
+    r"(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(\d+%\s+)?(?P<kilobytes>\d+)(\s+(?P<name>.*?))?\s*"
 )
 _SHAPE = re.compile(r"\(([0-9,]*)\)")
 _MEMORY = re.compile(r"Total (Internal|Weight) Memory Size: ([0-9.]+)KB")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from uair.codegen.rockchip.options import RockchipOptions
 from uair.ir.dtype import Array
 from uair.preprocess import Preprocess
 from uair.targets.description import Toolchain
@@ -26,6 +27,9 @@ def settings(
     inputs: Sequence[Mapping[str, Any]],
     outputs: Sequence[Mapping[str, Any]],
     golden: Mapping[str, str] | None,
+    options: RockchipOptions,
+    custom_string: str,
+    shapes: Sequence[Sequence[Sequence[int]]],
 ) -> dict[str, Any]:
     """Content of build.json; build_script.py tells what the fields mean.
 
@@ -37,8 +41,13 @@ def settings(
         inputs: ports of the ONNX file, some with the `normalization` that the compiled model does.
         outputs: ports of the ONNX file.
         golden: files of one input and its reference output.
+        options: of the user.
+        custom_string: text for the .rknn file.
+        shapes: for a model of several input shapes, those of all inputs in each bucket; empty for a static model.
     """
-    config: dict[str, Any] = {"target_platform": chip, "optimization_level": 3}
+    config: dict[str, Any] = {"target_platform": chip, "custom_string": custom_string, **options.config()}
+    if shapes:
+        config["dynamic_input"] = [[list(shape) for shape in bucket] for bucket in shapes]
     normalized = [port.get("normalization") or {"mean": [], "std": []} for port in inputs]
     if any(each["mean"] for each in normalized):
         config |= {"mean_values": [n["mean"] for n in normalized], "std_values": [n["std"] for n in normalized]}
@@ -51,6 +60,7 @@ def settings(
         "quantization": quantization,
         "inputs": [{"name": port["name"], "source": port["source"]} for port in inputs],
         "outputs": [{"name": port["name"], "source": port["source"]} for port in outputs],
+        **({"batch": options.rknn_batch_size} if options.rknn_batch_size > 1 else {}),
         **({"golden": dict(golden), "cosine": LOWEST_COSINE[quantization]} if golden else {}),
     }
 

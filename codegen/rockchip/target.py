@@ -14,6 +14,7 @@ from uair.codegen.onnx import Emitters
 from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, ports
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.rockchip.emitters import EMITTERS
+from uair.codegen.rockchip.options import RockchipOptions
 from uair.codegen.rockchip.settings import normalization, pixels, settings, shell_script
 from uair.codegen.rockchip.tool import RknnToolkit
 from uair.ir.data import Data
@@ -29,6 +30,7 @@ from uair.passes.recognize_lstm import RecognizeLstm
 from uair.passes.remove_quantization import RemoveQuantization
 from uair.pipeline import Pass
 from uair.request import CompileRequest
+from uair.targets.options import TargetOptions, parse_options
 from uair.targets.tool import VendorTool
 
 MODEL, RKNN, SETTINGS, BUILD, SCRIPT = "model.onnx", "model.rknn", "build.json", "build.py", "build.sh"
@@ -46,6 +48,8 @@ class RockchipTarget(OnnxTarget):
 
     emitters: ClassVar[Emitters | None] = EMITTERS
     names: ClassVar[str | None] = NAMES
+    options: ClassVar[type[TargetOptions]] = RockchipOptions
+    takes_buckets: ClassVar[bool] = True
 
     def prepare(self) -> tuple[Pass, ...]:
         """Float for quantized models, short convolutions for long ones, and what every target of its kind needs."""
@@ -71,6 +75,7 @@ class RockchipTarget(OnnxTarget):
         widen_scalar_inputs(written.main)
         unshare_weights(written.main)
         self.write_onnx(written, artifact.path_for(MODEL))
+        options = parse_options(RockchipOptions, request.options, self.name)
         taken = ports(inputs, written.main.input_names, written.main.inputs)
         for port in taken:
             port["normalization"] = normalization(request.preprocess.get(port["source"]))
@@ -83,6 +88,9 @@ class RockchipTarget(OnnxTarget):
             inputs=taken,
             outputs=given,
             golden=_golden(artifact, taken),
+            options=options,
+            custom_string=options.custom_string or f"uair {self.name} sha256:{module.origin.sha256 or 'unknown'}",
+            shapes=[[bucket[name] for name in inputs] for bucket in request.buckets],
         )
         artifact.add_json(SETTINGS, content)
         artifact.add_text(BUILD, Path(__file__).with_name("build_script.py").read_text(encoding="utf-8"))

@@ -52,6 +52,11 @@ def test_the_last_table_counts() -> None:
     assert read_layer_table(first + LOG).cycles == 8992
 
 
+def test_the_further_column_of_rk3576() -> None:
+    wide = LOG.replace("1771/8928/8928           10 ", "1771/8928/8928           0%           10 ")
+    assert wide != LOG and read_layer_table(wide) == read_layer_table(LOG)
+
+
 def test_without_a_table() -> None:
     with pytest.raises(LayerTableError, match="has no table of layers") as caught:
         read_layer_table("I rknn building ...\nE build: Catch exception\n")

@@ -1,0 +1,89 @@
+"""What a user may tell the Rockchip targets ends in build.json, under the toolkit's names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import uair
+from uair.codegen.rockchip.options import RockchipOptions
+from uair.context import Context
+from uair.targets.errors import OptionError
+from uair.targets.verdict import Confidence
+from uair.text import parse_module
+
+
+def settings(folder: Path, shape: str = "1,2,8,8", target: str = "rk3588", **options: Any) -> dict[str, Any]:
+    module = parse_module(f"%x: f32[{shape}]  %y = Relu(%x)")
+    artifact = uair.compile(module, target, output=folder / "artifact", golden=False, **options)
+    loaded: dict[str, Any] = json.loads(artifact.file("build.json").read_text("utf-8"))
+    return loaded
+
+
+def test_defaults(tmp_path: Path) -> None:
+    config = settings(tmp_path)["config"]
+    assert config["optimization_level"] == 3 and config["target_platform"] == "rk3588"
+    assert config["custom_string"].startswith("uair rk3588 sha256:")
+    assert set(config) == {"optimization_level", "target_platform", "custom_string"}
+
+
+def test_everything(tmp_path: Path) -> None:
+    given = {
+        "optimization_level": "2",
+        "op_target": "MaxPool:cpu,y:npu",
+        "custom_string": "version 7",
+        "rknn_batch_size": 3,
+        "single_core_mode": True,
+        "compress_weight": "yes",
+        "remove_weight": True,
+        "remove_reshape": True,
+        "memory_plan_strategy": "GreedyBySize",
+        "compute_order": "DepthFirst",
+    }
+    content = settings(tmp_path, options=given)
+    assert content["batch"] == 3
+    assert content["config"] == {
+        "target_platform": "rk3588",
+        "custom_string": "version 7",
+        "optimization_level": 2,
+        "op_target": {"MaxPool": "cpu", "y": "npu"},
+        **dict.fromkeys(("single_core_mode", "compress_weight", "remove_weight", "remove_reshape"), True),
+        "memory_plan_strategy": "GreedyBySize",
+        "compute_order": "DepthFirst",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"optimization_level": 4}, "optimization_level is 0 to 3"),
+        ({"rknn_batch_size": 0}, "at least 1"),
+        ({"op_target": "MaxPool:dsp"}, "'dsp', which is no unit"),
+        ({"compute_order": "Sideways"}, "compute_order"),
+        ({"sparse_infer": True}, "no option 'sparse_infer'"),
+    ],
+)
+def test_refusals(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=words):
+        settings(tmp_path, options=options)
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_several_shapes(tmp_path: Path) -> None:
+    shapes: Sequence[dict[str, Any]] = [{"x": (1, 2, 8, 8)}, {"x": (1, 2, 16, 24)}]
+    content = settings(tmp_path, "1,2,h,w", buckets=shapes)
+    assert content["config"]["dynamic_input"] == [[[1, 2, 8, 8]], [[1, 2, 16, 24]]]
+
+
+@pytest.mark.parametrize("target", ["rk3566", "rk3576"])
+def test_other_chips(target: str, tmp_path: Path) -> None:
+    chip = Context.default().target(target)
+    assert settings(tmp_path, target=target)["config"]["target_platform"] == target
+    relu = next(iter(parse_module("%x: f32[1,2,8,8]  %y = Relu(%x)").main))
+    assert chip.verdict(relu).confidence is Confidence.UNCERTAIN
+    assert not chip.description.compute.peak and not chip.description.memory
+    assert chip.options is RockchipOptions
