@@ -15,6 +15,7 @@ from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
 from uair.pipeline import Instrument, Measure, PassContext, PassManager, Verify
 from uair.preprocess import Preprocess, PreprocessError
+from uair.quant.errors import SchemeError
 from uair.request import CompileRequest
 from uair.targets.verdict import Support
 
@@ -66,6 +67,7 @@ def transform(source: Module, request: CompileRequest, instruments: Sequence[Ins
 
     target = Context.default().target(request.target)
     target.check_request(request)
+    _require_scheme(request, target)
     module = source.clone()
     measure = Measure()
     context = PassContext()
@@ -178,6 +180,19 @@ def _require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess])
                 hint=f"the inputs are {', '.join(graph.input_names)}",
             )
         chosen.image_size(graph.input(name).type.shape or ())
+
+
+def _require_scheme(request: CompileRequest, target: Any) -> None:
+    """Refuse INT8 for a device that has none; the interpreter, which is no device, runs the CPU's.
+
+    Raises:
+        SchemeError: see there.
+    """
+    if request.quantization is not None and target.quantization is None and target.fallback is not None:
+        raise SchemeError(
+            f"target {target.name!r} does not run quantized models",
+            hint="compile it in float, or choose a target with INT8 (`uair targets NAME` says)",
+        )
 
 
 def _calibration(request: CompileRequest, graph: Graph) -> Calibration | None:
