@@ -62,6 +62,11 @@ class RockchipTarget(OnnxTarget):
         """rknn-toolkit2."""
         return RknnToolkit()
 
+    def _mark(self, module: Module) -> str:
+        """What the .rknn file says about itself unless the user says something else."""
+        digest = module.origin.sha256
+        return f"uair {self.name} sha256:{digest}" if digest else f"uair {self.name}"
+
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, build.json, build.py and build.sh.
 
@@ -89,7 +94,7 @@ class RockchipTarget(OnnxTarget):
             outputs=given,
             golden=_golden(artifact, taken),
             options=options,
-            custom_string=options.custom_string or f"uair {self.name} sha256:{module.origin.sha256 or 'unknown'}",
+            custom_string=options.custom_string or self._mark(module),
             shapes=[[bucket[name] for name in inputs] for bucket in request.buckets],
         )
         artifact.add_json(SETTINGS, content)

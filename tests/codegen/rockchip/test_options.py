@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +28,16 @@ def settings(folder: Path, shape: str = "1,2,8,8", target: str = "rk3588", **opt
 def test_defaults(tmp_path: Path) -> None:
     config = settings(tmp_path)["config"]
     assert config["optimization_level"] == 3 and config["target_platform"] == "rk3588"
-    assert config["custom_string"].startswith("uair rk3588 sha256:")
+    assert config["custom_string"] == "uair rk3588"
     assert set(config) == {"optimization_level", "target_platform", "custom_string"}
+
+
+def test_the_models_hash_is_in_the_file(tmp_path: Path) -> None:
+    path = next(path for path in (Path(__file__).parents[3] / "examples" / "models").glob("*.onnx"))
+    made = uair.compile(path, "rk3588", output=tmp_path / "out", shapes={"x": (1, 3, 48, 192)}, golden=False)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    config = json.loads(made.file("build.json").read_text("utf-8"))["config"]
+    assert config["custom_string"] == f"uair rk3588 sha256:{digest}"
 
 
 def test_everything(tmp_path: Path) -> None:
