@@ -69,10 +69,10 @@ def execute(artifact: uair.Artifact, x: Array, outputs: Sequence[str], repeat: i
     library = shl.environment() / "shl" / "x86"
     headers = [folder, artifact.root, library / "include", library / "include" / "shl_public"]
     sources = [source / "model.c", DRIVER, artifact.root / "uair_io.c", library / "lib" / "libshl.a"]
-    options = ["-O2", "-w", "-fopenmp", *(f"-I{h}" for h in headers), "-o", folder / "driver"]
-    done = run_tool(["gcc", *options, *sources, "-lm"], log=folder / "gcc.log", limits=shl.LIMITS)
+    options = ["-O2", "-w", "-fopenmp", *(f"-I{h}" for h in headers), "-o", str(folder / "driver")]
+    done = run_tool(["gcc", *options, *map(str, sources), "-lm"], log=folder / "gcc.log", limits=shl.LIMITS)
     assert done.ok, (folder / "gcc.log").read_text()[-2000:]
-    command = [folder / "driver", source / "model.params", str(repeat), "input.npy"]
+    command = [str(folder / "driver"), str(source / "model.params"), str(repeat), "input.npy"]
     log = folder / "run.log"
     done = run_tool(command, log=log, limits=shl.LIMITS, folder=folder, environment={"OMP_NUM_THREADS": "1"})
     assert done.ok, f"{done.describe()}\n{log.read_text()[-2000:]}"

@@ -58,7 +58,7 @@ def execute(folder: Path, inputs: Sequence[Array], outputs: Sequence[str], repea
     for i, array in enumerate(inputs):
         np.save(folder / f"input_{i}.npy", np.ascontiguousarray(array))
         files.append(f"input_{i}.npy")
-    command = [folder / "model", "--repeat", str(repeat), *files]
+    command = [str(folder / "model"), "--repeat", str(repeat), *files]
     done = run_tool(command, log=folder / "run.log", limits=LIMITS, environment={"OMP_NUM_THREADS": "1"}, folder=folder)
     assert done.ok, done.describe()
     return Run({name: np.load(folder / f"output_{i}.npy") for i, name in enumerate(outputs)}, times(folder / "run.log"))

@@ -72,7 +72,7 @@ def nodes() -> Iterator[tuple[Node, list[Tensor], list[Array]]]:
         for i, value in enumerate(values):
             operand = None if value is None else placed(sample, i, value)
             operands.append(operand)
-            if operand is not None and not operand.is_constant:
+            if operand is not None and value is not None and not operand.is_constant:
                 moving.append((operand, value))
         node = sample.op.node(*operands)
         if all(t.type.is_static and t.type.size for t in node.outputs) and supported(node):

@@ -29,6 +29,12 @@ QUANTIZED = re.compile(r"uair_quantized\((\w+), (.+), (-?\d+)\);")
 CHANNELS = re.compile(r"uair_quantized_channels\((\w+), (\d+), params \+ (\d+)\);")
 SESSION = re.compile(r"session->([\w.]+) = (\w+);")
 BYTES = {"BOOL": 1, "INT8": 1, "INT32": 4, "INT64": 8, "FLOAT16": 2, "FLOAT32": 4}
+PATTERNS = {
+    "int": r"-?\d{1,10}",
+    "float": r"-?[\d.]+(e[+-]?\d+)?f|-?INFINITY",
+    "bool": "true|false",
+    "pointer": "NULL",
+}
 SESSION_ENUMS = {
     "base_api": "csinn_api_enum",
     "base_run_mode": "csinn_rmode_enum",
@@ -97,14 +103,10 @@ class _Reader:
         if field == "base.name":
             return
         kind = self.api["structs"][self.params[params]].get(field)
-        good = {
-            "int": lambda: re.fullmatch(r"-?\d+", value) is not None and -(2**31) <= int(value) < 2**31,
-            "float": lambda: re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?f|-?INFINITY", value) is not None,
-            "bool": lambda: value in ("true", "false"),
-            "ints": lambda: value in self.ints,
-            "pointer": lambda: value == "NULL",
-            None: lambda: False,
-        }.get(kind, lambda: self.api["enumerators"].get(value) == kind)()
+        if kind in PATTERNS:
+            good = re.fullmatch(PATTERNS[kind], value) is not None
+        else:
+            good = value in self.ints if kind == "ints" else self.api["enumerators"].get(value, "") == kind
         if not good:
             self.fault(f"{self.params[params]} has no {field} of value {value}: it is {kind}")
 

@@ -46,8 +46,13 @@ from uair.targets import Support
 
 X, HALF, W = "f32[1,4,16,16]", "f16[1,4,16,16]", "=f32[8,4,3,3]"
 NO, UNKNOWN = Support.UNSUPPORTED, Support.UNKNOWN
-ASYMMETRIC = {"coordinate_mode": "asymmetric", "nearest_mode": "floor"}
 BIG = (1, 4, 32, 32)
+
+
+def nearest(sizes: tuple[int, ...], scales: tuple[float, ...] | None = None) -> Resize:
+    """The nearest element below, from i / scale."""
+    return Resize(sizes=sizes, scales=scales, coordinate_mode="asymmetric", nearest_mode="floor")
+
 
 WEIGHTS: list[tuple[Node, Support, str]] = [
     (make(Conv2D(), X, "f32[8,4,3,3]"), NO, "w.is_constant or quantized"),
@@ -89,8 +94,8 @@ COMMON: list[tuple[Node, Support, str]] = [
     (make(Pad(pads=(1, 1), mode="edge"), "f32[4]"), NO, 'mode == "constant"'),
     (make(Pad(), "f32[4]", "i64[2]"), NO, "pads != none"),
     (make(Pad(pads=(-1, 1)), "f32[4]"), NO, "all(pads >= 0)"),
-    (make(Resize(sizes=(1, 4, 32), **ASYMMETRIC), "f32[1,4,16]"), NO, "x.rank == 4"),
-    (make(Resize(sizes=(1, 8, 16, 16), **ASYMMETRIC), X), NO,
+    (make(nearest((1, 4, 32)), "f32[1,4,16]"), NO, "x.rank == 4"),
+    (make(nearest((1, 8, 16, 16)), X), NO,
      "y.shape[1] == x.shape[1]"),
     (make(Resize(sizes=BIG, coordinate_mode="asymmetric"), X), NO,
      'mode == "linear" or (mode == "nearest" and nearest_mode == "floor")'),
@@ -98,7 +103,7 @@ COMMON: list[tuple[Node, Support, str]] = [
      'coordinate_mode == "asymmetric" or (coordinate_mode == "align_corners" and mode == "linear")'),
     (make(Resize(sizes=BIG, mode="linear", coordinate_mode="asymmetric", antialias=True), X), NO,
      "not antialias"),
-    (make(Resize(sizes=BIG, scales=(1.0, 1.0, 2.0, 2.0), **ASYMMETRIC), X), NO, "scales == none or sizes == none"),
+    (make(nearest(BIG, (1.0, 1.0, 2.0, 2.0)), X), NO, "scales == none or sizes == none"),
     *WEIGHTS, *QUANTIZATION,
 ]  # fmt: skip
 CPUS: list[tuple[Node, Support, str]] = [
