@@ -1,0 +1,1 @@
+"""C sources that go with every artifact."""
