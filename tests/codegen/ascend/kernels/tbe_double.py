@@ -194,7 +194,7 @@ def installed() -> Iterator[Built]:
     dsl = _module("tbe.dsl", cast_to=_cast_to, broadcast=_broadcast, auto_schedule=list, build=build)
     for table, make in ((UNARY, _unary), (BINARY, _binary), (SCALAR, _scalar), (REDUCTIONS, _reduction)):
         for verb in table:
-            setattr(dsl, verb, make(verb))  # type: ignore[operator]
+            setattr(dsl, verb, make(verb))
     tvm = _module("tbe.tvm", placeholder=_placeholder, const=Number, target=_Target)
     kinds = ("REQUIRED_INPUT", "REQUIRED_OUTPUT", "KERNEL_NAME")
     checks = _module("tbe.common.utils.para_check", check_op_params=check_op_params, **{k: k for k in kinds})

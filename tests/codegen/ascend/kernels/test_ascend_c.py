@@ -45,6 +45,7 @@ def shapes_of(program: Program) -> list[tuple[int, ...]]:
     return [program.shape(v) for v in program.inputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "target"), [*(("bert", target) for target in CHIPS_WITH_ASCEND_C), ("resnet50_real", "ascend310p")]
 )

@@ -75,7 +75,7 @@ def built(op: CustomOp, layout: Plan, target: str, folder: Path) -> Binary:
         "OP_HOST": f'"{op.module}.cpp"',
         "KERNEL_CALL": f"{op.module}({', '.join([*ports, 'workspace', 'tiling'])})",
     }
-    command = ["g++", "-std=c++17", "-O1", "-Wall", "-Werror", "-Wno-unknown-pragmas", f"-I{FOLDER}", f"-I{folder}"]
+    command = ["g++", "-std=c++17", "-Wall", "-Werror", "-Wno-unknown-pragmas", f"-I{FOLDER}", f"-I{folder}"]
     command += ["-DEXACT_TAIL"] * chip.exact_tail + [f"-D{name}={value}" for name, value in defines.items()]
     command += [str(FOLDER / "main.cpp"), "-o", str(folder / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
