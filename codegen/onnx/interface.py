@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from uair.ir.graph import Graph
+from uair.ir.graph import Graph, Tensor
+from uair.ir.types import TensorType
 from uair.names import Namer
+from uair.ops import Cast, Reshape
+from uair.ops.base import Operator
+from uair.targets.interface import Interface
 
 
 def legal_interface(graph: Graph, legal: str) -> None:
@@ -41,3 +45,52 @@ def ports(names: Sequence[str], written: Sequence[str], tensors: Sequence[Any]) 
         }
         for name, new, tensor in zip(names, written, tensors, strict=True)
     ]
+
+
+def adapt_inputs(graph: Graph, limits: Interface) -> dict[str, TensorType]:
+    """Give inputs the rank, batch size and element type that an importer wants, with Cast and Reshape behind them.
+
+    Args:
+        graph: changed in place; its inputs have static shapes.
+        limits: of the device description.
+
+    Returns:
+        The new types of the inputs that were changed, by name. Their values keep their order in memory.
+    """
+    changed: dict[str, TensorType] = {}
+    for i, (name, tensor) in enumerate(zip(graph.input_names, list(graph.inputs), strict=True)):
+        taken = limits.input_type(tensor.type)
+        if taken == tensor.type:
+            continue
+        outside = Tensor(taken, name=tensor.name)
+        graph.inputs[i] = outside
+        steps: list[Operator] = [Cast(to=tensor.type.dtype)] if taken.dtype is not tensor.type.dtype else []
+        steps += [Reshape(shape=tensor.type.dims)] if taken.dims != tensor.type.dims else []
+        value, anchor = outside, next(iter(graph), graph.end)
+        for step in steps:
+            value = graph.insert_before(anchor, step.node(value)).output
+        tensor.replace_all_uses_with(value)
+        changed[name] = taken
+    return changed
+
+
+def name_values(graph: Graph, legal: str) -> dict[Tensor, str]:
+    """Name every input and result as the writer will: the interface as it is, the others unique and legal.
+
+    Returns:
+        The names; an output that is an input or a constant has the name of that.
+    """
+    namer = Namer(legal, default="t")
+    for name in dict.fromkeys((*graph.input_names, *graph.output_names)):
+        namer.reserve(name)
+    known = dict(zip(graph.inputs, graph.input_names, strict=True))
+    for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
+        if tensor.producer is not None:
+            known.setdefault(tensor, name)
+    for node in graph:
+        for i, tensor in enumerate(node.outputs):
+            if tensor not in known:
+                default = node.name if node.name and i == 0 else f"{node.name or node.op_type}_{i}"
+                known[tensor] = namer.unique(tensor.name, default)
+            tensor.name = known[tensor]
+    return known

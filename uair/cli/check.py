@@ -69,6 +69,8 @@ def _show(reports: list[CheckReport], *, all_nodes: bool) -> None:
     for report in reports:
         _show_problems(report)
         if all_nodes:
+            for each in report.interface:
+                output.print_prose(f"{report.target}, {each.name}: {', '.join(each.verdict.through)}", "", "    ")
             output.print_text(f"\n{report.target}, all nodes:\n\n")
             output.table(
                 ("node", "operator", "verdict", "through"),
@@ -81,12 +83,17 @@ def _show_problems(report: CheckReport) -> None:
     kinds: dict[tuple[str, ...], list[NodeRow]] = {}
     for row in report.problems():
         kinds.setdefault((row.level.value, row.op_type, row.reason, row.rewrite, row.source), []).append(row)
-    if kinds or report.unbound:
+    refused = [row for row in report.interface if row.verdict.reason]
+    if kinds or report.unbound or refused:
         output.print_text(f"\n{report.target}: {report.title}")
     for name, type_ in report.unbound.items():
         output.print_prose(
             f"open sizes: input {name} is {type_}, the target takes numbers: give --shape {name}=...", "  ", "    "
         )
+    for row in refused:
+        verdict = row.verdict
+        output.print_prose(f"{verdict.support.value}: {row.name}: {verdict.reason}", "  ", "    ")
+        output.print_facts({"help": verdict.suggestion, "source": str(verdict.source or "")}, "    ")
     for (level, op_type, reason, rewrite, source), rows in kinds.items():
         output.print_prose(f"{level}: {len(rows)} x {op_type}: {reason}", "  ", "    ")
         facts = {"nodes": output.listed([row.node for row in rows]), "help": rewrite, "source": source}

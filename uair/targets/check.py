@@ -12,7 +12,8 @@ from uair.ir.dims import ceil_div
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
 from uair.ir.types import TensorType
-from uair.targets.description import DeviceDescription
+from uair.targets.description import DeviceDescription, confidence_of
+from uair.targets.interface import InterfaceRow, interface_rows
 from uair.targets.target import Target
 from uair.targets.verdict import Confidence, NodeVerdict, Support
 
@@ -97,6 +98,7 @@ class CheckReport:
             every tensor in a buffer of its own; None while an extent is symbolic.
         parameter_bytes: bytes of the constants as they stand in the module.
         experimental: whether no vendor tool has ever accepted an artifact of the target.
+        interface: inputs and outputs that the target does not take as they are.
     """
 
     target: str
@@ -106,6 +108,7 @@ class CheckReport:
     peak_bytes: int | None
     parameter_bytes: int
     experimental: bool = False
+    interface: tuple[InterfaceRow, ...] = ()
 
     @functools.cached_property
     def counts(self) -> Mapping[Support, int]:
@@ -129,8 +132,12 @@ class CheckReport:
 
     @property
     def verdict(self) -> Support:
-        """The worst answer about any node."""
-        return max((row.verdict.support for row in self.rows), key=lambda s: s.rank, default=Support.SUPPORTED)
+        """The worst answer about any node, input or output."""
+        return max(
+            (row.verdict.support for row in (*self.rows, *self.interface)),
+            key=lambda s: s.rank,
+            default=Support.SUPPORTED,
+        )
 
     @property
     def fits(self) -> bool:
@@ -160,7 +167,8 @@ class CheckReport:
 
     def to_json(self) -> dict[str, Any]:
         """The whole report as plain data, for `--json` and the report file."""
-        return {**self.summary(), "nodes": [row.to_json() for row in self.rows]}
+        interface = [{"name": row.name, **row.verdict.to_json()} for row in self.interface]
+        return {**self.summary(), "interface": interface, "nodes": [row.to_json() for row in self.rows]}
 
 
 @attrs.frozen(eq=False)
@@ -243,7 +251,14 @@ def check_module(module: Module, target: Target, facts: ModuleFacts | None = Non
         peak_bytes=max((p for p in peaks if p is not None), default=0) if None not in peaks else None,
         parameter_bytes=known.parameter_bytes,
         experimental=description.experimental,
+        interface=tuple(_interface_rows(module.main, description)),
     )
+
+
+def _interface_rows(graph: Graph, description: DeviceDescription) -> Iterable[InterfaceRow]:
+    limits = description.interface
+    source = description.source(limits.source)
+    return interface_rows(graph, limits, source, confidence_of(limits.confidence, source))
 
 
 def _facts(graph: Graph) -> Iterable[NodeFacts]:

@@ -25,6 +25,7 @@ from uair.ops.base import Operator
 from uair.quant.scheme import Scheme
 from uair.targets.constraint import Constraint, parse_constraint
 from uair.targets.errors import DescriptionError, DescriptionFileError
+from uair.targets.interface import Interface
 from uair.targets.schema import Document, LayeredDocument, structure
 from uair.targets.units import CostModel, PlanModel, Unit
 from uair.targets.verdict import Confidence, Source, Support
@@ -338,7 +339,8 @@ class OperatorEntry:
         suggestion: what would help.
         prefer: "whole": the operator is given to the vendor as it is. "decomposed": it is decomposed first; with
             `support`, because the vendor's tool recognises the decomposed form and makes one operator of it; without,
-            because the vendor takes the parts only, even though its list names the operator.
+            because the vendor takes the parts only, even though its list names the operator. "kept": as "whole", and
+            never decomposed, because the parts would be less exact than the vendor's own kernel off the accelerator.
         stays: whether the node stays on the accelerator when `support` is "partial".
         rewrites: rules of uair.passes.rewrites, by name, that make other operators of a node that does not stay on the
             accelerator as it is; the first that fits and helps is applied.
@@ -351,7 +353,7 @@ class OperatorEntry:
     confidence: Confidence | None = None
     reason: str = ""
     suggestion: str = ""
-    prefer: Literal["whole", "decomposed"] = "whole"
+    prefer: Literal["whole", "decomposed", "kept"] = "whole"
     stays: bool = False
     rewrites: Names = ()
 
@@ -411,7 +413,8 @@ class DeviceDescription:
         notes: what else a user must know.
         sources: documents and measurements by key.
         toolchain, dtypes, compute, alignment, onnx, quantization, memory, transfer, layouts, detection, kubernetes,
-            unit, cost, plan: see the classes.
+            unit, cost, plan, interface: see the classes.
+        general: conditions on every operator whose entry says "supported", in names that all operators have.
         operator: the entries of the operator table.
         operators: the operator table by canonical name (derived from `operator`).
         file: where it was read from (derived).
@@ -445,6 +448,8 @@ class DeviceDescription:
     unit: tuple[Unit, ...] = ()
     cost: CostModel = CostModel()
     plan: PlanModel = PlanModel()
+    interface: Interface = Interface()
+    general: tuple[ConstraintEntry, ...] = ()
     operator: tuple[OperatorEntry, ...] = ()
     operators: Mapping[str, OperatorSupport] = attrs.field(
         factory=dict[str, OperatorSupport], metadata={"derived": True}
@@ -639,6 +644,7 @@ class _Checker:
             "kubernetes",
             "cost",
             "plan",
+            "interface",
         ):
             part = getattr(description, key)
             if part is not None:
@@ -695,18 +701,24 @@ class _Checker:
     def _support(self, entry: OperatorEntry, cls: type[Operator], path: tuple[str | int, ...]) -> OperatorSupport:
         source = self.description.source(entry.source)
         own = confidence_of(entry.confidence, source)
-        constraints: list[OperatorConstraint] = []
-        for j, each in enumerate(entry.constraints):
-            place = (*path, "constraints", j)
-            self._check_source(each.source, (*place, "source"))
-            from_ = self.description.source(each.source) or source
-            confidence = confidence_of(each.confidence or (None if each.source else entry.confidence), from_)
-            try:
-                constraint = parse_constraint(each.require).check(cls)
-            except UairError as error:
-                raise self._placed(error, (*place, "require")) from None
-            constraints.append(OperatorConstraint(each, constraint, from_, confidence))
-        return OperatorSupport(entry, tuple(constraints), source, own)
+        stated = [((*path, "constraints", j), each) for j, each in enumerate(entry.constraints)]
+        if entry.support is Support.SUPPORTED:
+            stated += [(("general", j), each) for j, each in enumerate(self.description.general)]
+        constraints = tuple(self._constraint(each, cls, entry, place) for place, each in stated)
+        return OperatorSupport(entry, constraints, source, own)
+
+    def _constraint(
+        self, each: ConstraintEntry, cls: type[Operator], entry: OperatorEntry, place: tuple[str | int, ...]
+    ) -> OperatorConstraint:
+        """A condition bound to an operator; without a source of its own it has that of the operator's entry."""
+        self._check_source(each.source, (*place, "source"))
+        source = self.description.source(each.source) or self.description.source(entry.source)
+        confidence = confidence_of(each.confidence or (None if each.source else entry.confidence), source)
+        try:
+            constraint = parse_constraint(each.require).check(cls)
+        except UairError as error:
+            raise self._placed(error, (*place, "require")) from None
+        return OperatorConstraint(each, constraint, source, confidence)
 
     def _operator(self, name: str, path: tuple[str | int, ...]) -> type[Operator]:
         try:

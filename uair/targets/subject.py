@@ -7,6 +7,7 @@ description is loaded; the accessors read the values from a node later. docs/con
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ import numpy as np
 from uair.ir.dims import Dim, InferredShape, product
 from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor
-from uair.ops.base import AttributeKind, Operator, attribute_kinds
+from uair.ops.base import AttributeKind, Operator, Return, attribute_kinds
 
 
 @attrs.frozen
@@ -137,6 +138,8 @@ def _names_of(cls: type[Operator]) -> Mapping[str, Term]:
     names: dict[str, Term] = {}
     names.update(_common())
     names.update(_window_names(cls))
+    if cls.__name__ in ("Expand", "Tile"):
+        names["repeated_axes"] = Term(INT, _repeated_axes)
     names.update(_result_names(cls))
     for i, param in enumerate(cls.params):
         names[param.name] = _operand(i, variadic=param.variadic)
@@ -201,6 +204,10 @@ def _common() -> Mapping[str, Term]:
         "quantized": Term(BOOL, is_quantized),
         "dynamic": Term(BOOL, lambda node: any(not t.type.is_static for t in _tensors(node))),
         "max_rank": Term(INT, _max_rank),
+        "max_batch": Term(INT, lambda node: _greatest(node, lambda shape: shape[:1] if len(shape) >= 4 else ())),
+        "max_extent": Term(INT, lambda node: _greatest(node, lambda shape: shape)),
+        "max_elements": Term(INT, lambda node: _greatest(node, _product)),
+        "users": Term(STR.list_of(), _users),
         "operand_count": Term(INT, lambda node: sum(t is not None for t in node.inputs)),
     }
 
@@ -212,6 +219,41 @@ def _tensors(node: Node) -> list[Tensor]:
 def _max_rank(node: Node) -> Any:
     ranks = [_rank(t) for t in _tensors(node)]
     return next((r for r in ranks if isinstance(r, Unknown)), max(ranks, default=0))
+
+
+def _greatest(node: Node, extents_of: Callable[[Sequence[Any]], Sequence[Any]]) -> Any:
+    """The greatest of some extents of the operands and results that are not constant."""
+    found: list[Any] = []
+    for tensor in _tensors(node):
+        if not tensor.is_constant:
+            shape = _shape(tensor)
+            found += [shape] if isinstance(shape, Unknown) else extents_of(shape)
+    open_ = [extent for extent in found if isinstance(extent, Unknown)]
+    return open_[0] if open_ else max(found, default=0)
+
+
+def _product(shape: Sequence[Any]) -> Sequence[Any]:
+    """The number of elements, or the extents of which it is not known."""
+    open_ = [d for d in shape if isinstance(d, Unknown)]
+    return open_ or (math.prod(shape),)
+
+
+def _repeated_axes(node: Node) -> Any:
+    """Number of axes along which an Expand or Tile repeats its operand."""
+    if node.inputs[0] is None:
+        return Unknown()
+    old, new = _shape(node.inputs[0]), _shape(node.outputs[0])
+    if isinstance(old, Unknown) or isinstance(new, Unknown):
+        return Unknown("unknown rank")
+    old = (1,) * (len(new) - len(old)) + tuple(old)
+    open_ = [d for d in (*old, *new) if isinstance(d, Unknown)]
+    return open_[0] if open_ else sum(before != after for before, after in zip(old, new, strict=True))
+
+
+def _users(node: Node) -> tuple[str, ...]:
+    """Operators that read a result, each once; an output of the graph is none."""
+    found = (user.op_type for tensor in node.outputs for user in tensor.users if not isinstance(user.op, Return))
+    return tuple(dict.fromkeys(found))
 
 
 def is_quantized(node: Node) -> bool:

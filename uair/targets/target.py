@@ -239,7 +239,8 @@ class Target:
         rewritten = self._rewritten(node, direct, depth)
         if rewritten is not None:
             return rewritten
-        parts = decomposition(node)
+        entry = self.description.operators.get(node.op_type)
+        parts = [] if entry is not None and entry.entry.prefer == "kept" else decomposition(node)
         if not parts:
             return direct
         through = worst(self._verdict(part, depth + 1) for part in parts)
@@ -372,11 +373,11 @@ def _by_entry(node: Node, table: OperatorSupport, listed: NodeVerdict | None) ->
             confidence=table.confidence,
             suggestion=entry.suggestion,
         )
-    answers = (_by_constraint(node, each) for each in table.constraints)
+    answers = (constraint_verdict(node, each) for each in table.constraints)
     return worst([base, *(a for a in answers if a is not None)])
 
 
-def _by_constraint(node: Node, each: OperatorConstraint) -> NodeVerdict | None:
+def constraint_verdict(node: Node, each: OperatorConstraint) -> NodeVerdict | None:
     """The verdict of a constraint that does not hold; None when it does."""
     outcome = each.constraint.evaluate(node)
     if outcome.truth is True:

@@ -1,0 +1,43 @@
+// UAIR's ranges of the activations of model.onnx, for programs that build a network with MagicMind's C++ interface:
+// call uair::SetRange for the input tensors of convolutions and matrix products, with the tensor's name in model.onnx.
+#ifndef UAIR_SET_RANGES_H_
+#define UAIR_SET_RANGES_H_
+
+#include <map>
+#include <string>
+
+namespace uair {
+
+struct Range {
+  float scale;
+  int zero_point;
+  const char *algorithm;
+};
+
+// By the name of the tensor in model.onnx.
+inline const std::map<std::string, Range> &Ranges() {
+  static const std::map<std::string, Range> ranges = {
+      {"flat:0", {0.03310849890112877F, 0, "symmetric"}},
+      {"image", {0.027786603197455406F, 0, "symmetric"}},
+      {"stem/relu:0", {0.040995191782712936F, 0, "symmetric"}},
+      {"sum:0", {0.038681648671627045F, 0, "symmetric"}},
+  };
+  return ranges;
+}
+
+// Sets the range of `tensor`, a magicmind::ITensor *; false when UAIR has none for the name. MagicMind's headers are
+// included before this file.
+template <typename Tensor>
+bool SetRange(Tensor *tensor, const std::string &name) {
+  const auto found = Ranges().find(name);
+  if (found == Ranges().end()) return false;
+  const Range &range = found->second;
+  return tensor
+      ->SetDynamicRange(
+          magicmind::UniformQuantParamToRangeWithQuantAlg({range.scale, range.zero_point}, 8, range.algorithm), true)
+      .ok();
+}
+
+}  // namespace uair
+
+#endif  // UAIR_SET_RANGES_H_
