@@ -14,8 +14,8 @@ from uair.codegen.horizon.inputs import InputSpec, input_specs
 from uair.codegen.horizon.options import CHIPS, Chip, HorizonOptions
 from uair.codegen.horizon.scripts import RESULT, build_script, deploy_script
 from uair.codegen.onnx.interface import adapt_inputs, drop_unused_inputs, legal_interface, name_values, ports
-from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.onnx.nodes import WrittenNode, written_nodes
+from uair.codegen.onnx.target import OnnxTarget
 from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
 from uair.request import CompileRequest

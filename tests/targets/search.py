@@ -190,6 +190,8 @@ def _values(kind: Any, now: Any, numbers: Sequence[int]) -> Iterator[Any]:
 
 
 def _other_operands(recipe: Recipe) -> Iterator[Recipe]:
+    for dtype in DTYPES:
+        yield attrs.evolve(recipe, operands=tuple(_of_type(o, dtype) for o in recipe.operands))
     for i, operand in enumerate(recipe.operands):
         if operand is None:
             continue
@@ -220,6 +222,11 @@ def _other_extents(recipe: Recipe, numbers: Sequence[int]) -> Iterator[Recipe]:
     for count in (1, 2, 7):
         yield attrs.evolve(recipe, operands=tuple(_longer(o, count) for o in recipe.operands))
     yield attrs.evolve(recipe, operands=tuple(o and attrs.evolve(o, shape=o.shape[1:]) for o in recipe.operands))
+
+
+def _of_type(operand: Operand | None, dtype: DType) -> Operand | None:
+    """A float operand in another type."""
+    return operand if operand is None or not operand.dtype.is_float else attrs.evolve(operand, dtype=dtype, value=None)
 
 
 def _longer(operand: Operand | None, count: int) -> Operand | None:

@@ -46,7 +46,7 @@ def searched(op_type: str, texts: tuple[str, ...], wanted: frozenset[int]) -> di
 
 
 def refused_nodes(name: str, op_type: str, wanted: frozenset[int]) -> dict[int, Node]:
-    """For constraints of an operator, by index, a node that this one alone refuses."""
+    """For constraints of an operator, by index, a node that this one refuses: alone where one is known or found."""
     constraints = load(name).operators[op_type].constraints
     checked = [c.constraint for c in constraints]
     found: dict[int, Node] = {}
@@ -56,7 +56,12 @@ def refused_nodes(name: str, op_type: str, wanted: frozenset[int]) -> dict[int, 
             found.setdefault(i, node)
     left = wanted - set(found)
     texts = tuple(c.entry.require for c in constraints)
-    return {**(searched(op_type, texts, left) if left else {}), **found}
+    found |= {i: node for i, node in (searched(op_type, texts, left) if left else {}).items() if i not in found}
+    for i in wanted - set(found):
+        for node in known_cases().get((name, op_type), ()):
+            if checked[i].evaluate(node).truth is False:
+                found.setdefault(i, node)
+    return found
 
 
 @functools.cache
@@ -77,12 +82,11 @@ def check_verdict(name: str, node: Node, each: OperatorConstraint) -> None:
     assert own.confidence is each.confidence
     assert own.reason.startswith("needs ") and (not each.entry.reason or each.entry.reason in own.reason)
     verdict = target.direct_verdict(node)
+    assert verdict.support.rank >= own.support.rank
     base = Support.SUPPORTED if entry.entry.support is None else entry.entry.support
-    if verdict.clause or each.entry.otherwise.rank > base.rank:
-        listed_elsewhere = verdict.support.rank > own.support.rank
-        assert listed_elsewhere or (verdict.support, verdict.clause, verdict.source) == (
-            own.support, own.clause, own.source,
-        )  # fmt: skip
+    alone = refused(node, [c.constraint for c in entry.constraints]) is not None
+    if alone and verdict.clause and own.support.rank > base.rank:
+        assert (verdict.clause, verdict.source, verdict.reason) == (own.clause, own.source, own.reason)
 
 
 @pytest.mark.parametrize(("name", "i"), ENTRIES, ids=[f"{n}-{i}" for n, i in ENTRIES])

@@ -179,7 +179,8 @@ def run(
     calls = folder.parent / "calls.json"
     calls.unlink(missing_ok=True)
     done = subprocess.run(
-        [sys.executable, str(folder / script), *arguments], cwd=folder.parent, capture_output=True, text=True, check=False,
+        [sys.executable, str(folder / script), *arguments],
+        cwd=folder.parent, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(package)},
     )  # fmt: skip
     return done, json.loads(calls.read_text()) if calls.exists() else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.targets.helpers import make, tensor
 from uair.context import Context
 from uair.ir.graph import Graph, Node
-from uair.ops import Add, Conv2D, ConvTranspose2D
+from uair.ops import Add, Conv2D, ConvTranspose2D, Relu
 from uair.targets import Support, Target
 from uair.text import parse_type
 
@@ -35,6 +35,14 @@ NEGATIVE: list[tuple[Target, Node, Support, str]] = [
         (in_front_of_an_addition(), 'max(strides) <= 2 or "Add" not in users'),
         (make(ConvTranspose2D(strides=(2, 2)), "f32[1,2048,4,4]", "=f32[2048,8,6,6]"),
          f"w.shape[0] * kernel_h * kernel_w <= {AT_MOST[name]}"),
+    )
+] + [
+    (Context.default().target(name), make(Relu(), type_), Support.PARTIAL, clause)
+    for name, type_, clause in (
+        *((name, "f32[4097,1,1,1]", "max_batch <= 4096") for name in NAMES),
+        *((name, "f32[1,65537,1,1]", "max_extent <= 65536") for name in NAMES),
+        *((name, "f32[1,32768,32768,2]", "max_elements <= 1073741824") for name in NAMES),
+        ("horizon_x3", "f32[129,1,1,1]", "max_batch <= 128"),
     )
 ] + [
     (Context.default().target("horizon_x3"), make(Conv2D(), "f32[1,1024,16,16]", "=f32[8,1024,7,7]"), Support.PARTIAL,
