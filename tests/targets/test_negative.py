@@ -28,12 +28,18 @@ GENERAL = [name for name in description_names() if load_description(name).genera
 
 
 @functools.cache
-def known_cases() -> dict[tuple[str, str], list[Node]]:
+def listed() -> dict[tuple[str, str], list[Node]]:
     """The nodes of the lists, by target and operator."""
     found: dict[tuple[str, str], list[Node]] = {}
     for target, node, _, _ in NEGATIVE:
         found.setdefault((target.name, node.op_type), []).append(node)
     return found
+
+
+def known_cases(name: str, op_type: str) -> list[Node]:
+    """The nodes of the lists for a file, and for the one that it extends."""
+    names = (name, load(name).extends)
+    return [node for each in names for node in listed().get((each, op_type), ())]
 
 
 @functools.cache
@@ -50,7 +56,7 @@ def refused_nodes(name: str, op_type: str, wanted: frozenset[int]) -> dict[int, 
     constraints = load(name).operators[op_type].constraints
     checked = [c.constraint for c in constraints]
     found: dict[int, Node] = {}
-    for node in known_cases().get((name, op_type), ()):
+    for node in known_cases(name, op_type):
         i = refused(node, checked)
         if i is not None:
             found.setdefault(i, node)
@@ -58,7 +64,7 @@ def refused_nodes(name: str, op_type: str, wanted: frozenset[int]) -> dict[int, 
     texts = tuple(c.entry.require for c in constraints)
     found |= {i: node for i, node in (searched(op_type, texts, left) if left else {}).items() if i not in found}
     for i in wanted - set(found):
-        for node in known_cases().get((name, op_type), ()):
+        for node in known_cases(name, op_type):
             if checked[i].evaluate(node).truth is False:
                 found.setdefault(i, node)
     return found
