@@ -8,7 +8,7 @@ part in a thousand.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -174,12 +174,12 @@ def _placeholder(shape: tuple[int, ...], name: str, dtype: str) -> Lazy:
 class _Target:
     @staticmethod
     @contextmanager
-    def cce() -> Iterator[None]:
+    def cce() -> Generator[None, None, None]:
         yield
 
 
 @contextmanager
-def installed() -> Iterator[Built]:
+def installed() -> Generator[Built, None, None]:
     """The double as the modules that an operator imports; yields what the operator builds."""
     built = Built()
 
