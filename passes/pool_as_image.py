@@ -48,9 +48,9 @@ class _PoolAsImage(Rule):
             "dilations": (1, *op.dilations),
             "pads": (0, before, 0, after),
         }
-        same = {a.name: getattr(op, a.name) for a in attrs.fields(type(op)) if a.name not in changed}
-        pooled = cast("Tensor", self.image(**{**same, **changed})(Unsqueeze(axes=(ROWS,))(x)))
-        return cast("Tensor", Squeeze(axes=(ROWS,))(pooled))
+        same = {a.name: getattr(op, a.name) for a in attrs.fields(cast(Any, type(op))) if a.name not in changed}
+        pooled = self.image(**{**same, **changed})(Unsqueeze(axes=(ROWS,))(x))
+        return Squeeze(axes=(ROWS,))(pooled)
 
 
 class PoolAsImageMax(_PoolAsImage):

@@ -105,5 +105,5 @@ def _weights(nodes: list[Node], description: DeviceDescription) -> list[int]:
 def _crossing(nodes: list[Node], last: int, description: DeviceDescription) -> int:
     """Bytes of values made up to node `last` and used behind it."""
     made = {t for node in nodes[: last + 1] for t in node.outputs}
-    used = {t for node in nodes[last + 1 :] for t in node.inputs if t in made}
-    return sum(storage_bytes(t.type, description) for t in used if t is not None)
+    used = {t for node in nodes[last + 1 :] for t in node.inputs if t is not None and t in made}
+    return sum(storage_bytes(t.type, description) for t in used)

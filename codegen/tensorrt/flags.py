@@ -69,7 +69,7 @@ class Command:
     """
 
     major: Major
-    flags: tuple[str, ...] = attrs.field(converter=tuple)
+    flags: tuple[str, ...]
 
     def __attrs_post_init__(self) -> None:
         wrong = [flag for flag in self.flags if not is_known(flag, self.major)]
