@@ -11,7 +11,7 @@ import pytest
 from tests.quant.networks import Builder, samples, small_cnn
 from uair.codegen.reference import run
 from uair.ir.dtype import DType
-from uair.ir.graph import Graph, constant
+from uair.ir.graph import Graph, Tensor, constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.ops import Add, Cast, Conv2D, Exp, If, Linear, Mul, Relu, Softmax
@@ -28,6 +28,11 @@ from uair.text import parse_type
 
 def changed(module: Module, *passes: Pass) -> Module:
     return PassManager(passes, [Verify()]).run(module.clone())
+
+
+def operands(module: Module) -> list[Tensor]:
+    """What is dequantized."""
+    return [t for n in module.main if n.op_type == "Dequantize" and (t := n.inputs[0]) is not None]
 
 
 def types(module: Module, op: str) -> list[DType]:
@@ -53,8 +58,7 @@ def test_integers_stay_what_they_are_in_16_bits() -> None:
     quantized = changed(module, QuantizeInt8(samples=samples(), scheme=described.scheme))
     narrow = changed(quantized, NarrowFloats())
     assert set(types(narrow, "Dequantize")) == {DType.F16}
-    before = [n.inputs[0].numpy() for n in quantized.main if n.op_type == "Dequantize" and n.inputs[0].is_constant]
-    after = [n.inputs[0].numpy() for n in narrow.main if n.op_type == "Dequantize" and n.inputs[0].is_constant]
+    before, after = ([t.numpy() for t in operands(m) if t.is_constant] for m in (quantized, narrow))
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 

@@ -35,7 +35,7 @@ def emulated(machine: str, cpu: str, *command: str | Path) -> subprocess.Complet
     """A program on an emulated CPU."""
     home = environment()
     root = home / "root"
-    qemu = [home / "qemu" / "usr" / "bin" / f"qemu-{machine}-static", "-cpu", cpu]
+    qemu: list[str | Path] = [home / "qemu" / "usr" / "bin" / f"qemu-{machine}-static", "-cpu", cpu]
     if machine == "aarch64":
         qemu += ["-L", root]
     variables = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -90,7 +90,7 @@ def test_weights_stored_in_bf16(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- run.py
 def run_py(artifact: Artifact, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, artifact.file("run.py"), *arguments]
+    command = [sys.executable, str(artifact.file("run.py")), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -125,8 +125,8 @@ def test_what_goes_wrong_is_said(tmp_path: Path) -> None:
     ):
         done = run_py(artifact, *arguments)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
-    arrays = dict(artifact.arrays("golden/outputs.npz"))
-    np.savez(artifact.file("golden/outputs.npz"), **{name: -array for name, array in arrays.items()})
+    arrays: dict[str, Any] = {name: -array for name, array in artifact.arrays("golden/outputs.npz").items()}
+    np.savez(artifact.file("golden/outputs.npz"), **arrays)
     assert run_py(artifact).returncode == 3
     artifact.file("model.onnx").write_bytes(b"broken")
     done = run_py(artifact)

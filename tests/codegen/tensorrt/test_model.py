@@ -58,7 +58,7 @@ def outputs(path: Path, feeds: Mapping[str, Any]) -> list[Any]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return session.run(None, dict(zip([i.name for i in session.get_inputs()], feeds.values(), strict=True)))
+    return list(session.run(None, dict(zip([i.name for i in session.get_inputs()], feeds.values(), strict=True))))
 
 
 def cosine(a: Any, b: Any) -> float:
@@ -168,7 +168,8 @@ def quantized_model() -> ModelProto:
 
 
 def node_of(model: ModelProto, op_type: str) -> NodeProto:
-    return next(n for n in model.graph.node if n.op_type == op_type)
+    found: NodeProto = next(n for n in model.graph.node if n.op_type == op_type)
+    return found
 
 
 def replace_constant(model: ModelProto, name: str, array: Any) -> None:

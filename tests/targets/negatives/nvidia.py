@@ -8,7 +8,7 @@ from tests.targets.helpers import make, tensor
 from tests.targets.negatives import Case
 from uair.codegen.tensorrt import TensorrtTarget
 from uair.ir.dtype import DType
-from uair.ir.graph import constant
+from uair.ir.graph import Tensor, constant
 from uair.ops import (
     GRU,
     LSTM,
@@ -44,7 +44,7 @@ BOTH = ("Tanh", "Relu", "Sigmoid", "Relu", "Tanh", "Relu")
 """Activation functions of which the first of each direction differ, however many a direction has."""
 
 
-def symmetric(value: int) -> object:
+def symmetric(value: int) -> Tensor:
     return constant(np.full(4, value, np.int8))
 
 
