@@ -27,6 +27,7 @@ from uair.codegen.thead.program import (
     plain_layout,
 )
 from uair.codegen.thead.source import Port
+from uair.errors import UairError
 from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor
@@ -106,23 +107,30 @@ class Lowering:
             NotInCsinn: a node has no form.
             UnknownRange: a real result on a device that has integers only.
         """
-        from uair.codegen.thead.operators import EMITTERS
-
         graph = self.graph
         inputs = {self._input(t, n): _port(n, t) for t, n in zip(graph.inputs, graph.input_names, strict=True)}
         for node in graph:
             if isinstance(node.op, Quantize):
                 self._quantize(node)
             elif not isinstance(node.op, Dequantize):
-                emitter = EMITTERS.get(type(node.op))
-                if emitter is None:
-                    raise NotInCsinn(f"csinn has no {node.op_type}, or none that UAIR writes")
-                emitter(self, node)
+                try:
+                    self._emit(node)
+                except UairError as error:
+                    error.node, error.place = node, error.place or f"{node!r}, {node.loc}"
+                    raise
         outputs = {self._output(t): _port(n, t) for t, n in zip(graph.outputs, graph.output_names, strict=True)}
         if len(outputs) != len(graph.outputs):
             raise NotInCsinn("one tensor is two outputs of the model", hint="give it out once")
         self.program.inputs, self.program.outputs = list(inputs), list(outputs)
         return inputs, outputs
+
+    def _emit(self, node: Node) -> None:
+        from uair.codegen.thead.operators import EMITTERS
+
+        emitter = EMITTERS.get(type(node.op))
+        if emitter is None:
+            raise NotInCsinn(f"csinn has no {node.op_type}, or none that UAIR writes")
+        emitter(self, node)
 
     # --------------------------------------------------------------------------------------------- inputs and outputs
     def _input(self, tensor: Tensor, name: str) -> CTensor:

@@ -164,6 +164,11 @@ def test_refusals(text: str, because: str) -> None:
     assert because in refused(text).message
 
 
+def test_a_refusal_names_the_node() -> None:
+    error = refused("%x: f32[4,4]  %y = Flip(%x) {axes = [0,1]}")
+    assert "Flip" in error.place and error.node is not None
+
+
 def test_a_result_without_a_range_on_the_npu() -> None:
     text = """constant @s = 0.1 : f32[]  %x: f32[4]  %q = Quantize(%x, @s)  %d = Dequantize(%q, @s)  %y = Relu(%d)"""
     with pytest.raises(UnknownRange, match="'y', a result of Relu"):
