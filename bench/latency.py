@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping
 
 import attrs
+import numpy as np
 
 import uair
 from tests import zoo
@@ -64,24 +65,13 @@ def estimated(known: Known) -> Plan:
     """The plan of a known figure's model."""
     model = zoo.models()[known.model]
     shapes = {**model.shapes, **known.shapes}
-    feeds = model.calibration(1)
-    if known.shapes:
-        feeds = [
-            {
-                name: feeds[0][name] if name not in known.shapes else _grown(feeds[0][name], known.shapes[name])
-                for name in feeds[0]
-            }
-        ]
-    quantize = uair.Int8(feeds) if known.int8 else None
+    (sample,) = model.calibration(1)
+    for name, shape in known.shapes.items():
+        sample[name] = np.resize(sample[name], shape)
+    quantize = uair.Int8([sample]) if known.int8 else None
     artifact = uair.compile(model.path, known.target, shapes=shapes, quantize=quantize, golden=False)
     module = uair.load(artifact.file("model.uair"))
     return plan(module, described(known))
-
-
-def _grown(array: object, shape: tuple[int, ...]) -> object:
-    import numpy as np
-
-    return np.resize(np.asarray(array), shape)
 
 
 def described(known: Known) -> DeviceDescription:

@@ -124,7 +124,8 @@ def _compiled(layers: Iterable[Layer]) -> dict[Signature, list[int]]:
 
 
 def _signature_of_layers(parts: list[Layer]) -> Signature:
-    x, w, y = parts[0].inputs[0], parts[0].inputs[1], parts[0].output or ()
+    x, w = parts[0].inputs[:2]
+    y: tuple[int, ...] = tuple(parts[0].output or ())
     if parts[0].op == "exMatMul":
         return (parts[0].dtype, False, 1, x[-1], w[-1] if w[-2] == x[-1] else w[-2], math.prod(x[:-1]))
     depthwise = w[0] == 1 and w[1] == x[1] == y[1] and x[1] > 1

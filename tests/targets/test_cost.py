@@ -71,6 +71,7 @@ def test_rk3588_float16_convolutions_are_the_compilers(x: str, w: str, ddr: int,
     cost = estimate(leaving(make(Conv2D(pads=(1, 1, 1, 1)), x, f"=f32[{w}]")), RK)
     assert cost.compute_cycles == npu
     assert cost.transfer_cycles == pytest.approx(ddr, rel=0.04 if w.startswith("24,24") else 0.003)  # does not bind
+    assert cost.cycles is not None and cost.compute_cycles is not None
     assert cost.cycles == max(cost.compute_cycles, cost.transfer_cycles or 0)
     assert cost.seconds == pytest.approx(cost.cycles / 1e9)
     assert (cost.bound, cost.confidence) == ("compute", Confidence.MEASURED)

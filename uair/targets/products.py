@@ -169,8 +169,8 @@ def work_of_static(node: Node) -> tuple[Work, ...]:
 def work_of(node: Node) -> tuple[Work, ...]:
     """The products that a node stands for; none for an operator that is no product. Sizes must be static."""
     op: Any = node.op
-    shapes = [() if t is None else static(t.type.dims) for t in node.inputs]
-    result = static(node.outputs[0].type.dims) if node.outputs else ()
+    shapes = [_extents(t) for t in node.inputs]
+    result = _extents(node.outputs[0] if node.outputs else None)
     if isinstance(op, CONVOLUTIONS):
         w = shapes[1]
         rows = math.prod(result[2:])
@@ -191,13 +191,25 @@ def work_of(node: Node) -> tuple[Work, ...]:
     return ()
 
 
+def _extents(tensor: Tensor | None) -> tuple[int, ...]:
+    """The static shape of a tensor; empty for an omitted one."""
+    if tensor is None:
+        return ()
+    return static(tensor.type.dims)
+
+
 def _matrix_product(op: Any, a: tuple[int, ...], b: tuple[int, ...], result: tuple[int, ...]) -> Work:
     """A matrix product: one weight matrix takes the rows of all matrices at once."""
-    length = a[-2] if op.trans_a and len(a) > 1 else a[-1]
-    rows = 1 if len(a) == 1 else (a[-1] if op.trans_a else a[-2])
-    columns = 1 if len(b) == 1 else (b[-2] if op.trans_b else b[-1])
+    left, right = list(a), list(b)
+    if op.trans_a:
+        left[-2:] = left[:-3:-1]
+    if op.trans_b:
+        right[-2:] = right[:-3:-1]
+    length = left[-1]
+    rows = left[-2] if len(left) > 1 else 1
+    columns = right[-1] if len(right) > 1 else 1
     count = math.prod(result) // max(rows * columns, 1)
-    if len(b) <= 2:
+    if len(right) <= 2:
         return Work(1, count * rows, 1, length, columns)
     return Work(count, rows, 1, length, columns)
 
