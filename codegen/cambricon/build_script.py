@@ -154,7 +154,7 @@ def build(folder: Path, arguments: argparse.Namespace) -> Path:
     model = mm.Builder().build_model("model", network, config)
     if model is None:
         raise BuildError("MagicMind built no model")
-    output = folder / settings["output"]
+    output = folder / str(settings["output"])
     require(model.serialize_to_file(str(output)), f"writing {output.name}")
     if not output.is_file() or not output.stat().st_size:
         raise BuildError(f"MagicMind reported success but wrote no {output.name}")

@@ -59,7 +59,8 @@ def main(given: Sequence[str] | None = None) -> int:
         if not context.enqueue(inputs, outputs, queue).ok() or not queue.sync().ok():
             sys.stderr.write("run.py: the MLU did not run the model\n")
             return 1
-        found = {each["source"]: np.array(tensor.asnumpy()) for each, tensor in zip(settings["outputs"], outputs)}  # noqa: B905
+        names = [each["source"] for each in settings["outputs"]]
+        found: dict[str, Any] = {name: np.array(outputs[i].asnumpy()) for i, name in enumerate(names)}
     np.savez(arguments.outputs, **found)
     sys.stdout.write(f"{arguments.outputs} is written\n")
     return 0

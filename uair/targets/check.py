@@ -133,11 +133,8 @@ class CheckReport:
     @property
     def verdict(self) -> Support:
         """The worst answer about any node, input or output."""
-        return max(
-            (row.verdict.support for row in (*self.rows, *self.interface)),
-            key=lambda s: s.rank,
-            default=Support.SUPPORTED,
-        )
+        answers = [*(row.verdict for row in self.rows), *(row.verdict for row in self.interface)]
+        return max((each.support for each in answers), key=lambda s: s.rank, default=Support.SUPPORTED)
 
     @property
     def fits(self) -> bool:
