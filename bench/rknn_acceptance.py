@@ -172,7 +172,7 @@ def _raw_in(folder: Path, model: Candidate, mode: str, reference: uair.Artifact)
     with np.load(reference.file(reference.manifest["golden"]["outputs"])) as archive:
         outputs = {name: archive[name] for name in archive.files}
     np.savez(folder / "inputs.npz", **feeds)  # type: ignore[arg-type]
-    np.savez(folder / "outputs.npz", **outputs)  # type: ignore[arg-type]
+    np.savez(folder / "outputs.npz", **outputs)
     lines: list[str] = []
     for i, sample in enumerate(model.calibration() if mode == "int8" else ()):
         names = [f"s{i}_{j}.npy" for j in range(len(order))]

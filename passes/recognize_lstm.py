@@ -79,7 +79,7 @@ def _layer(node: Node) -> _Layer | None:
     """The LSTM that a Scan stands for; None when it is none."""
     op = node.op
     assert isinstance(op, Scan)
-    if len(node.inputs) != 3 or op.scanned != 1 or any(op.input_reverse) or any(op.output_reverse):
+    if op.body is None or len(node.inputs) != 3 or op.scanned != 1 or any(op.input_reverse) or any(op.output_reverse):
         return None
     if any(op.input_axes) or any(op.output_axes) or len(node.outputs) != 3:
         return None
@@ -110,7 +110,7 @@ def _recurrence(body: Graph) -> Tensor | None:
             matrix = user.inputs[1]
             if matrix is not None and matrix.is_constant and matrix.type.dtype is DType.F32 and matrix.type.rank == 2:
                 rows, columns = matrix.type.dims
-                return matrix if columns == 4 * rows else None  # type: ignore[operator]
+                return matrix if columns == 4 * rows else None
     return None
 
 
@@ -146,7 +146,7 @@ def _same_cell(body: Graph, layer: _Layer) -> bool:
     x = model.add_input("x", layer.x.type.with_shape((steps, batch, layer.x.type.dims[2])))
     states = [model.add_input(name, layer.h.type.with_shape((1, batch, hidden))) for name in ("h", "c")]
     w, r = (constant(t.numpy()[None]) for t in (layer.w, layer.r))
-    made = LSTM().decompose(x, w, r, None, None, *states, None)
+    made = LSTM().decompose(x, w, r, None, None, *states)
     if made is None:
         return False
     last = Node(Reshape(shape=made[0].type.dims), [made[0]])
@@ -155,7 +155,7 @@ def _same_cell(body: Graph, layer: _Layer) -> bool:
     model.add_output("y", anchor.output)
     module = Module("layer", {"main": model})
     Canonicalise().run(module, PassContext())
-    cells = [node.op.body for node in model if isinstance(node.op, Scan)]
+    cells = [node.op.body for node in model if isinstance(node.op, Scan) and node.op.body is not None]
     return len(cells) == 1 and _meaning(cells[0]) == _meaning(body)
 
 

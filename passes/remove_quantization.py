@@ -147,7 +147,8 @@ class FloatOfIntegerProduct(Rule):
         weight = centred(w.numpy(), None if wz is None else wz.numpy(), axis).astype(np.float32)
         if isinstance(product.op, IntegerMatMul):
             return Mul()(MatMul()(source, constant(weight, w.name)), scale)
-        op: Any = product.op.as_plain()  # type: ignore[union-attr]
+        assert isinstance(product.op, IntegerConv2D)
+        op = product.op.as_plain()
         assert isinstance(op, Conv2D)
         return Mul()(op(source, constant(weight, w.name)), scale)
 

@@ -18,6 +18,7 @@ from uair.ir.graph import Node
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.statistics import Comparison
 from uair.passes.quantization.trial import Study, is_comparable
+from uair.quant.scheme import COMPUTE
 
 MOST_SEGMENTS = 24
 """Segments that a model is cut into at most; each is run by itself."""
@@ -97,12 +98,15 @@ class _Outputs:
 
 
 def cut(results: Sequence[NodeResult]) -> list[list[NodeResult]]:
-    """Neighbouring nodes in segments of about equal numbers; an activation stays with what it is computed with."""
+    """Neighbouring nodes in segments of about equal numbers, each from an operator with a weight on.
+
+    What activates, pools or moves its results stays with it: rknn-toolkit2 fails on channel shuffles and activations of
+    which a part is in float16.
+    """
     size = -(-len(results) // MOST_SEGMENTS)
     segments: list[list[NodeResult]] = []
     for result in results:
-        is_fused = not result.item.activations
-        if segments and (len(segments[-1]) < size or is_fused):
+        if segments and (len(segments[-1]) < size or result.node.op_type not in COMPUTE):
             segments[-1].append(result)
         else:
             segments.append([result])
