@@ -15,6 +15,7 @@ import attrs
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Node
+from uair.ops import Transpose
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.statistics import Comparison
 from uair.passes.quantization.trial import Study, is_comparable
@@ -36,7 +37,7 @@ def split_precision(
         results: the nodes that could be quantized, in order.
         least: lowest cosine similarity that every output shall have on every sample at hand; 0: whatever it is.
     """
-    if least <= 0 or not results:
+    if least <= 0 or not results or any(map(_is_shuffle, study.module.main)):
         return results, []
     outputs = _Outputs(study)
     before = outputs.worst_cosine(results)
@@ -63,6 +64,16 @@ def split_precision(
     stay = {result.node for result in kept}
     reason = f"its part of the model stays float: quantized throughout, an output has cosine {before:.4f}"
     return kept, [(result.node, reason) for result in results if result.node not in stay]
+
+
+def _is_shuffle(node: Node) -> bool:
+    """Whether a node exchanges groups of channels; rknn-toolkit2 2.5.0 does not build a shuffle beside float16.
+
+    It makes a convolution of it, and fails with "Invalid w_par['dtype'] = float16".
+    """
+    if not isinstance(node.op, Transpose) or node.inputs[0] is None or node.inputs[0].type.shape is None:
+        return False
+    return node.inputs[0].type.rank > 4 or "transpose-of-few-axes" in node.loc.by
 
 
 class _Outputs:
