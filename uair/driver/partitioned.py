@@ -137,7 +137,7 @@ def _compile_part(whole: Module, part: Part, stages: Stages, spool: _Spool | Non
     if own.quantizes_early:
         own.quantize(module, samples)
     (report,) = own.check(module)
-    require_fit(report)
+    require_fit(report, refused_by="" if on_device else stages.target.name)
     emitted = own.legalise(module, samples)
     request = attrs.evolve(request, ranges=own.ranges(module, emitted))
     part.graph = module.main

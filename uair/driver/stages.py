@@ -115,8 +115,12 @@ class Stages:
         return {tensor.name: found for tensor, found in ranges_of(module.main).items() if tensor.name in known}
 
 
-def require_fit(report: CheckReport) -> None:
+def require_fit(report: CheckReport, *, refused_by: str = "") -> None:
     """Refuse a module with nodes that the target does not take.
+
+    Args:
+        report: what the target says.
+        refused_by: the target that did not take the nodes before, when this one is its fallback.
 
     Raises:
         DoesNotFit: naming every kind of node, its reason and what would help.
@@ -131,8 +135,11 @@ def require_fit(report: CheckReport) -> None:
         help_text = f" ({row.verdict.suggestion})" if row.verdict.suggestion else ""
         lines.setdefault(f"{row.op_type}: {row.verdict.reason}{help_text}", []).append(row.node)
     shown = [f"   {what}: {', '.join(n[:3])}" + (f" and {len(n) - 3} more" * (len(n) > 3)) for what, n in lines.items()]
+    fault = (
+        f"fit neither {refused_by} nor its fallback, {report.target}" if refused_by else f"do not fit {report.target}"
+    )
     raise DoesNotFit(
-        f"{len(refused)} of {len(report.rows)} nodes do not fit {report.target}",
+        f"{len(refused)} of {len(report.rows)} nodes {fault}",
         window="\n".join(shown[:20]),
         hint=f"`uair check MODEL --target {report.target}` shows every node with the source of the answer",
     )

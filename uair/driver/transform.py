@@ -17,7 +17,6 @@ from uair.pipeline import Instrument, Measure, PassContext, PassManager, Verify
 from uair.preprocess import Preprocess, PreprocessError
 from uair.quant.errors import SchemeError
 from uair.request import CompileRequest
-from uair.targets.verdict import Support
 
 if TYPE_CHECKING:
     from uair.passes.shape_buckets import Buckets
@@ -130,6 +129,8 @@ def _nodes(module: Module) -> dict[Node, Node]:
 
 
 def _refuses(report: CheckReport) -> bool:
+    from uair.targets.verdict import Support
+
     return report.counts[Support.UNSUPPORTED] > 0
 
 

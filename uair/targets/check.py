@@ -12,6 +12,7 @@ from uair.ir.dims import ceil_div
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
 from uair.ir.types import TensorType
+from uair.ops.custom import Opaque
 from uair.targets.description import DeviceDescription, confidence_of
 from uair.targets.interface import InterfaceRow, interface_rows
 from uair.targets.target import Target
@@ -27,7 +28,7 @@ class NodeRow:
     Attributes:
         graph: name of its graph.
         index: position in the graph.
-        op_type: its operator.
+        op_type: its operator; of an operator that UAIR does not know, its name in the source model too.
         name: of its first result.
         sources: names of the source model's nodes that it stands for.
         result: type of its first result as text.
@@ -195,7 +196,7 @@ class NodeFacts:
     def row(self, verdict: NodeVerdict) -> NodeRow:
         """The row with a target's verdict."""
         return NodeRow(
-            self.graph, self.index, self.node.op_type, self.name, self.sources, self.result, verdict, self.flops
+            self.graph, self.index, operator_text(self.node), self.name, self.sources, self.result, verdict, self.flops
         )
 
 
@@ -282,6 +283,13 @@ def _verdict(node: Node, target: Target) -> NodeVerdict:
     wanted = target.description.rewrites
     applied = [name for name in node.loc.by if name in wanted and name not in verdict.through]
     return attrs.evolve(verdict, through=(*applied, *verdict.through)) if applied else verdict
+
+
+def operator_text(node: Node) -> str:
+    """A node's operator for people: `Conv2D`, `Opaque com.example.Relu`."""
+    if isinstance(node.op, Opaque):
+        return f"{node.op_type} {node.op.domain}.{node.op.kind}".replace(" .", " ")
+    return node.op_type
 
 
 def _is_folded(node: Node, known: set[Tensor]) -> bool:
