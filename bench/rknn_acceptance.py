@@ -265,9 +265,12 @@ def examine(model: Candidate, mode: str, *, raw: bool) -> Row:
 
 
 def _row(content: dict[str, Any]) -> Row:
-    outcomes = {key: None if content[key] is None else Outcome(**content[key]) for key in ("raw", "ours")}
+    outcomes: dict[str, Any] = {
+        key: None if content[key] is None else Outcome(**content[key]) for key in ("raw", "ours")
+    }
     before = None if content["before"] is None else tuple(content["before"])
-    return Row(**{**content, **outcomes, "before": before})
+    fields: dict[str, Any] = {**content, **outcomes, "before": before}
+    return Row(**fields)
 
 
 def _examine(model: Candidate, mode: str, work: Path, *, raw: bool) -> Row:

@@ -20,6 +20,7 @@ class Chooser(Protocol):
 
     def rewrite_for(self, node: Node) -> str:
         """Name of a rewrite; empty for none."""
+        ...
 
 
 @attrs.frozen

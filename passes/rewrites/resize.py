@@ -58,10 +58,13 @@ class ResizeByProducts(Rule):
 def _weights(op: Resize, shape: tuple[int, ...], axis: int) -> Array | None:
     """The matrix [extent before, extent after] of an axis; None when it leaves the axis alone."""
     extent = shape[axis]
-    units = np.eye(extent, dtype=np.float32).reshape((extent, 1, extent, 1) if axis == 2 else (extent, 1, 1, extent))
+    units: Array = np.eye(extent, dtype=np.float32).reshape(
+        (extent, 1, extent, 1) if axis == 2 else (extent, 1, 1, extent)
+    )
     sizes = None if op.sizes is None else tuple(op.sizes[i] if i == axis else d for i, d in enumerate(units.shape))
     scales = None if op.scales is None else tuple(op.scales[i] if i == axis else 1.0 for i in range(4))
-    along = Resize(**{**op.attributes, "sizes": sizes, "scales": scales})
+    attributes: dict[str, Any] = {**op.attributes, "sizes": sizes, "scales": scales}
+    along = Resize(**attributes)
     result = np.asarray(along.evaluate(units), np.float32).reshape(extent, -1)
     return None if result.shape[1] == extent and np.array_equal(result, np.eye(extent)) else result
 

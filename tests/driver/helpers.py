@@ -68,8 +68,10 @@ names = [{operators}]
 support = "supported"
 source = "manual"
 """
-OPERATORS: tuple[str, ...] = ("Conv2D", "Linear", "Relu", "Add", "Mul", "MaxPool2D", "GlobalAvgPool", "Reshape")
-OPERATORS += ("Quantize", "Dequantize", "MatMul", "Transpose")
+OPERATORS: tuple[str, ...] = (
+    *("Conv2D", "Linear", "Relu", "Add", "Mul", "MaxPool2D", "GlobalAvgPool", "Reshape"),
+    *("Quantize", "Dequantize", "MatMul", "Transpose"),
+)
 
 
 @attrs.define(eq=False)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from uair.ir import Layout
 from uair.ir.dims import symbol
+from uair.ir.dtype import Array
 from uair.ir.fractal import (
     fractal_z_c04_shape,
     grouped_fractal_z_shape,
@@ -94,7 +95,8 @@ def test_a_number_has_no_rows_to_pad() -> None:
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
 def test_fractal_nz_is_what_the_vendor_documents(lead: tuple[int, ...], c0: int, dtype: type) -> None:
     """[.., H, W] -> [.., ceil(W/C0), ceil(H/16), 16, C0]; element (i, j) lies at [j // C0, i // 16, i % 16, j % C0]."""
-    x = (np.arange(np.prod([*lead, 20, 40])) % 100).reshape(*lead, 20, 40).astype(dtype)
+    count = int(np.prod([*lead, 20, 40]))
+    x: Array = (np.arange(count) % 100).reshape(*lead, 20, 40).astype(dtype)
     stored = fractal_nz(c0, x.ndim).pack(x)
     assert stored.shape == (*lead, -(-40 // c0), 2, 16, c0)
     for i, j in [(0, 0), (3, 17), (19, 39), (16, 33)]:

@@ -11,6 +11,7 @@ from tests import zoo_onnx
 from uair import load
 from uair.api import run_pipeline
 from uair.codegen.reference import run
+from uair.ir.dims import static
 from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.passes.last_state import LastStateOfOutputs
@@ -64,7 +65,7 @@ def test_integer_products(x: str, weight: str, product: str, order: str) -> None
         f"{PARAMETERS}constant @ws = 0.25 : f32[]  {weight}  %x: {x}  "
         f"%q, %s, %t = DynamicQuantize(%x)  %p = {product}  %f = Cast(%p) {{to = f32}}  {order}  return %y"
     )
-    feeds = {"x": np.random.default_rng(0).uniform(-2, 2, module.main.inputs[0].type.dims).astype(np.float32)}
+    feeds = {"x": np.random.default_rng(0).uniform(-2, 2, static(module.main.inputs[0].type.dims)).astype(np.float32)}
     expected = run(module, feeds)["y"]
     assert RemoveQuantization(which="dynamic").run(module, PassContext())
     verify(module)

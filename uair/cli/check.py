@@ -90,9 +90,9 @@ def _show_problems(report: CheckReport) -> None:
         output.print_prose(
             f"open sizes: input {name} is {type_}, the target takes numbers: give --shape {name}=...", "  ", "    "
         )
-    for row in refused:
-        verdict = row.verdict
-        output.print_prose(f"{verdict.support.value}: {row.name}: {verdict.reason}", "  ", "    ")
+    for port in refused:
+        verdict = port.verdict
+        output.print_prose(f"{verdict.support.value}: {port.name}: {verdict.reason}", "  ", "    ")
         output.print_facts({"help": verdict.suggestion, "source": str(verdict.source or "")}, "    ")
     for (level, op_type, reason, rewrite, source), rows in kinds.items():
         output.print_prose(f"{level}: {len(rows)} x {op_type}: {reason}", "  ", "    ")

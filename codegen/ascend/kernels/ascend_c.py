@@ -73,10 +73,10 @@ def form_of(program: Program, chip: Chip) -> Form | str:
     """The form of a program, or why it has none."""
     if any(v.dtype not in TYPES for v in (*program.inputs, *program.outputs)):
         return "integers other than i8"
-    if not program.sizes:
-        return "single numbers are no work for a vector unit"
     if len(program.sizes) > 2:
         return "more than two axes"
+    if len(program.sizes) == 0:
+        return "single numbers are no work for a vector unit"
     axis = len(program.sizes) - 1
     reducing = any(step.verb in REDUCTIONS for step in program.steps)
     form = Form(program.sizes[-1] if axis or reducing else 0, axis)

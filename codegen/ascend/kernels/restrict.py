@@ -111,7 +111,7 @@ def _reciprocal(low: _Restriction, operands: Sequence[Operand]) -> Value:
 def _quotient(low: _Restriction, operands: Sequence[Operand]) -> Value:
     a, b = operands
     assert isinstance(a, Value)
-    if isinstance(b, float):
+    if not isinstance(b, Value):
         return low.apply(Verb.MUL, a, 1 / b)
     narrow = _reciprocal(low, [low.narrow.get(b, b)])
     return low.apply(Verb.MUL, a, low.builder.broadcast(narrow, b.axes))

@@ -108,7 +108,7 @@ def test_the_file_computes_what_uair_computes(artifact: Artifact) -> None:
     )
     wanted = interpret(uair.load(artifact.file("model.uair")), feeds)
     for got, want in zip(session.run(None, feeds), wanted.values(), strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(np.asarray(got), want, rtol=1e-4, atol=1e-5)
 
 
 def run(artifact: Artifact, work: Path, *arguments: str, **environment: str) -> tuple[int, dict[str, Any], list[Any]]:
