@@ -135,7 +135,8 @@ def describe_files(artifacts: Mapping[str, uair.Artifact]) -> None:
     heading("4. What was written")
     for name, artifact in artifacts.items():
         files = artifact.manifest["files"]
-        own = sorted(f for f in files if not f.startswith(("golden/", "model.uair")) and f != "report.json")
+        own = sorted({f.partition("/")[0] + "/" * ("/" in f) for f in files} - {"golden/", "report.json"})
+        own = [f for f in own if not f.startswith("model.uair")]
         print(f"{name:15}{', '.join(own)}")
     print(
         "\nAnd in each: manifest.json, report.json (verdict of every node), model.uair (the final IR with its weights),"

@@ -186,7 +186,7 @@ def _golden(
 def _summary(artifact: Artifact) -> None:
     """What was written, how far the result is from the reference, and what can be done with it."""
     manifest = artifact.manifest
-    rows = [(name, output.size(entry["bytes"])) for name, entry in sorted(manifest["files"].items())]
+    rows = _file_rows(manifest["files"])
     rows.append(("manifest.json", output.size((artifact.root / "manifest.json").stat().st_size)))
     output.print_text(f"{artifact.path} for {manifest['target']}")
     output.print_text("")
@@ -203,6 +203,26 @@ def _summary(artifact: Artifact) -> None:
         output.print_text("\nNext: " + "\n      ".join(f"sh {artifact.path}/{name}" for name in scripts))
     else:
         output.print_text(f"\nNext: uair run {artifact.path}")
+
+
+MOST_FILES = 8
+"""Files of one folder that are listed one by one."""
+
+
+def _file_rows(files: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Names and sizes; a folder at the top with many files, such as kernels/, is one line."""
+    folders: dict[str, list[str]] = {}
+    for name in sorted(files):
+        folder, separator, _ = name.partition("/")
+        folders.setdefault(folder + separator if separator else name, []).append(name)
+    rows: list[tuple[str, str]] = []
+    for folder, names in folders.items():
+        if len(names) > MOST_FILES and folder != "parts/":
+            total = sum(files[name]["bytes"] for name in names)
+            rows.append((f"{folder} ({len(names)} files)", output.size(total)))
+        else:
+            rows += [(name, output.size(files[name]["bytes"])) for name in names]
+    return rows
 
 
 def _show_placement(artifact: Artifact) -> None:
