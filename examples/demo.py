@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -137,7 +138,7 @@ def describe_files(artifacts: Mapping[str, uair.Artifact]) -> None:
         files = artifact.manifest["files"]
         own = sorted({f.partition("/")[0] + "/" * ("/" in f) for f in files} - {"golden/", "report.json"})
         own = [f for f in own if not f.startswith("model.uair")]
-        print(f"{name:15}{', '.join(own)}")
+        print(textwrap.fill(", ".join(own), 116, initial_indent=f"{name:15}", subsequent_indent=" " * 15))
     print(
         "\nAnd in each: manifest.json, report.json (verdict of every node), model.uair (the final IR with its weights),"
     )
