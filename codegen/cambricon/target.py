@@ -11,6 +11,7 @@ import numpy as np
 from uair.artifact import ArtifactBuilder
 from uair.codegen.cambricon.config import CambriconOptions, build_config
 from uair.codegen.cambricon.ranges import ranges_header, ranges_json
+from uair.codegen.cambricon.tool import MagicMind
 from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, name_values, ports
 from uair.codegen.onnx.target import OnnxTarget
 from uair.ir.dims import static
@@ -20,6 +21,7 @@ from uair.names import IDENTIFIER, Namer
 from uair.preprocess import Preprocess
 from uair.request import CompileRequest
 from uair.targets.options import TargetOptions, parse_options
+from uair.targets.tool import VendorTool
 
 MODEL, OUTPUT, CONFIG, SETTINGS = "model.onnx", "model.mm", "build.json", "settings.json"
 RANGES, HEADER, BUILD, RUN, SCRIPT = "ranges.json", "set_ranges.h", "build.py", "run.py", "build.sh"
@@ -50,6 +52,10 @@ class CambriconTarget(OnnxTarget):
         super().check_request(request)
         options = parse_options(CambriconOptions, request.options, self.name)
         options.check(self.description.toolchain.soc_version, quantized=request.quantization is not None)
+
+    def tool(self) -> VendorTool:
+        """MagicMind."""
+        return MagicMind()
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, build.json, settings.json, build.py, build.sh, run.py; with INT8 the samples and ranges.

@@ -13,6 +13,7 @@ from uair.codegen.horizon.errors import HorizonInterfaceError
 from uair.codegen.horizon.inputs import InputSpec, input_specs
 from uair.codegen.horizon.options import CHIPS, Chip, HorizonOptions
 from uair.codegen.horizon.scripts import RESULT, build_script, deploy_script
+from uair.codegen.horizon.tool import HbCompile, HbMapper
 from uair.codegen.onnx.interface import adapt_inputs, drop_unused_inputs, legal_interface, name_values, ports
 from uair.codegen.onnx.nodes import WrittenNode, written_nodes
 from uair.codegen.onnx.target import OnnxTarget
@@ -21,6 +22,7 @@ from uair.ir.module import Module
 from uair.request import CompileRequest
 from uair.targets.check import check_module
 from uair.targets.options import TargetOptions, parse_options
+from uair.targets.tool import VendorTool
 from uair.targets.verdict import Support
 
 CONFIG, BUILD, DEPLOY, PREDICTION = "config.yaml", "build.sh", "deploy.sh", "placement.json"
@@ -49,6 +51,10 @@ class HorizonTarget(OnnxTarget):
         """
         super().check_request(request)
         self.chip.check(parse_options(HorizonOptions, request.options, self.name))
+
+    def tool(self) -> VendorTool:
+        """hb_mapper or hb_compile."""
+        return HbMapper() if self.chip.tool == "hb_mapper" else HbCompile()
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx, config.yaml, calibration/, placement.json, build.sh and deploy.sh.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from uair.codegen.horizon.log import RULES
+from uair.codegen.horizon.scripts import RESULT
 from uair.targets.tool import VendorTool, Work
 from uair.vendor import ToolFailed
 
@@ -14,24 +16,24 @@ IMAGE = "openexplorer/ai_toolchain_ubuntu_20_x5_cpu, openexplorer/ai_toolchain_c
 
 
 class HbMapper(VendorTool):
-    """The converter of J3, J5 and X5. It says on success that it is done, and exits 0 on some failures."""
+    """The converter of J3, J5 and X5. It may exit 0 on failure: the artifact's script looks for its line of success."""
 
     name = "hb_mapper"
     programs = ("hb_mapper",)
     variable = "UAIR_HB_MAPPER"
     install = f"run `uair build` inside Horizon's container ({IMAGE}), where hb_mapper is installed"
-    success = r"Convert to runtime bin file successfully!"
-    logs = ("hb_mapper_makertbin.log", "hb_mapper_checker.log")
+    logs = ("checker.log", "makertbin.log", "hb_mapper_makertbin.log", "compile.log")
     rules = RULES
     reader = "hb_model_info"
 
     def results(self, manifest: Mapping[str, Any]) -> Sequence[str]:
         """The model for the board."""
-        return ["model_output/*.bin"]
+        return [RESULT["hb_mapper"]]
 
     def command(self, work: Work) -> Sequence[str]:
         """The artifact's script, with the program's folder in PATH."""
-        return ["/bin/sh", "-c", f'PATH="{work.installation.program.parent}:$PATH" exec sh {self.script}']
+        folder = shlex.quote(str(work.installation.program.parent))
+        return ["/bin/bash", "-c", f"PATH={folder}:$PATH exec bash {self.script}"]
 
     def read_back(self, work: Work, results: Sequence[Path]) -> dict[str, Any]:
         """hb_model_info lists what the model is made of.
@@ -55,8 +57,7 @@ class HbCompile(HbMapper):
     programs = ("hb_compile",)
     variable = "UAIR_HB_COMPILE"
     install = "run `uair build` inside Horizon's container of the J6 or S100 toolchain, where hb_compile is installed"
-    success = ""
 
     def results(self, manifest: Mapping[str, Any]) -> Sequence[str]:
         """The model for the board."""
-        return ["model_output/*.hbm"]
+        return [RESULT["hb_compile"]]

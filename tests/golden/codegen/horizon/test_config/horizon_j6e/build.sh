@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles the model for nash-e with hb_compile, which is part of Horizon's OpenExplorer (a Docker image). No board is needed.
+# Compiles the model for nash-e with hb_compile, a part of Horizon's OpenExplorer (a Docker image). No board is needed.
 # Writes model_output/model.hbm and logs beside this script.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
