@@ -51,7 +51,7 @@ test-unit: $(DEV)
 # Each tools/vendor/NAME.sh installs one vendor's tools into the virtual environment it is given; tests marked `vendor`
 # find it as $UAIR_VENDOR_HOME/NAME. It is installed again only when the script changes.
 test-vendor: $(DEV) $(addprefix vendor-,$(VENDORS))
-	$(BIN)/python -m pytest -m vendor $(ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m vendor -n 2 --dist loadscope $(ARGS)
 
 # rknn-toolkit2 runs on Python 3.11 only, which its script looks for.
 vendor-rknn: $(DEV)

@@ -145,7 +145,7 @@ def test_neither_the_target_nor_the_cpu(tmp_path: Path, monkeypatch: pytest.Monk
     target = toy_target(tmp_path, monkeypatch)
     made = model()
     monkeypatch.setattr(type(uair_cpu()), "verdict", lambda self, node: refusal(node))
-    with pytest.raises(DoesNotFit, match="do not fit cpu"):
+    with pytest.raises(DoesNotFit, match="fit neither toynpu nor its fallback, cpu"):
         uair.compile(made, target.name)
 
 
