@@ -21,8 +21,8 @@ TINY = 400
 """Cycles (0.4 microseconds) that a convolution may be wrong by where its weights are padded in a way that is not known:
 of matrices of a few rows behind activations that are looked up in a table."""
 TILED = {("inception_v2_real", "float16"): 0.13, ("inception_v1_real", "int8"): 0.02, ("ppocr_det", "int8"): 0.10}
-"""Where single convolutions are off: the compiler cuts input channels in two whose halves fill their blocks less well; a
-transfer is padded in a way that is not known, in INT8 beside float16."""
+"""Where single convolutions are off: the compiler cuts input channels in two whose halves fill their blocks less well;
+a transfer is padded in a way that is not known, in INT8 beside float16."""
 SHUFFLES = {"shufflenet_real": 0.31}
 """Models whose channel shuffles the compiler makes into convolutions that are not predicted: the Transpose is rewritten
 before, and the exchange of two blocks that it becomes is not recognised as a shuffle. Known to be wrong."""
