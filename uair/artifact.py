@@ -69,6 +69,11 @@ class ArtifactBuilder:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def golden_files(self) -> dict[str, str] | None:
+        """Names of the golden "inputs" and "outputs", for scripts that compare with them; None when there are none."""
+        golden = self.manifest.get("golden")
+        return None if golden is None else {key: str(golden[key]) for key in ("inputs", "outputs")}
+
     def add_text(self, name: str, text: str, *, executable: bool = False) -> Path:
         """Write a text file (UTF-8, Unix line ends)."""
         path = self.path_for(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,11 +51,6 @@ class Atc(VendorTool):
             if file.is_file():
                 return self.read_version(file.read_text("utf-8", "replace"))
         return ""
-
-    def command(self, work: Work) -> Sequence[str]:
-        """The script, with the program's folder in PATH."""
-        folder = shlex.quote(str(work.installation.program.parent))
-        return ["/bin/bash", "-c", f"PATH={folder}:$PATH exec bash {self.script}"]
 
     def results(self, manifest: Mapping[str, Any]) -> Sequence[str]:
         """The offline model; later releases add the host's system to its name."""

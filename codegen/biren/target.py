@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from uair.artifact import ArtifactBuilder
 from uair.codegen.biren.tool import PySuInfer
@@ -62,7 +60,7 @@ class BirenTarget(OnnxTarget):
             "engine": ENGINE,
             "inputs": taken,
             "outputs": given,
-            "golden": _golden(artifact),
+            "golden": artifact.golden_files(),
             "cosine": 0.9 if quantized else 0.99,
         }
         artifact.add_json(SETTINGS, settings)
@@ -77,11 +75,6 @@ class BirenTarget(OnnxTarget):
             "quantized": quantized,
             "uncertain": UNCERTAIN,
         }
-
-
-def _golden(artifact: ArtifactBuilder) -> dict[str, str] | None:
-    golden: Mapping[str, Any] | None = artifact.manifest.get("golden")
-    return None if golden is None else {key: str(golden[key]) for key in ("inputs", "outputs")}
 
 
 SHELL = """\

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,6 @@ class HbMapper(VendorTool):
     def results(self, manifest: Mapping[str, Any]) -> Sequence[str]:
         """The model for the board."""
         return [RESULT["hb_mapper"]]
-
-    def command(self, work: Work) -> Sequence[str]:
-        """The artifact's script, with the program's folder in PATH."""
-        folder = shlex.quote(str(work.installation.program.parent))
-        return ["/bin/bash", "-c", f"PATH={folder}:$PATH exec bash {self.script}"]
 
     def read_back(self, work: Work, results: Sequence[Path]) -> dict[str, Any]:
         """hb_model_info lists what the model is made of.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -87,7 +86,7 @@ class KunlunTarget(OnnxTarget):
             "inputs": taken,
             "outputs": given,
             "xpu": self.xpu_settings(chosen),
-            "golden": _golden(artifact),
+            "golden": artifact.golden_files(),
         }
         artifact.add_json(SETTINGS, settings)
         artifact.add_text(BUILD, BUILD_SCRIPT.replace("@OUTPUT@", FOLDER), executable=True)
@@ -128,11 +127,6 @@ def _uncertain(chosen: KunlunOptions) -> list[str]:
     if chosen.weights != "default":
         found.append("the number that stands for a precision in XpuConfig.quant_post_dynamic_weight_precision")
     return found
-
-
-def _golden(artifact: ArtifactBuilder) -> dict[str, str] | None:
-    golden: Mapping[str, Any] | None = artifact.manifest.get("golden")
-    return None if golden is None else {key: str(golden[key]) for key in ("inputs", "outputs")}
 
 
 BUILD_SCRIPT = """\

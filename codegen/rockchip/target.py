@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -156,11 +155,8 @@ def _copy(graph: Graph, user: Node, tensor: Tensor) -> Tensor:
 
 def _golden(artifact: ArtifactBuilder, inputs: list[dict[str, Any]]) -> dict[str, str] | None:
     """The reference files of the artifact; inputs that the compiled model normalizes are given as pixels."""
-    golden: Mapping[str, Any] | None = artifact.manifest.get("golden")
-    if golden is None:
-        return None
-    files = {key: str(golden[key]) for key in ("inputs", "outputs")}
-    if any(port["normalization"] for port in inputs):
+    files = artifact.golden_files()
+    if files is not None and any(port["normalization"] for port in inputs):
         with np.load(artifact.path_for(files["inputs"]), allow_pickle=False) as archive:
             fed = {port["source"]: pixels(archive[port["source"]], port["normalization"]) for port in inputs}
         artifact.add_arrays(PIXELS, fed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,7 @@ class Trtexec(VendorTool):
 
     def command(self, work: Work) -> Sequence[str]:
         """build.sh, told the version, and with the program's folder in PATH."""
-        folder = shlex.quote(str(work.installation.program.parent))
-        version = self.version(work.installation)
-        return ["/bin/bash", "-c", f"PATH={folder}:$PATH TENSORRT_VERSION={version} exec bash {self.script}"]
+        return self.script_command(work, TENSORRT_VERSION=self.version(work.installation))
 
     def results(self, manifest: Mapping[str, Any]) -> Sequence[str]:
         """The engine."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import abc
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -148,7 +149,14 @@ class VendorTool(abc.ABC):
 
     def command(self, work: Work) -> Sequence[str | os.PathLike[str]]:
         """What is run: the artifact's own script, so that `uair build` and a user by hand do the same."""
-        return ["/bin/sh", self.script]
+        return self.script_command(work)
+
+    def script_command(self, work: Work, **variables: str) -> list[str]:
+        """The artifact's script, with the program's folder in front of PATH, and further variables."""
+        settings = {"PATH": f"{shlex.quote(str(work.installation.program.parent))}:$PATH"}
+        settings |= {name: shlex.quote(value) for name, value in variables.items()}
+        given = " ".join(f"{name}={value}" for name, value in settings.items())
+        return ["/bin/bash", "-c", f"{given} exec bash {self.script}"]
 
     @abc.abstractmethod
     def results(self, manifest: Mapping[str, Any]) -> Sequence[str]:
