@@ -19,7 +19,7 @@ DEV := $(VENV)/.installed-dev
 INPUTS := pyproject.toml setup.py uair/_version.py
 
 .DELETE_ON_ERROR:
-.PHONY: help docs demo test test-unit test-vendor vendor-rknn lint format types package check clean
+.PHONY: help docs demo test test-unit test-frontends test-vendor vendor-rknn lint format types package check clean
 
 help:
 	@sed -n '2,3s/^#//p' $(MAKEFILE_LIST)
@@ -43,10 +43,14 @@ demo: export OPENBLAS_THREAD_TIMEOUT ?= 4
 demo: $(DEMO)
 	$(BIN)/python examples/demo.py
 
-test: test-unit test-vendor
+test: test-unit test-frontends test-vendor
 
 test-unit: $(DEV)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vendor" $(PARALLEL) $(ARGS)
+
+# The frontends beside PyTorch, TensorFlow and LiteRT, with the Python of tools/vendor/frameworks.sh
+test-frontends: vendor-frameworks
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(UAIR_VENDOR_HOME)/frameworks/bin/python -m pytest tests/frameworks $(PARALLEL) $(ARGS)
 
 # Each tools/vendor/NAME.sh installs one vendor's tools into the virtual environment it is given; tests marked `vendor`
 # find it as $UAIR_VENDOR_HOME/NAME. It is installed again only when the script changes.

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from uair.artifact import Artifact, build_artifact
 from uair.context import Context
 from uair.driver.describe import compare, describe_interface, describe_origin, interface_type, plain_value
+from uair.driver.formats import SUFFIXES, UnknownFormatError, frontend_of
 from uair.driver.running import Arithmetic, named, run_artifact
 from uair.driver.stages import DoesNotFit, require_fit, standard_passes
 from uair.driver.transform import transform
 from uair.driver.writing import emit
-from uair.errors import UairError
 from uair.ir.module import Module
 from uair.pipeline import Instrument, PassManager, Verify
 from uair.preprocess import Preprocess
@@ -51,22 +51,12 @@ __all__ = [
 ]
 
 
-class UnknownFormatError(UairError):
-    """A model is of no format that a frontend reads."""
-
-    code = "UAIR-E0100"
-    title = "Unknown model format"
-
-
-SUFFIXES = {".onnx": "onnx", ".uair": "uair"}
-"""Formats by file name."""
-
-
-def load(source: Model, *, format: str | None = None, **options: Any) -> Module:
+def load(source: Model | Any, *inputs: Any, format: str | None = None, **options: Any) -> Module:
     """Read a model.
 
     Args:
-        source: path of an .onnx or .uair file; a Module is returned as it is.
+        source: path of a model file or folder, or a model object of a framework; a Module is returned as it is.
+        inputs: for a framework's model that is traced: the example inputs.
         format: name of the frontend, when the file name does not tell.
         options: passed to the frontend (`external_data_root` for ONNX).
 
@@ -75,15 +65,9 @@ def load(source: Model, *, format: str | None = None, **options: Any) -> Module:
     """
     if isinstance(source, Module):
         return source
-    path = Path(source)
-    name = format or SUFFIXES.get(path.suffix.lower())
-    if name is None:
-        known = f"models end in {' or '.join(SUFFIXES)}"
-        if path.is_dir():
-            raise UnknownFormatError(f"{path} is a folder, not a model", hint=known)
-        raise UnknownFormatError(f"{path} is of no known format", hint=known)
-    loader = Context.default().frontend(name)
-    module: Module = loader(path, **options)
+    loader = Context.default().frontend(format or frontend_of(source))
+    given = Path(source) if isinstance(source, (str, os.PathLike)) else source
+    module: Module = loader(given, *inputs, **options)
     return module
 
 

@@ -7,7 +7,6 @@ from itertools import count
 from typing import cast
 
 import attrs
-import numpy as np
 import onnx
 from onnx import (
     AttributeProto,
@@ -19,7 +18,8 @@ from onnx import (
     ValueInfoProto,
 )
 
-from uair.errors import EvaluationError, UairError
+from uair.errors import UairError
+from uair.frontends.common.builder import Builder
 from uair.frontends.onnx import functions
 from uair.frontends.onnx.attributes import Attributes
 from uair.frontends.onnx.errors import (
@@ -38,17 +38,12 @@ from uair.frontends.onnx.table import handlers, schema, signature
 from uair.frontends.onnx.tensors import DTYPES, TensorReader
 from uair.frontends.onnx.text import check_function, check_graph
 from uair.ir.dims import InferredShape
-from uair.ir.dtype import Array
-from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.graph import Graph, Tensor, constant
 from uair.ir.inference import number_unknowns
 from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ir.types import TensorType
 from uair.ops.base import Operator
-from uair.ops.shape_values import LARGEST, ShapeValues, infer_with_values, resolve_operands
-
-MAX_FOLDED_DEPTH = 16
-"""Nodes in a row that are computed to learn an operand's value, a cast or a reshape; the passes fold longer chains."""
 
 _MAX_VERSION = (1 << 31) - 1
 
@@ -139,8 +134,7 @@ class Importer:
         self.functions = functions.local_functions(model.functions)
         self.opsets = operator_sets(model.opset_import, model.ir_version)
         self.handlers = handlers()
-        self.shape_values = ShapeValues()
-        self.small: dict[Tensor, Array | None] = {}
+        self.builder = Builder()
         self.undecided: dict[Tensor, frozenset[int]] = {}
         self.expanded = 0
 
@@ -163,56 +157,25 @@ class Importer:
         return module
 
     # ------------------------------------------------------------------ used by nodes
-    def known(self, tensor: Tensor) -> Array | None:
-        """Values of a tensor known at import; an object array where they hold symbolic sizes."""
-        if tensor.data is not None:
-            return tensor.data.array()
-        found = self.shape_values.known(tensor)
-        return self.folded(tensor, MAX_FOLDED_DEPTH) if found is None else found
-
-    def folded(self, tensor: Tensor, depth: int) -> Array | None:
-        """The value of a small tensor that a few nodes compute from small constants; None when it is none."""
-        if tensor.data is not None:
-            return tensor.data.array() if tensor.data.size <= LARGEST else None
-        if tensor not in self.small:
-            self.small[tensor] = None
-            node = tensor.producer
-            if depth and node is not None and node.op.deterministic and _is_small(tensor.type):
-                operands = [None if t is None else self.folded(t, depth - 1) for t in node.inputs]
-                if all(t is None or v is not None for t, v in zip(node.inputs, operands, strict=True)):
-                    self._fold(node, operands)
-        return self.small[tensor]
-
-    def _fold(self, node: Node, operands: Sequence[Array | None]) -> None:
-        try:
-            with np.errstate(all="ignore"):
-                results = node.op.evaluate_all(operands)
-        except EvaluationError:  # the numbers do not fit: that shows when the model runs
-            return
-        self.small.update(zip(node.outputs, results, strict=True))
-
     def emit(self, source: OnnxNode, op: Operator, operands: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """Append a canonical node; operands that are known become attributes.
 
         Raises:
             UairError: the operands do not fit; the place is the source node.
         """
-        op, given = resolve_operands(op, operands, self.shape_values)
-        given = op.normalize_operands(given)
-        types = infer_with_values(op, given, self.shape_values)
         value = source.scope.prefix + (source.proto.output[0] if source.proto.output else source.op_type)
-        node = Node(
+        node, types = self.builder.append(
+            source.scope.graph,
             op,
-            given,
+            operands,
             name=source.scope.prefix + source.proto.name if source.proto.name else "",
             loc=source.loc,
-            output_types=[self.decided(t, value) for t in types],
+            decide=lambda t: self.decided(t, value),
         )
         for tensor, inferred in zip(node.outputs, types, strict=True):
             undecided = _undecided(inferred)
             if undecided:
                 self.undecided[tensor] = undecided
-        source.scope.graph.append(node)
         return node.outputs
 
     def subgraph(self, source: OnnxNode, proto: GraphProto, inputs: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
@@ -453,10 +416,6 @@ def _declarations(proto: GraphProto) -> dict[str, ValueInfoProto]:
 
 def _another(name: str, taken: Collection[str]) -> str:
     return next(other for i in count(2) if (other := f"{name}_{i}") not in taken)
-
-
-def _is_small(t: TensorType) -> bool:
-    return t.is_static and t.size <= LARGEST
 
 
 def _schema_defaults(node: OnnxNode) -> dict[str, AttributeProto]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from onnx import NodeProto
 
+from uair.frontends.common.node import Emitter
 from uair.frontends.onnx.attributes import Attributes
 from uair.frontends.onnx.errors import (
     OnnxAttributeError,
@@ -18,12 +18,11 @@ from uair.frontends.onnx.errors import (
     OnnxRuntimeOperandError,
     OnnxShapeError,
 )
-from uair.ir.data import ComputedData, Data, SplatData
+from uair.ir.data import Data, SplatData
 from uair.ir.dims import Dim, Shape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.location import Location
-from uair.ops import Cast, Reshape
 from uair.ops.base import MAX_RANK, Operator
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class NotHandled(OnnxOperatorError):
     """
 
 
-class OnnxNode:
+class OnnxNode(Emitter):
     """One node being imported.
 
     Attributes:
@@ -83,36 +82,13 @@ class OnnxNode:
         self.loc = loc
 
     # ------------------------------------------------------------------ emitting
-    def __call__(self, op: Operator, *operands: Tensor | None) -> Tensor:
-        """Apply a canonical operator with one result."""
-        (result,) = self.importer.emit(self, op, operands)
-        return result
-
-    def all(self, op: Operator, *operands: Tensor | None) -> tuple[Tensor, ...]:
-        """Apply a canonical operator with any number of results."""
+    def emit(self, op: Operator, operands: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """Append a canonical node; operands that are known become attributes."""
         return self.importer.emit(self, op, operands)
 
-    def like(self, value: float, tensor: Tensor) -> Tensor:
-        """A constant scalar of another tensor's element type."""
-        return constant(np.asarray(value).astype(tensor.type.dtype.numpy))
-
-    def transformed(self, tensor: Tensor, compute: Any, shape: tuple[int, ...]) -> Tensor:
-        """The constant that `compute` makes from a constant's values, of the same element type, when somebody asks."""
-        data = tensor.data
-        assert data is not None
-        return constant(ComputedData(compute, (data,), data.dtype, shape), tensor.name)
-
-    def cast(self, tensor: Tensor, to: DType) -> Tensor:
-        """A tensor in an element type, itself when it is of that type."""
-        return tensor if tensor.type.dtype is to else self(Cast(to=to), tensor)
-
-    def single(self, tensor: Tensor) -> Tensor:
-        """A tensor of one element without its axes; the value of a constant stays stored."""
-        if tensor.type.shape == ():
-            return tensor
-        if tensor.data is not None and tensor.type.is_static and tensor.type.size == 1:
-            return self.transformed(tensor, functools.partial(np.reshape, shape=()), ())
-        return self(Reshape(shape=()), tensor)
+    def value_of(self, tensor: Tensor) -> Array | None:
+        """Values of a tensor known at import; None when unknown."""
+        return self.importer.builder.known(tensor)
 
     def filled(self, value: Any, dtype: DType, shape: tuple[int, ...]) -> Tensor:
         """A constant that repeats one value, named after the node's result.
@@ -159,7 +135,7 @@ class OnnxNode:
 
     def known(self, i: int) -> Array | None:
         """Values of operand `i` known at import: an object array where they hold symbolic sizes; None when unknown."""
-        return self.importer.known(self[i])
+        return self.value_of(self[i])
 
     def dims(self, i: int) -> Shape | None:
         """The known numbers and symbolic sizes of a 1-D (or scalar) operand."""

@@ -1,0 +1,1 @@
+"""What the frontends share: building a graph, tables of handlers, errors, and the layout of channels."""

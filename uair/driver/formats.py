@@ -1,0 +1,59 @@
+"""Which frontend reads a model: by its type, its suffix, or what a folder holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from uair.errors import UairError
+
+SUFFIXES = {
+    ".onnx": "onnx",
+    ".uair": "uair",
+}
+"""Frontends by suffix of a file's name."""
+
+FOLDERS: dict[str, str] = {}
+"""Frontends by the file that makes a folder a model."""
+
+OBJECTS: dict[str, str] = {}
+"""Frontends by full name of a class, for models in memory: one of the object's own class or its bases."""
+
+
+class UnknownFormatError(UairError):
+    """A model is of no format that a frontend reads."""
+
+    code = "UAIR-E0100"
+    title = "Unknown model format"
+
+
+def frontend_of(source: Any) -> str:
+    """The name of the frontend that reads a model.
+
+    Args:
+        source: a path, or a model object of a framework. No framework is imported to find out.
+
+    Raises:
+        UnknownFormatError: no frontend reads it.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        for base in type(source).__mro__:
+            if name := OBJECTS.get(f"{base.__module__}.{base.__qualname__}"):
+                return name
+        known = ", ".join(OBJECTS) or "none"
+        raise UnknownFormatError(
+            f"{type(source).__module__}.{type(source).__qualname__} is no model that can be read",
+            hint=f"give a path, a uair.Module, or an object of one of: {known}",
+        )
+    path = Path(source)
+    known = f"models end in {' or '.join(SUFFIXES)}"
+    if path.is_dir():
+        for file, name in FOLDERS.items():
+            if (path / file).is_file():
+                return name
+        raise UnknownFormatError(f"{path} is a folder, not a model", hint=known)
+    found = SUFFIXES.get(path.suffix.lower())
+    if found is None:
+        raise UnknownFormatError(f"{path} is of no known format", hint=known)
+    return found
