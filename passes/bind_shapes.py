@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 
 import attrs
 
-from uair.errors import ShapeBindingError, TypeInferenceError
+from uair.errors import ShapeBindingError, TypeInferenceError, UairError
 from uair.ir.dims import Dim, Shape, fresh_symbol, plain_symbol, substitute, symbols_of
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.inference import refine_types
@@ -93,11 +94,7 @@ def learn_sizes(
     """
     values = _sizes(graph, sizes or {})
     for name, shape in shapes.items():
-        if name not in graph.input_names:
-            raise ShapeBindingError(
-                f"--shape names {name!r}, which is no input of the model",
-                hint=f"the inputs are {describe_inputs(graph)}",
-            )
+        require_input(graph, name, f"--shape names {name!r}", ShapeBindingError)
         _match(graph, name, shape, values)
     return values
 
@@ -147,6 +144,19 @@ class _Decisions:
         known = None if node.inputs[0] is None else self._values.known(node.inputs[0])
         decided = None if known is None or known.size != 1 else known.reshape(-1).tolist()[0]
         return inline_branch(graph, node, decided) if isinstance(decided, bool) else None
+
+
+def require_input(graph: Graph, name: str, what: str, error: type[UairError]) -> None:
+    """Refuse a name that is no input; `what` begins the sentence that says so.
+
+    Raises:
+        UairError: of the class given; the nearest name is suggested.
+    """
+    if name in graph.input_names:
+        return
+    near = difflib.get_close_matches(name, graph.input_names, n=1, cutoff=0.5)
+    suggestion = f"did you mean {near[0]!r}? " if near else ""
+    raise error(f"{what}, which is no input of the model", hint=f"{suggestion}the inputs are {describe_inputs(graph)}")
 
 
 def describe_inputs(graph: Graph) -> str:

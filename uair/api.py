@@ -21,7 +21,7 @@ from uair.driver.stages import DoesNotFit, require_fit, standard_passes
 from uair.driver.transform import transform
 from uair.driver.writing import emit
 from uair.ir.module import Module
-from uair.pipeline import Instrument, PassManager, Verify
+from uair.pipeline import Instrument, Pass, PassManager, Verify
 from uair.preprocess import Preprocess
 from uair.request import CompileRequest, Int8
 
@@ -87,20 +87,29 @@ def run_pipeline(
     pipeline: str,
     *,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    values: Mapping[str, Any] | None = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> Module:
-    """Bind shapes, then run a pipeline given as text, in place; returns the module.
+    """Bind values and shapes, then run a pipeline given as text, in place; returns the module.
 
     Raises:
         PipelineSyntaxError: the text cannot be understood.
     """
-    from uair.passes.bind_shapes import BindShapes
     from uair.pipeline_syntax import parse_pipeline
 
-    passes = parse_pipeline(pipeline, Context.default())
-    if shapes:
-        passes = [BindShapes(shapes=dict(shapes)), *passes]
+    passes = [*_binding(module, shapes, values), *parse_pipeline(pipeline, Context.default())]
     return PassManager(passes, [Verify()] if instruments is None else instruments).run(module)
+
+
+def _binding(
+    module: Module, shapes: Mapping[str, tuple[int, ...]] | None, values: Mapping[str, Any] | None
+) -> list[Pass]:
+    """The passes that give inputs the values and shapes that the user gave."""
+    from uair.passes.bind_inputs import value_passes
+    from uair.passes.bind_shapes import BindShapes
+
+    passes, rest = value_passes(module.main, shapes or {}, values or {})
+    return [*passes, BindShapes(shapes=rest)] if rest else passes
 
 
 def export_onnx(
@@ -127,7 +136,11 @@ def export_onnx(
 
 
 def check(
-    model: Model, targets: Sequence[str] | str = "all", *, shapes: Mapping[str, tuple[int, ...]] | None = None
+    model: Model,
+    targets: Sequence[str] | str = "all",
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> list[CheckReport]:
     """Which nodes of a model each target takes, and why not; no vendor tool is needed.
 
@@ -135,9 +148,9 @@ def check(
         model: a module or a path.
         targets: names of targets, or "all".
         shapes: fixed shapes by input name; open shapes leave some answers unknown.
+        values: of inputs that become constants, by name; see `compile`.
     """
     from uair.codegen.onnx.model import shared_emissions
-    from uair.passes.bind_shapes import BindShapes
     from uair.targets.check import ModuleFacts, check_module
 
     context = Context.default()
@@ -146,7 +159,7 @@ def check(
     else:
         names = list(targets)
     module = load(model).clone()
-    PassManager([BindShapes(shapes=dict(shapes or {})), *standard_passes()], []).run(module)
+    PassManager([*_binding(module, shapes, values), *standard_passes()], []).run(module)
     chosen = [context.target(name) for name in names]
     forms: dict[tuple[str, ...], ModuleFacts] = {}
     for target in chosen:
@@ -174,6 +187,7 @@ def compile(
     *,
     output: str | os.PathLike[str] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    values: Mapping[str, Any] | None = None,
     quantize: Int8 | None = None,
     preprocess: Mapping[str, Preprocess] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -193,6 +207,8 @@ def compile(
         output: the folder to make, or a file name with a suffix for one zip file; a temporary folder that lives as long
             as the result when not given.
         shapes: fixed shapes by input name, for inputs with symbolic sizes.
+        values: of inputs that become constants of the compiled model, which then lacks them: a number (which fills the
+            input's shape), a list or an array by input name. What they decide is decided: branches, limits, modes.
         quantize: INT8 quantization with its calibration data.
         preprocess: how images become inputs, by input name; recorded and handed to the vendor's tool.
         options: what the target is told, by name, see `uair targets NAME`.
@@ -223,6 +239,7 @@ def compile(
         dict(pins or {}),
         fallback,
         min_island,
+        values=dict(values or {}),
     )
     state = transform(load(model), request, instruments)
     if output is not None:

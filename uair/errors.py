@@ -123,6 +123,13 @@ class ShapeBindingError(UairError):
     title = "Shape cannot be bound"
 
 
+class InputValueError(ShapeBindingError):
+    """The value given for an input, which is to become a constant, does not fit it, or there is no such input."""
+
+    code = "UAIR-E0321"
+    title = "Value cannot be bound"
+
+
 class EvaluationError(UairError):
     """An operator cannot be evaluated on these values: an index out of range, a shape that does not fit the data."""
 

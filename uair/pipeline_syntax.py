@@ -184,6 +184,8 @@ def convert(value: Any, annotation: Any) -> Any:
         ValueError, TypeError: it is none.
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return value
     if origin in (typing.Union, types.UnionType):
         if value in ("none", "None"):
             return None
@@ -215,4 +217,4 @@ def _convert_word(value: Any, annotation: Any) -> Any:
         return int(value)
     if annotation is float:
         return float(value)
-    return value if annotation in (str, Any) else annotation(value)
+    return value if annotation is str else annotation(value)

@@ -51,6 +51,7 @@ class CompileRequest:
             one likes; None for float. Filled in by the driver.
         ranges: how UAIR quantized the activations, by the name of the tensor in the emitted module; empty for float.
             Filled in by the driver.
+        values: of inputs that are to be constants, by name.
     """
 
     target: str
@@ -64,3 +65,4 @@ class CompileRequest:
     min_island: int = 4
     samples: Calibration | None = None
     ranges: Mapping[str, TensorRange] = attrs.field(factory=dict[str, "TensorRange"])
+    values: Mapping[str, Any] = attrs.field(factory=dict[str, Any])

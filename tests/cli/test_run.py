@@ -124,9 +124,9 @@ def test_wrong_inputs(
     np.savez("other.npz", z=np.load(sample)) if "x=other.npz" in given else None
     subject: str | Path = tiny
     if target:
-        shape = [] if "--shape" not in given else given[given.index("--shape") :]
-        options = shape or ["--shape", "x=1,3,8,8"]
-        uair("compile", tiny, "-t", target, *options, "-o", "art", "--no-golden").require()
+        at = given.index("--shape") if "--shape" in given else len(given)
+        given, shape = given[:at], given[at:]
+        uair("compile", tiny, "-t", target, *(shape or ["--shape", "x=1,3,8,8"]), "-o", "art", "--no-golden").require()
         subject = "art"
     result = uair("run", subject, *given).require(1)
     assert result.err.startswith(code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,12 +27,11 @@ UNSUPPORTED_STATUS = 3
     help="Target; may be given several times.",
 )
 @options.shape_option
+@options.value_option
 @click.option("--all-nodes", is_flag=True, help="Also list the nodes that are supported.")
 @options.external_data_option
 @options.json_option
-def command(
-    model: Path, targets: tuple[str, ...], shapes: Any, all_nodes: bool, external_data_root: Path | None, as_json: bool
-) -> int:
+def command(**given: Any) -> int:
     """Say which nodes of MODEL each target takes, and why not. No vendor tool is needed.
 
     The answers are about the model after simplification and fusion. Exit status 3: a target does not take some node.
@@ -45,14 +43,18 @@ def command(
     from uair.api import check
     from uair.targets.verdict import Support
 
-    with output.progress(f"reading {model.name}"):
-        module = options.load_model(model, external_data_root)
-        chosen = "all" if "all" in targets else list(targets)
-        reports = check(module, chosen, shapes=options.shapes_by_input(shapes))
-    if as_json:
+    with output.progress(f"reading {given['model'].name}"):
+        module = options.load_model(given["model"], given["external_data_root"])
+        reports = check(
+            module,
+            "all" if "all" in given["targets"] else list(given["targets"]),
+            shapes=options.shapes_by_input(given["shapes"]),
+            values=options.values_by_input(given["values"]),
+        )
+    if given["as_json"]:
         output.print_json({report.target: report.to_json() for report in reports})
     else:
-        _show(reports, all_nodes=all_nodes)
+        _show(reports, all_nodes=given["all_nodes"])
     return UNSUPPORTED_STATUS if any(r.verdict is Support.UNSUPPORTED for r in reports) else 0
 
 

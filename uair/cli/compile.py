@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     help="Folder to write, or a file name with a suffix (model.bin) for one zip file.  [default: MODEL-TARGET]",
 )
 @options.shape_option
+@options.value_option
 @options.bucket_option
 @options.target_option
 @click.option(
@@ -117,7 +118,7 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
     if given["golden"] and given["no_golden"]:
         raise click.UsageError("--golden and --no-golden exclude each other")
     model: Path = given["model"]
-    shapes = options.shapes_by_input(given["shapes"])
+    shapes, values = options.shapes_by_input(given["shapes"]), options.values_by_input(given["values"])
     with output.progress(f"reading {model.name}") as watchers:
         module = options.load_model(model, given["external_data_root"])
         preprocess = options.preprocess_by_input(given["preprocess"], module.main.input_names)
@@ -135,6 +136,7 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
             given["target"],
             output=given["output"] or f"{model.stem}-{given['target']}/",
             shapes=shapes,
+            values=values,
             quantize=quantize if given["quantize"] else None,
             preprocess=preprocess,
             options=given_options(given["options"]),
@@ -177,7 +179,9 @@ def _golden(
     from uair.cli.inputs import InputReader
 
     graph = module.main
-    declared = {name: t.type.shape for name, t in zip(graph.input_names, graph.inputs, strict=True)}
+    bound = options.values_by_input(given["values"])
+    taken = zip(graph.input_names, graph.inputs, strict=True)
+    declared = {name: t.type.shape for name, t in taken if name not in bound}
     return InputReader(
         {name: shapes.get(name, shape) for name, shape in declared.items()}, preprocess, "--golden"
     ).read(given["golden"])

@@ -15,6 +15,7 @@ from uair.cli import options, output
     "--passes", "-p", metavar="PIPELINE", default="", help='Passes to run first: "canonicalise,fuse". See `uair opt`.'
 )
 @options.shape_option
+@options.value_option
 @options.output_option("Write to this .uair file, large weights beside it, instead of printing.")
 @options.external_data_option
 def command(**given: Any) -> None:
@@ -32,7 +33,12 @@ def command(**given: Any) -> None:
     artifact = Artifact.open(given["model"]) if is_artifact(given["model"]) else None
     path = given["model"] if artifact is None else artifact.file("model.uair")
     module = options.load_model(path, given["external_data_root"])
-    run_pipeline(module, given["passes"], shapes=options.shapes_by_input(given["shapes"]))
+    run_pipeline(
+        module,
+        given["passes"],
+        shapes=options.shapes_by_input(given["shapes"]),
+        values=options.values_by_input(given["values"]),
+    )
     if given["output"]:
         save(module, given["output"])
     else:

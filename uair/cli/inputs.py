@@ -87,14 +87,7 @@ class InputReader:
             return arrays[name]
         if suffix in IMAGE_SUFFIXES:
             return self.preprocess.get(name, Preprocess()).load(path, self._image_shape(name))
-        try:
-            array: Any = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputFileError(
-                f"{path} cannot be read as an array: {error}",
-                hint=f"save it with numpy.save; images end in {', '.join(sorted(IMAGE_SUFFIXES))}",
-            ) from error
-        return np.asarray(array)
+        return load_npy(path, f"save it with numpy.save; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
 
     def _image_shape(self, name: str) -> tuple[int, ...]:
         shape = self.shapes[name] or ("?",)
@@ -105,6 +98,19 @@ class InputReader:
                 hint=f"--shape {name}=1,3,224,224",
             )
         return known
+
+
+def load_npy(path: Path, hint: str = "save it with numpy.save") -> Array:
+    """The array of an .npy file.
+
+    Raises:
+        InputFileError: it is none.
+    """
+    try:
+        array: Any = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputFileError(f"{path} cannot be read as an array: {error}", hint=hint) from error
+    return np.asarray(array)
 
 
 def load_npz(path: Path) -> dict[str, Array]:

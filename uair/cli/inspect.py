@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 @click.command("inspect")
 @options.model_argument
 @options.shape_option
+@options.value_option
 @options.external_data_option
 @options.json_option
-def command(model: Path, shapes: Any, external_data_root: Path | None, as_json: bool) -> None:
+def command(**given: Any) -> None:
     """Summarize MODEL: inputs, outputs, operators, parameters, operations; or what an artifact holds.
 
     \b
@@ -29,24 +30,27 @@ def command(model: Path, shapes: Any, external_data_root: Path | None, as_json: 
     """  # noqa: D301  \b is click's mark of text that is not to be wrapped
     from uair.api import is_artifact
 
-    if is_artifact(model):
-        _inspect_artifact(model, as_json=as_json)
+    if is_artifact(given["model"]):
+        options.require_unbound(given)
+        _inspect_artifact(given["model"], as_json=given["as_json"])
         return
-    facts = model_facts(model, options.shapes_by_input(shapes), external_data_root)
-    if as_json:
+    shapes, values = options.shapes_by_input(given["shapes"]), options.values_by_input(given["values"])
+    facts = model_facts(given["model"], shapes, values, given["external_data_root"])
+    if given["as_json"]:
         output.print_json(facts)
     else:
         _show_model(facts)
 
 
-def model_facts(path: Path, shapes: dict[str, tuple[int, ...]], external_data_root: Path | None) -> dict[str, Any]:
+def model_facts(
+    path: Path, shapes: dict[str, tuple[int, ...]], values: dict[str, Any], external_data_root: Path | None
+) -> dict[str, Any]:
     """Facts of a model file as plain data; `flops` is None while a size is open."""
-    from uair.api import describe_interface, describe_origin
-    from uair.passes.bind_shapes import bind_shapes
+    from uair.api import describe_interface, describe_origin, run_pipeline
     from uair.targets.check import node_flops
 
     module = options.load_model(path, external_data_root)
-    bind_shapes(module, shapes)
+    run_pipeline(module, "", shapes=shapes, values=values, instruments=())
     graph = module.main
     constants = graph.constants()
     flops = [node_flops(node) for node in graph]

@@ -52,6 +52,7 @@ def default_of(field: Any) -> Any:
     help="The passes, in order, with options in braces.",
 )
 @options.shape_option
+@options.value_option
 @options.output_option("Write a .uair or .onnx file instead of printing.")
 @click.option("--opset", type=click.IntRange(1), help="Operator set of an .onnx output.")
 @click.option("--print-after", is_flag=True, help="Print the IR after every pass that changed it.")
@@ -92,6 +93,7 @@ def command(**given: Any) -> None:
         module,
         given["passes"],
         shapes=options.shapes_by_input(given["shapes"]),
+        values=options.values_by_input(given["values"]),
         instruments=[*_instruments(given), measure],
     )
     _write(module, given)

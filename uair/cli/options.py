@@ -19,6 +19,7 @@ else:
     ParamType = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class ShapeType(ParamType):
@@ -41,6 +42,27 @@ class ShapeType(ParamType):
         if any(size < 0 for size in shape):
             self.fail(f"{value!r}: a size cannot be negative", param, ctx)
         return name, shape
+
+
+class ValueType(ParamType):
+    """`rate=16000`, `sizes=1,2,3`, `mask=mask.npy`."""
+
+    name = "INPUT=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Name, and text, a list of texts or an array; what they mean depends on the input's element type.
+
+        Raises:
+            InputFileError: the file cannot be read.
+        """
+        name, separator, text = str(value).rpartition("=")
+        if not name or not separator or not text:
+            self.fail(f"{value!r} is not of the form rate=16000", param, ctx)
+        if text.lower().endswith(".npy"):
+            from uair.cli.inputs import load_npy
+
+            return name, load_npy(Path(text))
+        return name, text.split(",") if "," in text else text
 
 
 class BucketType(ParamType):
@@ -93,6 +115,18 @@ def shape_option(command: F) -> F:
         multiple=True,
         type=ShapeType(),
         help="Fix the sizes of an input that the model leaves open: --shape x=1,3,224,224. Once for each input.",
+    )(command)
+
+
+def value_option(command: F) -> F:
+    """`--value`."""
+    return click.option(
+        "--value",
+        "values",
+        multiple=True,
+        type=ValueType(),
+        help="Make an input a constant: --value rate=16000. Several numbers are separated by ',', an array is a .npy "
+        "file, and one number fills the input. Once for each input.",
     )(command)
 
 
@@ -197,12 +231,36 @@ def shapes_by_input(given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, t
     Raises:
         click.UsageError: an input is named twice.
     """
-    shapes = dict(given)
-    if len(shapes) != len(given):
+    return _by_input("--shape", given)
+
+
+def values_by_input(given: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """`--value` values by input name.
+
+    Raises:
+        click.UsageError: an input is named twice.
+    """
+    return _by_input("--value", given)
+
+
+def require_unbound(given: Mapping[str, Any]) -> None:
+    """Refuse `--shape` and `--value` for an artifact.
+
+    Raises:
+        click.UsageError: one is given.
+    """
+    for option, name in (("--shape", "shapes"), ("--value", "values")):
+        if given[name]:
+            raise click.UsageError(f"{option} is for models; what an artifact takes was decided by `uair compile`")
+
+
+def _by_input(option: str, given: Sequence[tuple[str, T]]) -> dict[str, T]:
+    found = dict(given)
+    if len(found) != len(given):
         names = [name for name, _ in given]
         twice = next(name for name in names if names.count(name) > 1)
-        raise click.UsageError(f"--shape gives {twice!r} twice")
-    return shapes
+        raise click.UsageError(f"{option} gives {twice!r} twice")
+    return found
 
 
 def preprocess_by_input(given: Sequence[tuple[str, str]], names: Sequence[str]) -> Mapping[str, Preprocess]:

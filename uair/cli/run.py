@@ -37,6 +37,7 @@ MOST_VALUES = 1000
 @options.output_option("Write all outputs into this .npz file.")
 @options.preprocess_option
 @options.shape_option
+@options.value_option
 @click.option(
     "--tolerance",
     metavar="ERROR",
@@ -66,7 +67,11 @@ def command(**given: Any) -> int:
     """  # noqa: D301  \b is click's mark of text that is not to be wrapped
     from uair.api import is_artifact
 
-    subject = artifact_subject(given["model"]) if is_artifact(given["model"]) else model_subject(given)
+    if is_artifact(given["model"]):
+        options.require_unbound(given)
+        subject = artifact_subject(given["model"])
+    else:
+        subject = model_subject(given)
     if given["arithmetic"] and not subject.is_artifact:
         raise click.UsageError("--arithmetic is for artifacts")
     feeds, is_golden = _feeds(subject, given)
@@ -146,11 +151,16 @@ def artifact_subject(path: Path) -> Subject:
 
 def model_subject(given: dict[str, Any]) -> Subject:
     """What is run when a model file was named."""
-    from uair.api import describe_interface
-    from uair.passes.bind_shapes import bind_shapes
+    from uair.api import describe_interface, run_pipeline
 
     module = options.load_model(given["model"], given["external_data_root"])
-    bind_shapes(module, options.shapes_by_input(given["shapes"]))
+    run_pipeline(
+        module,
+        "",
+        shapes=options.shapes_by_input(given["shapes"]),
+        values=options.values_by_input(given["values"]),
+        instruments=(),
+    )
     entries = describe_interface(module.main.input_names, module.main.inputs)
     return Subject(module, {e["name"]: e["shape"] for e in entries}, {}, _sequences(entries))
 

@@ -70,6 +70,7 @@ def transform(source: Module, request: CompileRequest, instruments: Sequence[Ins
     module = source.clone()
     measure = Measure()
     context = PassContext()
+    request = _bind_values(module, request, context, measure)
     buckets, request = _resolve_buckets(module.main, request)
     bind = BindShapes(
         shapes=dict(request.shapes), sizes=dict(buckets.common), static=target.requires_static and not buckets.sizes
@@ -84,6 +85,20 @@ def transform(source: Module, request: CompileRequest, instruments: Sequence[Ins
     final = _fitted(module, stages, samples)
     sample = None if samples is None else samples.first
     return Compilation(target=target, reference=reference, context=context, measure=measure, sample=sample, **final)
+
+
+def _bind_values(module: Module, request: CompileRequest, context: PassContext, measure: Measure) -> CompileRequest:
+    """Make the inputs with values constants; the request without the shapes that were for them.
+
+    Raises:
+        InputValueError, ShapeBindingError: a value or shape does not fit the model.
+    """
+    from uair.passes.bind_inputs import value_passes
+
+    passes, shapes = value_passes(module.main, request.shapes, request.values)
+    if passes:
+        PassManager(passes, [Verify(), measure], context).run(module)
+    return attrs.evolve(request, shapes=shapes)
 
 
 def _fitted(module: Module, stages: Stages, samples: Calibration | None) -> dict[str, Any]:
