@@ -24,12 +24,16 @@ class Int8:
         samples: how many samples are used at most.
         per_channel: whether weights have one scale per output channel.
         skip: names of source nodes, with `*` and `?`, that stay in float.
+        least_cosine: parts of the model stay in float until every output has at least this cosine similarity with the
+            float model's on calibration samples, from 0 (everything is quantized that can be) to 1; None: what the
+            device file says.
     """
 
     calibration: Any
     samples: int = 64
     per_channel: bool = True
     skip: tuple[str, ...] = ()
+    least_cosine: float | None = None
 
 
 @attrs.frozen

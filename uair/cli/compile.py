@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from uair.artifact import Artifact
     from uair.ir.module import Module
     from uair.preprocess import Preprocess
+    from uair.request import Int8
     from uair.targets.build import BuildResult
 
 
@@ -43,6 +44,13 @@ if TYPE_CHECKING:
 )
 @click.option("--per-tensor", is_flag=True, help="One weight scale per tensor instead of one per output channel.")
 @click.option("--skip", metavar="NAME", multiple=True, help="Keep nodes in float: name of a source node, with * and ?.")
+@click.option(
+    "--least-cosine",
+    metavar="COSINE",
+    type=click.FloatRange(0, 1),
+    help="Keep parts in float until every output has this cosine similarity with the float model's.  [default: what "
+    "the device file of the target says]",
+)
 @click.option(
     "--pin",
     "pins",
@@ -107,14 +115,10 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
     from uair.api import compile as compile_model
     from uair.cli import advice
     from uair.pipeline import Dump
-    from uair.request import Int8
     from uair.targets.options import given_options
     from uair.text import print_module
 
-    if given["quantize"] and not given["calib"]:
-        raise click.UsageError("--quantize int8 needs calibration data: --calib FOLDER")
-    if not given["quantize"] and (given["calib"] or given["skip"] or given["per_tensor"]):
-        raise click.UsageError("--calib, --skip and --per-tensor are for quantization: add --quantize int8")
+    quantize = _quantization(given)
     if given["golden"] and given["no_golden"]:
         raise click.UsageError("--golden and --no-golden exclude each other")
     model: Path = given["model"]
@@ -122,13 +126,7 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
     with output.progress(f"reading {model.name}") as watchers:
         module = options.load_model(model, given["external_data_root"])
         preprocess = options.preprocess_by_input(given["preprocess"], module.main.input_names)
-        warnings = advice.before(module.main, shapes, preprocess, quantize=bool(given["quantize"]))
-        quantize = Int8(
-            calibration=given["calib"],
-            samples=given["calib_samples"],
-            per_channel=not given["per_tensor"],
-            skip=tuple(given["skip"]),
-        )
+        warnings = advice.before(module.main, shapes, preprocess, quantize=quantize is not None)
         if given["dump_dir"]:
             watchers.append(Dump(given["dump_dir"], print_module))
         artifact = compile_model(
@@ -137,7 +135,7 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
             output=given["output"] or f"{model.stem}-{given['target']}/",
             shapes=shapes,
             values=values,
-            quantize=quantize if given["quantize"] else None,
+            quantize=quantize,
             preprocess=preprocess,
             options=given_options(given["options"]),
             buckets=given["buckets"],
@@ -149,6 +147,31 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
             instruments=watchers,
         )
     return artifact, warnings + advice.after(artifact)
+
+
+def _quantization(given: Mapping[str, Any]) -> Int8 | None:
+    """What the options say about quantization.
+
+    Raises:
+        click.UsageError: some of them are missing, or say nothing without --quantize.
+    """
+    from uair.request import Int8
+
+    if not given["quantize"]:
+        if given["calib"] or given["skip"] or given["per_tensor"] or given["least_cosine"] is not None:
+            raise click.UsageError(
+                "--calib, --skip, --per-tensor and --least-cosine are for quantization: add --quantize int8"
+            )
+        return None
+    if not given["calib"]:
+        raise click.UsageError("--quantize int8 needs calibration data: --calib FOLDER")
+    return Int8(
+        calibration=given["calib"],
+        samples=given["calib_samples"],
+        per_channel=not given["per_tensor"],
+        skip=tuple(given["skip"]),
+        least_cosine=given["least_cosine"],
+    )
 
 
 def _pins(given: Sequence[str]) -> dict[str, str]:

@@ -78,11 +78,14 @@ class Stages:
 
         settings, described = self.request.quantization, self.target.description.quantization
         assert settings is not None
+        least = settings.least_cosine
+        if least is None:
+            least = 0.0 if described is None else described.least_cosine
         quantization = QuantizeInt8(
             per_channel=settings.per_channel,
             skip=settings.skip,
             scheme=self.target.quantization,
-            least_cosine=0.0 if described is None else described.least_cosine,
+            least_cosine=least,
             samples=samples,
             interpreter=Interpreter,
         )

@@ -204,10 +204,22 @@ def _require_scheme(request: CompileRequest, target: Any) -> None:
     Raises:
         SchemeError: see there.
     """
-    if request.quantization is not None and target.quantization is None and target.fallback is not None:
+    if request.quantization is None:
+        return
+    if target.quantization is None and target.fallback is not None:
         raise SchemeError(
             f"target {target.name!r} does not run quantized models",
             hint="compile it in float, or choose a target with INT8 (`uair targets NAME` says)",
+        )
+    least = request.quantization.least_cosine
+    if least is None:
+        return
+    if not 0 <= least <= 1:
+        raise SchemeError(f"least_cosine is {least}", hint="a cosine similarity that can be asked for is from 0 to 1")
+    if target.description.emits_float:
+        raise SchemeError(
+            f"least_cosine is given, but for target {target.name!r} the vendor's tool decides what is quantized",
+            hint="leave it out; `uair targets NAME` lists what that tool can be told",
         )
 
 

@@ -1,0 +1,70 @@
+"""The user's own threshold of quantization: through the API and the command line, over the device file's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import uair
+from tests.quant.test_mixed_precision import CHANNELS, model, samples
+from uair.cli import main
+from uair.quant.errors import SchemeError
+from uair.text import save
+
+TARGETS = {"cpu": 0.0, "rk3588": 0.995}
+"""Targets, and the threshold of their device files."""
+
+
+def compiled(target: str, least: float | None) -> dict[str, Any]:
+    """The quantization report."""
+    quantize = uair.Int8(samples(4), least_cosine=least)
+    artifact = uair.compile(model(), target, quantize=quantize, golden=False)
+    report: dict[str, Any] = json.loads(artifact.file("report.json").read_text("utf-8"))["quantization"]
+    return report
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_none_is_the_device_file(target: str) -> None:
+    assert compiled(target, None) == compiled(target, TARGETS[target])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_more_is_asked_for_the_more_stays_float(target: str) -> None:
+    loose, strict = compiled(target, 0.0), compiled(target, 0.999)
+    assert strict["summary"]["quantized"] < loose["summary"]["quantized"]
+    assert strict["summary"]["outputs"]["y"]["cosine"] > loose["summary"]["outputs"]["y"]["cosine"]
+    assert any("stays float" in each["reason"] for each in strict["skipped"])
+    assert not any("stays float" in each["reason"] for each in loose["skipped"])
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.5, float("nan")])
+def test_no_cosine(least: float) -> None:
+    with pytest.raises(SchemeError, match="least_cosine is"):
+        uair.compile(model(), "cpu", quantize=uair.Int8(samples(1), least_cosine=least))
+
+
+@pytest.mark.parametrize("target", ["horizon_j5", "mlu370"])
+def test_a_tool_that_quantizes_by_itself_has_no_threshold(target: str) -> None:
+    with pytest.raises(SchemeError, match=f"'{target}' the vendor's tool decides"):
+        uair.compile(model(), target, quantize=uair.Int8(samples(1), least_cosine=0.9))
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(model(), tmp_path / "m.uair")
+    np.savez(tmp_path / "x.npz", x=np.stack([s["x"] for s in samples(4)]).reshape(4, CHANNELS, 6, 6)[:, None])
+    arguments = ["compile", str(tmp_path / "m.uair"), "-t", "cpu", "--no-golden", "--json", "--quantize", "int8"]
+    arguments += ["--calib", str(tmp_path / "x.npz"), "-o"]
+    quantized = []
+    for name, option in (("plain", []), ("strict", ["--least-cosine", "0.999"])):
+        assert main([*arguments, str(tmp_path / name), *option]) == 0
+        quantized.append(json.loads(capsys.readouterr().out)["quantization"])
+    assert quantized[1]["quantized"] < quantized[0]["quantized"]
+    assert "least-cosine=0.999" in quantized[1]["pass"] and "least-cosine" not in quantized[0]["pass"]
+    assert main([*arguments, str(tmp_path / "bad"), "--least-cosine", "2"]) == 2
+    capsys.readouterr()
+    assert main(["compile", str(tmp_path / "m.uair"), "-t", "cpu", "--least-cosine", "0.9"]) == 2
+    assert "--least-cosine are for quantization" in " ".join(capsys.readouterr().err.split())
