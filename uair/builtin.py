@@ -7,6 +7,7 @@ from __future__ import annotations
 
 FRONTENDS = {
     "onnx": "uair.frontends.onnx:load",
+    "torch": "uair.frontends.torch:load",
     "uair": "uair.text:load",
 }
 

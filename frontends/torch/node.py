@@ -94,9 +94,28 @@ class TorchNode(SourceNode):
         """Whether the program uses result `i`."""
         return i < len(self.call.results) and bool(self.call.results[i])
 
-    def region(self, graph: ProgramGraph, captured: Sequence[Tensor]) -> Graph:
-        """Import a graph that control flow runs; its inputs are the given tensors around it."""
-        return self.importer.region(self, graph, captured)
+    def number(self, value: Value) -> Tensor:
+        """An argument as a tensor: a Python number of the type that PyTorch gives it, a symbolic size as i64.
+
+        Raises:
+            SourceOperatorError: it is no number and no tensor.
+        """
+        return self.importer.tensor(self.scope, value)
+
+    def region(self, graph: ProgramGraph, inputs: Sequence[Value | TensorType]) -> Graph:
+        """Import a graph that control flow runs.
+
+        Args:
+            graph: of the program.
+            inputs: what each of its inputs is: a value around it, which it captures, or the type of an input of its
+                own.
+        """
+        return self.importer.region(self, graph, inputs)
+
+    def bind_size(self, scalar: Tensor) -> None:
+        """Let the size that the program calls this call's result (`aten.item`) be computed from a scalar."""
+        if self.call.symbol:
+            self.importer.scalars[self.call.symbol] = scalar
 
 
 __all__ = ["Argument", "Family", "Handler", "Ref", "Result", "TorchNode", "Value"]

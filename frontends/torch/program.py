@@ -26,6 +26,15 @@ class Ref:
     name: str
 
 
+HIGHER_ORDER = {
+    "higher_order.cond": ("pred", "true_fn", "false_fn", "operands"),
+    "higher_order.while_loop": ("cond_fn", "body_fn", "carried_inputs", "additional_inputs"),
+    "higher_order.scan": ("combine_fn", "init", "xs", "additional_inputs"),
+    "higher_order.associative_scan": ("combine_fn", "xs", "additional_inputs"),
+    "higher_order.map_impl": ("f", "xs", "pos_args"),
+}
+"""Names of the arguments of higher-order operators, which have no schema; others are called arg0, arg1, ..."""
+
 Argument: TypeAlias = "Ref | ProgramGraph | Dim | float | bool | complex | str | DType | None | tuple[Argument, ...]"
 """An argument. A bool is a bool and no int; a memory format, layout or device is its name as a str."""
 
@@ -44,6 +53,7 @@ class Call:
         module_path: of the innermost torch.nn.Module that made the call ("layers.0.attn"), "" for the root.
         module_type: its class ("torch.nn.modules.conv.Conv2d").
         file: "model.py:41", the innermost line of the user's own code, without its folder.
+        symbol: of `aten.item`: the size that later arguments and types call its result, when they do.
     """
 
     target: str
@@ -53,6 +63,7 @@ class Call:
     module_path: str = ""
     module_type: str = ""
     file: str = ""
+    symbol: str = ""
 
 
 @attrs.frozen(eq=False)

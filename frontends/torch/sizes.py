@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uair.ir.dims import Dim
+from uair.ir.dims import Dim, plain_symbol
 from uair.ir.graph import Tensor, constant
 from uair.ops import Add, Concat, Expand, Mul, Reshape, ShapeOf
 
@@ -36,6 +36,9 @@ def as_vector(n: TorchNode, *sizes: Dim) -> Tensor:
 
 def _element(n: TorchNode, size: Dim) -> Tensor:
     """One size as a vector of one element."""
+    scalar = n.importer.scalars.get(plain_symbol(size) or "")
+    if scalar is not None:
+        return n(Reshape(shape=(1,)), scalar)
     found = _source(n.graph.inputs, size)
     if found is not None:
         tensor, axis = found

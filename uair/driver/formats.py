@@ -17,7 +17,10 @@ SUFFIXES = {
 FOLDERS: dict[str, str] = {}
 """Frontends by the file that makes a folder a model."""
 
-OBJECTS: dict[str, str] = {}
+OBJECTS: dict[str, str] = {
+    "torch.export.exported_program.ExportedProgram": "torch",
+    "torch.nn.modules.module.Module": "torch",
+}
 """Frontends by full name of a class, for models in memory: one of the object's own class or its bases."""
 
 
