@@ -59,6 +59,9 @@ class AscendOptions(TargetOptions):
     format: Literal["both", "onnx", "air"] = option(
         "both", help="what is written: ONNX, GE IR, or both (GE IR where the model has a form in it)"
     )
+    kernels: bool = option(
+        True, help="whether kernels/ is written: MLIR, TBE and Ascend C sources, which ATC does not need"
+    )
     cann: str = option("", help="the release of CANN that will compile, e.g. 8.0; options that it lacks are refused")
     soc_version: str = option("", help="the chip as npu-smi names it, e.g. Ascend310P3 [the description's]")
     log: Literal["error", "null", "debug", "info", "warning"] = option("error", help="what ATC logs")

@@ -157,7 +157,7 @@ class _Emitter:
         self._side_files(prepared)
         air = self._air(command)
         self._scripts(command, air is not None)
-        if is_static(self.written):
+        if self.options.kernels and is_static(self.written):
             add_kernels(self.written, self.target.description, self.artifact)
         self._manifest(command, gears, prepared, outputs, air)
 

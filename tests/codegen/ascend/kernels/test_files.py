@@ -55,6 +55,17 @@ def test_the_artifact_holds_them(tmp_path: Path) -> None:
     assert script.read_text().count("bishengir-compile ") == len(listing["kernels"])
 
 
+@pytest.mark.parametrize("target", ["ascend310", "ascend310p", "ascend910b"])
+def test_the_artifact_holds_none_when_told_so(target: str) -> None:
+    full = uair.compile(attention(), target, golden=False)
+    bare = uair.compile(attention(), target, options={"kernels": "false"}, golden=False)
+    kept = {name for name in full.manifest["files"] if not name.startswith("kernels/")}
+    assert len(kept) < len(full.manifest["files"]) and set(bare.manifest["files"]) == kept
+    assert bare.manifest["options"] == {"kernels": False}
+    for name in kept:
+        assert bare.file(name).read_bytes() == full.file(name).read_bytes()
+
+
 def test_derived_constants_are_kept(tmp_path: Path) -> None:
     module = legalised("bert", int8=True)
     files = kernels(module, Context.default().target("ascend910b").description)
