@@ -44,6 +44,7 @@ PASSES = {
     "partition": "uair.passes.partition:Partition",
     "plan-layout": "uair.codegen.ascend.plan_layout:PlanLayout",
     "pool-as-image": "uair.passes.pool_as_image:PoolAsImage",
+    "propagate-layout": "uair.passes.propagate_layout:PropagateLayout",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "recognize-lstm": "uair.passes.recognize_lstm:RecognizeLstm",
     "remove-quantization": "uair.passes.remove_quantization:RemoveQuantization",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from uair.ir.data import derive
+from uair.ir.dims import is_static, static
+from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Linear, MatMul
-from uair.rewrite import NoMatch, Rule, no, of
+from uair.ops import Add, Linear, MatMul, Reshape, Transpose
+from uair.rewrite import NoMatch, Rule, no, of, optional
 
 
 class LinearFromMatMulAdd(Rule):
@@ -38,4 +43,42 @@ class LinearFromMatMulAdd(Rule):
         return Linear(transpose_w=op.trans_b)(x, w, bias)
 
 
-RULES = (LinearFromMatMulAdd,)
+class FoldTransposeIntoLinear(Rule):
+    """Linear of a flattened Transpose takes its operand as it lies: the weight's rows change places instead.
+
+    A model with channels last flattens [N, H, W, C]; computed with channels first, a Transpose stands in front.
+    """
+
+    def pattern(self, x: Any, w: Any, b: Any) -> Any:
+        """Transpose, Reshape to a matrix, Linear."""
+        flat = of(Reshape)(of(Transpose)(x).named("transpose")).named("flat")
+        return of(Linear)(flat, w, optional(b)).named("linear")
+
+    def check(self, x: Tensor, w: Tensor, transpose: Node, flat: Node) -> bool | NoMatch:
+        """The first axis stays, all others become one, whose extent is known."""
+        assert isinstance(transpose.op, Transpose)
+        if transpose.op.perm[0] != 0:
+            return no("the Transpose moves the first axis", transpose)
+        dims = flat.output.type.dims
+        if len(dims) != 2 or dims[0] != x.type.dims[0] or not is_static(x.type.dims[1:]):
+            return no("what is flattened is not all axes but the first", flat)
+        return w.is_constant or no("the weight is not a constant", w)
+
+    def rewrite(self, x: Tensor, w: Tensor, transpose: Node, flat: Node, linear: Node) -> Tensor:
+        """Reshape and Linear."""
+        assert isinstance(transpose.op, Transpose) and isinstance(linear.op, Linear) and w.data is not None
+        turned = static(transpose.output.type.dims[1:])
+        back = tuple(transpose.op.perm.index(axis) - 1 for axis in range(1, len(transpose.op.perm)))
+        rows = 1 if linear.op.transpose_w else 0
+        shape = w.data.shape
+
+        def reordered(weight: Array) -> Array:
+            parts = np.moveaxis(weight, rows, 0).reshape(*turned, -1)
+            result: Array = np.moveaxis(parts.transpose(*back, len(turned)).reshape(-1, parts.shape[-1]), 0, rows)
+            return np.ascontiguousarray(result)
+
+        weight = constant(derive(reordered, (w.data,), w.data.dtype, shape), w.name)
+        return linear.op(Reshape(shape=flat.output.type.dims)(x), weight, *linear.inputs[2:])
+
+
+RULES = (LinearFromMatMulAdd, FoldTransposeIntoLinear)

@@ -1,0 +1,219 @@
+"""How a node computes the same on tensors whose channels come first.
+
+A tensor [N, spatial..., C] is "in the other form" as [N, C, spatial...]. A node can change form when an operator gives
+its results, in the other form or in their own, from operands in the other form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, cast
+
+import attrs
+
+from uair.ir.graph import Node, Tensor
+from uair.ops import (
+    ArgMax,
+    ArgMin,
+    Concat,
+    Dequantize,
+    Expand,
+    Flip,
+    Hardmax,
+    LogSoftmax,
+    LpNormalize,
+    Pad,
+    Quantize,
+    Slice,
+    Softmax,
+    Split,
+    Squeeze,
+    Tile,
+    Unsqueeze,
+)
+from uair.ops.base import Operator
+from uair.ops.reduction import Reduction
+
+Perm: TypeAlias = tuple[int, ...]
+
+LEAST_RANK = 3
+"""Axes from which the two forms differ."""
+
+
+def to_first(rank: int) -> Perm:
+    """[N, spatial..., C] to [N, C, spatial...]."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def to_last(rank: int) -> Perm:
+    """[N, C, spatial...] to [N, spatial..., C]."""
+    return (0, *range(2, rank), 1)
+
+
+@attrs.frozen
+class Move:
+    """A node's computation in the other form.
+
+    Attributes:
+        op: the operator.
+        carried: operand numbers that are taken in the other form; of elementwise operators also those of lower rank,
+            which get axes of extent 1.
+        results: whether the results come in the other form; else they are the same in both.
+    """
+
+    op: Operator
+    carried: tuple[int, ...]
+    results: bool = True
+
+
+def move(node: Node) -> Move | None:
+    """The node's computation in the other form; None when it has none."""
+    if node.op.regions or not all(t is None or (t.type.is_tensor and t.type.shape is not None) for t in node.inputs):
+        return None
+    if node.op.elementwise:
+        return _elementwise(node)
+    for kinds, function in _MOVES:
+        if isinstance(node.op, kinds):
+            return function(node)
+    return None
+
+
+def _rank(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else len(tensor.type.dims)
+
+
+def _axis(axis: int, rank: int) -> int:
+    """Where an axis is in the other form."""
+    return to_first(rank).index(axis % rank)
+
+
+def _elementwise(node: Node) -> Move | None:
+    rank = _rank(node.outputs[0])
+    if rank < LEAST_RANK or any(_rank(t) not in (0, 1, rank) and not _is_constant(t) for t in node.inputs):
+        return None
+    return Move(node.op, tuple(i for i, t in enumerate(node.inputs) if _rank(t)))
+
+
+def _is_constant(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.is_constant
+
+
+def _along_axis(node: Node) -> Move | None:
+    """One operand; the attribute `axis` says along which axis."""
+    op, rank = cast(Any, node.op), _rank(node.inputs[0])
+    return (
+        Move(attrs.evolve(op, axis=_axis(op.axis, rank)), (0,))
+        if rank >= LEAST_RANK and len(node.inputs) == 1
+        else None
+    )
+
+
+def _along_axes(node: Node) -> Move | None:
+    op, rank = cast(Any, node.op), _rank(node.inputs[0])
+    if rank < LEAST_RANK or len(node.inputs) != 1 or op.axes is None:
+        return None
+    return Move(attrs.evolve(op, axes=tuple(_axis(a, rank) for a in op.axes)), (0,))
+
+
+def _quantize(node: Node) -> Move | None:
+    op, rank = node.op, _rank(node.inputs[0])
+    assert isinstance(op, (Quantize, Dequantize))
+    if rank < LEAST_RANK or op.block_size:
+        return None
+    return Move(op if op.axis is None else attrs.evolve(cast(Any, op), axis=_axis(op.axis, rank)), (0,))
+
+
+def _concat(node: Node) -> Move | None:
+    op, rank = node.op, _rank(node.outputs[0])
+    assert isinstance(op, Concat)
+    if rank < LEAST_RANK:
+        return None
+    return Move(attrs.evolve(cast(Any, op), axis=_axis(op.axis, rank)), tuple(range(len(node.inputs))))
+
+
+def _pad(node: Node) -> Move | None:
+    op, rank = node.op, _rank(node.inputs[0])
+    assert isinstance(op, Pad)
+    if rank < LEAST_RANK or op.pads is None or any(t is not None and _rank(t) for t in node.inputs[1:]):
+        return None
+    perm = to_first(rank)
+    pads = (*(op.pads[p] for p in perm), *(op.pads[rank + p] for p in perm))
+    return Move(attrs.evolve(cast(Any, op), pads=pads), (0,))
+
+
+def _tile(node: Node) -> Move | None:
+    return _permuted_attribute(node, "repeats")
+
+
+def _expand(node: Node) -> Move | None:
+    return _permuted_attribute(node, "shape")
+
+
+def _permuted_attribute(node: Node, name: str) -> Move | None:
+    """The attribute has one number for each axis of the operand, which has as many as the result."""
+    op, rank = cast(Any, node.op), _rank(node.inputs[0])
+    numbers = getattr(op, name)
+    if rank < LEAST_RANK or numbers is None or len(numbers) != rank:
+        return None
+    return Move(attrs.evolve(op, **{name: tuple(numbers[p] for p in to_first(rank))}), (0,))
+
+
+def _reduction(node: Node) -> Move | None:
+    op, rank = cast(Any, node.op), _rank(node.inputs[0])
+    if rank < LEAST_RANK or len(node.inputs) != 1 or op.axes is None:
+        return None
+    return _without(op, op.axes, rank, keeps=op.keepdims)
+
+
+def _position(node: Node) -> Move | None:
+    op, rank = cast(Any, node.op), _rank(node.inputs[0])
+    if rank < LEAST_RANK or op.axis is None:
+        return None
+    if not _keeps_order((op.axis,), rank, keeps=op.keepdims):
+        return None
+    return Move(attrs.evolve(op, axis=_axis(op.axis, rank)), (0,), results=op.keepdims)
+
+
+def _squeeze(node: Node) -> Move | None:
+    op, rank = cast(Any, node.op), _rank(node.inputs[0])
+    if rank < LEAST_RANK or len(node.inputs) != 1 or op.axes is None:
+        return None
+    return _without(op, op.axes, rank, keeps=False)
+
+
+def _without(op: Any, axes: Sequence[int], rank: int, *, keeps: bool) -> Move | None:
+    """The operator on its axes in the other form."""
+    if not _keeps_order(axes, rank, keeps=keeps):
+        return None
+    return Move(attrs.evolve(op, axes=tuple(sorted(_axis(a, rank) for a in axes))), (0,), results=keeps)
+
+
+def _keeps_order(axes: Sequence[int], rank: int, *, keeps: bool) -> bool:
+    """Whether the other axes stand in the same order in both forms, which matters where these ones are dropped."""
+    dropped = {a % rank for a in axes}
+    left = [a for a in to_first(rank) if a not in dropped]
+    return keeps or left == sorted(left)
+
+
+def _unsqueeze(node: Node) -> Move | None:
+    op, rank = cast(Any, node.op), _rank(node.outputs[0])
+    if rank < LEAST_RANK or len(node.inputs) != 1 or op.axes is None:
+        return None
+    if not _keeps_order(op.axes, rank, keeps=False):
+        return None
+    return Move(attrs.evolve(op, axes=tuple(sorted(_axis(a, rank) for a in op.axes))), ())
+
+
+_MOVES: tuple[tuple[tuple[type[Operator], ...], Callable[[Node], Move | None]], ...] = (
+    ((Softmax, LogSoftmax, Hardmax, LpNormalize, Split), _along_axis),
+    ((Flip, Slice), _along_axes),
+    ((Quantize, Dequantize), _quantize),
+    ((Concat,), _concat),
+    ((Pad,), _pad),
+    ((Tile,), _tile),
+    ((Expand,), _expand),
+    ((Reduction,), _reduction),
+    ((ArgMax, ArgMin), _position),
+    ((Squeeze,), _squeeze),
+    ((Unsqueeze,), _unsqueeze),
+)
