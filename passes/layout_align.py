@@ -1,24 +1,22 @@
 """Aligning tensors to the device's memory.
 
-Feature maps between convolutions get a channel-blocked layout (Ascend's NC1HWC0: blocks of `alignment` bytes, 16
-channels for float16 and 32 for int8 at 32 bytes; Rockchip's NC1HWC2 with 16 bytes; channels last and padded, as
-Cambricon; or Horizon's 8W4C), all others plain layout with rows padded to `alignment` bytes. Pack and Unpack nodes
-stand at the borders, so the reference interpreter executes the result like any module.
-
-Source of the block sizes: Ascend's platform tables ([DtypeMKN]: K0 is 16 for float16, 32 for int8).
+Feature maps between convolutions get the channel-blocked layout that the device file states under `[[layouts]]`
+(Ascend's NC1HWC0 with 16 channels of float16 or 32 of int8, Rockchip's NC1HWC2, Horizon's 8W4C, channels last and
+padded), all others plain layout with rows padded to the file's alignment. Pack and Unpack nodes stand at the borders,
+so the reference interpreter executes the result like any module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 
 from uair.ir.dims import elements, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, Tensor
-from uair.ir.layout import Layout, nc1hwc0, nc1hwc2, nhwc_padded, plain, w8c4
+from uair.ir.layout import IMAGE_LAYOUTS, Layout, plain
 from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ops import (
@@ -40,6 +38,7 @@ from uair.ops import (
 )
 from uair.passes.padding.concat_channels import pad_concat_channels
 from uair.pipeline import Pass, PassContext, Spec
+from uair.targets.description import DeviceDescription, load_description
 
 CONVOLUTIONS = (Conv2D, IntegerConv2D)
 STARTING = (*CONVOLUTIONS, ConvTranspose2D, IntegerConvTranspose2D)
@@ -48,9 +47,6 @@ FOLLOWING = (MaxPool2D, AvgPool2D, GlobalAvgPool, GlobalMaxPool, BatchNorm, PRel
 FOLLOWING_FAMILY = "quantization"
 """Operators that work on blocked tensors as well as on plain ones: they keep what they get. The family holds vendors'
 own operators too."""
-
-FORMATS: Mapping[str, Callable[[int], Layout]] = {"NC1HWC0": nc1hwc0, "NC1HWC2": nc1hwc2, "NHWC": nhwc_padded}
-"""Blocked layouts by name, of a number of channels."""
 
 STATIC = Spec("static-shapes", forbids_tensor=lambda t: "" if t.type.is_static else f"its type {t.type} is not static")
 AFTER_LAYOUT = Spec(
@@ -63,18 +59,14 @@ class LayoutAlign(Pass):
     """Assign a memory layout to every tensor, with Pack and Unpack where it changes.
 
     Attributes:
-        alignment: bytes of a channel block and of the row pitch.
-        half: whether the device computes f32 tensors in float16.
-        format: the blocked layout.
-        channels: channels in a block; as many as `alignment` bytes hold when 0.
+        target: name of the device description that states layouts, element types and the alignment of rows.
         pad_channels: pad the pieces of channel concatenations to whole blocks where that is cheaper than repacking.
+        description: overrides `target`.
     """
 
-    alignment: int = 32
-    half: bool = True
-    format: Literal["NC1HWC0", "NC1HWC2", "NHWC", "8W4C"] = "NC1HWC0"
-    channels: int = 0
+    target: str = "ascend310"
     pad_channels: bool = True
+    description: DeviceDescription | None = attrs.field(default=None, metadata={"option": False}, repr=False, eq=False)
     requires = (STATIC,)
     ensures = (AFTER_LAYOUT,)
 
@@ -85,30 +77,55 @@ class LayoutAlign(Pass):
             if self.pad_channels:
                 padded += pad_concat_channels(graph, lambda t: self.block(t.type.dtype), self.itemsize, context.fuel)
             _Assignment(graph, self.blocked_layout, self.plain_layout).run()
-        context.reports["layout"] = {
-            **layout_report(module.main, self.itemsize, self.alignment),
-            "padded_channels": padded,
-        }
+        context.reports["layout"] = {**self.report(module.main), "padded_channels": padded}
         return True
+
+    @property
+    def device(self) -> DeviceDescription:
+        """The device description."""
+        return load_description(self.target) if self.description is None else self.description
+
+    def report(self, graph: Graph) -> dict[str, Any]:
+        """What the layouts of an aligned graph cost, see `layout_report`."""
+        return layout_report(graph, self.itemsize, self.device.alignment.bytes)
 
     def itemsize(self, dtype: DType) -> int:
         """Bytes of one element on the device."""
-        return 2 if self.half and dtype is DType.F32 else max(dtype.bits // 8, 1)
+        return _bytes(self.device.device_type(dtype))
 
     def block(self, dtype: DType) -> int:
-        """Channels in a block."""
-        if self.format == "8W4C":
-            return 4
-        return self.channels or max(self.alignment // self.itemsize(dtype), 1)
+        """Channels in a block; 1 when feature maps are not blocked."""
+        layout = self._layout(dtype)
+        return 1 if layout is None else channel_block(layout)
 
-    def blocked_layout(self, tensor: Tensor) -> Layout:
-        """Channel-blocked layout of a feature map."""
-        return w8c4() if self.format == "8W4C" else FORMATS[self.format](self.block(tensor.type.dtype))
+    def blocked_layout(self, tensor: Tensor) -> Layout | None:
+        """Channel-blocked layout of a feature map; None for a device without one."""
+        return self._layout(tensor.type.dtype)
 
     def plain_layout(self, tensor: Tensor) -> Layout:
         """Plain layout with padded rows; the pitch counts elements of the type that the module holds."""
-        scale = max(tensor.type.dtype.bits // 8, 1) / self.itemsize(tensor.type.dtype)
-        return plain(int(self.alignment * scale))
+        scale = _bytes(tensor.type.dtype) / self.itemsize(tensor.type.dtype)
+        return plain(int(self.device.alignment.bytes * scale))
+
+    def _layout(self, dtype: DType) -> Layout | None:
+        """The device's layout; of an element type that the file does not list, blocks of as many bytes as a listed one.
+
+        Accumulators are such a type (i32 on Ascend): they are not stored between kernels.
+        """
+        device = self.device
+        held = device.device_type(dtype)
+        found = device.image_layout(held)
+        if found is None:
+            stated = next((x for x in device.layouts if x.holds == "activations" and x.c0), None)
+            if stated is None:
+                return None
+            listed, channels = next(iter(stated.c0.items()))
+            found = IMAGE_LAYOUTS[stated.name](max(channels * _bytes(listed) // _bytes(held), 1))
+        return found if found.is_blocked else None
+
+
+def _bytes(dtype: DType) -> int:
+    return max(dtype.bits // 8, 1)
 
 
 @attrs.define(eq=False)
@@ -120,7 +137,7 @@ class _Assignment:
     """
 
     graph: Graph
-    blocked: Callable[[Tensor], Layout]
+    blocked: Callable[[Tensor], Layout | None]
     pitched: Callable[[Tensor], Layout]
     converted: dict[tuple[Tensor, bool], Tensor] = attrs.Factory(dict[tuple[Tensor, bool], Tensor])
 
@@ -137,8 +154,8 @@ class _Assignment:
             for region in node.regions:
                 _Assignment(region, self.blocked, self.pitched).run()
             for result in node.outputs:
-                is_blocked = blocked and is_feature_map(result)
-                assign(result, self.blocked(result) if is_blocked else self.pitched(result))
+                layout = self.blocked(result) if blocked and is_feature_map(result) else None
+                assign(result, layout or self.pitched(result))
         for i, tensor in enumerate(self.graph.outputs):
             if tensor.type.layout.is_blocked:
                 self.graph.set_output(i, self.converted_to(tensor, False, self.graph.end))
@@ -149,7 +166,7 @@ class _Assignment:
         """Whether a node computes on blocked feature maps."""
         maps = [t for t in node.inputs if t is not None and not t.is_constant and t.type.rank == 4]
         if isinstance(node.op, STARTING):
-            return True
+            return all(self.blocked(t) is not None for t in maps)
         if not maps or not any(t.type.layout.is_blocked for t in maps):
             return False
         if isinstance(node.op, FOLLOWING) or node.op.family == FOLLOWING_FAMILY:
@@ -166,7 +183,7 @@ class _Assignment:
 
     def is_whole(self, tensor: Tensor) -> bool:
         """Whether the channels fill their blocks."""
-        return static(tensor.type.dims)[1] % channel_block(self.blocked(tensor)) == 0
+        return static(tensor.type.dims)[1] % channel_block(self.blocked(tensor) or Layout.PLAIN) == 0
 
     def converted_to(self, tensor: Tensor, blocked: bool, user: Node) -> Tensor:
         """The tensor in the wanted layout, converted once."""
@@ -174,7 +191,7 @@ class _Assignment:
             return tensor
         key = (tensor, blocked)
         if key not in self.converted:
-            layout = self.blocked(tensor) if blocked else Layout.PLAIN
+            layout = (self.blocked(tensor) if blocked else None) or Layout.PLAIN
             op = Pack(layout=layout) if blocked else Unpack()
             source = tensor.producer.loc if tensor.producer is not None else user.loc
             name = f"{tensor.name}.{'packed' if blocked else 'unpacked'}"

@@ -7,6 +7,7 @@ import attrs
 from uair.ir.module import Module
 from uair.passes.layout_align import LayoutAlign
 from uair.pipeline import Pass, PassContext
+from uair.targets.description import DeviceDescription
 
 
 @attrs.frozen
@@ -14,17 +15,19 @@ class PlanLayout(Pass):
     """Align tensors to the chip's memory as `layout-align`; a module with open sizes stays as it is, as a report says.
 
     Attributes:
-        alignment: bytes of a channel block and of the row pitch.
+        target: name of the device description that states the layouts.
+        description: overrides `target`.
     """
 
-    alignment: int = 32
+    target: str = "ascend310"
+    description: DeviceDescription | None = attrs.field(default=None, metadata={"option": False}, repr=False, eq=False)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Align, or report why not."""
         if not is_static(module):
             context.reports["layout"] = {"refused": "sizes are open: every shape has a layout of its own"}
             return False
-        return LayoutAlign(alignment=self.alignment).run(module, context)
+        return LayoutAlign(self.target, description=self.description).run(module, context)
 
 
 def is_static(module: Module) -> bool:

@@ -39,7 +39,7 @@ from uair.codegen.onnx.target import OnnxTarget
 from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
 from uair.ops import AvgPool2D, Dequantize, Pack, Quantize, Unpack
-from uair.passes.layout_align import LayoutAlign, layout_report
+from uair.passes.layout_align import LayoutAlign
 from uair.pipeline import Pass
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
@@ -97,7 +97,7 @@ class AscendTarget(OnnxTarget):
 
     def legalise(self) -> tuple[Pass, ...]:
         """Decompose and clean up, state quantization in Ascend's operators, align to the chip's memory."""
-        return (*super().legalise(), LowerToAscend(), PlanLayout(alignment=self.description.alignment.bytes))
+        return (*super().legalise(), LowerToAscend(), PlanLayout(self.name, self.description))
 
     def tool(self) -> VendorTool:
         """ATC."""
@@ -106,7 +106,7 @@ class AscendTarget(OnnxTarget):
     @property
     def layout_pass(self) -> LayoutAlign:
         """The plan of the 32-byte layout. ATC chooses its own when it compiles: this one says what it will cost."""
-        return LayoutAlign(alignment=self.description.alignment.bytes)
+        return LayoutAlign(self.name, description=self.description)
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write the model, the scripts around ATC, layout.json, and the files that options and quantization ask for.
@@ -184,8 +184,7 @@ class _Emitter:
         if prepared:
             self.artifact.add_text(AIPP, aipp_text(prepared))
         if is_static(self.module):
-            plan = self.target.layout_pass
-            self.artifact.add_json(LAYOUT, layout_report(self.module.main, plan.itemsize, plan.alignment))
+            self.artifact.add_json(LAYOUT, self.target.layout_pass.report(self.module.main))
 
     def _command(
         self, gears: Gears | None, prepared: Sequence[AippInput], index: OnnxIndex, outputs: Sequence[Output]

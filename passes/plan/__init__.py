@@ -15,7 +15,7 @@ import attrs
 
 from uair.ir.dims import static
 from uair.ir.graph import Graph, Node, Tensor
-from uair.ir.layout import Layout, fractal_nz, fractal_z, nc1hwc0, nc1hwc2, nhwc, nhwc_padded, w8c4
+from uair.ir.layout import Layout
 from uair.ir.module import Module
 from uair.names import Namer
 from uair.passes.plan.buffers import Allocation, Lifetimes, allocate, lifetimes
@@ -234,11 +234,11 @@ class _Planner:
         """The device's layout of a node's first result."""
         if not node.outputs or not node.outputs[0].type.is_tensor:
             return None
-        found = device_layout(node.outputs[0], self.finder)
+        found = device_layout(node.outputs[0], self.description)
         if found is None:
             return None
         type_ = written(node.outputs[0])
-        dtype = self.finder.device_type(type_.dtype)
+        dtype = self.description.device_type(type_.dtype)
         return (found.name, static(found.storage_shape(type_.dims, max(dtype.bits // 8, 1))))
 
     # -------------------------------------------------------------------------------------------------------- residency
@@ -319,29 +319,11 @@ class _Planner:
         return cost.seconds or 0.0
 
 
-LAYOUTS = {"NC1HWC0": nc1hwc0, "NC1HWC2": nc1hwc2, "FRACTAL_Z": fractal_z}
-"""Layouts of images by the vendor's name, of a number of channels."""
-
-
-def device_layout(tensor: Tensor, finder: StepFinder) -> Layout | None:
+def device_layout(tensor: Tensor, description: DeviceDescription) -> Layout | None:
     """The layout that the device keeps a result in; None when the description has none for it."""
     type_ = written(tensor)
-    dtype = finder.device_type(type_.dtype)
-    rank = len(type_.dims)
-    kind = "activations" if rank == 4 else "matrices"
-    for entry in finder.description.layouts:
-        if entry.holds != kind or (kind == "matrices" and rank < 2):
-            continue
-        block = entry.c0.get(dtype, 0)
-        if kind == "matrices":
-            return fractal_nz(block, rank) if block and entry.name == "FRACTAL_NZ" else None
-        if entry.name == "8W4C":
-            return w8c4()
-        if entry.name == "NHWC":
-            return nhwc_padded(block) if block else nhwc()
-        if entry.name in LAYOUTS and block:
-            return LAYOUTS[entry.name](block)
-    return None
+    dtype, rank = description.device_type(type_.dtype), len(type_.dims)
+    return description.image_layout(dtype) if rank == 4 else description.matrix_layout(dtype, rank)
 
 
 def describe_confidence(description: DeviceDescription) -> Confidence:

@@ -12,7 +12,7 @@ import uair
 from tests import zoo
 from tests.codegen.ascend import models
 from uair.codegen.ascend.lower import LowerToAscend
-from uair.ir import DType, Module, Node, Tensor
+from uair.ir import DType, Module, Node, Tensor, TensorType
 from uair.ir.layout import Layout
 from uair.ops import (
     Add,
@@ -30,10 +30,11 @@ from uair.ops import (
     Unpack,
 )
 from uair.passes.layout_align import LayoutAlign
+from uair.passes.plan import device_layout
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager, SpecViolation
 from uair.rewrite import Fuel
-from uair.targets import load_description
+from uair.targets import description_names, load_description
 
 
 def align(module: Module, **options: object) -> tuple[Module, PassContext]:
@@ -140,8 +141,10 @@ def test_convolutions_are_blocked_and_what_follows_keeps_it() -> None:
 def test_blocks_are_those_of_the_element_type() -> None:
     pass_ = LayoutAlign()
     assert [pass_.block(t) for t in (DType.F32, DType.F16, DType.I8, DType.U8)] == [16, 16, 32, 32]
-    assert LayoutAlign(half=False).block(DType.F32) == 8
-    assert LayoutAlign(alignment=64).block(DType.I8) == 64
+    assert pass_.block(DType.I32) == 8, "not listed: as many bytes as the blocks of float16"
+    assert [LayoutAlign("rk3588").block(t) for t in (DType.F32, DType.I8)] == [8, 16]
+    assert [LayoutAlign("c920").block(t) for t in (DType.F32, DType.I8)] == [8, 8]
+    assert LayoutAlign("cpu").block(DType.F32) == 1
 
 
 def test_other_operators_get_plain_tensors() -> None:
@@ -325,20 +328,47 @@ def test_symbolic_shapes_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "layout"),
+    ("target", "layout"),
     [
-        ({"format": "NC1HWC2", "alignment": 16}, "NC1HWC2<8>"),
-        ({"format": "NHWC", "channels": 64}, "NHWC<64>"),
-        ({"format": "8W4C"}, "8W4C"),
+        ("ascend310", "NC1HWC0<16>"),
+        ("ascend910b", "NC1HWC0<16>"),
+        ("rk3588", "NC1HWC2<8>"),
+        ("c920", "NC1HWC0<8>"),
+        ("horizon_x3", "8W4C"),
     ],
 )
-def test_other_vendors_blocked_layouts(options: dict[str, object], layout: str) -> None:
+def test_layouts_are_those_of_the_device_file(target: str, layout: str) -> None:
     b = models.Builder()
     t = conv(b, "first", b.input("x", 1, 3, 9, 11), 20)
     t = b.add("relu", Relu(), t)
     t = b.add("pool", MaxPool2D(kernel=(2, 2), strides=(2, 2)), t)
     module = b.module("m", y=conv(b, "second", t, 6))
-    aligned, _ = align(module, **options)
+    aligned, _ = align(module, target=target)
     assert layouts(aligned)["relu"] == layout
     assert kinds(aligned) == ["Pack", "Conv2D", "Relu", "MaxPool2D", "Conv2D", "Unpack"]
     assert_same(module, aligned)
+
+
+@pytest.mark.parametrize("target", ["cpu", "mlu370", "br100", "th1520"])
+def test_devices_without_blocks_only_have_rows(target: str) -> None:
+    b = models.Builder()
+    module = b.module("m", y=b.add("relu", Relu(), conv(b, "first", b.input("x", 1, 3, 9, 11), 20)))
+    aligned, context = align(module, target=target)
+    assert kinds(aligned) == ["Conv2D", "Relu"]
+    assert context.reports["layout"]["conversions"] == 0
+    assert context.reports["layout"]["alignment"] == load_description(target).alignment.bytes
+    assert_same(module, aligned)
+
+
+@pytest.mark.parametrize("name", [d for d in description_names() if load_description(d).layouts])
+def test_the_plan_and_the_pass_agree(name: str) -> None:
+    """Whatever a device file states is what both give a feature map."""
+    description = load_description(name)
+    for dtype in (DType.F32, DType.F16, DType.I8):
+        held = description.device_type(dtype)
+        stated = description.image_layout(held)
+        tensor = Tensor(TensorType(dtype, (1, 20, 9, 11)))
+        if stated is not None and stated.is_blocked:
+            assert LayoutAlign(name).blocked_layout(tensor) == stated
+        if dtype.is_float:  # what integers are in memory depends on who reads them
+            assert device_layout(tensor, description) == stated

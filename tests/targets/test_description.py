@@ -107,6 +107,13 @@ FAULTS = [
     ('["Conv2D"]\nsupport = "supported"', '["Conv2D"]', "support is not given", "add support", 34),
     ('source = "manual"\nconstraints', 'source = "manuel"\nconstraints', "source 'manuel' is not in", "manual", 37),
     ('otherwise = "partial"', 'otherwise = "partly"', "otherwise is 'partly'", "one of", 38),
+    (
+        "[alignment]\nbytes = 32",
+        '[alignment]\nbytes = 32\n\n[[layouts]]\nname = "8W4"\nholds = "activations"',
+        "no layout '8W4'",
+        "NC1HWC0",
+        30,
+    ),
     ('suggestion = "split it"', 'sugestion = "split it"', "unknown key 'sugestion'", "suggestion", 38),
 ]
 

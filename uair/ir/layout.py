@@ -7,6 +7,7 @@ up to a multiple of a block, split the block off as an axis of its own, permute,
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import attrs
@@ -167,3 +168,14 @@ def w8c4() -> Layout:
     That the tiles are padded to 8 columns and 4 channels is documented; their order is inferred from the name.
     """
     return Layout("8W4C", blocks=((3, 8), (1, 4)), order=(0, 2, 3, 1, 4, 5))
+
+
+IMAGE_LAYOUTS: Mapping[str, Callable[[int], Layout]] = {
+    "NC1HWC0": nc1hwc0,
+    "NC1HWC2": nc1hwc2,
+    "NHWC": lambda block: nhwc_padded(block) if block > 1 else nhwc(),
+    "8W4C": lambda _: w8c4(),
+}
+"""Layouts of feature maps by the name that device files give them, of a number of channels in a block."""
+MATRIX_LAYOUTS: Mapping[str, Callable[[int, int], Layout]] = {"FRACTAL_NZ": fractal_nz}
+"""Layouts of matrices by name, of a block of columns and a rank."""

@@ -328,10 +328,7 @@ def storage_bytes(type_: TensorType, description: DeviceDescription) -> int:
     Floats are held in the type that the device computes in when that is narrower, the channels of [N, C, ...] are
     padded to the layout's block, the whole to the alignment.
     """
-    dtype = type_.dtype
-    computed = description.dtypes.float
-    if dtype.is_float and computed.bits < dtype.bits:
-        dtype = computed
+    dtype = description.device_type(type_.dtype)
     extents: list[Any] = list(type_.dims)
     if len(extents) >= 4:
         block = description.channel_block(dtype)

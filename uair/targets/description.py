@@ -21,6 +21,7 @@ import attrs
 from uair.context import Context, lookup
 from uair.errors import UairError
 from uair.ir.dtype import DType
+from uair.ir.layout import IMAGE_LAYOUTS, MATRIX_LAYOUTS, Layout
 from uair.ops.base import Operator
 from uair.quant.scheme import Scheme
 from uair.targets.constraint import Constraint, parse_constraint
@@ -225,7 +226,7 @@ class BlockedLayout:
     """A storage format of the device (see uair.ir.layout).
 
     Attributes:
-        name: e.g. "NC1HWC0".
+        name: e.g. "NC1HWC0"; of activations and matrices one that uair.ir.layout knows.
         holds: which tensors lie so.
         c0: block of the channel axis by element type; empty for a format without blocks.
         source: key in `sources`.
@@ -478,6 +479,25 @@ class DeviceDescription:
         """C0 of activations of an element type; 1 when they are not blocked."""
         return next((x.c0[dtype] for x in self.layouts if x.holds == "activations" and dtype in x.c0), 1)
 
+    def device_type(self, dtype: DType) -> DType:
+        """The element type that values are held in: floats in the narrower type that the device computes in."""
+        computed = self.dtypes.float
+        return computed if dtype.is_float and computed.bits < dtype.bits else dtype
+
+    def image_layout(self, dtype: DType) -> Layout | None:
+        """The layout of [N, C, H, W] with elements that the device holds as `dtype`; None when the file has none."""
+        for entry in self.layouts:
+            if entry.holds == "activations" and (dtype in entry.c0 or not entry.c0):
+                return IMAGE_LAYOUTS[entry.name](entry.c0.get(dtype, 1))
+        return None
+
+    def matrix_layout(self, dtype: DType, rank: int) -> Layout | None:
+        """The layout of matrices [..., H, W] with elements that the device holds as `dtype`; None when it has none."""
+        for entry in self.layouts:
+            if entry.holds == "matrices" and dtype in entry.c0 and rank >= 2:
+                return MATRIX_LAYOUTS[entry.name](entry.c0[dtype], rank)
+        return None
+
     @property
     def emits_float(self) -> bool:
         """Whether a quantized model is written as a float one, with ranges or samples beside it."""
@@ -652,11 +672,20 @@ class _Checker:
         for key in ("memory", "layouts", "unit"):
             for i, part in enumerate(getattr(description, key)):
                 self._check_source(part.source, (key, i, "source"))
+        self._check_layouts(description)
         self._check_cost(description)
         if description.quantization is not None:
             for key in ("operators", "per_channel", "pass_through", "fused"):
                 for name in getattr(description.quantization.scheme, key):
                     self._operator(name, ("quantization", "scheme", key))
+
+    def _check_layouts(self, description: DeviceDescription) -> None:
+        """Names of layouts that are computed with; those of weights and of the interface are for people."""
+        for i, entry in enumerate(description.layouts):
+            known = {"activations": IMAGE_LAYOUTS, "matrices": MATRIX_LAYOUTS}.get(entry.holds)
+            if known is not None and entry.name not in known:
+                hint = f"layouts of {entry.holds} are: {', '.join(known)}"
+                raise self._fault(f"there is no layout {entry.name!r}", ("layouts", i, "name"), hint)
 
     def _check_cost(self, description: DeviceDescription) -> None:
         """Names in the cost model, and numbers that are divided by."""
