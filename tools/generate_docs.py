@@ -1,7 +1,7 @@
 """Writes the pages of docs/ that are made from the code, or with --check says whether they are up to date.
 
 docs/operators.md from the operator classes, docs/errors.md from the error classes, docs/passes.md from passes and
-rules, docs/onnx-import.md from the handlers of the ONNX frontend.
+rules, docs/source-operators.md from the handlers of the frontends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import attrs
+
+from tools.source_operators import emitted, table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Made by `make docs` from the code; changes here are overwritten. -->\n"
@@ -101,25 +103,43 @@ def passes() -> str:
     return "\n".join(lines)
 
 
-def onnx_import() -> str:
-    """One table per operator set: the versions of each operator that a handler reads."""
+SOURCES = (("PyTorch", "torch", "ATen's operators as `torch.export` records them, every overload of a name."),)
+"""Frontends whose handlers stand in a table by name: title, folder, what the names are."""
+
+
+def source_operators() -> str:
+    """One table per source framework: its operators and the canonical ones that they become."""
+    from uair.frontends.common.table import joined
     from uair.frontends.onnx.table import handlers
 
-    read: dict[str, dict[str, set[int]]] = {}
-    for domain, name, version in handlers():
-        read.setdefault(domain, {}).setdefault(name, set()).add(version)
     lines = [
-        "# ONNX operators that are read",
+        "# Operators of the source frameworks",
         NOTE,
-        "A version is the operator set in which an operator last changed; each is read with the meaning it has there. "
-        "An operator that is not listed, and that ONNX defines in terms of others (windows, losses), is expanded. Any "
-        "other is kept as it is where the model declares the types of its results.\n",
+        "Every operator that a frontend reads, and the [canonical operators](operators.md) that it can become; which "
+        "of them, its attributes decide. Casts, reshapes and transposes that only adapt operands are left out where there "
+        "are others.\n",
     ]
-    for domain, operators_of in sorted(read.items()):
-        lines += [f"## {domain or 'The default domain'}\n", "| operator | versions |", "|---|---|"]
-        for name, versions in sorted(operators_of.items()):
-            lines.append(f"| {name} | {', '.join(map(str, sorted(versions)))} |")
-        lines.append("")
+    for title, folder, what in SOURCES:
+        families = importlib.import_module(f"uair.frontends.{folder}.handlers").FAMILIES
+        read = joined(families)
+        lines += [f"## {title}\n", f"{len(read)} names. {what}\n", "| operator | becomes |", "|---|---|"]
+        lines += [*table(read.items()), ""]
+    versions: dict[tuple[str, str], set[int]] = {}
+    newest: dict[tuple[str, str], Any] = {}
+    for (domain, name, version), handler in sorted(handlers().items()):
+        versions.setdefault((domain, name), set()).add(version)
+        newest[domain, name] = handler
+    lines += [
+        "## ONNX\n",
+        f"{len(newest)} operators. A version is the operator set in which an operator last changed; each is read with "
+        "the meaning it has there. An operator that is not listed, and that ONNX defines in terms of others (windows, "
+        "losses), is expanded. Any other is kept as it is where the model declares the types of its results.\n",
+        "| operator | versions | becomes |",
+        "|---|---|---|",
+    ]
+    for key, handler in sorted(newest.items()):
+        numbers = ", ".join(map(str, sorted(versions[key])))
+        lines.append(f"| `{'.'.join(filter(None, key))}` | {numbers} | {', '.join(emitted(handler)) or '(nothing)'} |")
     return "\n".join(lines)
 
 
@@ -164,7 +184,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors,
     "passes.md": passes,
     "cli.md": command_line,
-    "onnx-import.md": onnx_import,
+    "source-operators.md": source_operators,
 }
 
 
