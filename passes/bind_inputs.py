@@ -24,6 +24,10 @@ MOST_SHOWN = 64
 WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(values)
+
+
 @attrs.frozen
 class BindInputs(Pass):
     """Turn inputs into constants, and drop the branches that they decide.
@@ -36,7 +40,7 @@ class BindInputs(Pass):
             an array of the input's rank gives its open sizes numbers.
     """
 
-    values: dict[str, Any] = attrs.field(factory=dict[str, Any], converter=dict[str, Any])
+    values: dict[str, Any] = attrs.field(factory=dict[str, Any], converter=_copied)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Bind, fold and inline until no more branches are decided.
