@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -101,8 +102,14 @@ def _not_exported(module: Any, error: Exception) -> TorchExportError:
     if "data-dependent" in str(error) or "GuardOnDataDependent" in type(error).__name__:
         hint += "; use torch.cond, torch.where, or a mask of fixed size, and torch._check for sizes"
     elif "dynamic_shapes" in str(error) or "Constraints violated" in str(error):
-        hint = "the sizes given in dynamic_shapes do not fit what forward does with them; make them static or derived"
+        hint = "the sizes given in dynamic_shapes do not fit what forward does with them"
+        fixes = list(itertools.takewhile(lambda line: "=" in line, _after(lines, "Suggested fixes:")))
+        hint += f"; torch suggests {', '.join(fixes)}" if fixes else "; make them static, or torch.export.Dim.AUTO"
     return TorchExportError(f"torch.export cannot trace {type(module).__name__}: {reason}", place=place, hint=hint)
+
+
+def _after(lines: Sequence[str], heading: str) -> Sequence[str]:
+    return lines[lines.index(heading) + 1 :] if heading in lines else ()
 
 
 def _is_framework(file: str) -> bool:
@@ -389,7 +396,8 @@ class GraphReader:
         used: dict[int, str] = {}
         for user in node.users:
             if user.op == "call_function" and target_name(user.target) == "_operator.getitem":
-                used.setdefault(user.args[1] % len(found), user.name)
+                if user.users:
+                    used.setdefault(user.args[1] % len(found), user.name)
             else:
                 for i in range(len(found)):
                     used.setdefault(i, f"{node.name}_{i}")

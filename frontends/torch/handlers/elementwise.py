@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import ml_dtypes
 
 from uair import ops
-from uair.frontends.torch.node import Family, TorchNode, Value
-from uair.frontends.torch.promotion import as_float, category, operand, promoted, result_type
+from uair.frontends.torch.node import Family, Result, TorchNode
+from uair.frontends.torch.promotion import Operand, as_float, category, operand, promoted, result_type
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 from uair.ops.base import Operator
@@ -117,7 +118,7 @@ def _mul(node: TorchNode) -> Tensor:
 
 
 @FAMILY.op("aten.div", "aten.divide", "aten.true_divide")
-def _div(node: TorchNode) -> Tensor:
+def _div(node: TorchNode) -> Result:
     rounding = node.get("rounding_mode")
     if rounding == "floor":
         return _floor_divide(node)
@@ -294,7 +295,7 @@ def _clamp_max(node: TorchNode) -> Tensor:
     return clamped(node, None, node.get("max"))
 
 
-def clamped(node: TorchNode, low: Value, high: Value) -> Tensor:
+def clamped(node: TorchNode, low: Any, high: Any) -> Tensor:
     """The operand self between two bounds, numbers or tensors; None does not bind."""
     x = node.cast(node.tensor("self"), node.result.dtype)
     numbers = [_plain(bound) for bound in (low, high)]
@@ -309,7 +310,7 @@ def clamped(node: TorchNode, low: Value, high: Value) -> Tensor:
     return x
 
 
-def _plain(value: Value) -> float | None:
+def _plain(value: object) -> float | None:
     """A bound that an attribute holds exactly."""
     if not isinstance(value, (bool, int, float)):
         return None
@@ -458,7 +459,7 @@ _PYTHON: dict[str, type[Operator]] = {
 
 def _python(make: type[Operator]) -> Callable[[TorchNode], Tensor]:
     def handler(node: TorchNode) -> Tensor:
-        values = list(node.values.values())
+        values = cast("list[Operand]", list(node.values.values()))
         dtype = as_float(result_type(*values)) if make in (ops.Div, ops.Sqrt, ops.Exp) else result_type(*values)
         made = node(make(), *promoted(node, *values, to=dtype))
         return node.cast(made, node.result.dtype)
