@@ -8,6 +8,7 @@ from __future__ import annotations
 FRONTENDS = {
     "onnx": "uair.frontends.onnx:load",
     "torch": "uair.frontends.torch:load",
+    "tflite": "uair.frontends.tflite:load",
     "uair": "uair.text:load",
 }
 

@@ -10,6 +10,7 @@ from uair.errors import UairError
 
 SUFFIXES = {
     ".onnx": "onnx",
+    ".tflite": "tflite",
     ".uair": "uair",
 }
 """Frontends by suffix of a file's name."""
