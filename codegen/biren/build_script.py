@@ -18,12 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from uair.codegen.standalone.parts import BuildFailed, arrays_of, closeness, recorded, say
+
 HERE = Path(__file__).resolve().parent
 LOG = "suinfer.log"
-
-
-class BuildFailed(Exception):
-    """suInfer refused something; the message says what."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,19 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results (beside this file)")
     chosen = parser.parse_args(arguments)
     output: Path = chosen.output
-    output.mkdir(parents=True, exist_ok=True)
     settings = json.loads((HERE / "build.json").read_text(encoding="utf-8"))
-    result: dict[str, Any] = {"schema": 1, "status": "failed", "stage": "import"}
-    status = 1
-    try:
-        status = work(settings, chosen, output, result)
-        result["status"] = "ok" if status == 0 else "wrong"
-    except Exception as error:  # noqa: BLE001  whatever the toolkit raises is a line of the result
-        result["reason"] = f"{type(error).__name__}: {error}"
-        sys.stderr.write(f"build_pysuinfer.py: {result['stage']}: {result['reason']}\n")
-    text = json.dumps(result, indent=2, sort_keys=True)
-    (output / "result.json").write_text(text + "\n", encoding="utf-8")
-    return status
+    return recorded("build_pysuinfer.py", output, lambda result: work(settings, chosen, output, result))
 
 
 def work(settings: dict[str, Any], chosen: argparse.Namespace, output: Path, result: dict[str, Any]) -> int:
@@ -62,19 +49,20 @@ def work(settings: dict[str, Any], chosen: argparse.Namespace, output: Path, res
         build(suinfer, settings, chosen.device, engine, output / LOG)
     if not engine.is_file():
         raise BuildFailed(f"there is no {engine.name}: run without --run-only")
-    result |= {"stage": "load", "bytes": engine.stat().st_size}
+    result.update(stage="load", bytes=engine.stat().st_size)
     session = suinfer.pysuInferSession(chosen.device, str(output / LOG))
     demand(suinfer, session.Init(str(engine)), "Init")
     if not settings["golden"]:
         result["stage"] = "done"
         return 0
     result["stage"] = "run"
-    outputs = run(suinfer, session, settings, arrays(settings, "inputs"))
+    outputs = run(suinfer, session, settings, arrays_of(HERE / settings["golden"]["inputs"]))
     result["stage"] = "compare"
-    rows = [row(name, outputs[name], want) for name, want in arrays(settings, "outputs").items()]
-    result |= {"outputs": rows, "stage": "done"}
+    wanted = arrays_of(HERE / settings["golden"]["outputs"])
+    rows = [closeness(name, outputs[name], want) for name, want in wanted.items()]
+    result.update(outputs=rows, stage="done")
     for each in rows:
-        sys.stdout.write(f"{each['name']}: cosine {each['cosine']:.6f}, greatest difference {each['max_abs']:.3g}\n")
+        say(f"{each['name']}: cosine {each['cosine']:.6f}, greatest difference {each['max_abs']:.3g}")
     return 0 if all(each["cosine"] >= settings["cosine"] for each in rows) else 3
 
 
@@ -126,20 +114,6 @@ def run(suinfer: Any, session: Any, settings: dict[str, Any], feeds: dict[str, A
 
 
 NUMPY = {"f32": np.float32, "f16": np.float16, "i64": np.int64, "i32": np.int32, "i8": np.int8, "bool": np.bool_}
-
-
-def arrays(settings: dict[str, Any], which: str) -> dict[str, Any]:
-    """The reference's arrays."""
-    with np.load(HERE / settings["golden"][which], allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-def row(name: str, got: Any, want: Any) -> dict[str, Any]:
-    """How close an output is to the reference."""
-    x, y = got.astype(np.float64).reshape(-1), want.astype(np.float64).reshape(-1)
-    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
-    cosine = float(x @ y) / norm if norm else float(not x.any() and not y.any())
-    return {"name": name, "cosine": cosine, "max_abs": float(np.abs(x - y).max()) if x.size else 0.0}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from uair.codegen.biren.tool import PySuInfer
 from uair.codegen.onnx.interface import drop_unused_inputs, ports
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.onnx.written import check_symmetric_qdq
+from uair.codegen.standalone import standalone
 from uair.codegen.tensorrt.weights import FloatWeights
 from uair.ir.module import Module
 from uair.ops import Quantize
@@ -64,7 +65,7 @@ class BirenTarget(OnnxTarget):
             "cosine": 0.9 if quantized else 0.99,
         }
         artifact.add_json(SETTINGS, settings)
-        script = Path(__file__).with_name("build_script.py").read_text(encoding="utf-8")
+        script = standalone(Path(__file__).with_name("build_script.py"))
         artifact.add_text(BUILD, script, executable=True)
         artifact.add_text(SCRIPT, SHELL, executable=True)
         artifact.manifest[MANIFEST_KEY] = {

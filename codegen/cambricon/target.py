@@ -14,6 +14,7 @@ from uair.codegen.cambricon.ranges import ranges_header, ranges_json
 from uair.codegen.cambricon.tool import MagicMind
 from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, name_values, ports
 from uair.codegen.onnx.target import OnnxTarget
+from uair.codegen.standalone import standalone
 from uair.ir.dims import static
 from uair.ir.graph import Graph
 from uair.ir.module import Module
@@ -107,7 +108,7 @@ class CambriconTarget(OnnxTarget):
         artifact.add_json(SETTINGS, settings)
         for name in (BUILD, RUN):
             source = Path(__file__).with_name(name.replace(".py", "_script.py"))
-            artifact.add_text(name, source.read_text(encoding="utf-8"))
+            artifact.add_text(name, standalone(source))
         artifact.add_text(SCRIPT, SHELL, executable=True)
         artifact.manifest[MANIFEST_KEY] = {
             "model": OUTPUT,

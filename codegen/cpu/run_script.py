@@ -21,18 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from uair.codegen.standalone.parts import Fault, arrays_of, compare, given, say
+
 HERE = Path(__file__).resolve().parent
 MODEL = "model.onnx"
 LEAST_COSINE = {"float": 0.9999, "quantized": 0.95}
 """What every float output must have in common with the reference; less is no matter of the number format."""
-
-
-class Fault(Exception):
-    """A wrong call or a failed run; `status` is the exit status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +61,10 @@ def work(chosen: argparse.Namespace) -> int:
             say(f"{name}: {chosen.output / f'{i}.npy'}")
     if chosen.repeat > 0:
         measure(session, feeds, chosen.repeat)
-    return 0 if chosen.input else compare(outputs, golden(manifest, "outputs"), manifest)
+    if chosen.input:
+        return 0
+    kind = "quantized" if manifest.get("quantization") else "float"
+    return compare(outputs, golden(manifest, "outputs"), LEAST_COSINE[kind], exact=kind == "float")
 
 
 def opened(threads: int) -> Any:
@@ -89,24 +86,6 @@ def opened(threads: int) -> Any:
         raise Fault(1, f"onnxruntime {runtime.__version__} does not load {MODEL}: {error}") from error
 
 
-def given(texts: list[str]) -> dict[str, Any]:
-    """Inputs from the command line.
-
-    Raises:
-        Fault: a text that names none, or a file that cannot be read.
-    """
-    feeds: dict[str, Any] = {}
-    for text in texts:
-        name, separator, file = text.rpartition("=")
-        if not separator:
-            raise Fault(2, f"{text!r} is not of the form NAME=FILE.npy")
-        try:
-            feeds[name] = np.load(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise Fault(2, f"{file} cannot be read: {error}") from error
-    return feeds
-
-
 def golden(manifest: dict[str, Any], which: str) -> dict[str, Any]:
     """The reference's arrays.
 
@@ -116,8 +95,7 @@ def golden(manifest: dict[str, Any], which: str) -> dict[str, Any]:
     file = manifest.get("golden", {}).get(which)
     if not isinstance(file, str):
         raise Fault(2, "the artifact has no reference result: give every input with --input")
-    with np.load(HERE / file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return arrays_of(HERE / file)
 
 
 def run(session: Any, feeds: dict[str, Any]) -> dict[str, Any]:
@@ -138,34 +116,6 @@ def run(session: Any, feeds: dict[str, Any]) -> dict[str, Any]:
         raise Fault(1, f"onnxruntime failed: {error}") from error
 
 
-def compare(outputs: dict[str, Any], wanted: dict[str, Any], manifest: dict[str, Any]) -> int:
-    """Print how close every output is to the reference; the exit status."""
-    kind = "quantized" if (manifest.get("quantization") or {}) else "float"
-    wrong = 0
-    for name, want in wanted.items():
-        got = np.asarray(outputs[name])
-        if got.shape != want.shape:
-            wrong += 1
-            say(f"{name}: shape {list(got.shape)}, the reference has {list(want.shape)}")
-        elif got.dtype.kind != "f":
-            same = float((got == want).mean()) if got.size else 1.0
-            wrong += kind == "float" and same < 1
-            say(f"{name}: {same:.4%} of the values are equal")
-        else:
-            similarity = cosine(got, want)
-            wrong += not similarity >= LEAST_COSINE[kind]
-            difference = float(np.abs(got.astype(np.float64) - want).max()) if got.size else 0.0
-            say(f"{name}: cosine {similarity:.6f}, greatest difference {difference:.3g}")
-    return 3 if wrong else 0
-
-
-def cosine(a: Any, b: Any) -> float:
-    """Of the angle between two arrays; 1 when both are 0."""
-    x, y = a.astype(np.float64).reshape(-1), b.astype(np.float64).reshape(-1)
-    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y) / norm if norm else float(not x.any() and not y.any())
-
-
 def measure(session: Any, feeds: dict[str, Any], count: int) -> None:
     """Print median and range of the time of one run."""
     seconds: list[float] = []
@@ -175,11 +125,6 @@ def measure(session: Any, feeds: dict[str, Any], count: int) -> None:
         seconds.append(time.perf_counter() - begin)
     low, middle, high = (1e3 * f(seconds) for f in (min, statistics.median, max))
     say(f"{count} runs: median {middle:.2f} ms, {low:.2f} to {high:.2f} ms")
-
-
-def say(line: str) -> None:
-    """A line on standard output."""
-    sys.stdout.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from uair.codegen.cpu.opsets import LegaliseLowest, lowest_emitted_ops, lowest_o
 from uair.codegen.cpu.tool import OnnxRuntime
 from uair.codegen.onnx.model import unsupported_reason
 from uair.codegen.onnx.target import OnnxTarget
+from uair.codegen.standalone import standalone
 from uair.codegen.triton import Repository
 from uair.codegen.triton.repository import graph_ports, model_name
 from uair.errors import UairError
@@ -99,7 +100,7 @@ class CpuTarget(OnnxTarget):
             module = PassManager([StoreWeights()], []).run(module.clone())
         opset = lowest_opset(module, self.opset, self.newest)
         self.write_onnx(module, artifact.path_for(MODEL), opset=opset)
-        script = Path(__file__).with_name("run_script.py").read_text(encoding="utf-8")
+        script = standalone(Path(__file__).with_name("run_script.py"))
         artifact.add_text(RUN, script, executable=True)
         artifact.manifest[MANIFEST_KEY] = {"opset": opset, "weights": chosen.weights}
         if chosen.triton:

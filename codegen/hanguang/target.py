@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from uair.artifact import ArtifactBuilder
-from uair.codegen.hanguang.memory import memory_plan
 from uair.codegen.onnx.target import OnnxTarget
 from uair.ir.module import Module
+from uair.passes.plan import PLAN, plan
 from uair.request import CompileRequest
 
-MODEL, PLAN = "model.onnx", "memory_plan.json"
+MODEL = "model.onnx"
 MANIFEST_KEY = "hanguang"
 UNCERTAIN = [
     "everything about the SDK (HGAI, RatelNN): no document is public, and no tool of the vendor took this artifact",
     "the opset and the form of INT8",
     "which operators the chip takes",
+    "the memory plan: weights are taken as uncompressed and not pruned, although the chip can do both",
 ]
 """What no source settles."""
 
@@ -22,19 +23,19 @@ class HanguangTarget(OnnxTarget):
     """The chip, experimentally."""
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
-        """Write model.onnx and memory_plan.json.
+        """Write model.onnx; the fit into the chip's memory is part of plan.json.
 
         Raises:
             NotExpressible: an operator has no form at the opset.
         """
         self.write_onnx(module, artifact.path_for(MODEL))
-        plan = memory_plan(module.main, self.description)
-        artifact.add_json(PLAN, plan)
+        fit = plan(module, self.description).residency
+        assert fit is not None, "the chip's description says where a model is resident"
         artifact.manifest[MANIFEST_KEY] = {
             "experimental": True,
             "model": MODEL,
             "memory_plan": PLAN,
-            "fits_one_chip": plan["fits_one_chip"],
-            "chips": plan["chips"],
+            "fits_one_chip": fit.fits,
+            "chips": len(fit.stages) or None,
             "uncertain": UNCERTAIN,
         }

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from uair.codegen.standalone.parts import Fault, arrays_of, compare, given
+
 HERE = Path(__file__).resolve().parent
 LEAST_COSINE = {"cpu": 0.9999, "xpu": 0.99}
 """What every float output must have in common with the reference; an XPU computes in 16-bit integers and floats."""
@@ -27,14 +29,6 @@ WEIGHTS = {
     "quant_post_dynamic_weight_bits": {"int8": 8, "int16": 16},
 }
 """What says the precision of weights in XpuConfig, of Paddle 3 (inferred from its default, 1) and of Paddle 2."""
-
-
-class Fault(Exception):
-    """A wrong call or a failed run; `status` is the exit status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,7 +59,13 @@ def work(chosen: argparse.Namespace) -> int:
         chosen.output.mkdir(parents=True, exist_ok=True)
         for i, value in enumerate(outputs.values()):
             np.save(chosen.output / f"{i}.npy", value)
-    return 0 if chosen.input else compare(outputs, golden(settings, "outputs"), LEAST_COSINE[chosen.device])
+    if chosen.input:
+        return 0
+    wanted = golden(settings, "outputs")
+    for name, want in wanted.items():  # Paddle has no scalars
+        if outputs[name].size == want.size:
+            outputs[name] = outputs[name].reshape(want.shape)
+    return compare(outputs, wanted, LEAST_COSINE[chosen.device], exact=True)
 
 
 def files(settings: dict[str, Any]) -> tuple[str, str]:
@@ -125,24 +125,6 @@ def enable_xpu(inference: Any, config: Any, wanted: dict[str, Any]) -> None:
         config.set_xpu_config(chosen)
 
 
-def given(texts: list[str]) -> dict[str, Any]:
-    """Inputs from the command line.
-
-    Raises:
-        Fault: a text that names none, or a file that cannot be read.
-    """
-    feeds: dict[str, Any] = {}
-    for text in texts:
-        name, separator, file = text.rpartition("=")
-        if not separator:
-            raise Fault(2, f"{text!r} is not of the form NAME=FILE.npy")
-        try:
-            feeds[name] = np.load(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise Fault(2, f"{file} cannot be read: {error}") from error
-    return feeds
-
-
 def golden(settings: dict[str, Any], which: str) -> dict[str, Any]:
     """The reference's arrays.
 
@@ -151,8 +133,7 @@ def golden(settings: dict[str, Any], which: str) -> dict[str, Any]:
     """
     if not settings["golden"]:
         raise Fault(2, "the artifact has no reference result: give every input with --input")
-    with np.load(HERE / settings["golden"][which], allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return arrays_of(HERE / settings["golden"][which])
 
 
 def run(predictor: Any, settings: dict[str, Any], feeds: dict[str, Any]) -> dict[str, Any]:
@@ -177,34 +158,6 @@ def run(predictor: Any, settings: dict[str, Any], feeds: dict[str, Any]) -> dict
         return dict(zip(names, values, strict=True))
     except Exception as error:
         raise Fault(1, f"Paddle failed: {error}") from error
-
-
-def compare(outputs: dict[str, Any], wanted: dict[str, Any], least: float) -> int:
-    """Print how close every output is to the reference; the exit status."""
-    wrong = 0
-    for name, want in wanted.items():
-        got = np.asarray(outputs[name])
-        if got.size != want.size:
-            wrong += 1
-            sys.stdout.write(f"{name}: shape {list(got.shape)}, the reference has {list(want.shape)}\n")
-            continue
-        if want.dtype.kind != "f":
-            same = float((got.reshape(want.shape) == want).mean()) if want.size else 1.0
-            wrong += same < 1
-            sys.stdout.write(f"{name}: {same:.4%} of the values are equal\n")
-            continue
-        similarity = cosine(got, want)
-        wrong += not similarity >= least
-        difference = float(np.abs(got.reshape(want.shape).astype(np.float64) - want).max()) if got.size else 0.0
-        sys.stdout.write(f"{name}: cosine {similarity:.6f}, greatest difference {difference:.3g}\n")
-    return 3 if wrong else 0
-
-
-def cosine(a: Any, b: Any) -> float:
-    """Of the angle between two arrays; 1 when both are 0."""
-    x, y = a.astype(np.float64).reshape(-1), b.astype(np.float64).reshape(-1)
-    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y) / norm if norm else float(not x.any() and not y.any())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from uair.codegen.kunlun.tool import X2Paddle
 from uair.codegen.onnx import Emitters
 from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, ports
 from uair.codegen.onnx.target import OnnxTarget
+from uair.codegen.standalone import standalone
 from uair.ir.module import Module
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
@@ -91,7 +92,7 @@ class KunlunTarget(OnnxTarget):
         artifact.add_json(SETTINGS, settings)
         artifact.add_text(BUILD, BUILD_SCRIPT.replace("@OUTPUT@", FOLDER), executable=True)
         artifact.add_text(LITE, LITE_SCRIPT.replace("@OUTPUT@", FOLDER), executable=True)
-        script = Path(__file__).with_name("run_script.py").read_text(encoding="utf-8")
+        script = standalone(Path(__file__).with_name("run_script.py"))
         artifact.add_text(RUN, script, executable=True)
         artifact.manifest[MANIFEST_KEY] = {
             "model": FOLDER,

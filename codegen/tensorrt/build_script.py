@@ -12,15 +12,12 @@ import argparse
 import importlib
 import json
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
+from uair.codegen.standalone.parts import BuildFailed, recorded
+
 HERE = Path(__file__).resolve().parent
-
-
-class BuildFailed(Exception):
-    """TensorRT refused something; the message says what."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,26 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build model.plan with TensorRT.")
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results (beside this file)")
     output: Path = parser.parse_args(arguments).output
-    output.mkdir(parents=True, exist_ok=True)
     settings = json.loads((HERE / "build.json").read_text(encoding="utf-8"))
-    result: dict[str, Any] = {"schema": 1, "status": "failed", "stage": "import"}
     plan = output / settings["engine"]
     plan.unlink(missing_ok=True)
-    try:
-        build(settings, plan, result)
-        result["status"] = "ok"
-    except Exception as error:  # noqa: BLE001  whatever the toolkit raises is a line of the result
-        if not isinstance(error, BuildFailed):
-            traceback.print_exc()
-        result["reason"] = f"{type(error).__name__}: {error}"
-        sys.stderr.write(f"build.py: {result['stage']}: {result['reason']}\n")
-    text = json.dumps(result, indent=2, sort_keys=True)
-    (output / "result.json").write_text(text + "\n", encoding="utf-8")
-    return 0 if result["status"] == "ok" else 1
+    return recorded("build.py", output, lambda result: build(settings, plan, result))
 
 
-def build(settings: dict[str, Any], plan: Path, result: dict[str, Any]) -> None:
-    """Parse, configure, build, write, load again.
+def build(settings: dict[str, Any], plan: Path, result: dict[str, Any]) -> int:
+    """Parse, configure, build, write, load again; 0, the exit status.
 
     Raises:
         BuildFailed: a step gave nothing.
@@ -55,7 +40,7 @@ def build(settings: dict[str, Any], plan: Path, result: dict[str, Any]) -> None:
     trt: Any = importlib.import_module("tensorrt")
     version = str(trt.__version__)
     major = int(version.split(".", maxsplit=1)[0])
-    result |= {"tensorrt": version, "stage": "parse"}
+    result.update(tensorrt=version, stage="parse")
     logger = trt.Logger(trt.Logger.INFO)
     builder = trt.Builder(logger)
     network = parsed(trt, builder, logger, HERE / model_of(settings, major), major)
@@ -66,7 +51,7 @@ def build(settings: dict[str, Any], plan: Path, result: dict[str, Any]) -> None:
     if serialized is None:
         raise BuildFailed("no engine came out, the log above says why")
     plan.write_bytes(bytes(serialized))
-    result |= {"stage": "load", "bytes": plan.stat().st_size}
+    result.update(stage="load", bytes=plan.stat().st_size)
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan.read_bytes())
     if engine is None:
         raise BuildFailed("the engine cannot be loaded again")
@@ -74,7 +59,8 @@ def build(settings: dict[str, Any], plan: Path, result: dict[str, Any]) -> None:
     missing = [name for name in (*settings["inputs"], *settings["outputs"]) if name not in found]
     if missing:
         raise BuildFailed(f"the engine has no {missing[0]!r}, it has {', '.join(found)}")
-    result |= {"stage": "done", "tensors": found}
+    result.update(stage="done", tensors=found)
+    return 0
 
 
 def model_of(settings: dict[str, Any], major: int) -> str:

@@ -12,6 +12,7 @@ from uair.artifact import ArtifactBuilder
 from uair.codegen.onnx.interface import legal_interface, ports
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.onnx.written import WrittenNames, check_symmetric_qdq
+from uair.codegen.standalone import standalone
 from uair.codegen.tensorrt.calibration import VERSIONS, cache_text
 from uair.codegen.tensorrt.dla import placement
 from uair.codegen.tensorrt.flags import MAJORS, Major
@@ -236,7 +237,7 @@ def _write_scripts(plan: Plan, artifact: ArtifactBuilder, inputs: list[str], out
     for major, script in SCRIPTS.items():
         artifact.add_text(script, build_script(plan, major), executable=True)
     artifact.add_text(CHOOSE, CHOOSER, executable=True)
-    artifact.add_text(BUILD, Path(__file__).with_name("build_script.py").read_text(encoding="utf-8"), executable=True)
+    artifact.add_text(BUILD, standalone(Path(__file__).with_name("build_script.py")), executable=True)
     artifact.add_json(
         SETTINGS,
         {

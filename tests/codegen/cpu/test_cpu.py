@@ -19,6 +19,7 @@ from tests.quant.networks import samples, small_cnn
 from uair.artifact import Artifact
 from uair.codegen.cpu import CpuTarget, InterpretedCpuTarget
 from uair.codegen.reference import run as interpret
+from uair.codegen.standalone import standalone
 from uair.context import Context
 from uair.errors import UairError
 from uair.ir.dtype import DType
@@ -135,7 +136,7 @@ def test_what_goes_wrong_is_said(tmp_path: Path) -> None:
 
 
 def test_run_py_uses_two_packages_only(golden: Golden) -> None:
-    text = (Path(uair.__file__).parent / "codegen" / "cpu" / "run_script.py").read_text()
+    text = standalone(Path(uair.__file__).parent / "codegen" / "cpu" / "run_script.py")
     imported = sorted({line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))})
     golden.check("imports.txt", "\n".join(imported) + "\n")
 
