@@ -41,6 +41,7 @@ def load(
     """
     from uair.frontends.torch import live
     from uair.frontends.torch.importer import Importer, unmapped
+    from uair.frontends.torch.mutation import functionalised
 
     if isinstance(source, (str, Path)):
         raise live.TorchExportError(f"{source} cannot be read", hint="load the model in Python and give the module")
@@ -48,10 +49,10 @@ def load(
         source if type(source).__name__ == "ExportedProgram" else live.exported(source, inputs, kwargs, dynamic_shapes)
     )
     title = name or (type(source).__name__.lower() if program is not source else "model")
-    plain: Program = live.read(program)
+    plain: Program = functionalised(live.read(program))
     missing = unmapped(plain)
     if missing:
-        plain = live.read(live.decomposed(program, missing))
+        plain = functionalised(live.read(live.decomposed(program, missing)))
     return Importer(plain).run(title)
 
 

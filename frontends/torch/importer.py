@@ -16,7 +16,6 @@ from uair.frontends.common.builder import Builder
 from uair.frontends.common.errors import SourceOperatorError, UnmappedOperatorError
 from uair.frontends.common.table import joined
 from uair.frontends.torch.handlers import FAMILIES
-from uair.frontends.torch.mutation import functionalised
 from uair.frontends.torch.node import Handler, Result, TorchNode, Value
 from uair.frontends.torch.program import Argument, Call, Program, ProgramGraph, Ref
 from uair.frontends.torch.sizes import as_tensor
@@ -88,7 +87,7 @@ class Scope:
 
 
 class Importer:
-    """Imports one program.
+    """Imports one program, which changes nothing in place (see `uair.frontends.torch.mutation`).
 
     Attributes:
         builder: of all its graphs.
@@ -98,7 +97,7 @@ class Importer:
     """
 
     def __init__(self, program: Program) -> None:
-        self.program = functionalised(program)
+        self.program = program
         self.builder = Builder()
         self.graph = Graph("main")
         self.scalars: dict[str, Tensor] = {}

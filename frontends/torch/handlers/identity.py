@@ -45,7 +45,7 @@ def _nothing(node: TorchNode) -> Result:
 def _dropout(node: TorchNode) -> Tensor:
     if node.get("train") and node.get("p"):
         node.refuse("dropout of a module in training mode changes the result at random", "call module.eval() first")
-    return node.tensor("input")
+    return node.tensor("input" if "input" in node.values else "self")  # `dropout_` calls it self
 
 
 @FAMILY.op("aten.native_dropout")
