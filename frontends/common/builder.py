@@ -8,7 +8,7 @@ import numpy as np
 
 from uair.errors import EvaluationError
 from uair.ir.dtype import Array
-from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.graph import Graph, Node, Tensor, named_unknowns
 from uair.ir.location import Location
 from uair.ir.types import TensorType
 from uair.ops.base import Operator
@@ -59,7 +59,7 @@ class Builder:
         op, given = resolve_operands(op, operands, self.shape_values)
         given = op.normalize_operands(given)
         types = infer_with_values(op, given, self.shape_values)
-        named = types if decide is None else tuple(map(decide, types))
+        named = tuple(map(decide or named_unknowns, types))
         node = Node(op, given, name=name, loc=loc, output_types=named)
         graph.append(node)
         return node, types
