@@ -120,7 +120,7 @@ class Options:
     def flag(self, name: str) -> bool:
         """A truth value."""
         found = self._field(name)
-        return found is not None and found[0].flag(found[1][0])
+        return found is not None and found[0].flag(found[1][0], bool(found[1][2]))
 
     def text(self, name: str) -> str:
         """A text."""

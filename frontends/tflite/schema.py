@@ -179,7 +179,7 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
         cell_clip=(1, "f"),
         proj_clip=(2, "f"),
         merge_outputs=(3, "?"),
-        time_major=(4, "?"),
+        time_major=(4, "?", 1),
         asymmetric_quantize_inputs=(5, "?"),
     ),
     "BidirectionalSequenceRNN": _fields(

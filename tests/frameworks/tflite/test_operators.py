@@ -31,7 +31,7 @@ def flags(*shape: int) -> np.ndarray[Any, Any]:
 X = f32(2, 5, 6, 4)
 A, B = f32(3, 4), f32(3, 4)
 POSITIVE = f32(3, 4, low=0.1, high=3.0)
-I, J = i32(3, 4), i32(3, 4, low=1)
+INT, J = i32(3, 4), i32(3, 4, low=1)
 W = tf.constant(f32(3, 2, 4, 6))
 DEPTH = tf.constant(f32(3, 3, 4, 2))
 V = f32(2, 3, 4, 5, 3)
@@ -49,21 +49,21 @@ Case = tuple[Callable[..., Any], tuple[np.ndarray[Any, Any], ...]]
 ELEMENTWISE: dict[str, Case] = {
     "add": (lambda a, b: a + b, (A, B)),
     "add broadcast": (lambda a, b: a + b, (X, f32(4))),
-    "add int": (lambda a, b: a + b, (I, J)),
+    "add int": (lambda a, b: a + b, (INT, J)),
     "add relu": (lambda a, b: tf.nn.relu(a + b), (A, B)),
     "sub relu6": (lambda a, b: tf.nn.relu6(a - b), (A * 5, B)),
     "mul": (lambda a, b: a * b, (A, B)),
     "mul relu n1": (lambda a, b: tf.clip_by_value(a * b, -1.0, 1.0), (A, B)),
     "div": (lambda a, b: a / b, (A, POSITIVE)),
-    "div int": (lambda a, b: RAW.Div(x=a, y=b), (I, J)),
+    "div int": (lambda a, b: RAW.Div(x=a, y=b), (INT, J)),
     "floor div": (lambda a, b: a // b, (A, POSITIVE)),
-    "floor div int": (lambda a, b: a // b, (I, J)),
+    "floor div int": (lambda a, b: a // b, (INT, J)),
     "floor mod": (lambda a, b: a % b, (A, POSITIVE)),
-    "floor mod int": (lambda a, b: a % b, (I, J)),
+    "floor mod int": (lambda a, b: a % b, (INT, J)),
     "pow": (tf.pow, (POSITIVE, A)),
     "maximum": (tf.maximum, (A, B)),
     "minimum": (tf.minimum, (A, B)),
-    "minimum int": (tf.minimum, (I, J)),
+    "minimum int": (tf.minimum, (INT, J)),
     "squared difference": (tf.math.squared_difference, (A, B)),
     "abs": (tf.abs, (A,)),
     "neg": (tf.negative, (A,)),
@@ -80,17 +80,17 @@ ELEMENTWISE: dict[str, Case] = {
     "square": (tf.square, (A,)),
     "sign": (tf.sign, (A,)),
     "add n": (lambda a, b, c: tf.add_n([a, b, c]), (A, B, POSITIVE)),
-    "xor": (tf.bitwise.bitwise_xor, (I, J)),
-    "right shift": (tf.bitwise.right_shift, (I, i32(3, 4, low=0, high=5))),
+    "xor": (tf.bitwise.bitwise_xor, (INT, J)),
+    "right shift": (tf.bitwise.right_shift, (INT, i32(3, 4, low=0, high=5))),
     "cast": (lambda x: tf.cast(x * 3, tf.int32), (A,)),
     "cast bool": (lambda x: tf.cast(x, tf.float32), (flags(4),)),
     "bitcast": (lambda x: tf.bitcast(x, tf.int32), (A,)),
 }
 LOGIC: dict[str, Case] = {
-    "equal": (tf.equal, (I, i32(3, 4, low=-2, high=2))),
-    "not equal": (tf.not_equal, (I, J)),
+    "equal": (tf.equal, (INT, i32(3, 4, low=-2, high=2))),
+    "not equal": (tf.not_equal, (INT, J)),
     "less": (tf.less, (A, B)),
-    "less equal": (tf.less_equal, (I, J)),
+    "less equal": (tf.less_equal, (INT, J)),
     "greater": (tf.greater, (A, B)),
     "greater equal": (tf.greater_equal, (A, B)),
     "and": (tf.logical_and, (flags(5), flags(5))),
