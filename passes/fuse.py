@@ -8,7 +8,7 @@ import attrs
 
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
-from uair.passes.fusion import activation, batch_norm, linear, normalization, padding, reduction
+from uair.passes.fusion import activation, batch_norm, linear, normalization, operands, padding, reduction
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import RuleSet
 
@@ -17,14 +17,17 @@ from uair.rewrite import RuleSet
 class Fuse(Pass):
     """Make one operator of several: BatchNorm, scale, bias and padding into weights, and what exporters spelled out.
 
-    Ends with a round of canonicalisation when something was fused, for what the fusions left behind.
+    What stands in front of weights goes into them last, when all that exporters spelled out is recognized. A round of
+    canonicalisation follows when something was fused, for what the fusions left behind.
     """
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply all fusion rules."""
-        changed = context.apply_rules(module, ruleset())
-        if changed:
-            Canonicalise().run(module, context)
+        changed = False
+        for rules in (ruleset(), last_ruleset()):
+            if context.apply_rules(module, rules):
+                changed = True
+                Canonicalise().run(module, context)
         return changed
 
 
@@ -33,3 +36,9 @@ def ruleset() -> RuleSet:
     """The rules, in order of priority."""
     families = (padding, linear, batch_norm, activation, reduction, normalization)
     return RuleSet([rule() for family in families for rule in family.RULES])
+
+
+@functools.cache
+def last_ruleset() -> RuleSet:
+    """The rules for what nothing else has recognized."""
+    return RuleSet([rule() for rule in operands.RULES])

@@ -96,9 +96,10 @@ def passes() -> str:
     for name in sorted(context.passes):
         cls: Any = context.pass_class(name)
         lines += [f"### {name}\n", (inspect.getdoc(cls) or "") + "\n"]
-    for title, ruleset in (("simplify", simplify.ruleset()), ("fuse", fuse.ruleset())):
+    fusion = (*fuse.ruleset().rules, *fuse.last_ruleset().rules)
+    for title, rules in (("simplify", simplify.ruleset().rules), ("fuse", fusion)):
         lines += [f"## Rules of `{title}`\n", "| rule | what it does |", "|---|---|"]
-        lines += [f"| {rule.name} | {_cell(rule.description)} |" for rule in ruleset.rules]
+        lines += [f"| {rule.name} | {_cell(rule.description)} |" for rule in rules]
         lines.append("")
     return "\n".join(lines)
 

@@ -22,6 +22,7 @@ from uair.ir.module import Module
 from uair.ops import Dequantize, MatMul, Quantize, Reshape
 from uair.passes.flatten_linear import FlattenLinear
 from uair.passes.fold_long_convolutions import FoldLongConvolutions
+from uair.passes.fuse import Fuse
 from uair.passes.fusion import affine
 from uair.passes.last_state import LastStateOfOutputs
 from uair.passes.narrow_float64 import NarrowFloat64
@@ -51,9 +52,12 @@ class RockchipTarget(OnnxTarget):
     takes_buckets: ClassVar[bool] = True
 
     def prepare(self) -> tuple[Pass, ...]:
-        """Float for quantized models, short convolutions for long ones, and what every target of its kind needs."""
+        """Float for quantized models, short convolutions for long ones, and what every target of its kind needs.
+
+        What quantization stood between is fused once more.
+        """
         channels = max(self.description.alignment.channels.values())
-        plain = (RemoveQuantization(which="auto"), RecognizeLstm(), LastStateOfOutputs(), NarrowFloat64())
+        plain = (RemoveQuantization(which="auto"), RecognizeLstm(), Fuse(), LastStateOfOutputs(), NarrowFloat64())
         fold = FoldLongConvolutions(kernel=LONGEST_KERNEL, stride=LONGEST_STRIDE, channels=channels)
         return (*plain, fold, FlattenLinear(), *super().prepare())
 

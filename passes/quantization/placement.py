@@ -89,6 +89,8 @@ def plan_quantization(graph: Graph, scheme: Scheme, skip: Sequence[str] = ()) ->
         reason = skipped.get(node) or _refusal(node, scheme)
         if not reason and node in tail and node.op_type not in COMPUTE:
             reason = "no operator with a weight follows: the end of the graph stays float"
+        if not reason and node.op_type in scheme.pass_through and _moves_floats(node, chosen):
+            reason = "it only moves what is computed in float"
         if not reason and scheme.placement == "residual" and isinstance(node.op, Add):
             reason = "" if skipping_operand(node, chosen) is not None else "it ends no residual branch"
         if reason:
@@ -141,6 +143,12 @@ def _refusal(node: Node, scheme: Scheme) -> str:
     if isinstance(node.op, Resize) and node.op.coordinate_mode == "tf_crop_and_resize":
         return "the value outside of the image may leave the range of its input"
     return ""
+
+
+def _moves_floats(node: Node, chosen: Mapping[Node, int]) -> bool:
+    """Whether all operands of a node are results of nodes that stay float: moved as integers, they gain nothing."""
+    makers = [t.producer for t in node.inputs if t is not None and t.type.dtype.is_float and not t.is_constant]
+    return bool(makers) and all(maker is not None and maker not in chosen for maker in makers)
 
 
 def _compute_refusal(node: Node, scheme: Scheme) -> str:

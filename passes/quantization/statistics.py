@@ -12,6 +12,7 @@ from uair.errors import UairError
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
 from uair.passes.quantization.placement import Plan, QuantizedNode
+from uair.passes.quantization.used_range import used_ranges
 from uair.quant.observers import RangeObserver
 from uair.quant.parameters import Parameters
 
@@ -63,20 +64,22 @@ class Statistics:
 
 
 def collect_statistics(plan: Plan, interpreter: Interpreter, samples: Iterable[Mapping[str, Array]]) -> Statistics:
-    """Run all samples once.
+    """Run all samples once. Values that the users of a tensor cannot tell apart count as the nearest one that they can.
 
     Raises:
         QuantizationError: an activation is NaN or infinite; UairError from a sample or from the interpreter.
     """
     observers = {root: RangeObserver(display_name(root)) for root in plan.groups.values()}
     watched = {t: observers[plan.groups[t]] for t in plan.observed()}
+    used = used_ranges(plan)
+    ends = {t: used[plan.groups[t]] for t in watched}
     spread = SpreadSamples()
     count = 0
 
     def observe(tensor: Tensor, values: Array) -> None:
         observer = watched.get(tensor)
         if observer is not None:
-            observer.observe(values)
+            observer.observe(values, *ends[tensor])
 
     for sample in samples:
         try:

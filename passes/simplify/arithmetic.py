@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from uair.ir.data import EAGER_BYTES, SplatData
-from uair.ir.graph import Node, Tensor
+from uair.ir.dims import static
+from uair.ir.graph import Node, Tensor, constant
 from uair.ops import Add, Clip, Div, Maximum, Minimum, Mul, Neg, Pow, Relu, Sub
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -55,6 +56,27 @@ class DropNeutralElement(Rule):
         if repeated_value(b) == neutral:
             return a
         return b if node.op.commutative and repeated_value(a) == neutral else None
+
+
+class ProductWithZero(Rule):
+    """A product of integers with 0 is 0; of floats it is not: infinity times 0 is NaN."""
+
+    def pattern(self) -> Any:
+        """A product."""
+        return of(Mul)(...).named("node")
+
+    def check(self, node: Node) -> bool | NoMatch:
+        """Integers of a known shape, one of which is 0 everywhere."""
+        if not node.output.type.dtype.is_integer:
+            return no("the product is not one of integers", node)
+        if not any(t is not None and repeated_value(t) == 0 for t in node.inputs):
+            return no("no operand is 0", node)
+        return node.output.type.is_static or no("the shape of the product is not known", node)
+
+    def rewrite(self, node: Node) -> Tensor:
+        """Zeros."""
+        t = node.output.type
+        return constant(SplatData(0, t.dtype, static(t.dims)))
 
 
 class MergeRelus(Rule):
@@ -146,4 +168,4 @@ def _bounds(node: Node) -> tuple[float, float]:
     )
 
 
-RULES = (DropNeutralElement, MergeRelus, MergeClips, ClipFromBounds, DropDoubleNegation)
+RULES = (DropNeutralElement, ProductWithZero, MergeRelus, MergeClips, ClipFromBounds, DropDoubleNegation)

@@ -293,3 +293,72 @@ def test_rewrites_by_text() -> None:
 def test_every_rule_says_what_it_does() -> None:
     for rule in ruleset().rules:
         assert rule.description.endswith("."), rule.name
+
+
+TAKERS = {
+    "Conv2D": "constant @w = [0.5,-1.0,2.0,0.25] : f32[2,2,1,1]  %x: f32[1,2,4,4]  ",
+    "Linear": "constant @w = [0.5,-1.0,2.0,0.25] : f32[2,2]  %x: f32[3,2]  ",
+}
+
+
+@pytest.mark.parametrize("bias", ["", ", @b"])
+@pytest.mark.parametrize("op", TAKERS)
+@pytest.mark.parametrize("text", ["%m = Mul(@s, %r)", "%m = Add(%r, @s)", "%p = Mul(%r, @s)  %m = Add(@s, %p)"])
+def test_numbers_in_front_of_weights_go_into_them(text: str, op: str, bias: str) -> None:
+    head = "constant @s = 1.5 : f32[]  " + vector("b", 0.5, -0.25) + TAKERS[op]
+    module = fused(f"{head}%r = Relu(%x)  {text}  %y = {op}(%m, @w{bias})")
+    assert ops(module) == ["Relu", op]
+
+
+@pytest.mark.parametrize("extra", ["", " {transpose_w = false}"])
+def test_a_shift_in_front_of_linear_sums_over_its_inputs(extra: str) -> None:
+    shape = "[2,3]" if extra else "[3,2]"
+    head = f"constant @s = [0.75] : f32[1]  constant @w = [0.5,-1.0,2.0,0.25,1.0,3.0] : f32{shape}  %x: f32[3,2]  "
+    assert ops(fused(f"{head}%r = Relu(%x)  %m = Add(%r, @s)  %y = Linear(%m, @w){extra}")) == ["Relu", "Linear"]
+
+
+def test_a_shift_in_front_of_padding_stays_and_its_scale_goes() -> None:
+    """Behind the border there are zeros that nothing shifts: x * a + b becomes x + b / a."""
+    head = "constant @a = 0.5 : f32[]  constant @b = -2.0 : f32[]  constant @w = [1.0,2.0] : f32[2,1,1,1]  "
+    text = "%x: f32[1,2,3,3]  %r = Relu(%x)  %m = Mul(%r, @a)  %s = Add(%m, @b)  "
+    module = fused(head + text + "%y = Conv2D(%s, @w) {groups = 2, pads = [1,1,1,1]}")
+    assert ops(module) == ["Relu", "Add", "Conv2D"]
+    total = next(node for node in module.main if node.op_type == "Add")
+    assert [t.numpy() for t in total.inputs if t is not None and t.is_constant] == [-4.0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("%m = Mul(%x, @s)  %y = Conv2D(%m, @w)", id="the-model-s-input"),
+        pytest.param("%r = Relu(%x)  %m = Mul(%r, @c)  %y = Conv2D(%m, @w)", id="numbers-by-channel"),
+        pytest.param("%r = Relu(%x)  %m = Mul(%r, @s)  %y = Conv2D(%m, @w)  %z = Neg(%m)", id="two-users"),
+        pytest.param("%r = Relu(%x)  %m = Add(%r, @s)  %y = Conv2D(%m, @w) {pads = [0,1,0,0]}", id="padding"),
+        pytest.param("%r = Relu(%x)  %m = Mul(%r, @zero)  %a = Add(%m, @s)  %y = Conv2D(%a, @w) {pads = [1,1,1,1]}",
+                     id="no-quotient"),
+    ],
+)  # fmt: skip
+def test_other_operands_of_weights_stay(text: str) -> None:
+    head = "constant @s = 1.5 : f32[]  constant @c = [1.0,2.0] : f32[2,1,1]  "
+    head += "constant @zero = 0.0 : f32[]  " + TAKERS["Conv2D"]
+    module = parse_module(head + text)
+    count = sum(1 for _ in module.main)
+    Fuse().run(module, PassContext())
+    assert sum(1 for _ in module.main) == count
+
+
+def test_a_quotient_by_a_number_is_a_product() -> None:
+    module = fused("constant @c = [8.0] : f32[1]  %x: f32[2,3]  %a = Sigmoid(%x)  %y = Div(%a, @c)")
+    assert ops(module) == ["Sigmoid", "Mul"]
+    for text in ("%y = Div(@c, %x)", "%y = Div(%x, @zero)", "%y = Div(%x, @two)"):
+        constants = "constant @c = 8.0 : f32[]  constant @zero = 0.0 : f32[]  constant @two = [1.5,2.0,4.0] : f32[3]  "
+        module = parse_module(constants + "%x: f32[2,3]  " + text)
+        Fuse().run(module, PassContext())
+        assert ops(module) == ["Div"]
+
+
+def test_the_product_that_ends_an_activation_is_no_scale_of_the_next_layer() -> None:
+    """0.5 * x * (1 + erf(x / sqrt(2))) in front of Linear is a Gelu first."""
+    head = "constant @r = 0.70710678 : f32[]  constant @one = 1.0 : f32[]  constant @half = 0.5 : f32[]  "
+    text = "%a = Mul(%x, @r)  %e = Erf(%a)  %s = Add(%e, @one)  %p = Mul(%x, %s)  %g = Mul(%p, @half)  "
+    assert ops(fused(head + TAKERS["Linear"] + text + "%y = Linear(%g, @w)")) == ["Gelu", "Linear"]

@@ -198,3 +198,24 @@ def test_slices_of_one_axis_stay_however_it_is_counted(first: int, second: int) 
 def test_every_rule_says_what_it_does() -> None:
     for rule in ruleset().rules:
         assert rule.description.endswith("."), rule.name
+
+
+@pytest.mark.parametrize("text", ["%y = Mul(%n, @c)", "%y = Mul(@c, %n)"])
+def test_a_product_of_integers_with_zero_is_zero(text: str) -> None:
+    before = (
+        f"constant @c = [0,0] : i64[2]  %n: i64[1]  %x: f32[2]  {text}  %f = Cast(%y) {{to = f32}}  %z = Add(%x, %f)"
+    )
+    after = "%n: i64[1]  %x: f32[2]  %f = Cast(@k) {to = f32}  %z = Add(%x, %f)"
+    assert_rewrites(Simplify(), before=before, after="constant @k = splat<0> : i64[2]  " + after)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("constant @c = [0.0] : f32[1]  %x: f32[2]  %y = Mul(%x, @c)", id="infinity-times-zero"),
+        pytest.param("constant @c = [0,1] : i64[2]  %x: i64[2]  %y = Mul(%x, @c)", id="not-zero-everywhere"),
+        pytest.param("constant @c = [0] : i64[1]  %x: i64[n]  %y = Mul(%x, @c)", id="unknown-extent"),
+    ],
+)
+def test_other_products_with_zero_stay(text: str) -> None:
+    assert_keeps(Simplify(), text)

@@ -29,6 +29,7 @@ from uair.quant.parameters import sqnr
 from uair.quant.scheme import Scheme
 from uair.rewrite import Fuel
 from uair.targets import load_description
+from uair.text import parse_module
 
 
 def quantize(module: Module, feeds: Any = None, context: PassContext | None = None, **options: Any) -> dict[str, Any]:
@@ -210,6 +211,60 @@ def test_regions_are_quantized_whole_up_to_the_last_weight() -> None:
     assert result is not None and result.producer is not None and result.producer.inputs[1] is not None
     assert shared[0] == shared[1] == result.producer.inputs[1].numpy()
     assert report["summary"]["outputs"]["y"]["sqnr_db"] > 25
+
+
+WIDE = np.array([-20, 20, 0.5, 1], np.float32).reshape(1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("op", "low", "high"),
+    [
+        ("HardSwish", -3.0, 20.0),
+        ("HardSigmoid {alpha = 0.5, beta = 0.5}", -1.0, 1.0),
+        ("Clip {min = -2.0, max = 6.0}", -2.0, 6.0),
+        ("Sigmoid", -20.0, 20.0),
+    ],
+)
+def test_integers_are_not_spent_on_values_that_make_no_difference(op: str, low: float, high: float) -> None:
+    """Below -3 HardSwish is 0: what the Concat in front of it moves is covered from there on."""
+    name, _, attributes = op.partition(" ")
+    text = "constant @w = [1.0] : f32[1,1,1,1]  %x: f32[1,1,2,2]  %c = Conv2D(%x, @w)  "
+    text += (
+        f"%m = Concat(%c, %c) {{axis = 1}}  %a = {name}(%m) {attributes}  %r = Slice(%a) {{axes = [1], starts = [0],"
+    )
+    text += " ends = [1], steps = [1]}  %y = Conv2D(%r, @w)"
+    module = parse_module(text)
+    quantize(
+        module, [{"x": np.array([-20, 20, 0.5, 1], np.float32).reshape(1, 1, 2, 2)}], target="rk3588", range="minmax"
+    )
+    pair = next(node for node in module.main if node.op_type == "Concat").inputs[0].producer  # type: ignore[union-attr]
+    scale, zero = (t.numpy().item() for t in pair.inputs[1:] if t is not None)  # type: ignore[union-attr]
+    assert (-128 - zero) * scale == pytest.approx(low, abs=scale)
+    assert (127 - zero) * scale == pytest.approx(high, abs=scale)
+
+
+def test_what_else_reads_a_value_decides_too() -> None:
+    """The sum needs the values below -3 that HardSwish does not."""
+    text = "constant @w = [1.0] : f32[1,1,1,1]  %x: f32[1,1,2,2]  %c = Conv2D(%x, @w)  "
+    module = parse_module(text + "%a = HardSwish(%c)  %s = Add(%a, %c)  %y = Conv2D(%s, @w)")
+    quantize(
+        module, [{"x": np.array([-20, 20, 0.5, 1], np.float32).reshape(1, 1, 2, 2)}], target="rk3588", range="minmax"
+    )
+    pair = next(node for node in module.main if node.op_type == "HardSwish").inputs[0].producer  # type: ignore[union-attr]
+    scale, zero = (t.numpy().item() for t in pair.inputs[1:] if t is not None)  # type: ignore[union-attr]
+    assert (-128 - zero) * scale == pytest.approx(-20, abs=scale)
+
+
+def test_what_is_computed_in_float_is_moved_in_float() -> None:
+    text = (
+        "constant @w = [1.0,2.0] : f32[2,1,1,1]  %x: f32[1,1,2,2]  %e = Exp(%x)  %r = Reshape(%e) {shape = [1,1,4,1]}  "
+    )
+    module = parse_module(text + "%c = Conv2D(%r, @w)  %t = Reshape(%c) {shape = [2,1,2,2]}  %y = Conv2D(%t, @w)")
+    report = quantize(module, [{"x": np.ones((1, 1, 2, 2), np.float32)}], target="rk3588")
+    first, second = (node for node in module.main if node.op_type == "Reshape")
+    assert not reads_integers(first, 0)
+    assert reads_integers(second, 0)
+    assert [e["reason"] for e in report["skipped"]] == ["it only moves what is computed in float"]
 
 
 def test_activation_functions_are_computed_with_the_node_before() -> None:

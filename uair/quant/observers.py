@@ -48,8 +48,13 @@ class RangeObserver:
     first: int = 0
     counts: Array = attrs.field(factory=lambda: np.zeros(0, np.int64))
 
-    def observe(self, values: Array) -> None:
+    def observe(self, values: Array, least: float = -math.inf, greatest: float = math.inf) -> None:
         """Take in the values of one sample.
+
+        Args:
+            values: of any shape.
+            least: what is below counts as this.
+            greatest: what is above counts as this.
 
         Raises:
             QuantizationError: a value is NaN or infinite.
@@ -63,6 +68,9 @@ class RangeObserver:
                 f"tensor {self.name!r} takes the value {wrong} on the calibration data",
                 hint="check the calibration data, or leave what uses it in float with skip",
             )
+        if low < least or high > greatest:
+            values = np.clip(values, least, greatest)
+            low, high = float(values.min()), float(values.max())
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self.count += values.size
         self._coarsen(_exponent(self.minimum, self.maximum, self.bins))

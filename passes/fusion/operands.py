@@ -1,0 +1,181 @@
+"""Numbers in front of weights go into them, and quotients by a number become products.
+
+These rules run after the others: a product by 0.5 in front of a Linear may be the end of a Gelu, which they take apart.
+Numbers by channel stay: weights whose input channels differ much in magnitude are coarse in INT8. So does what stands
+at the model's input: normalization of images belongs to the target's own preprocessing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from uair.ir.data import Data, SplatData, derive
+from uair.ir.dtype import Array
+from uair.ir.graph import Node, Tensor, constant
+from uair.ops import Add, Div, Linear, Mul
+from uair.passes.fusion.affine import CONVOLUTIONS, is_foldable, output_channels
+from uair.rewrite import NoMatch, Rule, no, of, optional
+
+TAKING = (*CONVOLUTIONS, Linear)
+MOST_SHIFT = 1024.0
+"""Greatest shift by scale: in float16 a larger one could leave the range of the type."""
+
+
+@attrs.frozen(eq=False)
+class ScaleAll:
+    """weights * factor."""
+
+    factor: float
+
+    def __call__(self, w: Array) -> Array:
+        """The scaled weights, in the weights' element type."""
+        return (w * w.dtype.type(self.factor)).astype(w.dtype, copy=False)
+
+
+def parts(node: Node) -> tuple[Tensor, float, Tensor] | None:
+    """What a product or sum adds a number to: the tensor, the number, and the constant that holds it.
+
+    None when no operand is a constant of one finite element that leaves the other one's shape as it is.
+    """
+    a, b = node.inputs
+    assert a is not None and b is not None
+    for x, c in ((a, b), (b, a)):
+        if c.data is None or c.data.size != 1 or not c.type.dtype.is_float or x.type != node.output.type:
+            continue
+        value = float(c.data.array().reshape(()))
+        if np.isfinite(value):
+            return x, value, c
+    return None
+
+
+def _check(taker: Node, *givers: Node) -> bool | NoMatch:
+    """What all rules here ask for; the last giver is the first one in the graph."""
+    if not is_foldable(taker):
+        return no(f"the weights or the bias of {taker!r} are not constants", taker)
+    for giver in givers:
+        if parts(giver) is None:
+            return no("no operand is one number", giver)
+    found = parts(givers[-1])
+    assert found is not None
+    if found[0].producer is None:
+        return no("it stands at the model's input, where it is the target's preprocessing", givers[-1])
+    return True
+
+
+class FoldOperandScale(Rule):
+    """A product by one number in front of a convolution or Linear goes into its weights."""
+
+    def pattern(self, w: Any, b: Any) -> Any:
+        """The product, then what takes it."""
+        return of(*TAKING)(of(Mul)(...).named("product"), w, optional(b)).named("taker")
+
+    def check(self, product: Node, taker: Node) -> bool | NoMatch:
+        """One number, and the weights can be changed."""
+        return _check(taker, product)
+
+    def rewrite(self, product: Node, taker: Node) -> Tensor:
+        """With other weights."""
+        found = parts(product)
+        assert found is not None
+        x, factor, _ = found
+        return taker.op(x, _scaled(taker, factor), *taker.inputs[2:])
+
+
+class FoldOperandShift(Rule):
+    """A sum with one number in front of a Linear, or of a convolution without padding, goes into its bias."""
+
+    def pattern(self, w: Any, b: Any) -> Any:
+        """The sum, then what takes it."""
+        return of(*TAKING)(of(Add)(...).named("total"), w, optional(b)).named("taker")
+
+    def check(self, total: Node, taker: Node) -> bool | NoMatch:
+        """One number, a bias that can be changed, and no border that the number does not reach."""
+        if any(getattr(taker.op, "pads", ())):
+            return no("the padding is not shifted", taker)
+        return _check(taker, total)
+
+    def rewrite(self, total: Node, taker: Node) -> Tensor:
+        """With another bias: the sum of every output channel's weights times the number, in float64."""
+        found, w = parts(total), taker.inputs[1]
+        assert found is not None and w is not None
+        x, shift, _ = found
+        bias = taker.inputs[2] if len(taker.inputs) > 2 else None
+        old = np.zeros(output_channels(taker)) if bias is None else bias.numpy().astype(np.float64)
+        axis = 1 if isinstance(taker.op, Linear) and not taker.op.transpose_w else 0
+        weights = w.numpy().astype(np.float64)
+        sums = weights.sum(axis=tuple(i for i in range(weights.ndim) if i != axis))
+        name = bias.name if bias is not None and bias.name else f"{w.name}.bias"
+        return taker.op(x, w, constant((old + shift * sums).astype(w.type.dtype.numpy), name))
+
+
+class FoldOperandAffine(Rule):
+    """x * a + b in front of a convolution is x + b / a, with a in its weights."""
+
+    def pattern(self, c: Any, w: Any, b: Any) -> Any:
+        """The product, the sum, then what takes it."""
+        total = of(Add)(of(Mul)(...).named("product"), c).named("total")
+        return of(*TAKING)(total, w, optional(b)).named("taker")
+
+    def check(self, product: Node, total: Node, taker: Node) -> bool | NoMatch:
+        """Two numbers whose quotient is moderate."""
+        answer = _check(taker, total, product)
+        if answer is not True:
+            return answer
+        (_, scale, _), (_, shift, _) = _both(product, total)
+        if scale == 0 or abs(shift) > MOST_SHIFT * abs(scale):
+            return no("the shift is large beside the scale", total)
+        return True
+
+    def rewrite(self, product: Node, total: Node, taker: Node) -> Tensor:
+        """The sum, and the convolution with other weights."""
+        (x, scale, _), (_, shift, c) = _both(product, total)
+        moved = constant(np.full(c.type.dims, shift / scale, c.type.dtype.numpy), c.name)
+        return taker.op(Add()(x, moved), _scaled(taker, scale), *taker.inputs[2:])
+
+
+def _both(product: Node, total: Node) -> tuple[tuple[Tensor, float, Tensor], tuple[Tensor, float, Tensor]]:
+    inner, outer = parts(product), parts(total)
+    assert inner is not None and outer is not None
+    return inner, outer
+
+
+class ProductForQuotient(Rule):
+    """A quotient by one number is the product with its reciprocal: quotients are neither quantized nor fused."""
+
+    def pattern(self, x: Any, c: Any) -> Any:
+        """A quotient."""
+        return of(Div)(x, c).named("quotient")
+
+    def check(self, quotient: Node) -> bool | NoMatch:
+        """The divisor is one number whose reciprocal is finite."""
+        found = parts(quotient)
+        if found is None or found[2] is not quotient.inputs[1]:
+            return no("its divisor is not one number", quotient)
+        _, divisor, c = found
+        with np.errstate(divide="ignore", over="ignore"):
+            finite = divisor != 0 and np.isfinite(c.type.dtype.numpy.type(1 / divisor))
+        return bool(finite) or no("the divisor has no finite reciprocal", quotient)
+
+    def rewrite(self, x: Tensor, quotient: Node) -> Tensor:
+        """The product; the reciprocal is rounded once."""
+        found = parts(quotient)
+        assert found is not None
+        _, divisor, c = found
+        return Mul()(x, constant(np.full(c.type.dims, 1 / divisor, c.type.dtype.numpy), c.name))
+
+
+def _scaled(taker: Node, factor: float) -> Tensor:
+    """The weights times a number; large ones are computed when they are read."""
+    w = taker.inputs[1]
+    assert w is not None and w.data is not None
+    if isinstance(w.data, SplatData):
+        data: Data = SplatData(w.data.value * factor, w.type.dtype, w.data.shape)
+    else:
+        data = derive(ScaleAll(factor), (w.data,), w.type.dtype, w.data.shape)
+    return constant(data, w.name)
+
+
+RULES = (ProductForQuotient, FoldOperandScale, FoldOperandShift, FoldOperandAffine)
