@@ -40,11 +40,12 @@ def load(
         UairError: a call cannot be expressed; the error names its module and line.
     """
     from uair.frontends.torch import live
+    from uair.frontends.torch.errors import TorchExportError
     from uair.frontends.torch.importer import Importer, unmapped
     from uair.frontends.torch.mutation import functionalised
 
     if isinstance(source, (str, Path)):
-        raise live.TorchExportError(f"{source} cannot be read", hint="load the model in Python and give the module")
+        raise TorchExportError(f"{source} cannot be read", hint="load the model in Python and give the module")
     program = (
         source if type(source).__name__ == "ExportedProgram" else live.exported(source, inputs, kwargs, dynamic_shapes)
     )

@@ -33,6 +33,8 @@ OWN_NAMESPACES = ("aten", "prims", "_operator", "math", "torch", "higher_order",
 SCALAR_NAMESPACES = ("_operator.", "math.", "torch.sym_")
 """Python functions on numbers; many only serve assertions about sizes."""
 
+CHECK = "._assert"
+"""In the name of operators that check something when the model runs."""
 MAX_NAMED = 20
 """Operators that one message names."""
 
@@ -185,10 +187,7 @@ class Importer:
                 self.graph.add_output(name, self.tensor(scope, value))
 
     def _calls(self, scope: Scope, program: ProgramGraph) -> None:
-        needed = _needed(program)
-        for call in program.calls:
-            if call.target.startswith(SCALAR_NAMESPACES) and not needed.intersection(call.results):
-                continue
+        for call in _walked(program):
             place = describe(call)
             try:
                 self._call(scope, call, place)
@@ -287,8 +286,18 @@ def _where(calls: Sequence[Call]) -> str:
     return f"{count}, {'first ' if len(calls) > 1 else ''}in {at or 'the model'}"
 
 
-def _all_calls(graph: ProgramGraph) -> Iterator[Call]:
+def _walked(graph: ProgramGraph) -> Iterator[Call]:
+    """The calls that count: no checks, and Python's arithmetic only where something else uses the number."""
+    needed = _needed(graph)
     for call in graph.calls:
+        if CHECK in call.target:
+            continue
+        if not call.target.startswith(SCALAR_NAMESPACES) or needed.intersection(call.results):
+            yield call
+
+
+def _all_calls(graph: ProgramGraph) -> Iterator[Call]:
+    for call in _walked(graph):
         yield call
         for argument in call.arguments.values():
             for part in _flat(argument):
@@ -308,7 +317,7 @@ def _needed(graph: ProgramGraph) -> set[str]:
     """Names that something other than a check of sizes uses."""
     needed: set[str] = {part.name for a in graph.outputs for part in _flat(a) if isinstance(part, Ref)}
     for call in reversed(graph.calls):
-        if "._assert" in call.target:
+        if CHECK in call.target:
             continue
         if call.target.startswith(SCALAR_NAMESPACES) and not needed.intersection(call.results):
             continue

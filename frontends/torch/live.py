@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
+import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -12,6 +14,7 @@ from typing import Any, cast
 import ml_dtypes
 import numpy as np
 
+import uair
 from uair.frontends.common.errors import MissingFrameworkError, SourceOperatorError
 from uair.frontends.torch.errors import TorchExportError
 from uair.frontends.torch.program import HIGHER_ORDER, Argument, Call, Program, ProgramGraph, Ref
@@ -113,8 +116,13 @@ def _after(lines: Sequence[str], heading: str) -> Sequence[str]:
 
 
 def _is_framework(file: str) -> bool:
-    parts = PurePath(file).parts
-    return "torch" in parts or file.startswith("<") or parts[-2:] in (("torch", "live.py"), ("uair", "api.py"))
+    """Whether a file of a stack is none of the user's: torch's, UAIR's, or code that was never in a file."""
+    return file.startswith(("<", *_own_folders()))
+
+
+@functools.cache
+def _own_folders() -> tuple[str, ...]:
+    return tuple(os.path.join(os.path.dirname(str(p.__file__)), "") for p in (framework(), uair))
 
 
 def decomposed(program: Any, targets: Iterable[str]) -> Any:

@@ -323,7 +323,7 @@ def _nan_to_num(node: TorchNode) -> Tensor:
     x = node.tensor("self")
     if category(x.type.dtype) < 2:
         return x
-    limits = ml_dtypes.finfo(x.type.dtype.numpy)
+    limits = ml_dtypes.finfo(x.type.dtype.numpy)  # type: ignore[no-untyped-call]
     high, low = node.get("posinf"), node.get("neginf")
     high, low = (float(limits.max) if high is None else high), (float(limits.min) if low is None else low)
     made = node(ops.Where(), node(ops.IsNaN(), x), node.like(node.get("nan") or 0.0, x), x)

@@ -102,7 +102,8 @@ def _as_matmul(node: TorchNode, equation: str, tensors: Sequence[Tensor]) -> Ten
     a, b = terms
     if not len(a) == len(b) == len(result) >= 2 or not a[:-2] == b[:-2] == result[:-2]:
         return None
-    (m, n), batch = result[-2:], set(result[:-2])
+    m, n = list(result[-2:])
+    batch = set(result[:-2])
     inner = (set(a) & set(b)) - batch
     if len(inner) != 1 or m not in a[-2:] or n not in b[-2:] or m in inner or n in inner:
         return None

@@ -124,7 +124,8 @@ def _rms_norm(node: TorchNode) -> Result:
     axis = node.rank(x) - len(node.get("normalized_shape"))
     epsilon = node.get("eps")
     if epsilon is None:
-        epsilon = float(ml_dtypes.finfo(x.type.dtype.numpy).eps)
+        limits = ml_dtypes.finfo(x.type.dtype.numpy)  # type: ignore[no-untyped-call]
+        epsilon = float(limits.eps)
     scale = node.optional("weight")
     operands = [] if scale is None else [node.cast(scale, x.type.dtype)]
     return _single(node, node(ops.RMSNorm(axis=axis, epsilon=float(epsilon)), x, *operands))

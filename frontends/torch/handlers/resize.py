@@ -63,7 +63,7 @@ def _scales(node: TorchNode, rank: int) -> tuple[float, ...] | None:
     return tuple(float(s) for s in given)
 
 
-for _name, _attributes in {
+_MODES: dict[str, Mapping[str, Any]] = {
     "upsample_nearest1d": _NEAREST,
     "upsample_nearest2d": _NEAREST,
     "upsample_nearest3d": _NEAREST,
@@ -76,7 +76,8 @@ for _name, _attributes in {
     "upsample_bicubic2d": _CUBIC,
     "_upsample_bilinear2d_aa": _SMOOTH_LINEAR,
     "_upsample_bicubic2d_aa": _SMOOTH_CUBIC,
-}.items():
+}
+for _name, _attributes in _MODES.items():
     FAMILY.add(f"aten.{_name}", _resize(_attributes))
 
 
