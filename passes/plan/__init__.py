@@ -18,7 +18,7 @@ from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.layout import Layout
 from uair.ir.module import Module
 from uair.names import Namer
-from uair.passes.plan.buffers import Allocation, Lifetimes, allocate, lifetimes
+from uair.passes.plan.buffers import Allocation, Lifetimes, allocate, lifetimes, reads
 from uair.passes.plan.pages import DoesNotFitPages, Simulation, Use, simulate
 from uair.passes.plan.residency import Piece, Residency, fit
 from uair.passes.plan.tiles import Tiling, tiling_of
@@ -247,7 +247,7 @@ class _Planner:
         capacity = self.description.memory_level(name).bytes if name else None
         if capacity is None:
             return None
-        live = self._live(memory)
+        live, needed = self._live(memory), self._last_reads()
         seen: set[Tensor] = set()
         pieces: list[Piece] = []
         for at, node in enumerate(self.graph):
@@ -256,9 +256,18 @@ class _Planner:
             seen |= fresh
             cost = cost_of(self.finder.steps[node], self.description).seconds or 0.0
             weights = sum(self.finder.stored(self._parameter(t)) for t in fresh)
-            given = sum(b.bytes for b in memory.buffers if b.first <= at < b.last)
+            given = sum(b.bytes for b in memory.buffers if b.first <= at < needed.get(b.name, -1))
             pieces.append(Piece(node.name or node.op_type, weights, live[at], cost, given))
         return fit(pieces, capacity, memory.lower_bound)
+
+    def _last_reads(self) -> dict[str, int]:
+        """The position of the last node that reads a buffer, by its name; an output of the model needs none."""
+        return {
+            buffer.name: at
+            for at, node in enumerate(self.graph)
+            for tensor in reads(node)
+            for buffer in self.lives.of.get(tensor, ())
+        }
 
     def _live(self, memory: Allocation) -> list[int]:
         """Bytes of activations while each node runs."""

@@ -150,7 +150,7 @@ class _Lifetimes:
         shown: dict[Tensor, Tensor] = {t: t for t in self.graph.inputs}
         self.owner.update((t, (t,)) for t in self.graph.inputs)
         for node, at in position.items():
-            for tensor in _read(node):
+            for tensor in reads(node):
                 self._extend(tensor, at, last)
             for tensor in (t for t in node.outputs if not is_parameter(t)):
                 owners = self._owners(node, tensor)
@@ -191,7 +191,7 @@ class _Lifetimes:
         return Buffer(names.unique(shown.name or "t"), -(-max(size, 1) // unit) * unit, first, last)
 
 
-def _read(node: Node) -> list[Tensor]:
+def reads(node: Node) -> list[Tensor]:
     """What a node reads that is no parameter; control flow also what its graphs see of the graph around them."""
     operands = [t for t in node.inputs if t is not None and not t.is_constant]
     return [*operands, *(t for region in node.regions for t in region.captures())]
