@@ -6,6 +6,7 @@ import base64
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import attrs
 import numpy as np
@@ -26,10 +27,13 @@ from uair.ir.dims import Dim, symbol
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Tensor, constant
 from uair.ir.inference import number_unknowns
+from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ir.types import TensorType
 from uair.ops import Cast, Dequantize, Quantize
 from uair.ops.custom import Opaque
+
+Numbers: TypeAlias = Literal["stored", "real"]
 
 MAX_OPERATORS = 1_000_000
 """Operators of all subgraphs that are put in where they are called; real models hold a few thousand."""
@@ -83,13 +87,16 @@ class Importer:
 
     Attributes:
         model: the file in plain values.
+        file: its bytes.
+        numbers: what quantized inputs and outputs of the module are.
         builder: of all graphs.
         states: the variables.
     """
 
-    def __init__(self, model: Model, file: MappedFile) -> None:
+    def __init__(self, model: Model, file: MappedFile, numbers: Numbers = "stored") -> None:
         self.model = model
         self.file = file
+        self.numbers = numbers
         self.builder = Builder()
         self.states = States()
         self.expanded = 0
@@ -182,7 +189,12 @@ class Importer:
             name = unique(given.get(number) or info.name or f"input_{i}", names)
             if number in scope.values:
                 raise SourceFileError(f"tensor {number} is an input twice", place=scope.where)
-            scope.values[number] = scope.graph.add_input(name, declared(info, name, scope.where))
+            t = declared(info, name, scope.where)
+            if self.numbers == "real" and info.quantization is not None and t.dtype.is_integer:
+                x = scope.graph.add_input(name, t.with_dtype(DType.F32))
+                scope.values[number] = self._converted(scope, Quantize(dtype=t.dtype), x, info)
+            else:
+                scope.values[number] = scope.graph.add_input(name, t)
 
     def _outputs(self, scope: Scope, signature: Signature | None) -> None:
         given = {tensor: name for name, tensor in (() if signature is None else signature.outputs)}
@@ -192,7 +204,19 @@ class Importer:
             value = scope.get(number, f"outputs of {scope.where}")
             if not isinstance(value, Tensor):
                 value = _plain(value, f"output {info.name!r}")
+            if self.numbers == "real" and info.quantization is not None and value.type.dtype.is_integer:
+                value = self._converted(scope, Dequantize(), value, info)
             scope.graph.add_output(unique(given.get(number) or info.name or f"output_{i}", names), value)
+
+    def _converted(self, scope: Scope, op: Quantize | Dequantize, x: Tensor, info: TensorInfo) -> Tensor:
+        """An input quantized, or an output dequantized."""
+        assert info.quantization is not None
+        op = attrs.evolve(op, axis=info.quantization.axis)
+        operands = [x, *self.parameters(info.quantization, info)]
+        node, _ = self.builder.append(
+            scope.graph, op, operands, name=info.name, loc=Location.of(info.name, op.op_type.upper())
+        )
+        return node.output
 
     # ------------------------------------------------------------------ operators
     def operators(self, scope: Scope) -> None:

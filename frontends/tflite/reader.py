@@ -9,7 +9,7 @@ from pathlib import Path
 from uair.errors import UairError
 from uair.frontends.common.errors import SourceFileError
 from uair.frontends.common.layout import Channels, settle
-from uair.frontends.tflite.importer import Importer
+from uair.frontends.tflite.importer import Importer, Numbers
 from uair.frontends.tflite.model import Model, read
 from uair.ir.data import MappedFile
 from uair.ir.module import Module, Origin
@@ -18,12 +18,16 @@ _HASH_STEP = 1 << 22
 _HINT = "name a .tflite file"
 
 
-def load(path: str | Path, *, signature: str | None = None, channels: Channels = "last") -> Module:
+def load(
+    path: str | Path, *, signature: str | None = None, channels: Channels = "last", numbers: Numbers = "stored"
+) -> Module:
     """Read a TFLite model. Neither TensorFlow nor LiteRT is needed.
 
     Args:
         path: the file.
         signature: key of the signature to read; the first one when not given.
+        numbers: "stored" keeps quantized inputs and outputs as the integers that they are; "real" gives them as f32,
+            quantized and dequantized inside, for targets whose inputs are floats.
         channels: "last" keeps the model's own interface, images as [N, H, W, C]; "first" gives [N, C, H, W].
 
     Returns:
@@ -47,7 +51,7 @@ def load(path: str | Path, *, signature: str | None = None, channels: Channels =
         raise SourceFileError(f"{str(path)!r} cannot be read: {error}", hint=_HINT) from None
     try:
         model = read(file.view(0, file.size))
-        module = Importer(model, file).run(path.stem, signature)
+        module = Importer(model, file, numbers).run(path.stem, signature)
     except UairError as error:
         if path.name not in error.place:
             error.place = f"{error.place} of {path.name}" if error.place else path.name

@@ -322,7 +322,7 @@ def real(tensor: Tensor) -> TensorType:
 
 def written(tensor: Tensor) -> TensorType:
     """The type that a result has in memory: that of the integers when nothing but Quantize reads it."""
-    if is_quantized_result(tensor):
+    if is_quantized_result(tensor) and tensor.type.dtype.is_float:
         return next(tensor.users).outputs[0].type
     return tensor.type
 

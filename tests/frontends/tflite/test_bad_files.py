@@ -175,7 +175,7 @@ def test_many_offsets_to_one_place() -> None:
 
     content = struct.pack("<I4s", root, schema.IDENTIFIER) + vtable + table(root, first)
     content += offsets(first, graph) + vtable + table(graph, inner)
-    content += offsets(inner, tensor) + vtable + table(tensor, tensor)
+    content += offsets(inner, tensor) + vtable + table(tensor, tensor + 4)
     found = FlatBuffer(memoryview(content)).root(schema.IDENTIFIER)
     started, seen = time.perf_counter(), 0
     with pytest.raises(SourceFileError, match="again and again"):
