@@ -86,3 +86,16 @@ def test_a_wrong_option_has_a_near_one(installed: Path, tmp_path: Path) -> None:
 def test_the_description() -> None:
     description = load_description(EXAMPLE / "toynpu_uair" / "toynpu.toml")
     assert description.operators["Conv2D"].entry.support is Support.SUPPORTED
+
+
+def test_what_the_installed_target_refuses_runs_on_its_fallback(installed: Path, tmp_path: Path) -> None:
+    path = model(tmp_path, 3)
+    path.write_text(path.read_text().replace("%y = Relu(%c)", "%y = Erf(%c)"))
+    command = ["compile", str(path), "--target", "toynpu", "-o", str(tmp_path / "out"), "--min-island", "1"]
+    done = uair(installed, *command)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    parts = [part["target"] for part in manifest["partitions"]]
+    assert parts == ["toynpu", "cpu"]
+    refused = uair(installed, *command, "--no-fallback", "--overwrite")
+    assert refused.returncode == 1 and "UAIR-E0520" in refused.stderr

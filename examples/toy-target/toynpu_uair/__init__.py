@@ -33,6 +33,7 @@ class ToyTarget(OnnxTarget):
     """An imaginary chip whose compiler takes ONNX: what it takes is data, here is what is written for it."""
 
     options = ToyOptions
+    fallback = "cpu"  # what the chip refuses runs in onnxruntime on its host
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write model.onnx and build.sh."""
