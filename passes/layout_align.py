@@ -61,12 +61,12 @@ class LayoutAlign(Pass):
     Attributes:
         target: name of the device description that states layouts, element types and the alignment of rows.
         pad_channels: pad the pieces of channel concatenations to whole blocks where that is cheaper than repacking.
-        description: overrides `target`.
+        stated: the device description itself, in place of the one that `target` names.
     """
 
     target: str = "ascend310"
     pad_channels: bool = True
-    description: DeviceDescription | None = attrs.field(default=None, metadata={"option": False}, repr=False, eq=False)
+    stated: DeviceDescription | None = attrs.field(default=None, metadata={"option": False}, repr=False, eq=False)
     requires = (STATIC,)
     ensures = (AFTER_LAYOUT,)
 
@@ -83,7 +83,7 @@ class LayoutAlign(Pass):
     @property
     def device(self) -> DeviceDescription:
         """The device description."""
-        return load_description(self.target) if self.description is None else self.description
+        return load_description(self.target) if self.stated is None else self.stated
 
     def report(self, graph: Graph) -> dict[str, Any]:
         """What the layouts of an aligned graph cost, see `layout_report`."""

@@ -16,18 +16,18 @@ class PlanLayout(Pass):
 
     Attributes:
         target: name of the device description that states the layouts.
-        description: overrides `target`.
+        stated: the device description itself, in place of the one that `target` names.
     """
 
     target: str = "ascend310"
-    description: DeviceDescription | None = attrs.field(default=None, metadata={"option": False}, repr=False, eq=False)
+    stated: DeviceDescription | None = attrs.field(default=None, metadata={"option": False}, repr=False, eq=False)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Align, or report why not."""
         if not is_static(module):
             context.reports["layout"] = {"refused": "sizes are open: every shape has a layout of its own"}
             return False
-        return LayoutAlign(self.target, description=self.description).run(module, context)
+        return LayoutAlign(self.target, stated=self.stated).run(module, context)
 
 
 def is_static(module: Module) -> bool:

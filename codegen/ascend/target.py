@@ -106,7 +106,7 @@ class AscendTarget(OnnxTarget):
     @property
     def layout_pass(self) -> LayoutAlign:
         """The plan of the 32-byte layout. ATC chooses its own when it compiles: this one says what it will cost."""
-        return LayoutAlign(self.name, description=self.description)
+        return LayoutAlign(self.name, stated=self.description)
 
     def emit(self, module: Module, artifact: ArtifactBuilder, request: CompileRequest) -> None:
         """Write the model, the scripts around ATC, layout.json, and the files that options and quantization ask for.

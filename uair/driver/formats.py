@@ -56,7 +56,8 @@ def frontend_of(source: Any) -> str:
         for file, name in FOLDERS.items():
             if (path / file).is_file():
                 return name
-        raise UnknownFormatError(f"{path} is a folder, not a model", hint=known)
+        if path.suffix.lower() not in SUFFIXES:
+            raise UnknownFormatError(f"{path} is a folder, not a model", hint=known)
     found = SUFFIXES.get(path.suffix.lower())
     if found is None:
         raise UnknownFormatError(f"{path} is of no known format", hint=known)
