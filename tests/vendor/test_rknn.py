@@ -18,7 +18,7 @@ FLOAT16 = 0.999
 """Lowest cosine similarity of an output in float16 with the reference."""
 INT8 = {
     "ppocr_det": 0.98,
-    "ppocr_rec": 0.975,
+    "ppocr_rec": 0.99,
     "ppocr_cls": 0.99,
     "magika": 0.98,
     "basic_pitch": 0.98,

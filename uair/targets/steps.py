@@ -173,10 +173,10 @@ class StepFinder:
 
     def _shuffle(self, node: Node, dtype: DType) -> list[Step]:
         """A shuffle of channels as a dense convolution of 1 by 1."""
-        if "shuffles" not in self.description.cost.habits or not _is_shuffle(node):
+        images = shuffled(node) if "shuffles" in self.description.cost.habits else None
+        if images is None:
             return []
-        n, groups, each, *spatial = static(node.outputs[0].type.dims)
-        channels = groups * each
+        n, channels, *spatial = images
         work = Work(n, math.prod(spatial), 1, channels, channels)
         moved = 2 * self.stored(TensorType(dtype, (n, channels, *spatial))) + self._weights(work, dtype)
         return [Step(work, 2 * work.products, dtype, moved)]
@@ -430,14 +430,28 @@ def _is_global_mean(node: Node) -> bool:
     return isinstance(op, GlobalAvgPool)
 
 
-def _is_shuffle(node: Node) -> bool:
-    """Whether a node exchanges two axes that a Reshape made of the channels, and another joins again."""
-    if not isinstance(node.op, Transpose) or node.op.perm != (0, 2, 1, 3, 4):
-        return False
-    x = node.inputs[0]
-    maker = source_of(x).producer if x is not None else None
-    users = readers(node.outputs[0])
-    return isinstance(maker and maker.op, Reshape) and len(users) == 1 and isinstance(users[0].op, Reshape)
+def shuffled(node: Node) -> tuple[int, ...] | None:
+    """The shape [N, C, ...] of the images whose groups of channels a Transpose exchanges; None for any other node.
+
+    A Reshape makes two axes of the channels, [N, a, b, ...], and another joins them again. Axes of extent 1 may be left
+    out, and the axes of the image may be one: what matters is the order of the elements.
+    """
+    x = node.inputs[0] if node.inputs else None
+    if not isinstance(node.op, Transpose) or x is None or not is_known(node):
+        return None
+    joined = behind_views(node.outputs[0])
+    maker = source_of(x).producer
+    if maker is None or not isinstance(maker.op, Reshape) or joined is node.outputs[0]:
+        return None
+    images, shape = static(origin_of(x).type.dims), static(x.type.dims)
+    long = [axis for axis in node.op.perm if shape[axis] != 1]
+    moved = [i for i, axis in enumerate(long) if sorted(long)[i] != axis]
+    if len(images) < 3 or static(joined.type.dims) != images or len(moved) != 2 or moved[1] != moved[0] + 1:
+        return None
+    first, second = long[moved[1]], long[moved[0]]
+    before, behind = math.prod(shape[:first]), math.prod(shape[second + 1 :])
+    fits = before == images[0] and shape[first] * shape[second] == images[1] and behind == math.prod(images[2:])
+    return images if fits else None
 
 
 def _is_pair(maker: Node, reader: Node) -> bool:
