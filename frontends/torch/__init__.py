@@ -49,7 +49,8 @@ def load(
     program = (
         source if type(source).__name__ == "ExportedProgram" else live.exported(source, inputs, kwargs, dynamic_shapes)
     )
-    title = name or (type(source).__name__.lower() if program is not source else "model")
+    program = live.with_explicit_casts(program)
+    title = name or ("model" if type(source).__name__ == "ExportedProgram" else type(source).__name__.lower())
     plain: Program = functionalised(live.read(program))
     missing = unmapped(plain)
     if missing:

@@ -125,6 +125,19 @@ def _own_folders() -> tuple[str, ...]:
     return tuple(os.path.join(os.path.dirname(str(p.__file__)), "") for p in (framework(), uair))
 
 
+def with_explicit_casts(program: Any) -> Any:
+    """An exported program in which the casts that `torch.autocast` makes are calls like any other.
+
+    torch.export leaves a region under autocast as it is written; torch puts the casts in when it traces it again, which
+    `run_decompositions` does, here with nothing to decompose.
+    """
+    regions = (module.graph for module in program.graph_module.modules() if hasattr(module, "graph"))
+    for node in (node for graph in regions for node in graph.nodes if node.op == "call_function"):
+        if target_name(node.target) == "higher_order.wrap_with_autocast" and node.args[2]:
+            return program.run_decompositions({})
+    return program
+
+
 def decomposed(program: Any, targets: Iterable[str]) -> Any:
     """An exported program in which some operators are replaced by what torch says they consist of; all others stay.
 

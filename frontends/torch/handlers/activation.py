@@ -141,7 +141,7 @@ def _glu(node: TorchNode) -> Tensor:
     """The first half times the sigmoid of the second."""
     x = node.tensor("self")
     axis = node.axis(node.get("dim", -1), node.rank(x))
-    a, b = node.all(ops.Split(axis=axis, parts=2), x)
+    a, b = node.all(ops.Split(axis=axis, sizes=(node.result.dims[axis],) * 2), x)
     return node(ops.Mul(), a, node(ops.Sigmoid(), b))
 
 

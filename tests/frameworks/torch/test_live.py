@@ -90,6 +90,23 @@ def test_graph_that_runs_without_gradients_is_part_of_the_program() -> None:
     assert [node.op_type for node in module.main] == ["Relu", "Mul", "Add"]
 
 
+def test_casts_of_autocast_are_nodes() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                y = self.fc(x)
+                with torch.autocast("cpu", enabled=False):
+                    y = y.to(torch.float32) * 2
+            return y
+
+    module = check(Mixed(), X, tolerance=1e-2)
+    assert [str(n.output.type.dtype) for n in module.main if n.op_type == "Linear"] == ["bf16"]
+
+
 def test_number_from_sizes_that_is_no_whole_number() -> None:
     check(lambda x: x * (x.shape[0] / 4), X, dynamic_shapes=(({0: BATCH},),), others=[[torch.randn(6, 4)]])
 
