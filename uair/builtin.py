@@ -10,6 +10,7 @@ FRONTENDS = {
     "torch": "uair.frontends.torch:load",
     "tflite": "uair.frontends.tflite:load",
     "uair": "uair.text:load",
+    "tensorflow": "uair.frontends.tensorflow:load",
 }
 
 OPERATORS = {

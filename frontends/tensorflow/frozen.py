@@ -58,7 +58,7 @@ def program_outputs(graph: GraphDef, names: Sequence[str] | None) -> tuple[tuple
     """
     if names is not None:
         return tuple((name.removesuffix(":0"), _existing(graph, name, "output")) for name in names)
-    used = {ref.name for node in graph.body.order for ref in node.inputs}
+    used = {name for node in graph.body.order for name in (*(ref.name for ref in node.inputs), *node.controls)}
     found = [n for n in graph.body.order if n.name not in used and n.op not in _NO_OUTPUT]
     if not found:
         raise GraphInterfaceError("the graph has no outputs", hint="name them: outputs=[...]")

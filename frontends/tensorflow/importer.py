@@ -131,7 +131,7 @@ class Importer:
         if told is not None:
             fits = shape is None or (
                 len(shape) == len(told)
-                and all(None in (a, b) or a == b or b == -1 for a, b in zip(shape, told, strict=True))
+                and all(None in (a, b) or b in (a, -1) for a, b in zip(shape, told, strict=True))
             )
             if not fits:
                 raise GraphInterfaceError(f"the shape {list(told)} was given, the model says {shape}", place=place)

@@ -55,8 +55,6 @@ def read(source: Any, examples: Sequence[Any]) -> tuple[Program, Source]:
     return program, stream
 
 
-
-
 def _shape(tensor: Any) -> tuple[int | None, ...] | None:
     return None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
 

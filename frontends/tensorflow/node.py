@@ -13,11 +13,11 @@ from uair.frontends.tensorflow import graphdef
 from uair.frontends.tensorflow.graphdef import FunctionDef, NodeDef, Ref
 from uair.frontends.tensorflow.program import Variable
 from uair.frontends.tensorflow.tensors import DTYPES, dtype_name, shape_of
-from uair.frontends.tensorflow.values import Complex, Nothing, TensorList, Value, describe
+from uair.frontends.tensorflow.values import Nothing, TensorList, Value, describe
 from uair.ir.data import Data
 from uair.ir.dims import InferredShape
 from uair.ir.dtype import Array, DType
-from uair.ir.graph import Tensor, constant
+from uair.ir.graph import Graph, Tensor, constant
 from uair.ir.location import Location
 
 if TYPE_CHECKING:
@@ -234,6 +234,12 @@ class TfNode(SourceNode):
         """A node in front of this one, as one being imported."""
         inputs = [self.importer.value_at(self.scope, ref, self.place) for ref in node.inputs]
         return TfNode(self.importer, self.scope, node, inputs, self.scope.describe(node))
+
+    def inside(self, region: Graph) -> TfNode:
+        """The node as one that emits into a graph of its own."""
+        node = TfNode(self.importer, self.scope, self.proto, self.inputs, self.place)
+        node.graph = region
+        return node
 
     # ------------------------------------------------------------------ small constants
     def of(self, value: float | Sequence[int] | Array, dtype: DType = DType.I64) -> Tensor:

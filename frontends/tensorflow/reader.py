@@ -83,9 +83,7 @@ def _imported(
     module = Importer(program, shapes).run()
     EliminateDeadCode().run(module, PassContext())
     settle(module, channels=channels)
-    module.origin = Origin(
-        "tensorflow", name, functools.partial(_sha256, content), program.producer, program.versions
-    )
+    module.origin = Origin("tensorflow", name, functools.partial(_sha256, content), program.producer, program.versions)
     return module
 
 

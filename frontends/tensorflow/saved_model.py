@@ -71,7 +71,9 @@ def _tagged(source: Source, tags: Sequence[str]) -> Message:
         return metas[0]
     known = "; ".join(", ".join(meta.message(1).texts(4)) for meta in metas)
     raise SignatureError(
-        f"no graph of the model has the tags {', '.join(tags)}", place=source.name, hint=f"tags=: the graphs have {known}"
+        f"no graph of the model has the tags {', '.join(tags)}",
+        place=source.name,
+        hint=f"tags=: the graphs have {known}",
     )
 
 

@@ -10,15 +10,21 @@ from uair.errors import UairError
 
 SUFFIXES = {
     ".onnx": "onnx",
+    ".pb": "tensorflow",
     ".tflite": "tflite",
     ".uair": "uair",
 }
 """Frontends by suffix of a file's name."""
 
-FOLDERS: dict[str, str] = {}
+FOLDERS: dict[str, str] = {
+    "saved_model.pb": "tensorflow",
+}
 """Frontends by the file that makes a folder a model."""
 
 OBJECTS: dict[str, str] = {
+    "tensorflow.python.eager.polymorphic_function.concrete_function.ConcreteFunction": "tensorflow",
+    "tensorflow.python.eager.polymorphic_function.polymorphic_function.Function": "tensorflow",
+    "tensorflow.python.module.module.Module": "tensorflow",
     "torch.export.exported_program.ExportedProgram": "torch",
     "torch.nn.modules.module.Module": "torch",
 }

@@ -58,5 +58,3 @@ def _cross_entropy(n: TfNode) -> Result:
 
     loss = n(Neg(), n(ReduceSum(axes=(-1,), keepdims=False), n(Mul(), n[1], n(LogSoftmax(axis=-1), n[0]))))
     return [loss, n(Sub(), n(Softmax(axis=-1), n[0]), n[1])]
-
-

@@ -65,9 +65,8 @@ def window(
     if padding == "EXPLICIT":
         attributes["pads"] = _explicit(n, len(kernel))
     elif padding == "SAME" and is_static(extents):
-        pairs = [
-            same_pads(d, k, s, r, "same_upper") for d, k, s, r in zip(static(extents), kernel, strides, dilations, strict=True)
-        ]
+        sizes = zip(static(extents), kernel, strides, dilations, strict=True)
+        pairs = [same_pads(d, k, s, r, "same_upper") for d, k, s, r in sizes]
         attributes["pads"] = (*(p[0] for p in pairs), *(p[1] for p in pairs))
     elif padding == "SAME":
         attributes["auto_pad"] = "same_upper"
@@ -111,9 +110,7 @@ def convolution(n: TfNode, x: Tensor, w: Tensor, **changes: Any) -> Tensor:
     given, taken = n.extent(x, 1), n.extent(w, rank - 2)
     if not isinstance(taken, int) or taken < 1 or not isinstance(given, int) or given % taken:
         n.refuse(f"the image has {given} channels, the weights are for {taken}")
-    attributes = window(
-        n, x, _kernel(n, w), spatial(n, n.ints("strides"), "strides"), _dilations(n, spatial_rank)
-    )
+    attributes = window(n, x, _kernel(n, w), spatial(n, n.ints("strides"), "strides"), _dilations(n, spatial_rank))
     op = (Conv2D if spatial_rank == 2 else Conv3D)(**{**attributes, **changes}, groups=given // taken)
     return n(op, x, n.transposed(w, (rank - 1, rank - 2, *range(spatial_rank))))
 
@@ -255,5 +252,3 @@ def _dilated_pattern(n: TfNode) -> Dilated | None:
         return None
     spread = n.source(node.inputs[0])
     return Dilated(node, bias, spread) if spread is not None and spread.op == "SpaceToBatchND" else None
-
-

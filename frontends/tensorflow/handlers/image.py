@@ -8,8 +8,21 @@ from uair.frontends.tensorflow.node import Family, Result, TfNode
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 from uair.ops import (
-    Add, Cast, Concat, Expand, Gather, GridSample, Mul, NonMaxSuppression, Reshape, ShapeOf, Slice, Squeeze, Sub,
-    Transpose, Unsqueeze,
+    Add,
+    Cast,
+    Concat,
+    Expand,
+    Gather,
+    GridSample,
+    Mul,
+    NonMaxSuppression,
+    Reshape,
+    ShapeOf,
+    Slice,
+    Squeeze,
+    Sub,
+    Transpose,
+    Unsqueeze,
 )  # fmt: skip
 
 FAMILY = Family()

@@ -8,8 +8,26 @@ from uair.frontends.tensorflow.handlers.shape import as_i64
 from uair.frontends.tensorflow.node import Family, Result, TfNode
 from uair.ir.dtype import DType
 from uair.ops import (
-    Cast, Concat, Expand, Gather, GatherElements, GatherND, Greater, GreaterEqual, Less, LogicalAnd, NonZero, OneHot, ReduceSum,
-    ReverseSequence, ScatterND, TopK, Transpose, Unique, Unsqueeze, Where,
+    Cast,
+    Concat,
+    Expand,
+    Gather,
+    GatherElements,
+    GatherND,
+    Greater,
+    GreaterEqual,
+    Less,
+    LogicalAnd,
+    NonZero,
+    OneHot,
+    ReduceSum,
+    ReverseSequence,
+    ScatterND,
+    TopK,
+    Transpose,
+    Unique,
+    Unsqueeze,
+    Where,
 )  # fmt: skip
 
 FAMILY = Family()

@@ -32,5 +32,3 @@ def _lrn(n: TfNode) -> Result:
     size = 2 * n.integer("depth_radius", 5) + 1
     op = LRN(size=size, alpha=n.number("alpha", 1.0) * size, beta=n.number("beta", 0.5), bias=n.number("bias", 1.0))
     return restored(n, n(op, image(n, n[0])))
-
-

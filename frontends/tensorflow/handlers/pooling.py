@@ -55,5 +55,3 @@ def _channels_last_places(n: TfNode, x: Tensor, places: Tensor) -> Tensor:
         batch = n(floor, rest, n.like(channels, places))
         result = n(Add(), result, n(Mul(), batch, n.like(height * width * channels, places)))
     return result
-
-

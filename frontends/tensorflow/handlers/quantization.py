@@ -49,5 +49,3 @@ def _rounded(n: TfNode, x: Tensor, scale: Array, zero: Array, bounds: tuple[int,
     places = n(Round(), n(Div(), x, n.of(scale, DType.F32)))
     inside = n(Minimum(), n(Maximum(), places, n.of(low, DType.F32)), n.of(high, DType.F32))
     return n(Mul(), inside, n.of(scale, DType.F32))
-
-

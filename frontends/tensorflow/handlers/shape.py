@@ -10,8 +10,26 @@ from uair.ir.dims import Dim, floor_div, is_static, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 from uair.ops import (
-    Add, Concat, DepthToSpace, Expand, Flip, Gather, Maximum, Pad, Range, Reshape, ShapeOf, SizeOf, Slice,
-    SpaceToDepth, Split, Squeeze, Tile, Transpose, Unsqueeze, Where,
+    Add,
+    Concat,
+    DepthToSpace,
+    Expand,
+    Flip,
+    Gather,
+    Maximum,
+    Pad,
+    Range,
+    Reshape,
+    ShapeOf,
+    SizeOf,
+    Slice,
+    SpaceToDepth,
+    Split,
+    Squeeze,
+    Tile,
+    Transpose,
+    Unsqueeze,
+    Where,
 )  # fmt: skip
 from uair.ops import Less as LessThan
 
@@ -307,7 +325,8 @@ def _roll(n: TfNode) -> Result:
             shift = shift % extent if extent else 0
         if shift:
             parts = ((-shift, last), (0, -shift))
-            x = n(Concat(axis=place), *(n(Slice(axes=(place,), starts=(a,), ends=(b,), steps=(1,)), x) for a, b in parts))
+            pieces = [n(Slice(axes=(place,), starts=(a,), ends=(b,), steps=(1,)), x) for a, b in parts]
+            x = n(Concat(axis=place), *pieces)
     return x
 
 

@@ -38,5 +38,3 @@ def _irfft(n: TfNode) -> Result:
     x = complex_operand(n, 0).parts
     y = n(DFT(axis=n.rank(x) - 2, length=length, onesided=True, inverse=True), x)
     return n(Squeeze(axes=(n.rank(y) - 1,)), y)
-
-
