@@ -104,7 +104,10 @@ def passes() -> str:
     return "\n".join(lines)
 
 
-SOURCES = (("PyTorch", "torch", "ATen's operators as `torch.export` records them, every overload of a name."),)
+SOURCES = (
+    ("PyTorch", "torch", "ATen's operators as `torch.export` records them, every overload of a name."),
+    ("TensorFlow", "tensorflow", "Operators of graphs (SavedModel, GraphDef)."),
+)
 """Frontends whose handlers stand in a table by name: title, folder, what the names are."""
 
 

@@ -9,12 +9,8 @@ from uair.ops import LRN, BatchNorm
 FAMILY = Family()
 
 
-@FAMILY.several(
-    "y batch_mean batch_variance reserve_space_1 reserve_space_2 reserve_space_3",
-    "FusedBatchNorm",
-    "FusedBatchNormV2",
-    "FusedBatchNormV3",
-)
+@FAMILY.several("y batch_mean batch_variance reserve_space_1 reserve_space_2", "FusedBatchNorm", "FusedBatchNormV2")
+@FAMILY.several("y batch_mean batch_variance reserve_space_1 reserve_space_2 reserve_space_3", "FusedBatchNormV3")
 def _fused_batch_norm(n: TfNode) -> Result:
     """Operands: x, scale, offset, mean, variance. Statistics stay f32 for images of half precision."""
     if n.flag("is_training", True):
