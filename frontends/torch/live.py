@@ -17,6 +17,7 @@ import numpy as np
 import uair
 from uair.frontends.common.errors import MissingFrameworkError, SourceOperatorError
 from uair.frontends.torch.errors import TorchExportError
+from uair.frontends.torch.frames import user_line
 from uair.frontends.torch.program import HIGHER_ORDER, Argument, Call, Program, ProgramGraph, Ref
 from uair.frontends.torch.symbols import Sizes, names_of_inputs
 from uair.ir.data import ArrayData, Data
@@ -540,11 +541,4 @@ def _module(node: Any) -> tuple[str, str]:
 
 def _file(node: Any) -> str:
     """The innermost line of a call's stack that is the user's: outside of torch."""
-    for line in reversed((node.meta.get("stack_trace") or "").splitlines()):
-        text = line.strip()
-        if text.startswith('File "'):
-            file, _, rest = text.removeprefix('File "').partition('", line ')
-            number = rest.partition(",")[0]
-            if not _is_framework(file):
-                return f"{PurePath(file).name}:{number}"
-    return ""
+    return user_line(node.meta.get("stack_trace") or "", _is_framework)
