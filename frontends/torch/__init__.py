@@ -40,7 +40,7 @@ def load(
         UairError: a call cannot be expressed; the error names its module and line.
     """
     from uair.frontends.torch import live
-    from uair.frontends.torch.errors import TorchExportError
+    from uair.frontends.torch.errors import TorchExportError, TorchMutationError
     from uair.frontends.torch.importer import Importer, unmapped
     from uair.frontends.torch.mutation import functionalised
 
@@ -51,7 +51,11 @@ def load(
     )
     program = live.with_explicit_casts(program)
     title = name or ("model" if type(source).__name__ == "ExportedProgram" else type(source).__name__.lower())
-    plain: Program = functionalised(live.read(program))
+    try:
+        plain: Program = functionalised(live.read(program))
+    except TorchMutationError:  # strides decide, which the neutral program does not have; PyTorch knows them
+        program = program.run_decompositions({})
+        plain = functionalised(live.read(program))
     missing = unmapped(plain)
     if missing:
         plain = functionalised(live.read(live.decomposed(program, missing)))
