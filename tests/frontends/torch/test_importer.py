@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 import uair
+from uair import ops
 from uair.errors import InternalError
 from uair.frontends.common.errors import SourceOperatorError, UnmappedOperatorError
+from uair.frontends.torch import importer
 from uair.frontends.torch.importer import Importer
+from uair.frontends.torch.node import TorchNode
 from uair.frontends.torch.program import Argument, Call, Program, ProgramGraph, Ref
 from uair.ir.data import ArrayData
 from uair.ir.dims import Dim, symbol
 from uair.ir.dtype import DType
+from uair.ir.graph import Tensor
 from uair.ir.module import Module
 from uair.ir.types import TensorType
 from uair.ir.verify import verify
@@ -161,15 +165,21 @@ def test_outputs_that_are_numbers_or_nothing() -> None:
     assert [found[k].dtype for k in ("three", "half", "true")] == [np.int64, np.float32, np.bool_]
 
 
-def test_extent_that_only_the_data_decide_is_called_as_the_program_calls_it() -> None:
+def test_extent_that_only_the_data_decide_is_called_as_the_program_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def places(node: TorchNode) -> Tensor:
+        return node(ops.Transpose(perm=(1, 0)), node(ops.NonZero(), node.tensor("self")))
+
+    table = {"aten.places": places, **importer.handlers()}
+    monkeypatch.setattr(importer, "handlers", lambda: table)
     found = symbol("data_0")
     source = program(
         {"x": f32(4)},
-        [call("aten.nonzero.default", "i", TensorType(DType.I64, (found, 1)), self=Ref("x"))],
-        {"i": Ref("i")},
+        [
+            call("aten.places.default", "i", TensorType(DType.I64, (found, 1)), self=Ref("x")),
+            call("aten.add.Tensor", "j", TensorType(DType.I64, (found, 1)), self=Ref("i"), other=1),
+        ],
+        {"j": Ref("j")},
     )
-    try:
-        module = imported(source)
-    except UnmappedOperatorError:
-        pytest.skip("nonzero has no handler in this build")
-    assert str(module.main.outputs[0].type) == "i64[data_0,1]"
+    module = imported(source)
+    assert [str(node.output.type) for node in module.main] == ["i64[1,data_0]", "i64[data_0,1]", "i64[data_0,1]"]
+    assert uair.run(module, {"x": np.array([0, 1, 0, 2], np.float32)})["j"].tolist() == [[2], [4]]
