@@ -6,6 +6,7 @@ A test checks that every name resolves and agrees with the object's own name.
 from __future__ import annotations
 
 FRONTENDS = {
+    "keras": "uair.frontends.keras:load",
     "onnx": "uair.frontends.onnx:load",
     "torch": "uair.frontends.torch:load",
     "tflite": "uair.frontends.tflite:load",

@@ -45,5 +45,5 @@ def load(source: Any, *inputs: Any, channels: Literal["last", "first"] = "last")
         raise KerasModelError(f"channels must be 'last' or 'first', is {channels!r}")
     loaded = read_file(Path(source)) if isinstance(source, (str, os.PathLike)) else read_model(source)
     module = Importer().run(loaded.model, loaded.origin)
-    module.metadata["transposes"] = str(settle(module, channels))
+    settle(module, channels=channels)
     return module

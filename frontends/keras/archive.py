@@ -1,14 +1,15 @@
 """Reads `.keras` archives and legacy `.h5` files, without Keras: a configuration in JSON, and variables in HDF5.
 
-Nothing of a file is executed or unpacked onto the disk. A variable that lies in one piece in the file, which is how Keras
-writes them, is a reference into the mapped file; others are read when somebody asks. HDF5 can point to other files
-(external links, external and virtual storage): such pointers are refused.
+Nothing of a file is executed or unpacked onto the disk. A variable that lies in one piece in the file, which is how
+Keras writes them, is a reference into the mapped file; others are read when somebody asks. HDF5 can point to other
+files (external links, external and virtual storage): such pointers are refused.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import io
 import json
 import struct
@@ -73,8 +74,11 @@ def read_file(path: Path) -> Loaded:
 
 def _origin(path: Path, version: str) -> Origin:
     def digest() -> str:
+        result = hashlib.sha256()
         with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            while block := stream.read(1 << 20):
+                result.update(block)
+        return result.hexdigest()
 
     producer = f"keras {version}".strip()
     return Origin("keras", path.name, digest, producer=producer, versions=(("keras", version),) if version else ())
@@ -95,7 +99,9 @@ def _archive(file: MappedFile, path: Path) -> Loaded:
             if _CONFIG not in names:
                 raise SourceFileError(f"the archive holds no {_CONFIG}", place=str(path), hint=_SAVE_AGAIN)
             config = _json(_entry(archive, _CONFIG, MAX_CONFIG, path), _CONFIG, path)
-            metadata = _json(_entry(archive, _METADATA, MAX_CONFIG, path), _METADATA, path) if _METADATA in names else {}
+            metadata = (
+                _json(_entry(archive, _METADATA, MAX_CONFIG, path), _METADATA, path) if _METADATA in names else {}
+            )
             model = parse_model(config, path.name)
             if _WEIGHTS not in names:
                 raise SourceFileError(
@@ -103,7 +109,9 @@ def _archive(file: MappedFile, path: Path) -> Loaded:
                 )
             weights = _stored(archive, file, path)
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
-        raise SourceFileError(f"{path.name} is a damaged archive: {error}", place=str(path), hint=_SAVE_AGAIN) from error
+        raise SourceFileError(
+            f"{path.name} is a damaged archive: {error}", place=str(path), hint=_SAVE_AGAIN
+        ) from error
     assert model.network is not None
     fill_by_path(model.network, weights.variables)
     version = metadata.get("keras_version", "") if isinstance(metadata, dict) else ""
@@ -183,18 +191,17 @@ class Hdf5:
 
     def __init__(self, source: Any, path: Path, file: MappedFile | None = None, begin: int = 0) -> None:
         try:
-            import h5py
+            self._h5py: Any = importlib.import_module("h5py")
         except ImportError as error:
             raise MissingFrameworkError(
                 f"{path.name} holds its weights in HDF5, which h5py reads",
                 place=str(path),
                 hint="pip install 'uair[keras]'",
             ) from error
-        self._h5py: Any = h5py
         self._path = path
         self._mapping = file
         self._begin = begin
-        self.root: Any = self._guarded(h5py.File, source, "r")
+        self.root: Any = self._guarded(self._h5py.File, source, "r")
 
     def _guarded(self, read: Any, *args: Any) -> Any:
         """What a call into h5py gives.
@@ -338,5 +345,3 @@ def _row(h5: Hdf5, group: Any, layer: str) -> Row:
             raise SourceFileError(f"the variable {name!r} of the layer {layer!r} is missing", hint=_SAVE_AGAIN)
         row.append((name, h5.data(found, name)))
     return row
-
-

@@ -68,10 +68,15 @@ def kind_of(config: Config, place: str) -> str:
         _damaged("an object has no class_name", place)
     module = config.get("module")
     if not isinstance(module, str):
-        return name  # Keras 2 writes the class alone
+        return name if _is_layer(name, config.get("config")) else OPERATIONS + name
     if any(module.startswith(m) for m in _OPERATION_MODULES):
         return OPERATIONS + name
     return name if module.split(".")[0] in _OWN_MODULES or module.startswith(_OWN_MODULES) else f"{module}.{name}"
+
+
+def _is_layer(name: str, config: Any) -> bool:
+    """Whether a class without a module, as legacy files write it, is a layer: an operation is never trainable."""
+    return name == "InputLayer" or name in NETWORKS or not isinstance(config, dict) or "trainable" in config
 
 
 def _layer(data: dict[str, Any], parent: str, place: str, depth: int) -> Layer:

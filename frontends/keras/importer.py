@@ -28,7 +28,9 @@ MAX_CALLS = 1_000_000
 MAX_NAMED = 20
 """Layers that one message names."""
 BATCH = "batch"
-TRANSPARENT = frozenset({"InputLayer", *NETWORKS})
+CELLS = ("LSTMCell", "GRUCell", "SimpleRNNCell", "ConvLSTMCell", "StackedRNNCells")
+TRANSPARENT = frozenset({"InputLayer", *NETWORKS, *CELLS})
+"""What the walk itself sees to; cells are part of the layer that holds them."""
 
 _REASONS = {
     "SpectralNormalization": "it changes its layer's kernel as it runs; take the wrapped layer with its final kernel",
@@ -226,7 +228,9 @@ class _Walk:
                 pending.pop()
                 continue
             layer, args, kwargs = self._parts(key)
-            missing = [k for k in dict.fromkeys((r.layer, r.call) for r in _refs(args, kwargs)) if k not in self.results]
+            missing = [
+                k for k in dict.fromkeys((r.layer, r.call) for r in _refs(args, kwargs)) if k not in self.results
+            ]
             if not missing:
                 self._import(key, layer, args, kwargs)
                 pending.pop()
@@ -247,9 +251,7 @@ class _Walk:
         call = layer.calls[key[1]]
         return layer, call.args, call.kwargs
 
-    def _import(
-        self, key: tuple[str, int], layer: Layer, args: tuple[Value, ...], kwargs: Mapping[str, Value]
-    ) -> None:
+    def _import(self, key: tuple[str, int], layer: Layer, args: tuple[Value, ...], kwargs: Mapping[str, Value]) -> None:
         result = self.importer.call(
             layer,
             [mapped(a, self.value) for a in args],
@@ -297,8 +299,8 @@ def _require_mapped(model: Layer) -> None:
         f"{len(found)} classes of layers have no canonical counterpart: {'; '.join(parts)}",
         place=next(iter(found.values()))[0].place,
         hint=(
-            "a class of your own is code that a file does not hold: build it from Keras's layers, or write a SavedModel "
-            "with model.export(folder), which TensorFlow traces, and load that"
+            "a class of your own is code that a file does not hold: build it from Keras's layers, or write a "
+            "SavedModel with model.export(folder), which TensorFlow traces, and load that"
             if custom
             else "build the model without it, or write a SavedModel with model.export(folder) and load that"
         ),

@@ -1,8 +1,8 @@
 """The neutral form of a Keras model: layers, the calls between them, and nested models.
 
-Three sources give it: a `.keras` archive, a legacy `.h5` file, and a live model. All three hold the same configuration, of
-Keras 3 (arguments with `__keras_tensor__` in them) or of Keras 2 (lists `[layer, call, result, arguments]`); `config.py`
-parses it. The weights come separately, see `weights.py`.
+Three sources give it: a `.keras` archive, a legacy `.h5` file, and a live model. All three hold the same configuration,
+of Keras 3 (arguments with `__keras_tensor__` in them) or of Keras 2 (lists `[layer, call, result, arguments]`);
+`config.py` parses it. The weights come separately, see `weights.py`.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from uair.ir.data import derive
 from uair.ir.dims import Dim
 from uair.ir.graph import Graph, Tensor, constant
 from uair.ir.location import Location
+from uair.ops import Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,9 +57,7 @@ class KerasNode(SourceNode):
         policy: Policy,
     ) -> None:
         loc = Location.of(layer.path, layer.kind)
-        super().__init__(
-            importer.builder, graph, op_type=layer.kind, name=layer.path, loc=loc, place=layer.place
-        )
+        super().__init__(importer.builder, graph, op_type=layer.kind, name=layer.path, loc=loc, place=layer.place)
         self.importer = importer
         self.layer = layer
         self.policy = policy
@@ -229,6 +228,17 @@ class KerasNode(SourceNode):
         """A result [N, C, spatial...] as the layer's images lie."""
         return layout.channels_last(self, y) if self.channels_last else y
 
+    def parts(self, x: Tensor, axis: int, count: int) -> tuple[Tensor, ...]:
+        """A tensor cut into equal parts along an axis.
+
+        Raises:
+            SourceOperatorError: the extent is not known, or is no multiple of their number.
+        """
+        extent = self.extent(x, axis)
+        if not isinstance(extent, int) or count < 1 or extent % count:
+            self.refuse(f"the extent {extent} of axis {axis} is not cut into {count} equal parts")
+        return (x,) if count == 1 else self.all(Split(axis=axis, sizes=(extent // count,) * count), x)
+
     # ------------------------------------------------------------------ other layers, masks
     def run(self, layer: Layer, *args: Value, **kwargs: Value) -> Result:
         """Import a call of a layer that this one wraps."""
@@ -251,5 +261,3 @@ class KerasNode(SourceNode):
                 place=self.place,
                 hint="build the model without Masking and mask_zero=True, and give it sequences of their own lengths",
             )
-
-

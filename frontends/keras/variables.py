@@ -95,7 +95,7 @@ def children_of(kind: str, config: Config) -> Iterator[tuple[str, Any]]:
 
 
 def _inner(kind: str, name: str, config: dict[str, Any]) -> dict[str, Any]:
-    return {"class_name": kind, "name": name, "config": config}
+    return {"module": "keras.layers", "class_name": kind, "name": name, "config": config}
 
 
 def _reversed(layer: Any) -> Any:

@@ -19,6 +19,8 @@ Row = Sequence[tuple[str, Data]]
 """Names and values of the variables of one layer of a model."""
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """What holds the layers of a network in an archive; the second in files of Keras 2.13 to 2.15."""
+_CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
+"""Classes that are exported under another name than their own, by which archives call them."""
 _ALIASES = {"depthwise_kernel": "kernel"}
 """Names of variables that changed between Keras 2 and 3."""
 
@@ -37,7 +39,7 @@ def _fill_network(network: Network, prefix: str, group: Group) -> None:
     for layer in network.layers:
         if layer.is_operation or (network.sequential and layer.kind == "InputLayer"):
             continue
-        name = unique(snake_case(layer.kind), used)
+        name = unique(snake_case(_CLASSES.get(layer.kind, layer.kind)), used)
         _fill_layer(layer, [f"{prefix}{container}/{name}" for container in CONTAINERS], group)
 
 
@@ -60,7 +62,8 @@ def _fill_layer(layer: Layer, paths: Iterable[str], group: Group) -> None:
         layer.weights = {v.name: data for v, data in zip(variables, found, strict=True)}
     used: dict[str, int] = {}
     for attribute, child in layer.children.items():
-        inside = [f"{path}/{name}" for path in candidates for name in _attributes(attribute, child, used)]
+        names = _attributes(attribute, child, used)
+        inside = [f"{path}/{name}" for path in candidates for name in names]
         _fill_layer(child, inside, group)
     if layer.network is not None:
         # Of the ways that may lead here, the one whose group exists: they differ in containers' names alone.
@@ -76,9 +79,7 @@ def _attributes(attribute: str, child: Layer, used: dict[str, int]) -> list[str]
     return [attribute, f"_{attribute}"]
 
 
-def fill_by_row(
-    network: Network, rows: Mapping[str, Row], order: Callable[[Layer], Iterable[Slot]]
-) -> None:
+def fill_by_row(network: Network, rows: Mapping[str, Row], order: Callable[[Layer], Iterable[Slot]]) -> None:
     """Give the layers of a network their variables out of one row for each layer.
 
     Args:
@@ -105,7 +106,7 @@ def fill_by_row(
 
 
 def _require_name(slot: Slot, stored: str) -> None:
-    name = stored.rsplit("/", 1)[-1].split(":")[0]
+    name = stored.rsplit("/", 1)[-1].split(":", maxsplit=1)[0]
     wanted = slot.variable.name
     if name and name != wanted and _ALIASES.get(name) != wanted and _ALIASES.get(wanted) != name:
         raise KerasWeightsError(f"the variable {stored!r} stands where {wanted!r} is due", place=slot.layer.place)

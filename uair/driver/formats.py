@@ -9,6 +9,9 @@ from typing import Any
 from uair.errors import UairError
 
 SUFFIXES = {
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".keras": "keras",
     ".onnx": "onnx",
     ".pb": "tensorflow",
     ".tflite": "tflite",
@@ -22,9 +25,11 @@ FOLDERS: dict[str, str] = {
 """Frontends by the file that makes a folder a model."""
 
 OBJECTS: dict[str, str] = {
+    "keras.src.models.model.Model": "keras",
     "tensorflow.python.eager.polymorphic_function.concrete_function.ConcreteFunction": "tensorflow",
     "tensorflow.python.eager.polymorphic_function.polymorphic_function.Function": "tensorflow",
     "tensorflow.python.module.module.Module": "tensorflow",
+    "tf_keras.src.engine.training.Model": "keras",
     "torch.export.exported_program.ExportedProgram": "torch",
     "torch.nn.modules.module.Module": "torch",
 }

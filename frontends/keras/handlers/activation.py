@@ -84,7 +84,7 @@ def _log_sigmoid(n: KerasNode, x: Tensor, p: Parameters) -> Tensor:
 
 
 def _glu(n: KerasNode, x: Tensor, p: Parameters) -> Tensor:
-    a, b = n.all(ops.Split(axis=n.axis(p.get("axis", -1), n.rank(x)), parts=2), x)
+    a, b = n.parts(x, n.axis(p.get("axis", -1), n.rank(x)), 2)
     return n(ops.Mul(), a, n(ops.Sigmoid(), b))
 
 
@@ -124,7 +124,11 @@ def _sparse_plus(n: KerasNode, x: Tensor, p: Parameters) -> Tensor:
 
 
 def _sparsemax(n: KerasNode, x: Tensor, p: Parameters) -> Tensor:
-    """max(x - tau, 0), tau such that the sum is 1. Source: Martins and Astudillo, arXiv 1602.02068."""
+    """max(x - tau, 0). Source: Martins and Astudillo, arXiv 1602.02068; but as Keras 3.15 computes tau.
+
+    Keras adds up the running sums of all elements of the support where the paper takes the last one, so that the
+    results do not sum to 1 unless the support is one element. A model that was trained with it needs what it computes.
+    """
     axis = n.axis(p.get("axis", -1), n.rank(x))
     extent = n.extent(x, axis)
     if not isinstance(extent, int):
@@ -135,7 +139,7 @@ def _sparsemax(n: KerasNode, x: Tensor, p: Parameters) -> Tensor:
     support = n(ops.Greater(), n(ops.Add(), n.like(1, x), n(ops.Mul(), ranks, ordered)), sums)
     chosen = n.cast(support, x.type.dtype)
     size = n(ops.ReduceSum(axes=(axis,), keepdims=True), chosen)
-    total = n(ops.ReduceSum(axes=(axis,), keepdims=True), n(ops.Mul(), chosen, ordered))
+    total = n(ops.ReduceSum(axes=(axis,), keepdims=True), n(ops.Mul(), chosen, sums))
     tau = n(ops.Div(), n(ops.Sub(), total, n.like(1, x)), size)
     return n(ops.Relu(), n(ops.Sub(), x, tau))
 
@@ -192,7 +196,13 @@ FUNCTIONS: dict[str, Function] = {
     "threshold": _threshold,
 }
 """By Keras's names; every one that keras.activations has."""
-_SYNONYMS = {"swish": "silu", "hard_swish": "hard_silu", "exp": "exponential", "softmax_v2": "softmax", "_relu6": "relu6"}
+_SYNONYMS = {
+    "swish": "silu",
+    "hard_swish": "hard_silu",
+    "exp": "exponential",
+    "softmax_v2": "softmax",
+    "_relu6": "relu6",
+}
 _LAYERS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "Softmax": "softmax"}
 
 
@@ -292,5 +302,12 @@ for _name, _function in FUNCTIONS.items():
     _class = "".join(part.capitalize() for part in _name.split("_"))
     if _name not in ("exponential", "linear", "relu", "selu", "silu", "tanh"):
         FAMILY.add(f"ops.{_class}", _operation(_function))
-for _class, _name in (("Relu", "relu"), ("ReLU", "relu"), ("Selu", "selu"), ("Silu", "silu"), ("Tanh", "tanh"), ("GLU", "glu")):
+for _class, _name in (
+    ("Relu", "relu"),
+    ("ReLU", "relu"),
+    ("Selu", "selu"),
+    ("Silu", "silu"),
+    ("Tanh", "tanh"),
+    ("GLU", "glu"),
+):
     FAMILY.add(f"ops.{_class}", _operation(FUNCTIONS[_name]))

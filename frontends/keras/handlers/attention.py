@@ -41,7 +41,9 @@ def _grouped(n: KerasNode) -> Result:
     """Heads of keys that follow each other serve as many heads of queries."""
     size = n.integer("head_dim")
     n.require(n.rank(n.tensor(0, "query")) == 3, "takes [batch, steps, features]")
-    return _attend(n, Heads(n.integer("num_query_heads"), n.integer("num_key_value_heads"), size, size), n.get("sliding_window"))
+    return _attend(
+        n, Heads(n.integer("num_query_heads"), n.integer("num_key_value_heads"), size, size), n.get("sliding_window")
+    )
 
 
 def _attend(n: KerasNode, heads: Heads, window: int | None) -> Result:
@@ -74,10 +76,12 @@ def _child(n: KerasNode, name: str) -> KerasNode:
 
 
 def _projected(n: KerasNode, name: str, x: Tensor, width: int) -> Tensor:
-    """x by the kernel [features, heads, size]."""
+    """X by the kernel [features, heads, size]."""
     child, features = _child(n, name), n.extent(x, -1)
     kernel = child.variable("kernel", features, None, None)
-    n.require(isinstance(features, int) and kernel.type.size == width * features, f"the kernel of {name} is not {width} wide")
+    n.require(
+        isinstance(features, int) and kernel.type.size == width * features, f"the kernel of {name} is not {width} wide"
+    )
     bias = child.maybe("bias")
     if bias is not None:
         bias = child.reshaped(bias, (width,))
@@ -109,9 +113,11 @@ def _output(n: KerasNode, x: Tensor, heads: Heads) -> Tensor:
 def _mask(n: KerasNode, query: Tensor, value: Tensor, key: Tensor) -> Tensor | None:
     """Which keys take part: attention_mask [batch, (heads,) queries, keys] and the masks of the operands' steps.
 
-    A query that has no key left is Keras's mean over all values, and zeros here.
+    A query that counts for nothing has no key left, for which Keras gives the mean of all values: a bias of -1e9, which
+    swallows the scores, says so; a bool mask would give zeros.
     """
     parts: list[Tensor] = []
+    silent = False
     given = n.optional(6, "attention_mask")
     if given is not None:
         shape = n.shape(given)
@@ -125,6 +131,7 @@ def _mask(n: KerasNode, query: Tensor, value: Tensor, key: Tensor) -> Tensor | N
         mask = n.optional(place, name) or n.mask_of(tensor)
         if mask is not None:
             batch, count = n.shape(mask)
+            silent = silent or rows
             flat = n.cast(mask, DType.BOOL)
             parts.append(n.reshaped(flat, (batch, 1, count, 1) if rows else (batch, 1, 1, count)))
     if not parts:
@@ -132,7 +139,10 @@ def _mask(n: KerasNode, query: Tensor, value: Tensor, key: Tensor) -> Tensor | N
     result, *rest = parts
     for part in rest:
         result = n(ops.LogicalAnd(), result, part)
-    return result
+    if not silent:
+        return result
+    low = n.like(-3e4 if query.type.dtype is DType.F16 else -1e9, query)
+    return n(ops.Where(), result, n.like(0, query), low)
 
 
 # ------------------------------------------------------------------- one head, no projections

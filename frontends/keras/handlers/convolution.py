@@ -1,4 +1,4 @@
-"""Convolutions: kernels become [M, C/groups, spatial...] when read, SAME padding becomes numbers where sizes are known."""
+"""Convolutions: kernels become [M, C/groups, spatial...] when read, SAME padding numbers where sizes are known."""
 
 from __future__ import annotations
 
@@ -154,9 +154,7 @@ def _separable(n: KerasNode) -> Result:
     )
     pointwise = n.variable("pointwise_kernel", *ones, w.type.dims[0], filters)
     across = n.permuted(pointwise, (rank + 1, rank, *range(rank)))
-    y = convolve(
-        n, middle, across, n.maybe("bias", filters), padding="valid", strides=ones, dilations=ones
-    )
+    y = convolve(n, middle, across, n.maybe("bias", filters), padding="valid", strides=ones, dilations=ones)
     return _finished(n, y)
 
 
@@ -198,5 +196,3 @@ def _cut(padding: Padding, span: int, stride: int, extra: int | None) -> tuple[i
         wanted = stride if extra is None else span % 2 + extra
     total = max(span - wanted, 0) if padding == "same" else 0
     return total // 2, total - total // 2, wanted - span + total
-
-

@@ -29,7 +29,7 @@ def _dense(n: KerasNode) -> Result:
 
 @FAMILY.op("EinsumDense")
 def _einsum_dense(n: KerasNode) -> Result:
-    """x and the kernel by an equation; the bias lies along the axes of the result that bias_axes names."""
+    """X and the kernel by an equation; the bias lies along the axes of the result that bias_axes names."""
     x, kernel = n.x, n.variable("kernel")
     equation = str(n.get("equation", "")).replace(" ", "")
     match = re.fullmatch(r"(\.\.\.)?([A-Za-z]+),([A-Za-z]+)->(\.\.\.)?([A-Za-z]+)", equation)

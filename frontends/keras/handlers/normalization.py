@@ -119,7 +119,7 @@ def _group_norm(n: KerasNode) -> Result:
 
 @FAMILY.op("UnitNormalization")
 def _unit_norm(n: KerasNode) -> Result:
-    """x * rsqrt(max(sum(x^2), 1e-24)): divided by its length, or by 1e-12 if it is shorter."""
+    """X * rsqrt(max(sum(x^2), 1e-24)): divided by its length, or by 1e-12 if it is shorter."""
     x = n.x
     axes = _axes(n, x)
     if len(axes) == 1:

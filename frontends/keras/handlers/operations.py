@@ -317,7 +317,7 @@ def _split(n: KerasNode) -> Result:
     x, given = n.x, n.get("indices_or_sections")
     axis = n.axis(n.get("axis", 0), n.rank(x))
     if isinstance(given, int):
-        return list(n.all(ops.Split(axis=axis, parts=given), x))
+        return list(n.parts(x, axis, given))
     extent = n.extent(x, axis)
     n.require(isinstance(extent, int), "the extent that is split must be known")
     borders = [0, *n.integers_of(given, "indices_or_sections"), extent]
@@ -351,7 +351,9 @@ def _tile(n: KerasNode) -> Result:
 def _pad(n: KerasNode) -> Result:
     x, mode = n.x, str(n.get("mode", "constant"))
     given: Any = n.get("pad_width")
-    pairs = [(given, given)] * n.rank(x) if isinstance(given, int) else [n.integers_of(p, "pad_width", 2) for p in given]
+    pairs = (
+        [(given, given)] * n.rank(x) if isinstance(given, int) else [n.integers_of(p, "pad_width", 2) for p in given]
+    )
     pairs = list(pairs) * n.rank(x) if len(pairs) == 1 else pairs
     n.require(len(pairs) == n.rank(x), f"pad_width is {given!r}")
     n.require(mode in ("constant", "reflect"), f"mode {mode!r} is not expressed", "use constant or reflect")
@@ -409,7 +411,9 @@ def _indexed(n: KerasNode, x: Tensor, parts: list[Any]) -> Tensor:
             continue
         if isinstance(part, int) and not isinstance(part, bool):
             cuts.append((axis, part, 2**31 - 1 if part == -1 else part + 1, 1))
-        elif isinstance(part, slice) and all(v is None or isinstance(v, int) for v in (part.start, part.stop, part.step)):
+        elif isinstance(part, slice) and all(
+            v is None or isinstance(v, int) for v in (part.start, part.stop, part.step)
+        ):
             cuts += _cut(part, axis)
             kept.append(axis)
         else:

@@ -98,7 +98,12 @@ def _cut_and_reduced(n: KerasNode, x: Tensor, kind: str, axis: int, extent: int,
     windows = [
         n(
             reduce(axes=(axis,), keepdims=True),
-            n(ops.Slice(axes=(axis,), starts=(i * extent // parts,), ends=(-(-(i + 1) * extent // parts),)), x),
+            n(
+                ops.Slice(
+                    axes=(axis,), starts=(i * extent // parts,), ends=(-(-(i + 1) * extent // parts),), steps=(1,)
+                ),
+                x,
+            ),
         )
         for i in range(parts)
     ]

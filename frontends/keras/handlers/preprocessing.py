@@ -37,7 +37,7 @@ def _numbers(n: KerasNode, name: str, default: float, x: Tensor) -> Tensor:
 
 @FAMILY.op("Rescaling")
 def _rescaling(n: KerasNode) -> Result:
-    """x * scale + offset, floats whatever x is."""
+    """X * scale + offset, floats whatever x is."""
     x = _floats(n, n.x)
     y = n(ops.Mul(), x, _numbers(n, "scale", 1.0, x))
     offset = n.get("offset", 0.0)
@@ -81,7 +81,9 @@ def _resizing(n: KerasNode) -> Result:
     x = n.image(_floats(n, given), 2)
     size = (n.integer("height"), n.integer("width"))
     for entry in ("crop_to_aspect_ratio", "pad_to_aspect_ratio"):
-        n.require(not n.flag(entry), f"{entry} is not expressed", "crop or pad the images with Cropping2D or ZeroPadding2D")
+        n.require(
+            not n.flag(entry), f"{entry} is not expressed", "crop or pad the images with Cropping2D or ZeroPadding2D"
+        )
     y = resized(n, x, size, str(n.get("interpolation", "bilinear")), antialias=n.flag("antialias"))
     return n.picture(y)
 
@@ -96,7 +98,7 @@ def _center_crop(n: KerasNode) -> Result:
             n.refuse(f"crops {extent} elements to {wanted}", "give images of a known size that is no smaller")
         starts.append((extent - wanted) // 2)
     ends = tuple(s + w for s, w in zip(starts, size, strict=True))
-    return n.picture(n(ops.Slice(axes=(2, 3), starts=tuple(starts), ends=ends), x))
+    return n.picture(n(ops.Slice(axes=(2, 3), starts=tuple(starts), ends=ends, steps=(1, 1)), x))
 
 
 @FAMILY.op("Pipeline")

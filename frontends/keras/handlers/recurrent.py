@@ -161,7 +161,9 @@ def run_cell(n: KerasNode, x: Tensor, cell: Layer, states: Sequence[Tensor], *, 
     if cell.kind == "StackedRNNCells":
         return _stacked(n, x, cell, states, reverse=reverse)
     n.require(
-        cell.kind in _GATES, f"the cell {cell.kind} is not known", "use LSTMCell, GRUCell, SimpleRNNCell or stacks of them"
+        cell.kind in _GATES,
+        f"the cell {cell.kind} is not known",
+        "use LSTMCell, GRUCell, SimpleRNNCell or stacks of them",
     )
     y, *last = _run(n, x, [cell], "reverse" if reverse else "forward", states)
     steps, _, batch, units = n.shape(y)
@@ -258,14 +260,14 @@ def _together(n: KerasNode, x: Tensor, cells: Sequence[Layer], states: Sequence[
     wants_ends = bool(n.layer.children["forward_layer"].config.get("return_state"))
     concat = n.layer.config.get("merge_mode", "concat") == "concat"
     if wants_ends or not (_gives_sequences(n) or concat):
-        parts = [n.all(ops.Split(axis=0, parts=2), s) for s in last]
+        parts = [n.parts(s, 0, 2) for s in last]
         ends = [n.reshaped(p[d], (batch, units)) for d in range(2) for p in parts]
     if concat and _gives_sequences(n):
         joined = n.reshaped(n.transposed(y, (2, 0, 1, 3)), (batch, steps, 2 * units))
     elif concat:
         joined = n.reshaped(n.transposed(last[0], _BATCH_FIRST), (batch, 2 * units))
     elif _gives_sequences(n):
-        halves = n.all(ops.Split(axis=1, parts=2), y)
+        halves = n.parts(y, 1, 2)
         a, b = (n.transposed(n.reshaped(h, (steps, batch, units)), _BATCH_FIRST) for h in halves)
         return _with_states(n, _merged(n, a, b), ends)
     else:

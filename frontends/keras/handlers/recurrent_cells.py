@@ -43,7 +43,7 @@ def _conv_lstm(n: KerasNode) -> Result:
 
 
 def _slices(n: KerasNode, x: Tensor, steps: int) -> tuple[Tensor, ...]:
-    return (x,) if steps == 1 else n.all(ops.Split(axis=1, parts=steps), x)
+    return (x,) if steps == 1 else n.parts(x, 1, steps)
 
 
 def _unrolled(n: KerasNode, cell: KerasNode, images: list[Tensor], rank: int) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -70,7 +70,7 @@ def _unrolled(n: KerasNode, cell: KerasNode, images: list[Tensor], rank: int) ->
         if h is not None:
             more = convolve(n, h, recurrent, None, padding="same", strides=ones, dilations=ones)
             gates = n(ops.Add(), gates, more)
-        i, f, g, o = n.all(ops.Split(axis=1, parts=4), gates)
+        i, f, g, o = n.parts(gates, 1, 4)
         new = n(ops.Mul(), FUNCTIONS[inner](n, i, {}), FUNCTIONS[outer](n, g, {}))
         c = new if c is None else n(ops.Add(), n(ops.Mul(), FUNCTIONS[inner](n, f, {}), c), new)
         h = n(ops.Mul(), FUNCTIONS[inner](n, o, {}), FUNCTIONS[outer](n, c, {}))

@@ -16,7 +16,15 @@ FAMILY = Family()
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
-    # Augmentation, which a saved model may begin with:
+)
+def _nothing(n: KerasNode) -> Result:
+    """The mask of the operand stays with the result, which is the operand."""
+    if n.argument(99, "training") is True:
+        n.refuse("it is called with training=True, so its results are random", "call it without `training`")
+    return n.xs[0] if len(n.xs) == 1 else n.args[0]
+
+
+@FAMILY.op(
     "AugMix",
     "AutoContrast",
     "CutMix",
@@ -43,8 +51,6 @@ FAMILY = Family()
     "RandomTranslation",
     "RandomZoom",
 )
-def _nothing(n: KerasNode) -> Result:
-    """The mask of the operand stays with the result, which is the operand."""
-    if n.argument(99, "training") is True:
-        n.refuse("it is called with training=True, so its results are random", "call it without `training`")
-    return n.xs[0] if len(n.xs) == 1 else n.args[0]
+def _augmentation(n: KerasNode) -> Result:
+    """What a saved model may begin with. Keras notes training=True at every call, whatever the model runs with."""
+    return n.args[0]

@@ -96,6 +96,7 @@ def _cropping(n: KerasNode) -> Result:
     op = ops.Slice(
         axes=tuple(axis for axis, _, _ in cut),
         starts=tuple(a for _, a, _ in cut),
+        steps=(1,) * len(cut),
         ends=tuple(-b if b else _end(shape[axis]) for axis, _, b in cut),
     )
     return n.picture(n(op, x))
@@ -121,7 +122,7 @@ def _up_sampling(n: KerasNode) -> Result:
 
 
 def resized(n: KerasNode, x: Tensor, size: tuple[Dim, ...], mode: str, antialias: bool = False) -> Tensor:
-    """x [N, C, H, W] resampled to other extents, as tf.image.resize does.
+    """X [N, C, H, W] resampled to other extents, as tf.image.resize does.
 
     nearest takes floor((i + 0.5) * scale); bicubic has the kernel parameter -0.5 and leaves out what is outside.
     """
