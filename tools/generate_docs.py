@@ -107,6 +107,12 @@ def passes() -> str:
 SOURCES = (
     ("PyTorch", "torch", "ATen's operators as `torch.export` records them, every overload of a name."),
     ("TensorFlow", "tensorflow", "Operators of graphs (SavedModel, GraphDef)."),
+    (
+        "TFLite",
+        "tflite",
+        "Builtin operators of the schema. A quantized operand passes through Dequantize and a quantized result through "
+        "Quantize, which the table leaves out; a custom operator is kept as it is. See [TFLite](tflite.md).",
+    ),
 )
 """Frontends whose handlers stand in a table by name: title, folder, what the names are."""
 

@@ -389,6 +389,7 @@ def called_by(op: OperatorInfo) -> tuple[int, ...]:
 RUNS = {
     "IF": ("then_subgraph_index", "else_subgraph_index"),
     "WHILE": ("cond_subgraph_index", "body_subgraph_index"),
+    "STABLEHLO_WHILE": ("cond_subgraph_index", "body_subgraph_index"),
     "CALL": ("subgraph",),
     "CALL_ONCE": ("init_subgraph_index",),
     "STABLEHLO_COMPOSITE": ("decomposition_subgraph_index",),

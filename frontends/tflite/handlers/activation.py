@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from uair.frontends.common.layout import channels_first, channels_last
 from uair.frontends.tflite.node import Family, Result, TfliteNode
@@ -40,9 +41,12 @@ _PLAIN: dict[str, Callable[[], Operator]] = {
 }
 
 
-@FAMILY.op(*_PLAIN)
-def _plain(n: TfliteNode) -> Result:
-    return n(_PLAIN[n.op_type](), n[0])
+def _plain(n: TfliteNode, make: Callable[[], Operator]) -> Result:
+    return n(make(), n[0])
+
+
+for _name, _make in _PLAIN.items():
+    FAMILY.add(_name, partial(_plain, make=_make))
 
 
 @FAMILY.op("LEAKY_RELU")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from uair.frontends.tflite import schema
 from uair.frontends.tflite.node import Family, Result, TfliteNode
@@ -42,9 +43,12 @@ _DIRECTIONS: dict[str, Callable[[], Operator]] = {
 }
 
 
-@FAMILY.op(*_COMPARISONS)
-def _comparison(n: TfliteNode) -> Result:
-    return n(_COMPARISONS[n.op_type](), n[0], n[1])
+def _comparison(n: TfliteNode, make: Callable[[], Operator]) -> Result:
+    return n(make(), n[0], n[1])
+
+
+for _name, _make in _COMPARISONS.items():
+    FAMILY.add(_name, partial(_comparison, make=_make))
 
 
 @FAMILY.op("STABLEHLO_COMPARE")

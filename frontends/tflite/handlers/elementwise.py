@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from uair.frontends.tflite.node import Family, Result, TfliteNode
 from uair.ir.dtype import DType
@@ -78,19 +79,21 @@ _BINARY: dict[str, Callable[[], Operator]] = {
 _FUSED: dict[str, Callable[[], Operator]] = {"ADD": Add, "SUB": Sub, "MUL": Mul}
 
 
-@FAMILY.op(*_UNARY)
-def _unary(n: TfliteNode) -> Result:
-    return n(_UNARY[n.op_type](), n[0])
+def _unary(n: TfliteNode, make: Callable[[], Operator]) -> Result:
+    return n(make(), n[0])
 
 
-@FAMILY.op(*_BINARY)
-def _binary(n: TfliteNode) -> Result:
-    return n(_BINARY[n.op_type](), n[0], n[1])
+def _binary(n: TfliteNode, make: Callable[[], Operator]) -> Result:
+    return n(make(), n[0], n[1])
 
 
-@FAMILY.op(*_FUSED)
-def _fused(n: TfliteNode) -> Result:
-    return n.activated(n(_FUSED[n.op_type](), n[0], n[1]))
+def _fused(n: TfliteNode, make: Callable[[], Operator]) -> Result:
+    return n.activated(n(make(), n[0], n[1]))
+
+
+for _handler, _table in ((_unary, _UNARY), (_binary, _BINARY), (_fused, _FUSED)):
+    for _name, _make in _table.items():
+        FAMILY.add(_name, partial(_handler, make=_make))
 
 
 @FAMILY.op("DIV")

@@ -18,9 +18,11 @@ FAMILY = Family()
 @FAMILY.op("QUANTIZE")
 def _quantize(n: TfliteNode) -> Result:
     """Real numbers become integers, or integers others of another scale: the result's parameters say how."""
-    if n.result_info().quantization is None:
-        n.refuse(f"the result {n.result_info().name!r} has no scale")
-    return n[0]
+    info = n.result_info()
+    if info.quantization is None or info.dtype is None or not info.dtype.is_integer:
+        n.refuse(f"the result {info.name!r} has no scale")
+    op = Quantize(dtype=info.dtype, axis=info.quantization.axis)
+    return n(op, n.cast(n[0], DType.F32), *n.importer.parameters(info.quantization, info))
 
 
 @FAMILY.op("DEQUANTIZE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from uair.frontends.tflite.node import Family, Result, TfliteNode
@@ -33,15 +34,18 @@ _REDUCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-@FAMILY.op(*_REDUCTIONS)
-def _reduce(n: TfliteNode) -> Result:
+def _reduce(n: TfliteNode, kind: Callable[..., Any]) -> Result:
     """An axis may be named twice; no axis at all reduces nothing."""
     x = n[0]
     rank = n.rank(x)
     axes = tuple(dict.fromkeys(n.axis(a, rank) for a in n.integers(n.raw(1), "the axes")))
     if not axes:
         return x
-    return n(_REDUCTIONS[n.op_type](axes=axes, keepdims=n.options.flag("keep_dims")), x)
+    return n(kind(axes=axes, keepdims=n.options.flag("keep_dims")), x)
+
+
+for _name, _kind in _REDUCTIONS.items():
+    FAMILY.add(_name, partial(_reduce, kind=_kind))
 
 
 @FAMILY.op("ARG_MAX")
