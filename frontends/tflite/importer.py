@@ -190,9 +190,10 @@ class Importer:
             if number in scope.values:
                 raise SourceFileError(f"tensor {number} is an input twice", place=scope.where)
             t = declared(info, name, scope.where)
-            if self.numbers == "real" and info.quantization is not None and t.dtype.is_integer:
+            q = info.quantization
+            if self.numbers == "real" and q is not None and t.dtype.is_integer:
                 x = scope.graph.add_input(name, t.with_dtype(DType.F32))
-                scope.values[number] = self._converted(scope, Quantize(dtype=t.dtype), x, info)
+                scope.values[number] = self._converted(scope, Quantize(dtype=t.dtype, axis=q.axis), x, info)
             else:
                 scope.values[number] = scope.graph.add_input(name, t)
 
@@ -204,14 +205,14 @@ class Importer:
             value = scope.get(number, f"outputs of {scope.where}")
             if not isinstance(value, Tensor):
                 value = _plain(value, f"output {info.name!r}")
-            if self.numbers == "real" and info.quantization is not None and value.type.dtype.is_integer:
-                value = self._converted(scope, Dequantize(), value, info)
+            q = info.quantization
+            if self.numbers == "real" and q is not None and value.type.dtype.is_integer:
+                value = self._converted(scope, Dequantize(axis=q.axis), value, info)
             scope.graph.add_output(unique(given.get(number) or info.name or f"output_{i}", names), value)
 
     def _converted(self, scope: Scope, op: Quantize | Dequantize, x: Tensor, info: TensorInfo) -> Tensor:
         """An input quantized, or an output dequantized."""
         assert info.quantization is not None
-        op = attrs.evolve(op, axis=info.quantization.axis)
         operands = [x, *self.parameters(info.quantization, info)]
         node, _ = self.builder.append(
             scope.graph, op, operands, name=info.name, loc=Location.of(info.name, op.op_type.upper())

@@ -50,13 +50,13 @@ def _values(n: TfliteNode, first: int = 0) -> list[Value]:
 
 @FAMILY.op("CALL")
 def _call(n: TfliteNode) -> Result:
-    return _run(n, *n.importer.called(n.operator), n.graph, _values(n))
+    return _run(n, n.importer.called(n.operator)[0], n.graph, _values(n))
 
 
 @FAMILY.op("STABLEHLO_COMPOSITE")
 def _composite(n: TfliteNode) -> Result:
     """What it is decomposed into takes its place."""
-    return _run(n, *n.importer.called(n.operator), n.graph, _values(n))
+    return _run(n, n.importer.called(n.operator)[0], n.graph, _values(n))
 
 
 @FAMILY.op("CALL_ONCE")

@@ -46,11 +46,11 @@ def _broadcast_args(n: TfliteNode) -> Result:
     """The shape that two shapes broadcast to: where one has 1, the other's extent."""
     a, b = n.raw(0), n.raw(1)
     if n.extent(a, 0) != n.extent(b, 0):
-        known = n.dims(a), n.dims(b)
-        if known[0] is None or known[1] is None:
+        one, other = n.dims(a), n.dims(b)
+        if one is None or other is None:
             n.refuse("two shapes of different ranks that are computed")
-        rank = max(map(len, known))
-        wide = [(*(1,) * (rank - len(dims)), *dims) for dims in known]
+        rank = max(len(one), len(other))
+        wide = [(*(1,) * (rank - len(dims)), *dims) for dims in (one, other)]
         if not all(isinstance(d, int) for dims in wide for d in dims):
             n.refuse("two shapes of different ranks with open extents")
         a, b = (n.stored(np.array(static(dims), np.int64)) for dims in wide)

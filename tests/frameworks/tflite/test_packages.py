@@ -79,7 +79,7 @@ def _run(content: bytes, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _dequantized(path: Path) -> bytes:
     """The file with its int8 constants replaced by the numbers that they stand for."""
-    import flatbuffers
+    import flatbuffers  # type: ignore[import-untyped]
 
     model = schema.ModelT.InitFromPackedBuf(bytearray(path.read_bytes()), 0)
     (graph,) = model.subgraphs
