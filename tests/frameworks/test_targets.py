@@ -1,0 +1,73 @@
+"""Models of every framework compiled for three targets: the artifacts against the framework, and in rknn-toolkit2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert.interpreter import Interpreter
+
+import uair
+from tests.frameworks.torch.models import UNet, randomized, torchvision_model
+from tests.vendor import rknn
+from tests.zoo_tflite import TFLITE_FILES
+
+LEAST_COSINE = 0.999
+"""Of outputs whose weights stay floats."""
+
+Feeds: TypeAlias = Mapping[str, "np.ndarray[Any, Any]"]
+Case: TypeAlias = "tuple[uair.Module, Feeds, list[np.ndarray[Any, Any]]]"
+"""A module, inputs for it, and what the framework gives for them."""
+
+
+def _torch(model: torch.nn.Module, *shape: int) -> Case:
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+    module = uair.load(model, x)
+    with torch.no_grad():
+        expected = model(x)
+    return module, {module.main.input_names[0]: x.numpy()}, [expected.numpy()]
+
+
+def _tflite(name: str) -> Case:
+    path = TFLITE_FILES[name].fetch()
+    module = uair.load(path)
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    details = interpreter.get_input_details()[0]
+    shape = tuple(int(d) for d in details["shape"])
+    x = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    interpreter.set_tensor(details["index"], x)
+    interpreter.invoke()
+    expected = [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+    return module, {module.main.input_names[0]: x}, expected
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "torch-resnet18": lambda: _torch(torchvision_model("resnet18"), 1, 3, 64, 64),
+    "torch-unet": lambda: _torch(randomized(UNet()), 1, 3, 32, 32),
+    "tflite-face_detection_front": lambda: _tflite("face_detection_front"),
+    "tflite-mltk_image_example1": lambda: _tflite("mltk_image_example1"),
+}
+
+
+def _cosine(ours: Any, theirs: Any) -> float:
+    a, b = (np.asarray(t, np.float64).reshape(-1) for t in (ours, theirs))
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+@pytest.mark.parametrize("target", ["ascend310", "cpu", "rk3588"])
+@pytest.mark.parametrize("name", CASES)
+def test_compiles_and_agrees_with_the_framework(name: str, target: str, tmp_path: Path) -> None:
+    module, feeds, expected = CASES[name]()
+    assert all(np.ptp(t) > 0 for t in expected)
+    artifact = uair.compile(module, target, output=tmp_path / "artifact", golden=feeds)
+    outputs = list(uair.run(artifact, feeds).values())
+    for ours, theirs in zip(outputs, expected, strict=True):
+        assert ours.shape == theirs.shape and _cosine(ours, theirs) >= LEAST_COSINE
+    if target == "rk3588":
+        built = rknn.build(artifact, tmp_path / "build")
+        assert built.cosine is not None and built.cosine >= LEAST_COSINE, built.describe()
