@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -46,11 +47,43 @@ def _tflite(name: str) -> Case:
     return module, {module.main.input_names[0]: x}, expected
 
 
-CASES: dict[str, Callable[[], Case]] = {
-    "torch-resnet18": lambda: _torch(torchvision_model("resnet18"), 1, 3, 64, 64),
-    "torch-unet": lambda: _torch(randomized(UNet()), 1, 3, 32, 32),
-    "tflite-face_detection_front": lambda: _tflite("face_detection_front"),
-    "tflite-mltk_image_example1": lambda: _tflite("mltk_image_example1"),
+def _classifier() -> keras.Model:
+    """Depthwise blocks with a squeeze-and-excite branch, as MobileNetV3's."""
+    x = inputs = keras.Input((32, 32, 3), batch_size=1)
+    x = keras.layers.Conv2D(16, 3, 2, padding="same", use_bias=False)(x)
+    x = keras.layers.Activation("hard_silu")(keras.layers.BatchNormalization()(x))
+    x = keras.layers.DepthwiseConv2D(3, padding="same")(x)
+    s = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    s = keras.layers.Conv2D(16, 1, activation="hard_sigmoid")(keras.layers.Conv2D(4, 1, activation="relu")(s))
+    x = keras.layers.Conv2D(32, 1)(keras.layers.Multiply()([x, s]))
+    return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(keras.layers.GlobalMaxPooling2D()(x)))
+
+
+def _segmenter() -> keras.Model:
+    """Down and up again, with a skip."""
+    x = inputs = keras.Input((32, 32, 3), batch_size=1)
+    skip = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="gelu")(keras.layers.MaxPooling2D()(skip))
+    x = keras.layers.Concatenate()([keras.layers.UpSampling2D(interpolation="bilinear")(x), skip])
+    return keras.Model(inputs, keras.layers.Conv2DTranspose(4, 2, 2)(x))
+
+
+def _saved_model(build: Callable[[], keras.Model], folder: Path) -> Case:
+    keras.utils.set_random_seed(0)
+    model = build()
+    model.export(folder / "saved", verbose=False)
+    x = np.random.default_rng(0).standard_normal((1, 32, 32, 3)).astype(np.float32)
+    module = uair.load(folder / "saved")
+    return module, {module.main.input_names[0]: x}, [np.asarray(model(x))]
+
+
+CASES: dict[str, Callable[[Path], Case]] = {
+    "torch-resnet18": lambda _: _torch(torchvision_model("resnet18"), 1, 3, 64, 64),
+    "torch-unet": lambda _: _torch(randomized(UNet()), 1, 3, 32, 32),
+    "tensorflow-classifier": lambda folder: _saved_model(_classifier, folder),
+    "tensorflow-segmenter": lambda folder: _saved_model(_segmenter, folder),
+    "tflite-face_detection_front": lambda _: _tflite("face_detection_front"),
+    "tflite-mltk_image_example1": lambda _: _tflite("mltk_image_example1"),
 }
 
 
@@ -62,9 +95,10 @@ def _cosine(ours: Any, theirs: Any) -> float:
 @pytest.mark.parametrize("target", ["ascend310", "cpu", "rk3588"])
 @pytest.mark.parametrize("name", CASES)
 def test_compiles_and_agrees_with_the_framework(name: str, target: str, tmp_path: Path) -> None:
-    module, feeds, expected = CASES[name]()
+    module, feeds, expected = CASES[name](tmp_path)
     assert all(np.ptp(t) > 0 for t in expected)
-    artifact = uair.compile(module, target, output=tmp_path / "artifact", golden=feeds)
+    shapes = {name: x.shape for name, x in feeds.items()}
+    artifact = uair.compile(module, target, output=tmp_path / "artifact", shapes=shapes, golden=feeds)
     outputs = list(uair.run(artifact, feeds).values())
     for ours, theirs in zip(outputs, expected, strict=True):
         assert ours.shape == theirs.shape and _cosine(ours, theirs) >= LEAST_COSINE
