@@ -17,7 +17,10 @@ from uair.frontends.tensorflow.program import Program
 from uair.frontends.tensorflow.wire import Source
 from uair.ir.module import Module, Origin
 from uair.passes.eliminate_dead_code import EliminateDeadCode
+from uair.passes.fusion.activation import RecognizeErfcGelu
+from uair.passes.fusion.normalization import RecognizeSpreadLayerNorm
 from uair.pipeline import PassContext
+from uair.rewrite import RuleSet
 
 _HASH_STEP = 1 << 22
 
@@ -82,9 +85,16 @@ def _imported(
 ) -> Module:
     module = Importer(program, shapes).run()
     EliminateDeadCode().run(module, PassContext())
+    PassContext().apply_rules(module, whole_operators())  # before their axes move
     settle(module, channels=channels)
     module.origin = Origin("tensorflow", name, functools.partial(_sha256, content), program.producer, program.versions)
     return module
+
+
+@functools.cache
+def whole_operators() -> RuleSet:
+    """What Keras 3 spells out over the last axis, as one operator each."""
+    return RuleSet([RecognizeErfcGelu(), RecognizeSpreadLayerNorm()])
 
 
 def _sha256(content: Source) -> str:

@@ -6,7 +6,24 @@ import math
 from typing import Any
 
 from uair.ir.graph import Node, Tensor
-from uair.ops import Add, Clip, Div, Erf, Gelu, HardSigmoid, HardSwish, Mish, Mul, Pow, Sigmoid, Softplus, Swish, Tanh
+from uair.ops import (
+    Add,
+    Clip,
+    Div,
+    Erf,
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    Mish,
+    Mul,
+    Neg,
+    Pow,
+    Sigmoid,
+    Softplus,
+    Sub,
+    Swish,
+    Tanh,
+)
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -133,6 +150,38 @@ class RecognizeGelu(Rule):
         return Gelu()(x)
 
 
+class RecognizeErfcGelu(Rule):
+    """0.5 x (1 - erf(-x / sqrt 2)), which is 0.5 x erfc(-x / sqrt 2) as Keras 3 writes it, is Gelu."""
+
+    def pattern(self, x: Any, root2: Any, one: Any, half: Any) -> Any:
+        """0.5 in every place; the quotient or the product with 1/sqrt 2, of -x or negated."""
+        roots: list[Any] = []
+        for inner in (Div()(Neg()(x), root2), Mul()(Neg()(x), root2), Neg()(Mul()(x, root2)), Neg()(Div()(x, root2))):
+            bracket = Sub()(one, Erf()(inner.named("scaled")))
+            roots += [
+                Mul()(bracket, Mul()(x, half)),
+                Mul()(
+                    bracket, Mul()(half, x)
+                ),  # both orders: what comes first is bound to x before the bracket says it
+                Mul()(Mul()(bracket, x), half),
+                Mul()(Mul()(bracket, half), x),
+            ]
+        return roots
+
+    def check(self, x: Tensor, scaled: Node, root2: Tensor, one: Tensor, half: Tensor) -> bool | NoMatch:
+        """The constants are sqrt 2, 1 and 1/2."""
+        if scaled.output.type != x.type:
+            return no("a constant broadcasts the operand", scaled)
+        inner = scaled.inputs[0]
+        node = inner.producer if isinstance(scaled.op, Neg) and inner is not None else scaled
+        root = math.sqrt(2) if node is not None and isinstance(node.op, Div) else math.sqrt(0.5)
+        return numbers(root2=(root2, root), one=(one, 1.0), half=(half, 0.5))
+
+    def rewrite(self, x: Tensor) -> Tensor:
+        """One operator."""
+        return Gelu()(x)
+
+
 class RecognizeTanhGelu(Rule):
     """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) is Gelu with the tanh approximation."""
 
@@ -162,5 +211,6 @@ RULES = (
     RecognizeSwish,
     RecognizeMish,
     RecognizeGelu,
+    RecognizeErfcGelu,
     RecognizeTanhGelu,
 )

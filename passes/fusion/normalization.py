@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from uair.ir.graph import Node, Tensor
-from uair.ops import Add, Div, LayerNorm, Mul, Pow, ReduceMean, Rsqrt, Sqrt, Sub
+from uair.ir.dims import Shape, is_static, static
+from uair.ir.graph import Node, Tensor, constant
+from uair.ops import Add, Div, LayerNorm, Mul, Neg, Pow, ReduceMean, Rsqrt, Sqrt, Sub
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -42,6 +43,59 @@ class RecognizeLayerNorm(Rule):
         value = repeated_value(eps)
         assert axis is not None and value is not None
         return LayerNorm(axis=axis - x.type.rank, epsilon=value)(x)
+
+
+class RecognizeSpreadLayerNorm(Rule):
+    """x * r + (bias - mean * r) with r = scale / sqrt(variance + eps), as Keras 3 writes it, is LayerNorm."""
+
+    def pattern(self, x: Any, eps: Any, scale: Any, bias: Any) -> Any:
+        """With scale and bias, with one of them, or without."""
+        mean = of(ReduceMean)(x).named("mean")
+        centred = Sub()(x, mean)
+        spread = Rsqrt()(Add()(of(ReduceMean)(Mul()(centred, centred)).named("variance"), eps))
+        roots: list[Any] = []
+        for r in (Mul()(spread, scale), spread):
+            for shift in (Mul()(Neg()(mean), r), Neg()(Mul()(mean, r))):
+                roots += [Add()(Mul()(x, r), Add()(shift, bias)), Add()(Mul()(x, r), shift)]
+            roots += [Add()(Mul()(x, r), Sub()(bias, Mul()(mean, r))), Sub()(Mul()(x, r), Mul()(mean, r))]
+        return roots
+
+    def check(
+        self, x: Tensor, mean: Node, variance: Node, eps: Tensor, scale: Tensor | None, bias: Tensor | None
+    ) -> bool | NoMatch:
+        """Both means are over the same last axes and keep them; the constants are of the shape of these axes."""
+        if x.type.shape is None or mean.op != variance.op:
+            return no("mean and variance are over different axes", variance)
+        axis = first_axis(mean, x.type.rank)
+        if axis is None:
+            return no("the means are not over the last axes, kept", mean)
+        value = repeated_value(eps)
+        if value is None or value <= 0:
+            return no("epsilon is not one positive number", eps)
+        wanted = x.type.dims[axis:]
+        for tensor in filter(None, (scale, bias)):
+            if not tensor.is_constant or not _is_of(tensor, wanted):
+                return no(f"{tensor!r} is no constant of the normalized axes {list(wanted)}", tensor)
+        return True
+
+    def rewrite(self, x: Tensor, mean: Node, eps: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+        """LayerNorm with what is there of scale and bias."""
+        axis = first_axis(mean, x.type.rank)
+        value = repeated_value(eps)
+        assert axis is not None and value is not None
+        shape = static(x.type.dims[axis:])
+        parameters = [None if t is None else _reshaped(t, shape) for t in (scale, bias)]
+        return LayerNorm(axis=axis - x.type.rank, epsilon=value)(x, *parameters)
+
+
+def _is_of(tensor: Tensor, wanted: Shape) -> bool:
+    """Whether a constant has a shape, ones in front of it aside."""
+    extra = tensor.type.rank - len(wanted)
+    return is_static(wanted) and extra >= 0 and tensor.type.dims == (1,) * extra + wanted
+
+
+def _reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return tensor if tensor.type.shape == shape else constant(tensor.numpy().reshape(shape), tensor.name)
 
 
 def first_axis(mean: Node, rank: int) -> int | None:
@@ -99,4 +153,4 @@ def is_parameter(norm: Node, tensor: Tensor) -> bool | NoMatch:
     )
 
 
-RULES = (RecognizeLayerNorm, FoldLayerNormScale, FoldLayerNormBias)
+RULES = (RecognizeLayerNorm, RecognizeSpreadLayerNorm, FoldLayerNormScale, FoldLayerNormBias)

@@ -224,6 +224,24 @@ def test_activations_are_recognized(text: str, op: str) -> None:
     assert ops(fused("%x: f32[2,3]  " + text)) == [op]
 
 
+@pytest.mark.parametrize(
+    "product",
+    ["%m = Mul(@h, %x)  %y = Mul(%m, %c)", "%m = Mul(%x, %c)  %y = Mul(%m, @h)", "%m = Mul(%c, @h)  %y = Mul(%x, %m)"],
+)
+@pytest.mark.parametrize(
+    "inner", ["%n = Neg(%x)  %d = Mul(%n, @i)", "%n = Neg(%x)  %d = Div(%n, @r)", "%n = Mul(%x, @i)  %d = Neg(%n)"]
+)
+def test_gelu_by_the_complement_is_recognized(inner: str, product: str) -> None:
+    constants = HALF + ONE + ROOT + "constant @i = 0.70710677 : f32[]  "
+    text = constants + f"%x: f32[2,3]  {inner}  %e = Erf(%d)  %c = Sub(@o, %e)  {product}"
+    assert ops(fused(text)) == ["Gelu"]
+
+
+def test_other_constants_are_no_gelu_by_the_complement() -> None:
+    text = HALF + ONE + TWO + "%x: f32[2,3]  %n = Neg(%x)  %d = Div(%n, @t)  %e = Erf(%d)  %c = Sub(@o, %e)  "
+    assert "Gelu" not in ops(fused(text + "%m = Mul(@h, %x)  %y = Mul(%m, %c)"))
+
+
 def test_other_constants_are_no_gelu() -> None:
     text = (
         HALF
@@ -247,6 +265,34 @@ def test_layer_norm_is_recognized_with_scale_and_bias() -> None:
     (node,) = module.main
     assert len(node.inputs) == 3
     assert node.attributes["epsilon"] == pytest.approx(1e-5)
+
+
+SPREAD = (
+    "constant @e = 0.001 : f32[]  %x: f32[2,3,4]  %m = ReduceMean(%x) {axes = [2]}  %c = Sub(%x, %m)  "
+    "%q = Mul(%c, %c)  %v = ReduceMean(%q) {axes = [2]}  %a = Add(%v, @e)  %s = Rsqrt(%a)  "
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "operands"),
+    [
+        ("%r = Mul(%s, @g)  %f = Neg(%m)  %t = Mul(%f, %r)  %u = Add(%t, @b)  %w = Mul(%x, %r)  %y = Add(%w, %u)", 3),
+        ("%r = Mul(%s, @g)  %t = Mul(%m, %r)  %u = Sub(@b, %t)  %w = Mul(%x, %r)  %y = Add(%w, %u)", 3),
+        ("%r = Mul(%s, @g)  %f = Neg(%m)  %t = Mul(%f, %r)  %w = Mul(%x, %r)  %y = Add(%w, %t)", 2),
+        ("%f = Neg(%m)  %t = Mul(%f, %s)  %w = Mul(%x, %s)  %y = Add(%w, %t)", 1),
+    ],
+)
+def test_layer_norm_spread_over_scale_and_shift_is_recognized(text: str, operands: int) -> None:
+    parameters = "constant @g = [1.0,2.0,3.0,4.0] : f32[1,1,4]  " + vector("b", 0.5, 0.25, 0.125, 1.0)
+    module = fused(parameters + SPREAD + text)
+    (node,) = module.main
+    assert node.op_type == "LayerNorm" and len(node.inputs) == operands
+    assert node.attributes["epsilon"] == pytest.approx(1e-3)
+
+
+def test_a_shift_by_another_mean_is_no_layer_norm() -> None:
+    text = "%k = ReduceMean(%x) {axes = [1]}  %f = Neg(%k)  %t = Mul(%f, %s)  %w = Mul(%x, %s)  %y = Add(%w, %t)"
+    assert "LayerNorm" not in ops(fused(SPREAD + text))
 
 
 def test_a_scale_of_another_shape_is_no_layer_norm_parameter() -> None:

@@ -88,6 +88,8 @@ class _Attempt:
         known = self.nodes.get(node)
         if known is not None and known is not pattern:
             return NoMatch(f"{node!r} would stand for two parts of the pattern", node)
+        if known is None and any(part is pattern for part in self.nodes.values()):
+            return NoMatch(f"{node!r} would be another node where the pattern has the same one twice", node)
         if len(node.outputs) > 1 and not is_root and not pattern.is_shared and node.op.result_count() > 1:
             others = [t for i, t in enumerate(node.outputs) if i != pattern.result and t.use_count]
             if others:

@@ -53,7 +53,7 @@ class Optional(_Applicable):
 
 @attrs.frozen(eq=False)
 class OpPattern(_Applicable):
-    """Matches a node.
+    """Matches a node; a pattern that is used twice matches the same node in both places.
 
     Attributes:
         ops: the operator classes that match.

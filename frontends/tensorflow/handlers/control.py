@@ -12,7 +12,6 @@ from typing import Any, cast
 import attrs
 
 from uair.frontends.tensorflow.graphdef import FunctionDef, NodeDef, Ref
-from uair.frontends.tensorflow.handlers.recurrent import recognized
 from uair.frontends.tensorflow.node import Family, Result, TensorList, TfNode, Value, Variable
 from uair.ir.dims import InferredShape
 from uair.ir.dtype import DType
@@ -188,7 +187,7 @@ class _Loop:
             region.add_output(f"stack{i}", value)
         runs = None if plan.runs is None else n.of(plan.runs)
         first = None if plan.runs is not None else self._condition_of(n.inputs, None)
-        last = recognized(n, region, initial, plan.runs) or n.all(Loop(body=region), runs, first, *initial)
+        last = n.all(Loop(body=region), runs, first, *initial)
         return self._results(last, [last_only for last_only, _ in stacks])
 
     def _results(self, last: Sequence[Tensor], last_only: Sequence[bool]) -> list[Value]:
