@@ -107,6 +107,7 @@ def passes() -> str:
 SOURCES = (
     ("PyTorch", "torch", "ATen's operators as `torch.export` records them, every overload of a name."),
     ("TensorFlow", "tensorflow", "Operators of graphs (SavedModel, GraphDef)."),
+    ("Keras", "keras", "Layers and operations of `.keras` and `.h5` files and of models in memory."),
     (
         "TFLite",
         "tflite",
