@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from uair.ir.dims import COUNTED_NAME, Dim, Shape, symbol
+from uair.ir.dims import COUNTED_NAME, Dim, InferredShape, Shape, symbol
 
 MAX_NAME = 100
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.]+")
@@ -21,7 +20,7 @@ class Sizes:
     def __init__(self) -> None:
         self._taken: set[str] = {"batch"}
 
-    def declared(self, name: str, shape: Sequence[int | None]) -> Shape:
+    def declared(self, name: str, shape: InferredShape) -> Shape:
         """The shape of an input with names for the open extents."""
         return tuple(
             d if d is not None else symbol("batch") if axis == 0 else self.named(f"{name}.{axis}")

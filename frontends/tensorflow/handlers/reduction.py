@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from uair.frontends.tensorflow.node import Family, Result, TfNode
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
@@ -24,11 +26,10 @@ from uair.ops import (
     ReduceProd,
     ReduceSum,
 )
-from uair.ops.reduction import Reduction
 
 FAMILY = Family()
 
-_REDUCTIONS: dict[str, type[Reduction]] = {
+_REDUCTIONS: dict[str, Any] = {
     "All": ReduceAll,
     "Any": ReduceAny,
     "Max": ReduceMax,

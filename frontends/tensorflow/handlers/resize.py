@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -45,7 +45,7 @@ def resampled(n: TfNode, op: Resize, x: Tensor, size: Tensor) -> Tensor:
     """An image with channels first in the size [height, width]."""
     dims = n.dims(size)
     if dims is not None and len(dims) == 2:
-        return n(attrs.evolve(op, sizes=(*n.shape(x)[:2], *dims)), x)
+        return n(attrs.evolve(cast(Any, op), sizes=(*n.shape(x)[:2], *dims)), x)
     whole = n(ShapeOf(), x)
     first = n(Slice(axes=(0,), starts=(0,), ends=(2,), steps=(1,)), whole)
     return n(op, x, n(Concat(axis=0), first, n.cast(size, DType.I64)))

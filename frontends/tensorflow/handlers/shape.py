@@ -231,7 +231,7 @@ def _sliced(n: TfNode, plan: _StridePlan, steps: tuple[int, ...]) -> Tensor:
     strides = tuple(1 if e[2] else steps[e[0]] for e in taken)
     if is_static(starts) and is_static(stops):
         return n(Slice(axes=axes, starts=static(starts), ends=static(stops), steps=strides), x)
-    return n(Slice(axes=axes, starts=tuple(starts), ends=tuple(stops), steps=strides), x)  # type: ignore[arg-type]
+    return n(Slice(axes=axes, starts=tuple(starts), ends=tuple(stops), steps=strides), x)
 
 
 def _sliced_at_run_time(n: TfNode, taken: list[tuple[int, int, bool, bool, bool]], steps: tuple[int, ...]) -> Tensor:
@@ -351,7 +351,7 @@ def _blocks(n: TfNode) -> Result:
     return restored(n, n(op, image(n, n[0])))
 
 
-def _crop_or_pad(n: TfNode, x: Tensor, pairs: np.ndarray, crop: bool) -> Tensor:  # type: ignore[type-arg]
+def _crop_or_pad(n: TfNode, x: Tensor, pairs: np.ndarray, crop: bool) -> Tensor:
     """Cut or pad the axes 1, 2, ... by pairs of numbers."""
     sign = -1 if crop else 1
     rank, count = n.rank(x), len(pairs)
