@@ -39,13 +39,15 @@ def load(
         UnmappedOperatorError: it uses operators without a counterpart; all are named, with module and line.
         UairError: a call cannot be expressed; the error names its module and line.
     """
+    if isinstance(source, (str, Path)):
+        from uair.frontends.torch.files import load_file
+
+        return load_file(Path(source), name)
     from uair.frontends.torch import live
-    from uair.frontends.torch.errors import TorchExportError, TorchMutationError
+    from uair.frontends.torch.errors import TorchMutationError
     from uair.frontends.torch.importer import Importer, unmapped
     from uair.frontends.torch.mutation import functionalised
 
-    if isinstance(source, (str, Path)):
-        raise TorchExportError(f"{source} cannot be read", hint="load the model in Python and give the module")
     program = (
         source if type(source).__name__ == "ExportedProgram" else live.exported(source, inputs, kwargs, dynamic_shapes)
     )

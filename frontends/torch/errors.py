@@ -24,3 +24,10 @@ class TorchMutationError(UairError):
 
     code = "UAIR-E0132"
     title = "In-place change cannot be followed"
+
+
+class TorchWeightsError(UairError):
+    """The file holds weights and no program: the code that computes with them is in a Python module."""
+
+    code = "UAIR-E0133"
+    title = "File of weights has no graph"

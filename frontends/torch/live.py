@@ -16,9 +16,10 @@ import numpy as np
 
 import uair
 from uair.frontends.common.errors import MissingFrameworkError, SourceOperatorError
+from uair.frontends.torch import naming
 from uair.frontends.torch.errors import TorchExportError
 from uair.frontends.torch.frames import user_line
-from uair.frontends.torch.program import HIGHER_ORDER, Argument, Call, Program, ProgramGraph, Ref
+from uair.frontends.torch.program import HIGHER_ORDER, INLINED, Argument, Call, Program, ProgramGraph, Ref
 from uair.frontends.torch.symbols import Sizes, names_of_inputs
 from uair.ir.data import ArrayData, Data
 from uair.ir.dims import Dim, fresh_symbol
@@ -48,9 +49,6 @@ DTYPES = {
     "float8_e8m0fnu": DType.F8E8M0,
 }
 """Element types by torch's names."""
-
-_INLINED = ("wrap_with_set_grad_enabled", "wrap_with_autocast", "wrap", "invoke_subgraph", "hints_wrapper")
-"""Higher-order operators that run a graph once; the position of the graph among the arguments differs."""
 
 
 def framework() -> Any:
@@ -163,7 +161,12 @@ def read(program: Any) -> Program:
     sizes = _sizes(program)
     signature = program.graph_signature
     constants = dict(_constants(program))
-    input_names = dict(_input_names(program, [p for p in signature.user_inputs if isinstance(p, str)]))
+    entry = next((e for e in program.module_call_graph if e.fqn == ""), None)
+    input_names = naming.input_names(
+        _paths(program.call_spec.in_spec),
+        (entry.signature.forward_arg_names or ()) if entry is not None else (),
+        [p for p in signature.user_inputs if isinstance(p, str)],
+    )
     names_of_inputs(((input_names[n.name], _extents(n)) for n in program.graph.nodes if n.name in input_names), sizes)
     graph = GraphReader(program.graph_module, sizes).read()
     mutations = {
@@ -175,7 +178,9 @@ def read(program: Any) -> Program:
         graph=graph,
         constants=constants,
         input_names=input_names,
-        output_names=_output_names(program, len(signature.output_specs) - len(mutations)),
+        output_names=naming.output_names(
+            _paths(program.call_spec.out_spec), len(signature.output_specs) - len(mutations)
+        ),
         mutations=mutations,
         ranges=_ranges(program, sizes),
         producer=f"pytorch {torch.__version__}",
@@ -224,42 +229,11 @@ def _extents(node: Any) -> Sequence[Any]:
 def _ranges(program: Any, sizes: Sizes) -> dict[str, tuple[int, int | None]]:
     found: dict[str, tuple[int, int | None]] = {}
     for own, values in program.range_constraints.items():
+        if not own.is_Symbol:  # of a derived size, which has no range of its own
+            continue
         low, high = (int(v) if getattr(v, "is_Integer", False) else None for v in (values.lower, values.upper))
         found[sizes.name(own.name)] = (low or 0, high)
     return found
-
-
-def _input_names(program: Any, placeholders: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The names of the user's inputs: of the parameter of forward, with the path inside of it ("past.0.key")."""
-    flat = _paths(program.call_spec.in_spec)
-    names = _parameters(program, flat) if len(flat) == len(placeholders) else list(placeholders)
-    taken: set[str] = set()
-    for placeholder, name in zip(placeholders, names, strict=True):
-        unique = name if name not in taken else placeholder
-        taken.add(unique)
-        yield placeholder, unique
-
-
-def _parameters(program: Any, paths: Sequence[tuple[Any, ...]]) -> list[str]:
-    """Input names from their paths in (args, kwargs): a positional one is called after forward's parameter."""
-    entries = [e for e in program.module_call_graph if e.fqn == ""]
-    parameters: Sequence[str] = (entries[0].signature.forward_arg_names or ()) if entries else ()
-    names: list[str] = []
-    for kind, first, *rest in paths:
-        head = parameters[first] if kind == 0 and first < len(parameters) else first
-        names.append(".".join(map(str, (head, *rest))))
-    return names
-
-
-def _output_names(program: Any, count: int) -> tuple[str, ...]:
-    """The names of the outputs: their path in what forward returns; `output` for a single one."""
-    paths = _paths(program.call_spec.out_spec)
-    if len(paths) != count:
-        return tuple(f"output.{i}" for i in range(count))
-    names = [".".join(map(str, path)) for path in paths]
-    if names == [""]:
-        return ("output",)
-    return tuple(f"output.{name}" if name[:1].isdigit() else name for name in names)
 
 
 def _paths(spec: Any) -> list[tuple[Any, ...]]:
@@ -378,7 +352,7 @@ class GraphReader:
         if name == "_operator.getitem" and isinstance(self.values.get(node.args[0]), tuple):
             self.values[node] = cast(Any, self.values[node.args[0]])[node.args[1]]
             return
-        if name.startswith("higher_order.") and name.partition(".")[2] in _INLINED:
+        if name.startswith("higher_order.") and name.partition(".")[2] in INLINED:
             self.values[node] = self._inlined(node)
             return
         value = node.meta.get("val")

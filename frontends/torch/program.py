@@ -35,6 +35,9 @@ HIGHER_ORDER = {
 }
 """Names of the arguments of higher-order operators, which have no schema; others are called arg0, arg1, ..."""
 
+INLINED = ("wrap_with_set_grad_enabled", "wrap_with_autocast", "wrap", "invoke_subgraph", "hints_wrapper")
+"""Higher-order operators that run a graph once; the position of the graph among the arguments differs."""
+
 Argument: TypeAlias = "Ref | ProgramGraph | Dim | float | bool | complex | str | DType | None | tuple[Argument, ...]"
 """An argument. A bool is a bool and no int; a memory format, layout or device is its name as a str."""
 

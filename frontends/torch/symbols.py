@@ -55,7 +55,7 @@ class Sizes:
             return int(expression)
         if expression.is_Symbol:
             return symbol(self.name(expression.name))
-        make = _FUNCTIONS.get(type(expression).__name__)
+        make = FUNCTIONS.get(type(expression).__name__)
         if make is None:
             return None
         parts = [self.dim(part) for part in expression.args]
@@ -106,7 +106,7 @@ def _same(x: Dim) -> Dim:
     return x
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Dim | None]] = {
+FUNCTIONS: Mapping[str, Callable[..., Dim | None]] = {
     "Add": _sum,
     "Mul": _product,
     "Pow": _power,

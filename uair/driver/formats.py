@@ -16,6 +16,7 @@ SUFFIXES = {
     ".pb": "tensorflow",
     ".tflite": "tflite",
     ".uair": "uair",
+    **dict.fromkeys((".pt2", ".pt", ".pth", ".ckpt", ".bin"), "torch"),
 }
 """Frontends by suffix of a file's name."""
 
