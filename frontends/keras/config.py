@@ -93,7 +93,7 @@ def _layer(data: dict[str, Any], parent: str, place: str, depth: int) -> Layer:
         _damaged(f"a {kind} has the name {name!r}", place)
     path = f"{parent}/{name}" if parent else name
     where = f"Keras layer {path!r} ({kind}) in {place}" if name else place
-    if kind in ("Lambda", "ops.Lambda") or _carries_code(config):
+    if kind in ("Lambda", "ops.Lambda") or (kind not in NETWORKS and _carries_code(config)):
         raise UnsafeModelError(
             "the layer's function is marshalled Python code, which is not run",
             place=where,

@@ -6,6 +6,7 @@ models have one row of them for each layer of the model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from uair.frontends.keras.errors import KerasWeightsError
@@ -108,5 +109,6 @@ def fill_by_row(network: Network, rows: Mapping[str, Row], order: Callable[[Laye
 def _require_name(slot: Slot, stored: str) -> None:
     name = stored.rsplit("/", 1)[-1].split(":", maxsplit=1)[0]
     wanted = slot.variable.name
-    if name and name != wanted and _ALIASES.get(name) != wanted and _ALIASES.get(wanted) != name:
+    unnamed = not name or re.fullmatch(r"variable(_\d+)?", name)
+    if not unnamed and name != wanted and _ALIASES.get(name) != wanted and _ALIASES.get(wanted) != name:
         raise KerasWeightsError(f"the variable {stored!r} stands where {wanted!r} is due", place=slot.layer.place)

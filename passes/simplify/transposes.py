@@ -34,8 +34,8 @@ class ReshapeFromTranspose(Rule):
     def check(self, x: Tensor, node: Node) -> bool | NoMatch:
         """The axes longer than 1 keep their order."""
         assert isinstance(node.op, Transpose)
-        if not x.type.is_static:
-            return no("the operand's shape is not static", x)
+        if x.type.shape is None or sum(not isinstance(d, int) for d in x.type.shape) > 1:
+            return no("more than one extent of the operand is open: a Reshape would have to compute them", x)
         moved = [axis for axis in node.op.perm if x.type.dims[axis] != 1]
         return moved == sorted(moved) or no("it changes the order of elements", node)
 

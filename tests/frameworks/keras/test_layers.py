@@ -29,6 +29,8 @@ def randomised(model: Any, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     for v in model.weights:
         values = rng.normal(size=v.shape) * 0.4
+        if len(v.shape) == 4:  # as large a result as the operand, whatever the depth
+            values = values / 0.4 / np.sqrt(np.prod(v.shape[:-1]))
         if "variance" in v.name:
             values = np.abs(values) + 0.5
         elif v.name == "gamma":
