@@ -31,14 +31,14 @@ def test_load(tiny: Path, tmp_path: Path) -> None:
     module = uair.load(tiny)
     assert uair.load(module) is module
     assert difference(uair.load(str(tiny)), module) == ""
-    tiny.rename(tmp_path / "model.pb")
+    tiny.rename(tmp_path / "model.mlmodel")
     with pytest.raises(UnknownFormatError, match="no known format"):
-        uair.load(tmp_path / "model.pb")
-    assert difference(uair.load(tmp_path / "model.pb", format="onnx"), module) != ""  # its name is in the origin
+        uair.load(tmp_path / "model.mlmodel")
+    assert difference(uair.load(tmp_path / "model.mlmodel", format="onnx"), module) != ""  # its name is in the origin
     with pytest.raises(UnknownFormatError, match="is a folder"):
         uair.load(tmp_path)
     with pytest.raises(UnknownNameError):
-        uair.load(tmp_path / "model.pb", format="caffe")
+        uair.load(tmp_path / "model.mlmodel", format="caffe")
 
 
 def test_optimize_is_in_place_and_keeps_the_numbers(tiny: Path) -> None:

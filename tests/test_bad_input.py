@@ -116,18 +116,18 @@ def test_texts_that_are_no_models(uair: Shell, tmp_path: Path, text: str, code: 
 
 def test_files_that_are_not_there(uair: Shell, tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
-    (tmp_path / "model.pb").touch()
+    (tmp_path / "model.mlmodel").touch()
     (tmp_path / "broken.onnx").symlink_to("nowhere")
     for name, code, words in (
         ("missing.onnx", "UAIR-E0101", "is not there"),
         ("missing.uair", "UAIR-E0206", "No such file"),
         ("broken.onnx", "UAIR-E0101", "broken.onnx"),
         ("folder.onnx", "UAIR-E0101", "folder.onnx"),
-        ("model.pb", "UAIR-E0100", ".onnx"),
+        ("model.mlmodel", "UAIR-E0100", ".onnx"),
         (".", "UAIR-E0100", "is a folder"),
     ):
         require_error(uair("compile", name, "-t", "cpu"), code, words, hint=False)
-    assert listing(tmp_path) == ["broken.onnx", "folder.onnx", "model.pb"]
+    assert listing(tmp_path) == ["broken.onnx", "folder.onnx", "model.mlmodel"]
 
 
 # --------------------------------------------------------------------------------------------------------------- models

@@ -292,4 +292,12 @@ def is_artifact(path: Path) -> bool:
         return True
     import zipfile
 
-    return path.suffix.lower() not in SUFFIXES and zipfile.is_zipfile(path)
+    if not zipfile.is_zipfile(path):
+        return False
+    if path.suffix.lower() not in SUFFIXES:
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:  # model.bin may also be PyTorch's
+            return "manifest.json" in archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError):
+        return False
