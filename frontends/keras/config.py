@@ -115,7 +115,7 @@ def _carries_code(value: Any) -> bool:
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value)
         return items.get("class_name") == "__lambda__" or any(map(_carries_code, items.values()))
-    return isinstance(value, list) and any(map(_carries_code, cast("list[Any]", value)))
+    return isinstance(value, list) and any(map(_carries_code, cast("list[Any]", value)))  # type: ignore[redundant-cast]  # pyright needs it
 
 
 def _add_children(layer: Layer, place: str, depth: int) -> None:
@@ -224,7 +224,7 @@ def _legacy(item: list[Any], place: str) -> tuple[Value, dict[str, Any]]:
 def _legacy_value(value: Any, place: str) -> Value:
     """An argument of Keras 2: a reference is a list `[name, call, result]`."""
     if isinstance(value, list):
-        items = cast("list[Any]", value)
+        items = cast("list[Any]", value)  # type: ignore[redundant-cast]  # pyright needs it
         return Ref(items[0], items[1], items[2]) if _is_ref(items) else [_legacy_value(v, place) for v in items]
     return _value(value, place)
 
@@ -232,9 +232,9 @@ def _legacy_value(value: Any, place: str) -> Value:
 def _value(value: Any, place: str) -> Value:
     """An argument of Keras 3, whose serialized objects become what they stand for."""
     if isinstance(value, list):
-        return [_value(v, place) for v in cast("list[Any]", value)]
+        return [_value(v, place) for v in cast("list[Any]", value)]  # type: ignore[redundant-cast]  # pyright needs it
     if isinstance(value, tuple):
-        return tuple(_value(v, place) for v in cast("tuple[Any, ...]", value))
+        return tuple(_value(v, place) for v in cast("tuple[Any, ...]", value))  # type: ignore[redundant-cast]  # pyright needs it
     if not isinstance(value, dict):
         return value
     data = cast("dict[str, Any]", value)

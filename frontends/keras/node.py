@@ -212,7 +212,7 @@ class KerasNode(SourceNode):
     @property
     def channels_last(self) -> bool:
         """Whether the layer's images have their channels last."""
-        return self.get("data_format", "channels_last") != "channels_first"
+        return bool(self.get("data_format", "channels_last") != "channels_first")
 
     def image(self, x: Tensor, rank: int | None = None) -> Tensor:
         """An operand as [N, C, spatial...].
