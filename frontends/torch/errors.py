@@ -31,3 +31,10 @@ class TorchWeightsError(UairError):
 
     code = "UAIR-E0133"
     title = "File of weights has no graph"
+
+
+class TorchModuleError(UairError):
+    """The user's code that makes a module fails, or weights or example inputs do not fit the module."""
+
+    code = "UAIR-E0134"
+    title = "Module cannot be made"

@@ -88,6 +88,7 @@ def _weights(path: Path) -> TorchWeightsError:
     return TorchWeightsError(
         f"{path.name} holds weights, or pickled objects, and no program: what is computed with them is Python code",
         place=str(path),
-        hint="give the module, with the weights in it: module.load_state_dict(torch.load(file, weights_only=True)), "
-        "then uair.load(module.eval(), example_input)",
+        hint=f"name the code too: uair compile package.module:factory --weights {path.name} "
+        "--example 'x=f32[1,3,224,224]'; "
+        "or in Python: module.load_state_dict(torch.load(file, weights_only=True)), uair.load(module.eval(), example)",
     )

@@ -29,7 +29,7 @@ UNSUPPORTED_STATUS = 3
 @options.shape_option
 @options.value_option
 @click.option("--all-nodes", is_flag=True, help="Also list the nodes that are supported.")
-@options.external_data_option
+@options.loading_options
 @options.json_option
 def command(**given: Any) -> int:
     """Say which nodes of MODEL each target takes, and why not. No vendor tool is needed.
@@ -44,7 +44,7 @@ def command(**given: Any) -> int:
     from uair.targets.verdict import Support
 
     with output.progress(f"reading {given['model'].name}"):
-        module = options.load_model(given["model"], given["external_data_root"])
+        module = options.load_model(given["model"], given)
         reports = check(
             module,
             "all" if "all" in given["targets"] else list(given["targets"]),

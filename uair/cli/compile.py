@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     help="Groups of fewer nodes between nodes on the CPU go there too.",
 )
 @options.preprocess_option
-@options.external_data_option
+@options.loading_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
 @click.option(
     "--golden",
@@ -124,7 +124,7 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
     model: Path = given["model"]
     shapes, values = options.shapes_by_input(given["shapes"]), options.values_by_input(given["values"])
     with output.progress(f"reading {model.name}") as watchers:
-        module = options.load_model(model, given["external_data_root"])
+        module = options.load_model(model, given)
         preprocess = options.preprocess_by_input(given["preprocess"], module.main.input_names)
         warnings = advice.before(module.main, shapes, preprocess, quantize=quantize is not None)
         if given["dump_dir"]:
@@ -132,7 +132,7 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
         artifact = compile_model(
             module,
             given["target"],
-            output=given["output"] or f"{model.stem}-{given['target']}/",
+            output=given["output"] or f"{model.stem.replace(':', '-')}-{given['target']}/",
             shapes=shapes,
             values=values,
             quantize=quantize,

@@ -17,7 +17,7 @@ from uair.cli import options, output
 @options.shape_option
 @options.value_option
 @options.output_option("Write to this .uair file, large weights beside it, instead of printing.")
-@options.external_data_option
+@options.loading_options
 def command(**given: Any) -> None:
     """Print MODEL, a model file or an artifact, as IR text.
 
@@ -32,7 +32,7 @@ def command(**given: Any) -> None:
 
     artifact = Artifact.open(given["model"]) if is_artifact(given["model"]) else None
     path = given["model"] if artifact is None else artifact.file("model.uair")
-    module = options.load_model(path, given["external_data_root"])
+    module = options.load_model(path, given)
     run_pipeline(
         module,
         given["passes"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options.model_argument
 @options.shape_option
 @options.value_option
-@options.external_data_option
+@options.loading_options
 @options.json_option
 def command(**given: Any) -> None:
     """Summarize MODEL: inputs, outputs, operators, parameters, operations; or what an artifact holds.
@@ -35,7 +35,7 @@ def command(**given: Any) -> None:
         _inspect_artifact(given["model"], as_json=given["as_json"])
         return
     shapes, values = options.shapes_by_input(given["shapes"]), options.values_by_input(given["values"])
-    facts = model_facts(given["model"], shapes, values, given["external_data_root"])
+    facts = model_facts(given["model"], shapes, values, given)
     if given["as_json"]:
         output.print_json(facts)
     else:
@@ -43,13 +43,13 @@ def command(**given: Any) -> None:
 
 
 def model_facts(
-    path: Path, shapes: dict[str, tuple[int, ...]], values: dict[str, Any], external_data_root: Path | None
+    path: Path, shapes: dict[str, tuple[int, ...]], values: dict[str, Any], given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Facts of a model file as plain data; `flops` is None while a size is open."""
     from uair.api import describe_interface, describe_origin, run_pipeline
     from uair.targets.check import node_flops
 
-    module = options.load_model(path, external_data_root)
+    module = options.load_model(path, given)
     run_pipeline(module, "", shapes=shapes, values=values, instruments=())
     graph = module.main
     constants = graph.constants()

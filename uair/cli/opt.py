@@ -73,7 +73,7 @@ def default_of(field: Any) -> Any:
     callback=list_passes,
     help="List the passes with their options and defaults, and exit.",
 )
-@options.external_data_option
+@options.loading_options
 @options.json_option
 def command(**given: Any) -> None:
     """Run passes over MODEL and print or write the result.
@@ -88,7 +88,7 @@ def command(**given: Any) -> None:
 
     measure = Measure()
     require_output(given)
-    module = options.load_model(given["model"], given["external_data_root"])
+    module = options.load_model(given["model"], given)
     run_pipeline(
         module,
         given["passes"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType
 
+FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+"""A model that Python code makes: `package.module:factory`."""
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -171,8 +174,22 @@ def preprocess_option(command: F) -> F:
     )(command)
 
 
-def external_data_option(command: F) -> F:
-    """`--external-data-root`."""
+def loading_options(command: F) -> F:
+    """`--external-data-root`, and what a model in Python code needs: `--weights`, `--example`."""
+    command = click.option(
+        "--example",
+        "examples",
+        metavar="INPUT=TYPE[SIZES]",
+        multiple=True,
+        help="For MODEL package.module:factory: an example input, --example x=f32[1,3,224,224]. A size that is a name "
+        "is open: ids=i64[batch,seq=16]. Once for each input.",
+    )(command)
+    command = click.option(
+        "--weights",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="For MODEL package.module:factory: its weights, .safetensors or what torch.save has written of tensors.",
+    )(command)
     return click.option(
         "--external-data-root",
         metavar="FOLDER",
@@ -214,10 +231,23 @@ def limit_options(command: F) -> F:
     return command
 
 
-def load_model(path: Path, external_data_root: Path | None = None) -> Module:
-    """Read a model file."""
+def load_model(path: Path, given: Mapping[str, Any]) -> Module:
+    """Read a model file, or the module that Python code makes.
+
+    Args:
+        path: of the file, or `package.module:factory`.
+        given: the values of `loading_options`.
+    """
     from uair.api import load
 
+    if FACTORY.fullmatch(str(path)) and not path.exists():
+        from uair.frontends.torch.factory import load_factory
+
+        return load_factory(str(path), given["weights"], given["examples"])
+    for option, name in (("--weights", "weights"), ("--example", "examples")):
+        if given[name]:
+            raise click.UsageError(f"{option} is for a model in Python code: package.module:factory")
+    external_data_root = given["external_data_root"]
     if external_data_root is None:
         return load(path)
     if path.suffix.lower() != ".onnx":

@@ -50,7 +50,7 @@ MOST_VALUES = 1000
     help="Run an artifact in the reference interpreter: in the types of the model, or with floats rounded as each "
     "device holds them. [default: on what is installed]",
 )
-@options.external_data_option
+@options.loading_options
 @options.json_option
 def command(**given: Any) -> int:
     """Run MODEL, a model file or a compiled artifact, and show its outputs.
@@ -153,7 +153,7 @@ def model_subject(given: dict[str, Any]) -> Subject:
     """What is run when a model file was named."""
     from uair.api import describe_interface, run_pipeline
 
-    module = options.load_model(given["model"], given["external_data_root"])
+    module = options.load_model(given["model"], given)
     run_pipeline(
         module,
         "",
