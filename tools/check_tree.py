@@ -27,7 +27,10 @@ CONFIGURATION = "pyproject.toml"
 MAX_LINES = 800
 MAX_BYTES = 1_000_000
 PLANTED = "planted_by_check_tree"
-BINARY = {".jpg", ".npy", ".npz", ".onnx", ".png", ".safetensors", ".tflite"}
+BINARY = {
+    *(".h5", ".index", ".jpg", ".keras", ".npy", ".npz", ".onnx", ".pb", ".png", ".pt2", ".safetensors", ".tflite"),
+    ".data-00000-of-00001",
+}
 # Written in pieces, so that this file is held to the rule as well.
 MACHINE_PATH = re.compile(
     r"(?<![\w.])/(?:" + "|".join(("wo" + "rk", "ro" + "ot", "ho" + "me", "Us" + "ers")) + r")/\w+"

@@ -58,8 +58,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 def _used(function: types.FunctionType) -> Iterator[Any]:
     """What a function names: globals of its own, attributes of modules of the frontends, its closure and defaults."""
-    if hasattr(function, "__wrapped__"):
-        yield function.__wrapped__
+    yield getattr(function, "__wrapped__", None)
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents

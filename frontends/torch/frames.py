@@ -29,7 +29,7 @@ def user_line(stack: str, skipped: Callable[[str], bool] = is_framework) -> str:
     """The innermost line of a stack trace that is the user's: "model.py:41"; empty when there is none.
 
     Args:
-        stack: as Python prints it, innermost last: `File "/home/me/model.py", line 41, in forward`.
+        stack: as Python prints it, innermost last: `File "/models/model.py", line 41, in forward`.
         skipped: whether a file is none of the user's.
     """
     for line in reversed(stack.splitlines()):

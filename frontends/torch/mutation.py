@@ -99,7 +99,7 @@ class _Follower:
         self.calls: list[Call] = []
         self.aliases: dict[str, _Alias] = {}
         self.owners: dict[str, _Alias] = {}
-        self.sample = Sample() if outer is None else outer.sample
+        self.sample: Sample = Sample() if outer is None else outer.sample
         for name, type_ in graph.inputs:
             self.owners[name] = self.aliases[name] = self.owner(name, type_, in_rows=True)
 
@@ -300,7 +300,9 @@ class _Follower:
             results=("",),
             types=(target.type.with_shape((length,)),),
         )
-        (view,) = views_of(look, "diagonal", target.type, target.strides, self.sample) or ()
+        views = views_of(look, "diagonal", target.type, target.strides, self.sample)
+        assert views is not None
+        (view,) = views
         return self.viewed(target, view, look, "")
 
     def new_value(self, call: Call, target: _Alias) -> str:

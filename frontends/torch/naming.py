@@ -72,5 +72,5 @@ def _keys(spec: Any, count: int) -> Sequence[Any]:
     if isinstance(found, dict):  # a named tuple
         found = cast(Any, found).get("fields", found)
     if isinstance(found, list) and len(cast(Any, found)) == count and all(isinstance(k, (str, int)) for k in found):
-        return cast("list[Any]", found)
+        return found
     return range(count)

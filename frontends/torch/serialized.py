@@ -303,7 +303,7 @@ def _used(graph: Json) -> set[str]:
             found.update(v for k, v in fields.items() if k in ("name", "as_name") and isinstance(v, str))
             ahead.extend(v for k, v in fields.items() if k != "as_graph")
         elif isinstance(value, list):
-            ahead.extend(cast("list[Any]", value))
+            ahead.extend(value)
     return found
 
 

@@ -178,8 +178,9 @@ class Look:
         """The operand under another name."""
         return View(self.source, self.operand, certain=certain)
 
-    def copied(self) -> None:
+    def copied(self) -> View | None:
         """No view: the result has memory of its own."""
+        return None
 
     def reshaped(self, *, certain: bool = True) -> View:
         """The operand's elements in order, in the shape of the result."""

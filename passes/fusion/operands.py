@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from uair.ir.data import Data, SplatData, derive
+from uair.ir.dims import static
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
 from uair.ops import Add, Div, Linear, Mul
@@ -32,7 +33,8 @@ class ScaleAll:
 
     def __call__(self, w: Array) -> Array:
         """The scaled weights, in the weights' element type."""
-        return (w * w.dtype.type(self.factor)).astype(w.dtype, copy=False)
+        scaled: Array = (w * w.dtype.type(self.factor)).astype(w.dtype, copy=False)
+        return scaled
 
 
 def parts(node: Node) -> tuple[Tensor, float, Tensor] | None:
@@ -132,7 +134,7 @@ class FoldOperandAffine(Rule):
     def rewrite(self, product: Node, total: Node, taker: Node) -> Tensor:
         """The sum, and the convolution with other weights."""
         (x, scale, _), (_, shift, c) = _both(product, total)
-        moved = constant(np.full(c.type.dims, shift / scale, c.type.dtype.numpy), c.name)
+        moved = constant(np.full(static(c.type.dims), shift / scale, c.type.dtype.numpy), c.name)
         return taker.op(Add()(x, moved), _scaled(taker, scale), *taker.inputs[2:])
 
 
@@ -164,7 +166,7 @@ class ProductForQuotient(Rule):
         found = parts(quotient)
         assert found is not None
         _, divisor, c = found
-        return Mul()(x, constant(np.full(c.type.dims, 1 / divisor, c.type.dtype.numpy), c.name))
+        return Mul()(x, constant(np.full(static(c.type.dims), 1 / divisor, c.type.dtype.numpy), c.name))
 
 
 def _scaled(taker: Node, factor: float) -> Tensor:

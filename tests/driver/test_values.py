@@ -119,7 +119,7 @@ def test_check_knows_the_value() -> None:
 def test_refusals(values: dict[str, object], words: str, hint: str) -> None:
     for act in (uair.compile, uair.check):
         with pytest.raises(InputValueError) as caught:
-            act(parse_module(MODEL), "cpu", values=values)  # type: ignore[operator]
+            act(parse_module(MODEL), "cpu", values=values)
         assert words in caught.value.message and hint in caught.value.hint
 
 

@@ -83,7 +83,7 @@ def _unsorted_segment(n: TfNode) -> Result:
     dtype = x.type.dtype
     low, high = dtype.range if dtype.is_integer else (np.finfo(np.float32).min, np.finfo(np.float32).max)
     neutral, mode = {"Sum": (0, "add"), "Prod": (1, "mul"), "Max": (low, "max"), "Min": (high, "min")}[kind]
-    begin = n(Expand(shape=(count, *shape)), n.like(neutral, x))
+    begin = n(Expand(shape=(count, *shape)), n.like(float(neutral), x))
     places = n(Unsqueeze(axes=(rank,)), as_i64(n, 1))
     return n(ScatterND(reduction=mode), begin, places, x)  # type: ignore[arg-type]
 

@@ -75,11 +75,13 @@ def _arange(node: TorchNode) -> Tensor:
     start, end, step = node.get("start", 0), node.get("end"), node.get("step", 1)
     dtype = node.result.dtype
     if all(isinstance(v, (int, float)) for v in (start, end, step)):
+        first, last, stride = (float(v) for v in (start, end, step))
         whole = all(isinstance(v, int) for v in (start, end, step))
-        return stored(node, np.arange(start, end, step, np.int64 if whole else np.float64))
+        numbers = np.arange(int(start), int(end), int(step)) if whole else np.arange(first, last, stride)
+        return stored(node, numbers)
     bounds = [_scalar(node, v) for v in (start, end, step)]
-    numbers = [node.cast(b, DType.F64) for b in bounds] if any(b.type.dtype.is_float for b in bounds) else bounds
-    return node.cast(node(ops.Range(), *numbers), dtype)
+    wide = [node.cast(b, DType.F64) for b in bounds] if any(b.type.dtype.is_float for b in bounds) else bounds
+    return node.cast(node(ops.Range(), *wide), dtype)
 
 
 def _scalar(node: TorchNode, value: Operand) -> Tensor:
@@ -119,7 +121,8 @@ def _places(node: TorchNode, count: Any) -> Tensor:
 def _eye(node: TorchNode) -> Tensor:
     shape = node.result.dims
     if is_static(shape) and np.prod(static(shape)) <= LARGEST_STORED:
-        return stored(node, np.eye(*static(shape)))
+        rows_known, columns_known = static(shape)
+        return stored(node, np.eye(rows_known, columns_known))
     rows, columns = (_places(node, d) for d in shape)
     return node.cast(node(ops.Equal(), node(ops.Unsqueeze(axes=(1,)), rows), columns), node.result.dtype)
 

@@ -111,8 +111,9 @@ class Indexing:
     def common(self) -> tuple[list[Tensor], Shape]:
         """The indices broadcast to each other, and their shape."""
         shapes = [self.node.shape(i) for i in self.indices]
-        shape = cast(Shape, broadcast_shapes(*shapes))
-        if any(d is None for d in shape):
+        joint = broadcast_shapes(*shapes)
+        shape: Shape = tuple(d for d in joint if d is not None)
+        if len(shape) < len(joint):
             shape = max(shapes, key=len)
         same = [
             node_i if s == shape else self.node(ops.Expand(shape=shape), node_i)

@@ -1,8 +1,5 @@
 """Every operator family against TensorFlow itself, eager, through a frozen graph read by our own reader."""
 
-# mypy: ignore-errors
-# pyright: basic, reportMissingImports=false
-
 from __future__ import annotations
 
 from collections.abc import Callable

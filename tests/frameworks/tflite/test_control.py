@@ -55,7 +55,7 @@ def test_growing_state(tmp_path: Path) -> None:
     check(tmp_path, convert(function, spec([2, 3])), [A])
 
 
-class Counter(tf.Module):  # type: ignore[misc]  # TensorFlow has no annotations
+class Counter(tf.Module):  # TensorFlow has no annotations
     """Adds what it is given to what it has."""
 
     def __init__(self) -> None:
@@ -63,12 +63,12 @@ class Counter(tf.Module):  # type: ignore[misc]  # TensorFlow has no annotations
         self.total = tf.Variable(tf.constant([1.0, 2.0, 3.0]), name="total")
         self.factor = tf.Variable(3.0, name="factor")
 
-    @tf.function(input_signature=[tf.TensorSpec([3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([3], tf.float32, name="x")])
     def add(self, x: Any) -> Any:
         self.total.assign_add(x * self.factor)
         return {"total": self.total.read_value() * 2}
 
-    @tf.function(input_signature=[tf.TensorSpec([2, 2], tf.float32, name="m")])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([2, 2], tf.float32, name="m")])
     def square(self, m: Any) -> Any:
         return {"squared": tf.matmul(m, m)}
 

@@ -3,7 +3,6 @@
 Each has its inputs and the outputs that TensorFlow computes beside it, in `NAME.npz`.
 """
 
-# mypy: ignore-errors
 # pyright: basic, reportMissingImports=false, reportArgumentType=false
 # TensorFlow is not installed where the checkers run.
 

@@ -5,6 +5,9 @@
 The expected results in files/*.npz are LiteRT's.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportFunctionMemberAccess=false, reportMissingImports=false
+# TensorFlow is not installed where the checkers run.
+
 from __future__ import annotations
 
 import sys
@@ -29,20 +32,20 @@ def f32(*shape: int) -> np.ndarray[Any, Any]:
     return RNG.uniform(-1, 1, shape).astype(np.float32)
 
 
-class Net(tf.Module):  # type: ignore[misc]  # TensorFlow has no annotations
+class Net(tf.Module):  # TensorFlow has no annotations
     """A small convolutional net with a variable and two signatures."""
 
     def __init__(self) -> None:
         super().__init__()
         self.total = tf.Variable(tf.zeros([1, 5]), name="total")
 
-    @tf.function(input_signature=[tf.TensorSpec([1, 5], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([1, 5], tf.float32, name="x")])
     def add(self, x: Any) -> Any:
         """Adds to the variable."""
         self.total.assign_add(x)
         return {"sum": self.total.read_value()}
 
-    @tf.function(input_signature=[tf.TensorSpec([2, 2], tf.float32, name="m")])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([2, 2], tf.float32, name="m")])
     def loop(self, m: Any) -> Any:
         """A loop."""
         return {"power": tf.while_loop(lambda i, v: i < 3, lambda i, v: (i + 1, tf.matmul(v, m)), [0, m])[1]}
