@@ -71,3 +71,8 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
 def test_indexing(name: str) -> None:
     function, inputs = CASES[name]
     check(function, *inputs)
+
+
+def test_sizes_that_the_data_decide() -> None:
+    check(lambda x, b: (x[b], x.nonzero(), torch.masked_select(x, b)), X, B)
+    check(torch.where, B)

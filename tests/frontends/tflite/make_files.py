@@ -6,6 +6,7 @@ The expected results in files/*.npz are LiteRT's.
 """
 
 # pyright: reportAttributeAccessIssue=false, reportFunctionMemberAccess=false, reportMissingImports=false
+# pyright: reportUntypedFunctionDecorator=false
 # TensorFlow is not installed where the checkers run.
 
 from __future__ import annotations
