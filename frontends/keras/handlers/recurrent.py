@@ -206,13 +206,12 @@ def _layer(n: KerasNode) -> Result:
         outputs = n.transposed(run.outputs, _BATCH_FIRST)
         outputs = n(ops.Flip(axes=(1,)), outputs) if reverse else outputs
     else:
-        outputs = _last_output(n, run)
+        outputs = _last_output(n.layer.children["cell"], run)
     return [outputs, *run.states] if n.flag("return_state") else outputs
 
 
-def _last_output(n: KerasNode, run: Run) -> Tensor:
+def _last_output(cell: Layer, run: Run) -> Tensor:
     """The output of the last step, which is the last cell's first state."""
-    cell = n.layer.children["cell"]
     cells = list(cell.children.values()) if cell.kind == "StackedRNNCells" else [cell]
     return run.states[-_STATES[cells[-1].kind]]
 
@@ -244,7 +243,7 @@ def _bidirectional(n: KerasNode) -> Result:
     if _gives_sequences(n):
         a, b = (n.transposed(run.outputs, _BATCH_FIRST) for run in runs)
     else:
-        a, b = (run.states[0] for run in runs)
+        a, b = (_last_output(cell, run) for cell, run in zip((first, second), runs, strict=True))
     return _with_states(n, _merged(n, a, b), ends)
 
 

@@ -135,6 +135,7 @@ def layer_cases() -> list[Case]:
         SERIES,
         L.TimeDistributed(L.Dense(3)),
         L.Bidirectional(L.RNN([L.LSTMCell(3), L.LSTMCell(2)], return_sequences=True)),
+        L.Bidirectional(L.RNN([L.LSTMCell(3), L.GRUCell(2)])),
     )
     add((3, *IMAGE), L.TimeDistributed(L.Conv2D(3, 2)))
     add((6, 5, 2), L.ConvLSTM1D(3, 2, padding="same"))
