@@ -1,7 +1,7 @@
 """Graphs, functions and attributes as TensorFlow stores them: a minimal description of its protobuf messages.
 
-Field numbers: tensorflow/core/framework/{graph,node_def,attr_value,function,op_def}.proto of TensorFlow 2.21. The tests in
-tests/frameworks/tensorflow read what TensorFlow itself writes.
+Field numbers: tensorflow/core/framework/{graph,node_def,attr_value,function,op_def}.proto of TensorFlow 2.21; the
+tests in tests/frameworks/tensorflow read what TensorFlow itself writes.
 """
 
 from __future__ import annotations
