@@ -41,6 +41,8 @@ class Container:
             raise SourceFileError(f"{path} cannot be read: {error.strerror or error}") from None
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error, OverflowError) as error:
             self.fail(f"is no zip archive, or a damaged one: {error}")
+        if entries and min(entry.header_offset for entry in entries):
+            self.fail("is cut short: what is left ends in an archive that was one of its entries")
         if len(entries) > MAX_ENTRIES:
             self.fail(f"has {len(entries)} entries")
         self.file = MappedFile(path)
@@ -54,7 +56,8 @@ class Container:
         """The folder that all entries are in, with its slash."""
         first, slash, _ = names[0].partition("/") if names else ("", "", "")
         folder = first + slash
-        return folder if slash and all(name.startswith(folder) for name in names) else ""
+        is_own = folder not in ("models/", "data/")
+        return folder if slash and is_own and all(name.startswith(folder) for name in names) else ""
 
     def fail(self, message: str) -> NoReturn:
         """The file is damaged.

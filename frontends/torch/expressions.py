@@ -98,8 +98,11 @@ def _called(name: str, arguments: list[ast.expr], sizes: Sizes) -> Value:
         if not isinstance(text, str):
             raise ValueError("a symbol has no name")
         return symbol(sizes.name(text))
-    if name in _NUMBERS and isinstance(text, (str, int, float)):
-        return _NUMBERS[name](text)
+    if name in _NUMBERS and first is not None:  # Integer(-2), Float('0.5', precision=53)
+        value = text if isinstance(text, str) else _value(first, sizes)
+        if not isinstance(value, (str, int, float)):
+            raise ValueError(f"{ast.unparse(first)[:80]!r} is no number")
+        return _NUMBERS[name](value)
     return _applied(name, [_value(a, sizes) for a in arguments])
 
 

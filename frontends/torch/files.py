@@ -68,10 +68,12 @@ def _refuse_others(path: Path) -> None:
         raise _weights(path)
     try:
         with zipfile.ZipFile(path) as container:
-            names = container.namelist()
+            entries = container.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError):
         return  # the reader of archives says what is wrong
-    inner = {name.partition("/")[2] for name in names}
+    if entries and min(entry.header_offset for entry in entries):
+        return  # an archive in the archive, at the end of a file that was cut short
+    inner = {entry.filename.partition("/")[2] for entry in entries}
     if "data.pkl" in inner and any(name.startswith("code/") for name in inner):
         raise TorchScriptError(
             f"{path.name} is a TorchScript archive (torch.jit.save), a format that PyTorch has deprecated",
