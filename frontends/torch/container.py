@@ -41,7 +41,7 @@ class Container:
             raise SourceFileError(f"{path} cannot be read: {error.strerror or error}") from None
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error, OverflowError) as error:
             self.fail(f"is no zip archive, or a damaged one: {error}")
-        if entries and min(entry.header_offset for entry in entries):
+        if min((entry.header_offset for entry in entries), default=0):
             self.fail("is cut short: what is left ends in an archive that was one of its entries")
         if len(entries) > MAX_ENTRIES:
             self.fail(f"has {len(entries)} entries")

@@ -71,7 +71,7 @@ def _refuse_others(path: Path) -> None:
             entries = container.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError):
         return  # the reader of archives says what is wrong
-    if entries and min(entry.header_offset for entry in entries):
+    if min((entry.header_offset for entry in entries), default=0):
         return  # an archive in the archive, at the end of a file that was cut short
     inner = {entry.filename.partition("/")[2] for entry in entries}
     if "data.pkl" in inner and any(name.startswith("code/") for name in inner):
