@@ -81,7 +81,7 @@ def test_bert() -> None:
     assert uses == {
         normalization: 8,
         ("Add", *normalization): 1,
-        ("Div", "Add", "Softmax"): 4,
+        ("Mul", "Add", "Softmax"): 4,
         ("Mul", "Erf", "Add", "Mul", "Mul"): 4,
         ("Sub", "Mul"): 1,  # the mask, which all layers read
     }
