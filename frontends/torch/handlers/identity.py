@@ -13,6 +13,7 @@ FAMILY = Family()
     "aten.clone",
     "aten.contiguous",
     "aten.detach",
+    "aten.detach_",
     "aten.lift",
     "aten.lift_fresh",
     "aten.lift_fresh_copy",
