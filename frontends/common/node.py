@@ -36,6 +36,18 @@ class Emitter(abc.ABC):
     def value_of(self, tensor: Tensor) -> Array | None:
         """Values of a tensor known at import: an object array where they hold symbolic sizes; None when unknown."""
 
+    @abc.abstractmethod
+    def shape(self, tensor: Tensor) -> Shape:
+        """The shape of an operand; an error of the frontend's own when its rank is not known."""
+
+    def rank(self, tensor: Tensor) -> int:
+        """Number of axes of an operand."""
+        return len(self.shape(tensor))
+
+    def extent(self, tensor: Tensor, axis: int) -> Dim:
+        """Extent of an operand along an axis, which may count from the end."""
+        return self.shape(tensor)[axis]
+
     def __call__(self, op: Operator, *operands: Tensor | None) -> Tensor:
         """Apply a canonical operator with one result."""
         (result,) = self.emit(op, operands)
@@ -139,14 +151,6 @@ class SourceNode(Emitter):
                 hint="declare the shapes of the model's inputs",
             )
         return tensor.type.shape
-
-    def rank(self, tensor: Tensor) -> int:
-        """Number of axes of an operand."""
-        return len(self.shape(tensor))
-
-    def extent(self, tensor: Tensor, axis: int) -> Dim:
-        """Extent of an operand along an axis, which may count from the end."""
-        return self.shape(tensor)[axis]
 
     def axis(self, axis: int, rank: int) -> int:
         """A non-negative axis.

@@ -19,7 +19,7 @@ from uair.frontends.onnx.errors import (
     OnnxShapeError,
 )
 from uair.ir.data import Data, SplatData
-from uair.ir.dims import Dim, Shape
+from uair.ir.dims import Shape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.location import Location
@@ -207,14 +207,6 @@ class OnnxNode(Emitter):
                 hint="declare the shapes of the model's inputs",
             )
         return tensor.type.shape
-
-    def rank(self, tensor: Tensor) -> int:
-        """Number of axes of an operand."""
-        return len(self.shape(tensor))
-
-    def extent(self, tensor: Tensor, axis: int) -> Dim:
-        """Extent of an operand along a non-negative axis."""
-        return self.shape(tensor)[axis]
 
     def axis(self, axis: int, rank: int) -> int:
         """A non-negative axis.
