@@ -18,6 +18,7 @@ from uair.ir.compare import difference
 from uair.preprocess import PreprocessError
 from uair.text import parse_module
 
+SAVED_MODEL = Path(__file__).parent / "frontends" / "tensorflow" / "models" / "plain"
 X = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
 
 
@@ -179,8 +180,16 @@ def test_open_sizes_of_an_artifact_may_be_any(tiny: Path) -> None:
 
 def test_what_is_an_artifact(tiny: Path, tmp_path: Path) -> None:
     uair.compile(tiny, "reference", output=tmp_path / "a.bin")
-    assert is_artifact(tmp_path / "a.bin") and is_artifact(tmp_path)
+    uair.compile(tiny, "reference", output=tmp_path / "a")
+    assert is_artifact(tmp_path / "a.bin") and is_artifact(tmp_path / "a")
     assert not is_artifact(tiny) and not is_artifact(tmp_path / "missing")
+    assert not is_artifact(tmp_path) and not is_artifact(SAVED_MODEL)
+
+
+def test_a_saved_model_is_run_by_its_path() -> None:
+    recorded = np.load(SAVED_MODEL.with_suffix(".npz"))
+    results = uair.run(SAVED_MODEL, {name: recorded[name] for name in ("image", "sign")})
+    np.testing.assert_allclose(results["mean"], recorded["y_mean"], rtol=1e-4, atol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------------------- check

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from uair.artifact import Artifact, build_artifact
+from uair.artifact import MANIFEST, Artifact, build_artifact
 from uair.context import Context
 from uair.driver.describe import compare, describe_interface, describe_origin, interface_type, plain_value
 from uair.driver.formats import SUFFIXES, UnknownFormatError, frontend_of
@@ -287,9 +287,9 @@ def run(
 
 
 def is_artifact(path: Path) -> bool:
-    """Whether a path looks like an artifact rather than a model file."""
-    if path.is_dir():
-        return True
+    """Whether a path looks like an artifact rather than a model: a folder with a manifest, or a zip file."""
+    if path.is_dir():  # SavedModels are folders, too
+        return (path / MANIFEST).is_file()
     import zipfile
 
     if not zipfile.is_zipfile(path):
@@ -298,6 +298,6 @@ def is_artifact(path: Path) -> bool:
         return True
     try:
         with zipfile.ZipFile(path) as archive:  # model.bin may also be PyTorch's
-            return "manifest.json" in archive.namelist()
+            return MANIFEST in archive.namelist()
     except (zipfile.BadZipFile, NotImplementedError):
         return False

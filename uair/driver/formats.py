@@ -69,7 +69,8 @@ def frontend_of(source: Any) -> str:
             if (path / file).is_file():
                 return name
         if path.suffix.lower() not in SUFFIXES:
-            raise UnknownFormatError(f"{path} is a folder, not a model", hint=known)
+            hint = f"{known}; a folder holds {' or '.join(FOLDERS)}, and that of an artifact manifest.json"
+            raise UnknownFormatError(f"{path} is a folder, not a model", hint=hint)
     found = SUFFIXES.get(path.suffix.lower())
     if found is None:
         raise UnknownFormatError(f"{path} is of no known format", hint=known)
