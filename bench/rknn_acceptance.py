@@ -208,13 +208,10 @@ def _run(script: Path, output: Path) -> Outcome:
     threads = {name: str(rknn.THREADS) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     command = (rknn_env.ensure(), script, "--output", output)
     tool = run_tool(command, log=output / "process.log", limits=rknn.LIMITS, environment=threads)
-    place = output / "result.json"
-    result: dict[str, Any] = json.loads(place.read_text("utf-8")) if place.is_file() else {}
-    if result.get("stage") not in ("compare", "done") or "outputs" not in result:
-        crashed = tool.status is None or tool.status < 0
-        reason = tool.describe() if crashed else str(result.get("reason", "")) or tool.describe()
-        return Outcome(f"{result.get('stage', 'start')}: {reason}" if crashed else reason, seconds=tool.seconds)
-    return outcome_of(rknn.Build(tool.seconds, tool.peak_memory, result, rknn.layers_of(output / "build.log")))
+    done = rknn.Build(tool.seconds, tool.peak_memory, rknn.result_of(output))
+    if not done.is_built:
+        return Outcome(rknn.why_failed(output, tool, done.result), seconds=tool.seconds)
+    return outcome_of(attrs.evolve(done, layers=rknn.layers_of(output / "build.log")))
 
 
 def outcome_of(done: rknn.Build) -> Outcome:
@@ -245,8 +242,8 @@ def build_ours(artifact: uair.Artifact, folder: Path) -> Outcome:
     """The artifact in the toolkit, and UAIR's prediction beside the compiler's cycles."""
     try:
         done = rknn.build(artifact, folder)
-    except AssertionError as error:
-        return Outcome(str(error).splitlines()[0])
+    except rknn.BuildFailed as error:
+        return Outcome(error.reason)
     layers = [Layer(i, r[0], r[1], r[2], tuple(map(tuple, r[3])), tuple(r[4]), 0, 0, r[5], 0, r[6])
               for i, r in enumerate(done.layers["rows"])]  # fmt: skip
     found = compare(layers, uair.load(artifact.file("model.uair")).main, Context.default().target(TARGET).description)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,22 @@ THREADS = 2
 LAYERS = 1
 """Version of what `summary` keeps."""
 LIMITS = Limits(seconds=540.0, memory=10 << 30)
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_ERROR = re.compile(r"^E (?P<text>[\w ]+: .+)", re.MULTILINE)
+"""The toolkit's lines of errors, without their colours."""
+
+
+class BuildFailed(AssertionError):
+    """The toolkit crashed, failed, or wrote no result.
+
+    Args:
+        reason: one line: the step, and the toolkit's own words.
+        details: how the process ended, its result, the end of its log.
+    """
+
+    def __init__(self, reason: str, details: str) -> None:
+        super().__init__(f"{reason}\n{details}")
+        self.reason = reason
 
 
 @attrs.frozen
@@ -49,7 +66,7 @@ class Build:
     @property
     def is_built(self) -> bool:
         """Whether the file was written and the simulator ran it: only comparing may have failed."""
-        return self.result["stage"] in ("compare", "done") and "outputs" in self.result
+        return self.result.get("stage") in ("compare", "done") and "outputs" in self.result
 
     @property
     def cosine(self) -> float | None:
@@ -75,7 +92,7 @@ def build(artifact: uair.Artifact, folder: Path) -> Build:
         folder: for its results and logs.
 
     Raises:
-        AssertionError: the toolkit crashed, failed, or wrote no result.
+        BuildFailed: the toolkit crashed, failed, or wrote no result.
     """
     python = rknn_env.ensure()
     kept = zoo.cache_dir() / "rknn" / f"{_key(artifact, python)}.json"
@@ -85,8 +102,10 @@ def build(artifact: uair.Artifact, folder: Path) -> Build:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     command: Sequence[str | os.PathLike[str]] = (python, artifact.file("build.py"), "--output", folder)
     tool = run_tool(command, log=folder / "process.log", limits=LIMITS, environment=dict.fromkeys(names, str(THREADS)))
-    done = Build(round(tool.seconds, 1), tool.peak_memory, _result(folder, tool))
-    assert done.is_built, f"{tool.describe()}\n{done.result}\n{_tail(folder / 'build.log')}"
+    done = Build(round(tool.seconds, 1), tool.peak_memory, result_of(folder))
+    if not done.is_built:
+        details = f"{tool.describe()}\n{done.result}\n{_tail(folder / 'build.log')}"
+        raise BuildFailed(why_failed(folder, tool, done.result), details)
     done = attrs.evolve(done, layers=layers_of(folder / "build.log"))
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(f".{os.getpid()}")
@@ -116,11 +135,28 @@ def summary(table: LayerTable) -> dict[str, Any]:
     }
 
 
-def _result(folder: Path, tool: ToolResult) -> dict[str, Any]:
+def result_of(folder: Path) -> dict[str, Any]:
+    """Content of result.json; empty when the script did not get so far as to write it."""
     path = folder / "result.json"
-    assert path.is_file(), f"no result.json: {tool.describe()}\n{tool.tail}"
-    result: dict[str, Any] = json.loads(path.read_text())
+    result: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     return result
+
+
+def why_failed(folder: Path, tool: ToolResult, result: dict[str, Any]) -> str:
+    """One line: the step in which a build ended, and why, in the toolkit's own words where it has any."""
+    stage = str(result.get("stage", "start"))
+    if not tool.status or tool.status < 0:
+        return f"{stage}: {tool.describe()}"
+    reason = str(result.get("reason", "")) or tool.describe()
+    if " returned " in reason:  # a return code: what happened is in the log alone
+        reason = f"{reason.split(';')[0]}: {_last_error(folder / 'build.log') or 'its log gives no reason'}"
+    return reason if reason.startswith(f"{stage}: ") else f"{stage}: {reason}"
+
+
+def _last_error(log: Path) -> str:
+    text = log.read_text("utf-8", "replace") if log.is_file() else ""
+    found: list[str] = _ERROR.findall(_COLOURS.sub("", text.replace("\r", "\n")))
+    return found[-1].strip() if found else ""
 
 
 def _tail(log: Path) -> str:
