@@ -36,6 +36,8 @@ from typing import Any
 
 import attrs
 
+from bench.processes import run_measured
+
 MIB = 2**20
 Job = Callable[[Path, Path], None]
 
@@ -122,12 +124,9 @@ def run_once(tool: str, source: Path, target: Path, seconds: float) -> dict[str,
     Raises:
         SystemExit: the tool failed or took too long; the message ends with its last line.
     """
-    command = [sys.executable, "-m", "bench.compile_time", "--child", tool, str(source), str(target)]
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = ["-m", "bench.compile_time", "--child", tool, str(source.resolve()), str(target)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=seconds, env=os.environ | threads, check=False
-        )
+        done, _ = run_measured(command, timeout=seconds)
     except subprocess.TimeoutExpired:
         raise SystemExit(f"{tool} on {source.name}: no end after {seconds:.0f} s") from None
     if done.returncode != 0:
@@ -179,6 +178,13 @@ def measure_model(model: str, source: Path, tools: list[str], rounds: int, secon
     return list(table.values())
 
 
+def warm(tools: list[str], source: Path, seconds: float) -> None:
+    """Run every tool once on one model: the bytecode of what it imports is there afterwards."""
+    with tempfile.TemporaryDirectory(prefix="uair-bench-") as folder:
+        for tool in tools:
+            run_once(tool, source, Path(folder) / f"{tool}.onnx", seconds)
+
+
 def report(series: list[Series]) -> str:
     """Return the table of one model; the ratios are to the first tool: above 1 means more than it."""
     base = series[0]
@@ -215,6 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
     sources = {name: known[name] if name in known else Path(name) for name in options.models or known}
     if missing := [name for name, path in sources.items() if not path.is_file()]:
         parser.error(f"no such model: {', '.join(missing)}; there are {', '.join(known)}")
+    warm(options.tools, min(sources.values(), key=lambda path: path.stat().st_size), options.timeout)
     everything: list[Series] = []
     for name, path in sources.items():
         series = measure_model(name, path, options.tools, options.rounds, options.timeout)

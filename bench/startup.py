@@ -12,11 +12,11 @@ budgets are those of the design: `import uair` 0.15 s, `uair --help` 0.25 s.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 import time
+
+from bench.processes import run_measured
 
 COMMANDS = {
     "python -c pass": (["-c", "pass"], None),
@@ -34,14 +34,12 @@ def measure(arguments: list[str]) -> tuple[float, float]:
     Raises:
         SystemExit: it failed.
     """
-    before = os.times()
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    done, cpu = run_measured(arguments, timeout=120)
     wall = time.perf_counter() - start
-    after = os.times()
     if done.returncode != 0:
         raise SystemExit(f"python {' '.join(arguments)}: exit status {done.returncode}\n{done.stderr}")
-    return wall, after.children_user + after.children_system - before.children_user - before.children_system
+    return wall, cpu
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args(arguments).rounds
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
+    for command, _budget in COMMANDS.values():
+        measure(command)  # writes the bytecode
     for _ in range(rounds):
         for name, (command, _budget) in COMMANDS.items():
             times[name].append(measure(command))
