@@ -2,9 +2,9 @@
 
     python -m bench.check_all [MODEL] [--repeat 3] [--profile]
 
-Prints the wall and CPU time of the command in a process of its own (the fastest of several), the CPU time beside that of
-`import onnx` in the same rounds (on a machine with other work only that ratio can be compared), and where the time goes
-in this process: reading the model, preparing it, loading the descriptions, asking for verdicts.
+Prints the wall and CPU time of the command in a process of its own (the fastest of several), the CPU time beside that
+of `import onnx` in the same rounds (on a machine with other work only that ratio can be compared), and where the time
+goes in this process: reading the model, preparing it, loading the descriptions, asking for verdicts.
 """
 
 from __future__ import annotations
