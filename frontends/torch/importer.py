@@ -128,24 +128,34 @@ class Importer:
         return module
 
     # ------------------------------------------------------------------ used by nodes
-    def region(self, source: TorchNode, program: ProgramGraph, inputs: Sequence[Value | TensorType]) -> Graph:
-        """Import a graph that control flow runs.
+    def inlined(self, source: TorchNode, program: ProgramGraph, inputs: Sequence[Value]) -> list[Tensor]:
+        """Import the calls of a graph that control flow runs, into the graph that its call emits into.
 
         Args:
             source: the call that runs it.
             program: the graph.
-            inputs: what each of its inputs is: a value around it, which it captures, or the type of an input of its
-                own.
+            inputs: what its inputs are. A number gives its value to the size that the graph calls it, as long as the
+                graph is imported: a loop's condition is imported for the first run and for the others.
+
+        Returns:
+            Its outputs.
+
+        Raises:
+            SourceOperatorError: they are too few or too many.
         """
-        scope = Scope(Graph(source.name), outer=source.scope)
         if len(inputs) != len(program.inputs):
-            raise InternalError(f"{source.place}: a graph of {len(program.inputs)} inputs is given {len(inputs)}")
+            source.refuse(f"a graph of {len(program.inputs)} inputs is given {len(inputs)}")
+        scope = Scope(source.scope.graph, outer=source.scope)
+        around = dict(self.scalars)
         for (name, _), given in zip(program.inputs, inputs, strict=True):
-            scope.values[name] = scope.graph.add_input(name, given) if isinstance(given, TensorType) else given
+            scope.values[name] = given
+            symbol = program.symbols.get(name)
+            if symbol and (isinstance(given, Tensor) or plain_symbol(cast(Dim, given)) != symbol):
+                self.scalars[symbol] = self.tensor(scope, given)
         self._calls(scope, program)
-        for i, argument in enumerate(program.outputs):
-            scope.graph.add_output(f"{source.name}.{i}", self.tensor(scope, self._resolved(scope, argument)))
-        return scope.graph
+        outputs = [self.tensor(scope, self._resolved(scope, argument)) for argument in program.outputs]
+        self.scalars = around
+        return outputs
 
     def tensor(self, scope: Scope, value: Value) -> Tensor:
         """A value as a tensor: a number becomes a constant, a symbolic size is computed.
@@ -174,6 +184,8 @@ class Importer:
                 scope.values[name] = constant(data, own)
             elif declared is not None:
                 scope.values[name] = self.graph.add_input(program.input_names.get(name, name), declared)
+                if name in program.graph.symbols:
+                    self.scalars[program.graph.symbols[name]] = scope.values[name]
 
     def _outputs(self, scope: Scope) -> None:
         program = self.program
@@ -210,6 +222,7 @@ class Importer:
         handler = handler_of(call.target)
         results: Result = _kept(node) if handler is None else handler(node)
         found: Sequence[Tensor | None] = (results,) if isinstance(results, Tensor) else tuple(results)
+        self.scalars.update((s, t) for s, t in zip(call.symbols, found, strict=False) if s and t is not None)
         for i, result in enumerate(call.results):
             if not result:
                 continue

@@ -308,15 +308,18 @@ class GraphReader:
     def read(self) -> ProgramGraph:
         """The graph."""
         inputs: list[tuple[str, TensorType | None]] = []
+        symbols: dict[str, str] = {}
         for node in self.owner.graph.nodes:
             if node.op == "placeholder":
                 name = self._unique(node.name)
                 value = node.meta.get("val")
                 is_tensor = isinstance(value, self.torch.Tensor)
                 self.values[node] = Ref(name) if is_tensor else self._constant(value)
-                inputs.append((name, self._type(value) if is_tensor else None))
+                if symbol := self._symbol(value):
+                    symbols[name] = symbol
+                inputs.append((name, self._type(value) if is_tensor or symbol else None))
         outputs = self._body(self.owner)
-        return ProgramGraph(tuple(inputs), tuple(self.calls), outputs)
+        return ProgramGraph(tuple(inputs), tuple(self.calls), outputs, symbols)
 
     def _body(self, owner: Any) -> tuple[Argument, ...]:
         outputs: tuple[Argument, ...] = ()
@@ -364,7 +367,7 @@ class GraphReader:
         types = tuple(self._type(v) for v in found)
         results = self._results(node, found)
         path, kind = _module(node)
-        symbolic: Any = cast(Any, value).node.expr if _is_item(name) and hasattr(value, "node") else None
+        symbols = tuple(map(self._symbol, found))
         self.calls.append(
             Call(
                 name,
@@ -374,16 +377,21 @@ class GraphReader:
                 module_path=path,
                 module_type=kind,
                 file=_file(node),
-                symbol=self.sizes.name(symbolic.name) if getattr(symbolic, "is_Symbol", False) else "",
+                symbols=symbols if any(symbols) else (),
             )
         )
-        refs = tuple(Ref(r) if r else None for r in results)
-        if isinstance(value, (tuple, list)):
-            self.values[node] = cast(Argument, refs)
-        elif symbolic is not None and isinstance(value, self.torch.SymInt):
-            self.values[node] = self._constant(value)
-        else:
-            self.values[node] = refs[0] if refs else None
+        given = tuple(
+            self._constant(v) if isinstance(v, self.torch.SymInt) else Ref(r) if r else None
+            for v, r in zip(found, results, strict=True)
+        )
+        self.values[node] = given if isinstance(value, (tuple, list)) else given[0] if given else None
+
+    def _symbol(self, value: Any) -> str:
+        """The name of a number that is nothing but one symbol; empty for all else."""
+        if not isinstance(value, (self.torch.SymInt, self.torch.SymFloat)):
+            return ""
+        expression: Any = value.node.expr
+        return self.sizes.name(expression.name) if getattr(expression, "is_Symbol", False) else ""
 
     def _results(self, node: Any, found: Sequence[Any]) -> tuple[str, ...]:
         """Names of the results of a call."""

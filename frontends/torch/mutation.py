@@ -353,7 +353,7 @@ class _Follower:
         """Append a call that the program lacks, with the provenance of one that it has; its result's name."""
         name = self.fresh(target)
         self.calls.append(
-            attrs.evolve(cause, target=target, arguments=arguments, results=(name,), types=(type_,), symbol="")
+            attrs.evolve(cause, target=target, arguments=arguments, results=(name,), types=(type_,), symbols=())
         )
         return name
 

@@ -102,20 +102,14 @@ class TorchNode(SourceNode):
         """
         return self.importer.tensor(self.scope, value)
 
-    def region(self, graph: ProgramGraph, inputs: Sequence[Value | TensorType]) -> Graph:
-        """Import a graph that control flow runs.
+    def within(self, graph: Graph) -> TorchNode:
+        """The same call, emitting into a graph that it runs; what is around the call is seen there."""
+        scope = type(self.scope)(graph, outer=self.scope)
+        return TorchNode(self.importer, scope, self.call, self.values, loc=self.loc, place=self.place)
 
-        Args:
-            graph: of the program.
-            inputs: what each of its inputs is: a value around it, which it captures, or the type of an input of its
-                own.
-        """
-        return self.importer.region(self, graph, inputs)
-
-    def bind_size(self, scalar: Tensor) -> None:
-        """Let the size that the program calls this call's result (`aten.item`) be computed from a scalar."""
-        if self.call.symbol:
-            self.importer.scalars[self.call.symbol] = scalar
+    def inlined(self, graph: ProgramGraph, inputs: Sequence[Value]) -> list[Tensor]:
+        """Import the calls of a graph of the program here, on the given inputs; its outputs."""
+        return self.importer.inlined(self, graph, inputs)
 
 
 __all__ = ["Argument", "Family", "Handler", "Ref", "Result", "TorchNode", "Value"]

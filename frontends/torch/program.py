@@ -56,7 +56,8 @@ class Call:
         module_path: of the innermost torch.nn.Module that made the call ("layers.0.attn"), "" for the root.
         module_type: its class ("torch.nn.modules.conv.Conv2d").
         file: "model.py:41", the innermost line of the user's own code, without its folder.
-        symbol: of `aten.item`: the size that later arguments and types call its result, when they do.
+        symbols: for each result the size that later arguments and types call it, "" for one that is no such number;
+            empty when there is none. `aten.item` gives such, and a loop that carries a number.
     """
 
     target: str
@@ -66,7 +67,7 @@ class Call:
     module_path: str = ""
     module_type: str = ""
     file: str = ""
-    symbol: str = ""
+    symbols: tuple[str, ...] = ()
 
 
 @attrs.frozen(eq=False)
@@ -77,11 +78,13 @@ class ProgramGraph:
         inputs: names and types of its inputs in order; a lifted parameter is one of them.
         calls: in order.
         outputs: what it gives; a constant may be given, or nothing.
+        symbols: by the name of an input that is a whole number: the size that arguments and types call it.
     """
 
     inputs: tuple[tuple[str, TensorType | None], ...]
     calls: tuple[Call, ...]
     outputs: tuple[Argument, ...]
+    symbols: Mapping[str, str] = attrs.Factory(dict[str, str])
 
 
 @attrs.frozen(eq=False)

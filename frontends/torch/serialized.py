@@ -102,15 +102,18 @@ class GraphReader:
         """The graph."""
         self._declare(graph)
         inputs: list[tuple[str, TensorType | None]] = []
+        symbols: dict[str, str] = {}
         for given in graph["inputs"]:
-            (kind, value), name = only(given), name_of(given)
+            kind, name = only(given)[0], name_of(given)
             unique = self._unique(name or f"input_{len(inputs)}")
             is_tensor = kind == "as_tensor"
             if name:
                 self.values[name] = Ref(unique) if is_tensor else self._argument(given)
-            inputs.append((unique, self._tensor_type(value["name"]) if is_tensor else None))
+            if symbol := self._symbol(given):
+                symbols[unique] = symbol
+            inputs.append((unique, self._type(given) if is_tensor or symbol else None))
         outputs = self._body(graph)
-        return ProgramGraph(tuple(inputs), tuple(self.calls), outputs)
+        return ProgramGraph(tuple(inputs), tuple(self.calls), outputs, symbols)
 
     def _declare(self, graph: Json) -> None:
         """Take up the types and symbolic numbers that a graph's names have."""
@@ -141,7 +144,7 @@ class GraphReader:
         several = len(results) > 1 or any("as_tensors" in o for o in node["outputs"])
         names = tuple(self._result(r, known=not several or name_of(r) in read) for r in results)
         path, kind = _module(node["metadata"].get("nn_module_stack", ""))
-        own = symbol_name(self.symbolic.get(name_of(results[0]), "0")) if is_item and results else None
+        symbols = tuple(map(self._symbol, results))
         self.calls.append(
             Call(
                 target,
@@ -151,9 +154,16 @@ class GraphReader:
                 module_path=path,
                 module_type=kind,
                 file=user_line(node["metadata"].get("stack_trace", "")),
-                symbol=self.sizes.name(own) if own else "",
+                symbols=symbols if any(symbols) else (),
             )
         )
+
+    def _symbol(self, value: Json) -> str:
+        """The name of a number that is nothing but one symbol; empty for all else."""
+        if only(value)[0] not in ("as_sym_int", "as_sym_float"):
+            return ""
+        own = symbol_name(self.symbolic.get(name_of(value), "0"))
+        return self.sizes.name(own) if own else ""
 
     def _is_size(self, result: Json) -> bool:
         """Whether a result is a number that is an expression of sizes, or a constant."""

@@ -218,7 +218,6 @@ def _bernoulli(node: TorchNode) -> Tensor:
 def _item(node: TorchNode) -> Result:
     """The one element of a tensor; sizes that it decides are computed from it."""
     scalar = node.single(node.tensor("self"))
-    node.bind_size(node.cast(scalar, DType.I64) if scalar.type.dtype.is_integer else scalar)
     wanted = node.call.types[0] if node.call.types else None
     return scalar if wanted is None else node.cast(scalar, wanted.dtype)
 
