@@ -51,6 +51,7 @@ PASSES = {
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "recognize-lstm": "uair.passes.recognize_lstm:RecognizeLstm",
     "remove-quantization": "uair.passes.remove_quantization:RemoveQuantization",
+    "root-of-squares": "uair.passes.root_of_squares:RootOfSquares",
     "simplify": "uair.passes.simplify:Simplify",
     "store-weights": "uair.passes.store_weights:StoreWeights",
     "target-rewrites": "uair.passes.target_rewrites:TargetRewrites",

@@ -15,6 +15,7 @@ from uair.passes.canonicalise import Canonicalise
 from uair.passes.finite_constants import FiniteConstants
 from uair.passes.legalise_onnx import LegaliseOnnx
 from uair.passes.log_of_squares import LogOfSquares
+from uair.passes.root_of_squares import RootOfSquares
 from uair.passes.target_rewrites import TargetRewrites
 from uair.pipeline import Pass
 from uair.targets.target import Target
@@ -36,7 +37,7 @@ class OnnxTarget(Target):
     def prepare(self) -> tuple[Pass, ...]:
         """Numbers that float16 can hold where the device computes in it, and the rewrites that its file asks for."""
         half = self.description.dtypes.float is DType.F16
-        passes: tuple[Pass, ...] = (FiniteConstants(), LogOfSquares()) if half else ()
+        passes: tuple[Pass, ...] = (FiniteConstants(), LogOfSquares(), RootOfSquares()) if half else ()
         if self.description.rewrites:
             passes = (*passes, Canonicalise(), TargetRewrites(target=self.name, chooser=self))
         return (*passes, Canonicalise()) if passes else ()
