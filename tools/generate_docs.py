@@ -10,6 +10,7 @@ import argparse
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,7 +175,32 @@ def command_line() -> str:
         parent = click.Context(uair.cli.group, info_name="uair")
         context = click.Context(command, info_name=name, parent=parent, terminal_width=80)
         lines += [f"## uair {name}\n", _help(command, context)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *load_options()])
+
+
+def load_options() -> Iterator[str]:
+    """A table of what the reader of each format may be told."""
+    from uair.builtin import FRONTENDS
+    from uair.driver.loading import Loader
+    from uair.typed_values import takes
+
+    yield "## What `--load` takes\n"
+    yield "By the format of the model. In Python these are options of `uair.load`, which takes some more."
+    yield "`--external-data-root` is `--load external_data_root=`.\n"
+    yield "| format | option | takes | what it does |"
+    yield "|---|---|---|---|"
+    for format in sorted(FRONTENDS):
+        loader = Loader.of("", format)
+        help = _arguments(inspect.getdoc(loader.function) or "")
+        for name, annotation in loader.annotations().items():
+            yield f"| {format} | `{name}` | {takes(annotation)} | {_cell(help[name])} |"
+
+
+def _arguments(doc: str) -> dict[str, str]:
+    """What a docstring says of every parameter."""
+    section = doc.partition("\nArgs:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()).rstrip(".") for name, text in entries}
 
 
 def _help(command: Any, context: Any) -> str:

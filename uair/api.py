@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from uair.artifact import MANIFEST, Artifact, build_artifact
 from uair.context import Context
 from uair.driver.describe import compare, describe_interface, describe_origin, interface_type, plain_value
-from uair.driver.formats import SUFFIXES, UnknownFormatError, frontend_of
+from uair.driver.formats import SUFFIXES, UnknownFormatError
+from uair.driver.loading import Loader, read_model
 from uair.driver.running import Arithmetic, named, run_artifact
 from uair.driver.stages import DoesNotFit, require_fit, standard_passes
 from uair.driver.transform import transform
@@ -58,17 +59,16 @@ def load(source: Model | Any, *inputs: Any, format: str | None = None, **options
         source: path of a model file or folder, or a model object of a framework; a Module is returned as it is.
         inputs: for a framework's model that is traced: the example inputs.
         format: name of the frontend, when the file name does not tell.
-        options: passed to the frontend (`external_data_root` for ONNX).
+        options: of the frontend: the parameters of its `load` (`external_data_root` for ONNX, `channels` for Keras).
 
     Raises:
+        LoadOptionError: the frontend has no such option.
         UairError: the file cannot be read; names the place in it and the next step.
     """
     if isinstance(source, Module):
         return source
-    loader = Context.default().frontend(format or frontend_of(source))
     given = Path(source) if isinstance(source, (str, os.PathLike)) else source
-    module: Module = loader(given, *inputs, **options)
-    return module
+    return Loader.of(given, format).read(given, inputs, options)
 
 
 def optimize(module: Module, *, instruments: Sequence[Instrument] | None = None) -> Module:
@@ -158,7 +158,8 @@ def check(
         names = sorted(context.targets) if targets == "all" else [targets]
     else:
         names = list(targets)
-    module = load(model).clone()
+    module, shapes = read_model(model, shapes)
+    module = module.clone()
     PassManager([*_binding(module, shapes, values), *standard_passes()], []).run(module)
     chosen = [context.target(name) for name in names]
     forms: dict[tuple[str, ...], ModuleFacts] = {}
@@ -229,9 +230,10 @@ def compile(
     Raises:
         UairError: nothing is left behind.
     """
+    module, shapes = read_model(model, shapes)
     request = CompileRequest(
         target,
-        dict(shapes or {}),
+        dict(shapes),
         quantize,
         dict(preprocess or {}),
         dict(options or {}),
@@ -241,7 +243,7 @@ def compile(
         min_island,
         values=dict(values or {}),
     )
-    state = transform(load(model), request, instruments)
+    state = transform(module, request, instruments)
     if output is not None:
         with build_artifact(output, overwrite=overwrite) as builder:
             emit(state, builder, golden=golden)

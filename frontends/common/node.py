@@ -148,7 +148,7 @@ class SourceNode(Emitter):
             raise RuntimeOperandError(
                 f"{self.op_type} needs to know the rank of its operand {tensor.name!r}",
                 place=self.place,
-                hint="declare the shapes of the model's inputs",
+                hint="give the shapes of the model's inputs: --shape, or an option of uair.load",
             )
         return tensor.type.shape
 

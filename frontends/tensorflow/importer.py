@@ -65,6 +65,24 @@ class Scope:
         return f"TensorFlow node {self.prefix + node.name!r} ({node.op}) in {self.where}"
 
 
+@attrs.frozen
+class Told:
+    """Shapes of inputs that the user told, by name.
+
+    Attributes:
+        shapes: of any inputs, which must not contradict the model; None for an open extent.
+        unranked: of inputs whose rank the model does not say; of no meaning for others.
+    """
+
+    shapes: Mapping[str, Sequence[int | None]] = attrs.field(factory=dict)
+    unranked: Mapping[str, Sequence[int]] = attrs.field(factory=dict)
+
+    def of(self, name: str, shape: InferredShape | None) -> Sequence[int | None] | None:
+        """The shape that was told for an input of which the model says this one."""
+        told = self.shapes.get(name)
+        return self.unranked.get(name) if told is None and shape is None else told
+
+
 class Importer:
     """Imports one program.
 
@@ -74,12 +92,12 @@ class Importer:
         graph: the main graph.
     """
 
-    def __init__(self, program: Program, shapes: Mapping[str, Sequence[int | None]] | None = None) -> None:
+    def __init__(self, program: Program, told: Told) -> None:
         self.program = program
         self.builder = Builder()
         self.graph = Graph("main")
         self.sizes = Sizes()
-        self.shapes = dict(shapes or {})
+        self.told = told
         self.handlers = handlers()
         self.results = result_names()
         self.expanded = 0
@@ -127,7 +145,7 @@ class Importer:
 
     def _declared(self, name: str, dtype: DType, shape: InferredShape | None, place: str) -> TensorType:
         """The type of an input: as the user says, else as the model does."""
-        told = self.shapes.get(name)
+        told = self.told.of(name, shape)
         if told is not None:
             fits = shape is None or (
                 len(shape) == len(told)

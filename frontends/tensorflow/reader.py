@@ -12,7 +12,7 @@ from uair.errors import UairError
 from uair.frontends.common.errors import SourceFileError
 from uair.frontends.common.layout import Channels, settle
 from uair.frontends.tensorflow import frozen, saved_model
-from uair.frontends.tensorflow.importer import Importer
+from uair.frontends.tensorflow.importer import Importer, Told
 from uair.frontends.tensorflow.program import Program
 from uair.frontends.tensorflow.wire import Source
 from uair.ir.module import Module, Origin
@@ -33,6 +33,7 @@ def load(
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
     shapes: Mapping[str, Sequence[int | None]] | None = None,
+    unranked: Mapping[str, Sequence[int]] | None = None,
     channels: Channels = "last",
 ) -> Module:
     """Read a TensorFlow model.
@@ -45,6 +46,8 @@ def load(
         inputs: names of a frozen graph's inputs; its placeholders when not given.
         outputs: names of a frozen graph's outputs; the results that nothing uses when not given.
         shapes: of inputs by name, where the model does not say them; None for an open extent.
+        unranked: shapes of inputs by name that count where the model does not even say the rank; what else they name
+            is left alone. The `--shape` of the command line, whose other shapes are bound when the model is read.
         channels: "last" keeps the model's own interface; "first" gives images as [N, C, H, W].
 
     Returns:
@@ -57,7 +60,7 @@ def load(
         from uair.frontends.tensorflow import live
 
         program, content = live.read(source, examples)
-        return _imported(program, content, "", shapes, channels)
+        return _imported(program, content, "", Told(shapes or {}, unranked or {}), channels)
     path = Path(source)
     name = path.name
     try:
@@ -69,21 +72,15 @@ def load(
             if path.suffix == ".pbtxt":
                 raise SourceFileError("graphs as text are not read", hint="save the graph in binary form (.pb)")
             program, content = frozen.read(path, inputs, outputs)
-        return _imported(program, content, name, shapes, channels)
+        return _imported(program, content, name, Told(shapes or {}, unranked or {}), channels)
     except UairError as error:
         if name and name not in error.place:
             error.place = f"{error.place} of {name}" if error.place else name
         raise
 
 
-def _imported(
-    program: Program,
-    content: Source,
-    name: str,
-    shapes: Mapping[str, Sequence[int | None]] | None,
-    channels: Channels,
-) -> Module:
-    module = Importer(program, shapes).run()
+def _imported(program: Program, content: Source, name: str, told: Told, channels: Channels) -> Module:
+    module = Importer(program, told).run()
     EliminateDeadCode().run(module, PassContext())
     PassContext().apply_rules(module, whole_operators())  # before their axes move
     settle(module, channels=channels)

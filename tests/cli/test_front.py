@@ -73,23 +73,23 @@ def test_every_exception_becomes_a_uair_error(error: Exception, code: str) -> No
 
 
 def test_an_interrupt_has_status_130(uair: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from uair import api
+    from uair.driver import loading
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "load", interrupted)
+    monkeypatch.setattr(loading, "read_model", interrupted)
     result = uair("inspect", EXAMPLE)
     assert result.status == 130 and result.err.strip() == "interrupted"
 
 
 def test_a_fault_of_uair_tells_where_and_how_to_report_it(uair: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from uair import api
+    from uair.driver import loading
 
     def broken(*_: object, **__: object) -> None:
         raise KeyError("oops")
 
-    monkeypatch.setattr(api, "load", broken)
+    monkeypatch.setattr(loading, "read_model", broken)
     monkeypatch.delenv("UAIR_DEBUG", raising=False)
     result = uair("inspect", EXAMPLE, "--json").require(1)
     assert result.json["error"]["code"] == "UAIR-E0002"

@@ -21,7 +21,7 @@ from uair.ir import (
     TensorType,
     constant,
 )
-from uair.ir.compare import difference, exactly_equal, same_values
+from uair.ir.compare import difference, exactly_equal, same_values, structural_difference
 from uair.ops import Add, Clip, Identity, Relu
 
 F32 = TensorType(DType.F32, (4,))
@@ -108,3 +108,15 @@ def test_exact_equality() -> None:
     assert not exactly_equal(1, 1.0)
     assert not exactly_equal(1, True)
     assert not exactly_equal((1,), (1, 2))
+
+
+NAMES = {"names 'x' and 'q'", "loc", "name: 'add'", "input_names", "output_names"}
+WHOLE_MODULE = {"name", "origin", "metadata", "applied", "graphs:"}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_structure_is_all_but_names_and_locations(what: str) -> None:
+    module = build()
+    CHANGES[what](module)
+    found = structural_difference(build().main, module.main)
+    assert (found == "") is (what in NAMES | WHOLE_MODULE), found

@@ -44,11 +44,11 @@ def command(**given: Any) -> int:
     from uair.targets.verdict import Support
 
     with output.progress(f"reading {given['model'].name}"):
-        module = options.load_model(given["model"], given)
+        module, shapes = options.load_model(given["model"], given)
         reports = check(
             module,
             "all" if "all" in given["targets"] else list(given["targets"]),
-            shapes=options.shapes_by_input(given["shapes"]),
+            shapes=shapes,
             values=options.values_by_input(given["values"]),
         )
     if given["as_json"]:

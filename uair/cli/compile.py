@@ -82,7 +82,7 @@ if TYPE_CHECKING:
 @options.dump_dir_option
 @options.json_option
 def command(**given: Any) -> None:
-    """Compile MODEL (.onnx or .uair) for a target.
+    """Compile MODEL, a file, a SavedModel, or code that makes one, for a target.
 
     The result is a folder, or one zip file, with the files that the vendor's tool takes, the final IR, a report, and an
     input with its reference output. It appears whole or not at all.
@@ -122,9 +122,9 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
     if given["golden"] and given["no_golden"]:
         raise click.UsageError("--golden and --no-golden exclude each other")
     model: Path = given["model"]
-    shapes, values = options.shapes_by_input(given["shapes"]), options.values_by_input(given["values"])
+    values = options.values_by_input(given["values"])
     with output.progress(f"reading {model.name}") as watchers:
-        module = options.load_model(model, given)
+        module, shapes = options.load_model(model, given)
         preprocess = options.preprocess_by_input(given["preprocess"], module.main.input_names)
         warnings = advice.before(module.main, shapes, preprocess, quantize=quantize is not None)
         if given["dump_dir"]:

@@ -32,13 +32,8 @@ def command(**given: Any) -> None:
 
     artifact = Artifact.open(given["model"]) if is_artifact(given["model"]) else None
     path = given["model"] if artifact is None else artifact.file("model.uair")
-    module = options.load_model(path, given)
-    run_pipeline(
-        module,
-        given["passes"],
-        shapes=options.shapes_by_input(given["shapes"]),
-        values=options.values_by_input(given["values"]),
-    )
+    module, shapes = options.load_model(path, given)
+    run_pipeline(module, given["passes"], shapes=shapes, values=options.values_by_input(given["values"]))
     if given["output"]:
         save(module, given["output"])
     else:

@@ -34,23 +34,20 @@ def command(**given: Any) -> None:
         options.require_unbound(given)
         _inspect_artifact(given["model"], as_json=given["as_json"])
         return
-    shapes, values = options.shapes_by_input(given["shapes"]), options.values_by_input(given["values"])
-    facts = model_facts(given["model"], shapes, values, given)
+    facts = model_facts(given)
     if given["as_json"]:
         output.print_json(facts)
     else:
         _show_model(facts)
 
 
-def model_facts(
-    path: Path, shapes: dict[str, tuple[int, ...]], values: dict[str, Any], given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Facts of a model file as plain data; `flops` is None while a size is open."""
+def model_facts(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a model as plain data; `flops` is None while a size is open."""
     from uair.api import describe_interface, describe_origin, run_pipeline
     from uair.targets.check import node_flops
 
-    module = options.load_model(path, given)
-    run_pipeline(module, "", shapes=shapes, values=values, instruments=())
+    module, shapes = options.load_model(given["model"], given)
+    run_pipeline(module, "", shapes=shapes, values=options.values_by_input(given["values"]), instruments=())
     graph = module.main
     constants = graph.constants()
     flops = [node_flops(node) for node in graph]

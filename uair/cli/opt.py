@@ -88,11 +88,11 @@ def command(**given: Any) -> None:
 
     measure = Measure()
     require_output(given)
-    module = options.load_model(given["model"], given)
+    module, shapes = options.load_model(given["model"], given)
     run_pipeline(
         module,
         given["passes"],
-        shapes=options.shapes_by_input(given["shapes"]),
+        shapes=shapes,
         values=options.values_by_input(given["values"]),
         instruments=[*_instruments(given), measure],
     )

@@ -175,7 +175,7 @@ def preprocess_option(command: F) -> F:
 
 
 def loading_options(command: F) -> F:
-    """`--external-data-root`, and what a model in Python code needs: `--weights`, `--example`."""
+    """`--load`, `--external-data-root`, and what a model in Python code needs: `--weights`, `--example`."""
     command = click.option(
         "--example",
         "examples",
@@ -189,6 +189,14 @@ def loading_options(command: F) -> F:
         metavar="FILE",
         type=click.Path(dir_okay=False, path_type=Path),
         help="For MODEL package.module:factory: its weights, .safetensors or what torch.save has written of tensors.",
+    )(command)
+    command = click.option(
+        "--load",
+        "told",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Tell the reader of MODEL's format something: --load channels=first, --load signature=encode. The pages "
+        "of the formats say what; several words are separated by ','.",
     )(command)
     return click.option(
         "--external-data-root",
@@ -231,28 +239,48 @@ def limit_options(command: F) -> F:
     return command
 
 
-def load_model(path: Path, given: Mapping[str, Any]) -> Module:
+def load_model(path: Path, given: Mapping[str, Any]) -> tuple[Module, dict[str, tuple[int, ...]]]:
     """Read a model file, or the module that Python code makes.
 
     Args:
         path: of the file, or `package.module:factory`.
-        given: the values of `loading_options`.
-    """
-    from uair.api import load
+        given: the values of `loading_options` and `shape_option`.
 
+    Returns:
+        The module, and the shapes that are still to be bound: a reader may have needed some to read the model.
+
+    Raises:
+        UairError: the model cannot be read, or its reader does not take what it is told.
+        click.UsageError: an option is for other models.
+    """
+    from uair.driver.loading import read_model
+
+    shapes = shapes_by_input(given["shapes"])
     if FACTORY.fullmatch(str(path)) and not path.exists():
         from uair.frontends.torch.factory import load_factory
 
-        return load_factory(str(path), given["weights"], given["examples"])
-    for option, name in (("--weights", "weights"), ("--example", "examples")):
+        _require_not_given(given, {"--load": "told"}, "is for model files")
+        return load_factory(str(path), given["weights"], given["examples"]), shapes
+    code_only = {"--weights": "weights", "--example": "examples"}
+    _require_not_given(given, code_only, "is for a model in Python code: package.module:factory")
+    told = list(given["told"])
+    if given["external_data_root"] is not None:
+        if path.suffix.lower() != ".onnx":
+            raise click.UsageError("--external-data-root is for .onnx models")
+        told.append(f"external_data_root={given['external_data_root']}")
+    module, rest = read_model(path, shapes, told)
+    return module, dict(rest)
+
+
+def _require_not_given(given: Mapping[str, Any], options: Mapping[str, str], why: str) -> None:
+    """Refuse options that do not go with the model.
+
+    Raises:
+        click.UsageError: one is given.
+    """
+    for option, name in options.items():
         if given[name]:
-            raise click.UsageError(f"{option} is for a model in Python code: package.module:factory")
-    external_data_root = given["external_data_root"]
-    if external_data_root is None:
-        return load(path)
-    if path.suffix.lower() != ".onnx":
-        raise click.UsageError("--external-data-root is for .onnx models")
-    return load(path, external_data_root=external_data_root)
+            raise click.UsageError(f"{option} {why}")
 
 
 def shapes_by_input(given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
@@ -274,14 +302,13 @@ def values_by_input(given: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def require_unbound(given: Mapping[str, Any]) -> None:
-    """Refuse `--shape` and `--value` for an artifact.
+    """Refuse `--shape`, `--value` and `--load` for an artifact.
 
     Raises:
         click.UsageError: one is given.
     """
-    for option, name in (("--shape", "shapes"), ("--value", "values")):
-        if given[name]:
-            raise click.UsageError(f"{option} is for models; what an artifact takes was decided by `uair compile`")
+    decided = {"--shape": "shapes", "--value": "values", "--load": "told"}
+    _require_not_given(given, decided, "is for models; what an artifact takes was decided by `uair compile`")
 
 
 def _by_input(option: str, given: Sequence[tuple[str, T]]) -> dict[str, T]:

@@ -35,17 +35,37 @@ def graph_difference(a: Graph, b: Graph) -> str:
     return _Pairs().graphs(a, b)
 
 
-class _Pairs:
-    """The values found to correspond so far."""
+def structural_difference(a: Graph, b: Graph) -> str:
+    """The first difference of two graphs in words, names and locations left out, or "" when there is none.
 
-    def __init__(self) -> None:
+    Graphs without one compute the same by the same steps: they have the same operators with the same attributes in the
+    same order, over values of the same types that flow the same way, and over equal constants.
+    """
+    return _Pairs(hints=False).graphs(a, b)
+
+
+class _Pairs:
+    """The values found to correspond so far.
+
+    Args:
+        hints: whether names and locations are compared, too.
+    """
+
+    def __init__(self, *, hints: bool = True) -> None:
+        self.hints = hints
         self.left: dict[Tensor, Tensor] = {}
         self.right: dict[Tensor, Tensor] = {}
 
-    def graphs(self, a: Graph, b: Graph) -> str:
-        for what in ("name", "input_names", "output_names"):
+    def named_alike(self, a: Any, b: Any, attributes: Sequence[str]) -> str:
+        """The first of these names and locations that differs."""
+        for what in attributes if self.hints else ():
             if getattr(a, what) != getattr(b, what):
                 return f"{what}: {getattr(a, what)!r} and {getattr(b, what)!r}"
+        return ""
+
+    def graphs(self, a: Graph, b: Graph) -> str:
+        if found := self.named_alike(a, b, ("name", "input_names", "output_names")):
+            return found
         if (len(a.inputs), len(a.outputs)) != (len(b.inputs), len(b.outputs)):
             return f"{len(a.inputs)} inputs and {len(a.outputs)} outputs, against {len(b.inputs)} and {len(b.outputs)}"
         for x, y in zip(a.inputs, b.inputs, strict=True):
@@ -68,9 +88,8 @@ class _Pairs:
             found = self.attribute(value, b.attributes[name])
             if found:
                 return f"attribute {name}: {found}"
-        for what in ("name", "loc"):
-            if getattr(a, what) != getattr(b, what):
-                return f"{what}: {getattr(a, what)!r} and {getattr(b, what)!r}"
+        if found := self.named_alike(a, b, ("name", "loc")):
+            return found
         if len(a.outputs) != len(b.outputs):
             return f"{len(a.outputs)} results and {len(b.outputs)} results"
         for i, (x, y) in enumerate(zip(a.outputs, b.outputs, strict=True)):
@@ -88,7 +107,7 @@ class _Pairs:
         """Let two values correspond, unless one corresponds to another already."""
         if self.left.setdefault(a, b) is not b or self.right.setdefault(b, a) is not a:
             return "not the same value"
-        if a.name != b.name:
+        if self.hints and a.name != b.name:
             return f"names {a.name!r} and {b.name!r}"
         return "" if a.type == b.type else f"types {a.type} and {b.type}"
 

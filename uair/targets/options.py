@@ -16,21 +16,17 @@ chip in `Target.check_request`; both raise OptionError.
 
 from __future__ import annotations
 
-import difflib
-import os
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
 
 from uair.targets.errors import OptionError
+from uair.typed_values import named_texts, near, takes, value_of
 
 T = TypeVar("T", bound="TargetOptions")
-
-WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 @attrs.frozen
@@ -88,9 +84,9 @@ def parse_options(cls: type[T], given: Mapping[str, Any], target: str) -> T:
     for key, value in given.items():
         name = key.replace("-", "_")
         if name not in hints:
-            raise OptionError(f"target {target} has no option {key!r}", hint=_near(name, list(hints)))
+            raise OptionError(f"target {target} has no option {key!r}", hint=near(name, list(hints)))
         try:
-            values[name] = _value(hints[name], value)
+            values[name] = value_of(hints[name], value)
         except (ValueError, TypeError):
             raise OptionError(
                 f"option {name} of target {target} cannot be {value!r}", hint=f"it takes {takes(hints[name])}"
@@ -104,16 +100,10 @@ def given_options(text: Sequence[str]) -> dict[str, str]:
     Raises:
         OptionError: one is not of that form, or is given twice.
     """
-    found: dict[str, str] = {}
-    for each in text:
-        name, separator, value = each.partition("=")
-        name = name.strip().replace("-", "_")
-        if not separator or not name:
-            raise OptionError(f"option {each!r} is not of the form name=value")
-        if name in found:
-            raise OptionError(f"option {name} is given twice")
-        found[name] = value
-    return found
+    try:
+        return named_texts(text)
+    except ValueError as error:
+        raise OptionError(f"option {error}") from None
 
 
 def plain(options: TargetOptions) -> dict[str, Any]:
@@ -127,78 +117,6 @@ def _default(field: attrs.Attribute[Any]) -> Any:
     return factory.factory() if isinstance(factory, attrs.Factory) else factory  # type: ignore[arg-type]
 
 
-def takes(annotation: Any) -> str:
-    """What an option of this annotation takes, in words."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(takes(a) for a in arguments if a is not type(None))
-    if origin is typing.Literal:
-        return "one of " + ", ".join(str(a) for a in arguments)
-    if origin is tuple:
-        return f"{takes(arguments[0])}, several separated by commas"
-    if origin is not None and issubclass(origin, Mapping):
-        return "name:value, several separated by commas"
-    return {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a file"}.get(
-        annotation, str(annotation)
-    )
-
-
-def _value(annotation: Any, value: Any) -> Any:
-    """A value of an annotated type.
-
-    Raises:
-        ValueError, TypeError: it is none.
-    """
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _value(next(a for a in arguments if a is not type(None)), value)
-    if origin is typing.Literal:
-        return _word(arguments, value)
-    if origin is tuple:
-        parts: Any = [p.strip() for p in value.split(",") if p.strip()] if isinstance(value, str) else value
-        return tuple(_value(arguments[0], part) for part in cast("Sequence[Any]", parts))
-    if origin is not None and issubclass(origin, Mapping):
-        return _mapping(arguments, value)
-    return _scalar(annotation, value)
-
-
-def _word(words: tuple[Any, ...], value: Any) -> Any:
-    found = next((w for w in words if w == value or (isinstance(value, str) and str(w) == value.strip())), None)
-    if found is None:
-        raise ValueError
-    return found
-
-
-def _mapping(arguments: tuple[Any, ...], value: Any) -> dict[Any, Any]:
-    if isinstance(value, str):
-        pairs = [part.rpartition(":") for part in value.split(",") if part.strip()]
-        if not all(separator and key.strip() for key, separator, _ in pairs):
-            raise ValueError
-        value = {key.strip(): text.strip() for key, _, text in pairs}
-    table = cast("Mapping[Any, Any]", value)
-    return {_value(arguments[0], k): _value(arguments[1], v) for k, v in table.items()}
-
-
-def _scalar(annotation: Any, value: Any) -> Any:
-    if annotation is bool:
-        return value if isinstance(value, bool) else WORDS[value.strip().lower()] if _known(value) else _refuse()
-    if annotation is Path:
-        return Path(cast("str | os.PathLike[str]", value))
-    if annotation is str:
-        return value if isinstance(value, str) else _refuse()
-    if isinstance(value, bool) or (annotation is int and isinstance(value, float)):
-        return _refuse()
-    return annotation(value)
-
-
-def _known(value: Any) -> bool:
-    return isinstance(value, str) and value.strip().lower() in WORDS
-
-
-def _refuse() -> Any:
-    raise ValueError
-
-
 def plain_value(value: Any) -> Any:
     """An option's value as plain data; a file by its name."""
     if isinstance(value, Path):
@@ -210,10 +128,3 @@ def plain_value(value: Any) -> Any:
         table: Mapping[Any, Any] = value
         return {str(k): plain_value(v) for k, v in table.items()}
     return value
-
-
-def _near(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"its options are {', '.join(known)}" if known else "it has no options"

@@ -83,6 +83,14 @@ def main() -> None:
     x = rng.normal(size=(2, 6, 3)).astype(np.float32)
     np.savez(HERE / "recurrent.npz", x=x, y_Identity=concrete(tf.constant(x)).numpy())
 
+    kernel = tf.constant(rng.normal(size=(3, 3, 2, 4)).astype(np.float32))
+    unranked = tf.function(lambda image, gain: tf.nn.conv2d(image, kernel, 1, "SAME") * gain)
+    concrete = unranked.get_concrete_function(tf.TensorSpec(None, name="image"), tf.TensorSpec([None], name="gain"))
+    (HERE / "unranked.pb").write_bytes(concrete.graph.as_graph_def().SerializeToString())
+    gain = np.float32([1, -2, 3, 0.5])
+    y = concrete(tf.constant(image), tf.constant(gain)).numpy()
+    np.savez(HERE / "unranked.npz", image=image, gain=gain, y_Identity=y)
+
 
 if __name__ == "__main__":
     main()
