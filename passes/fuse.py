@@ -9,6 +9,7 @@ import attrs
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.fusion import activation, batch_norm, linear, normalization, operands, padding, reduction
+from uair.passes.recurrent.recognize import RecognizeRecurrent
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import RuleSet
 
@@ -17,13 +18,16 @@ from uair.rewrite import RuleSet
 class Fuse(Pass):
     """Make one operator of several: BatchNorm, scale, bias and padding into weights, and what exporters spelled out.
 
-    What stands in front of weights goes into them last, when all that exporters spelled out is recognized. A round of
-    canonicalisation follows when something was fused, for what the fusions left behind.
+    Loops over the cell of a recurrent layer become the layer first. What stands in front of weights goes into them
+    last, when all that exporters spelled out is recognized. A round of canonicalisation follows when something was
+    fused, for what the fusions left behind.
     """
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply all fusion rules."""
-        changed = False
+        changed = RecognizeRecurrent().run(module, context)
+        if changed:
+            Canonicalise().run(module, context)
         for rules in (ruleset(), last_ruleset()):
             if context.apply_rules(module, rules):
                 changed = True

@@ -50,6 +50,7 @@ PASSES = {
     "propagate-layout": "uair.passes.propagate_layout:PropagateLayout",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "recognize-lstm": "uair.passes.recognize_lstm:RecognizeLstm",
+    "recognize-recurrent": "uair.passes.recurrent.recognize:RecognizeRecurrent",
     "remove-quantization": "uair.passes.remove_quantization:RemoveQuantization",
     "root-of-squares": "uair.passes.root_of_squares:RootOfSquares",
     "simplify": "uair.passes.simplify:Simplify",

@@ -17,8 +17,9 @@ from uair.frontends.tensorflow.program import Program
 from uair.frontends.tensorflow.wire import Source
 from uair.ir.module import Module, Origin
 from uair.passes.eliminate_dead_code import EliminateDeadCode
-from uair.passes.fusion.activation import RecognizeErfcGelu
+from uair.passes.fusion import activation
 from uair.passes.fusion.normalization import RecognizeSpreadLayerNorm
+from uair.passes.recurrent.recognize import RecognizeRecurrent
 from uair.pipeline import PassContext
 from uair.rewrite import RuleSet
 
@@ -83,6 +84,7 @@ def _imported(program: Program, content: Source, name: str, told: Told, channels
     module = Importer(program, told).run()
     EliminateDeadCode().run(module, PassContext())
     PassContext().apply_rules(module, whole_operators())  # before their axes move
+    RecognizeRecurrent().run(module, PassContext())
     settle(module, channels=channels)
     module.origin = Origin("tensorflow", name, functools.partial(_sha256, content), program.producer, program.versions)
     return module
@@ -90,8 +92,8 @@ def _imported(program: Program, content: Source, name: str, told: Told, channels
 
 @functools.cache
 def whole_operators() -> RuleSet:
-    """What Keras 3 spells out over the last axis, as one operator each."""
-    return RuleSet([RecognizeErfcGelu(), RecognizeSpreadLayerNorm()])
+    """What Keras 3 spells out, as one operator each."""
+    return RuleSet([*(rule() for rule in activation.RULES), RecognizeSpreadLayerNorm()])
 
 
 def _sha256(content: Source) -> str:

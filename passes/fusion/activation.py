@@ -190,7 +190,12 @@ class RecognizeTanhGelu(Rule):
         roots: list[Any] = []
         for cube in (Pow()(x, three), Mul()(x, Mul()(x, x)), Mul()(Mul()(x, x), x)):
             bracket = Add()(Tanh()(Mul()(Add()(x, Mul()(cube, c)), k)), one)
-            roots += [Mul()(Mul()(x, half), bracket), Mul()(Mul()(x, bracket), half), Mul()(x, Mul()(bracket, half))]
+            roots += [
+                Mul()(bracket, Mul()(x, half)),
+                Mul()(bracket, Mul()(half, x)),  # both orders, as above
+                Mul()(Mul()(bracket, x), half),
+                Mul()(Mul()(bracket, half), x),
+            ]
         return roots
 
     def check(self, c: Tensor, k: Tensor, one: Tensor, half: Tensor, three: Tensor | None) -> bool | NoMatch:

@@ -13,7 +13,7 @@ import attrs
 
 from uair.frontends.tensorflow.graphdef import FunctionDef, NodeDef, Ref
 from uair.frontends.tensorflow.node import Family, Result, TensorList, TfNode, Value, Variable
-from uair.ir.dims import InferredShape
+from uair.ir.dims import Dim, InferredShape
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Tensor
 from uair.ir.types import TensorType
@@ -67,12 +67,14 @@ class _Plan:
     Attributes:
         fixed: states that every run hands on as they are.
         counters: states that every run adds 1 to, with what they are at first.
-        runs: how often the body runs, when that is known.
+        runs: how often the body runs, when that is known: a number, or a size of the model.
+        bound: what holds the number of runs when it is a size.
     """
 
     fixed: frozenset[int]
     counters: dict[int, int]
-    runs: int | None
+    runs: Dim | None
+    bound: Tensor | None = None
 
 
 @FAMILY.op("While", "StatelessWhile")
@@ -97,7 +99,7 @@ def _plan(n: TfNode, condition: FunctionDef, body: FunctionDef) -> _Plan:
             first = n.value_of(value) if isinstance(value, Tensor) else None
             if first is not None and first.size == 1 and isinstance(first.reshape(-1).tolist()[0], int):
                 counters[i] = first.reshape(-1).tolist()[0]
-    return _Plan(fixed, counters, _runs(n, condition, fixed, counters))
+    return _Plan(fixed, counters, *_runs(n, condition, fixed, counters))
 
 
 def _behind(function: FunctionDef, ref: Ref) -> Ref:
@@ -129,28 +131,41 @@ def _constant(n: TfNode, function: FunctionDef, ref: Ref) -> int | None:
     return int(data.array().reshape(-1)[0]) if data.size == 1 and data.dtype.is_integer else None
 
 
-def _runs(n: TfNode, condition: FunctionDef, fixed: frozenset[int], counters: dict[int, int]) -> int | None:
-    """How often the body runs: the condition is a conjunction of counter < bound with known bounds."""
+def _runs(
+    n: TfNode, condition: FunctionDef, fixed: frozenset[int], counters: dict[int, int]
+) -> tuple[Dim | None, Tensor | None]:
+    """How often the body runs: the condition is a conjunction of counter < bound with known bounds.
+
+    Bounds that are sizes must all be the same one, of counters that begin at 0: the second value holds it then.
+    """
     names = [argument.name for argument in condition.arguments]
-    pending, bounds = [condition.results[0]], list[int]()
+    pending, bounds, holder = [condition.results[0]], list[Dim](), None
     while pending and len(bounds) < _STEPS:
         node = condition.body.nodes.get(_behind(condition, pending.pop()).name)
         if node is not None and node.op == "LogicalAnd":
             pending.extend(node.inputs)
             continue
         if node is None or node.op != "Less" or len(node.inputs) != 2:
-            return None
+            return None, None
         counter, limit = (_behind(condition, ref) for ref in node.inputs)
         i = names.index(counter.name) if counter.name in names else -1
-        bound = _constant(n, condition, limit)
+        bound: Dim | None = _constant(n, condition, limit)
         if bound is None and limit.name in names and names.index(limit.name) in fixed:
             value = n.inputs[names.index(limit.name)]
-            found = n.value_of(value) if isinstance(value, Tensor) else None
-            bound = found.reshape(-1).tolist()[0] if found is not None and found.size == 1 else None
-        if i not in counters or not isinstance(bound, int):
-            return None
-        bounds.append(max(bound - counters[i], 0))
-    return min(bounds) if bounds else None
+            bound = _size(n, value)
+            holder = value if isinstance(value, Tensor) and not isinstance(bound, int) else holder
+        if i not in counters or bound is None or not isinstance(bound, int) and counters[i]:
+            return None, None
+        bounds.append(max(bound - counters[i], 0) if isinstance(bound, int) else bound)
+    if all(isinstance(b, int) for b in bounds):
+        return (min(b for b in bounds if isinstance(b, int)), None) if bounds else (None, None)
+    return (bounds[0], holder) if all(b == bounds[0] for b in bounds) else (None, None)
+
+
+def _size(n: TfNode, value: Value) -> Dim | None:
+    """The number or the size that a tensor of one element holds."""
+    found = n.dims(value) if isinstance(value, Tensor) and value.type.rank in (0, 1) else None
+    return found[0] if found is not None and len(found) == 1 else None
 
 
 class _Loop:
@@ -185,7 +200,7 @@ class _Loop:
             region.add_output(f"state{i}", self._carried_result(results, i))
         for i, (_, value) in zip(self.written, stacks, strict=True):
             region.add_output(f"stack{i}", value)
-        runs = None if plan.runs is None else n.of(plan.runs)
+        runs = None if plan.runs is None else self._number_of_runs()
         first = None if plan.runs is not None else self._condition_of(n.inputs, None)
         last = n.all(Loop(body=region), runs, first, *initial)
         return self._results(last, [last_only for last_only, _ in stacks])
@@ -203,9 +218,20 @@ class _Loop:
                 stack = n(Unsqueeze(axes=(0,)), n(Gather(axis=0), stack, n.of(-1)))
             values[i] = TensorList(cast(TensorList, values[i]).dtype, stack)
         for i in self.replaced:
-            assert self.plan.runs is not None
-            values[i] = n.like(self.plan.counters[i] + self.plan.runs, cast(Tensor, values[i]))
+            counter, runs = cast(Tensor, values[i]), self.plan.runs
+            if isinstance(runs, int):
+                values[i] = n.like(self.plan.counters[i] + runs, counter)
+            else:
+                number = n.cast(self._number_of_runs(), counter.type.dtype)
+                first = self.plan.counters[i]
+                values[i] = n(Add(), number, n.like(first, counter)) if first else number
         return values
+
+    def _number_of_runs(self) -> Tensor:
+        if isinstance(self.plan.runs, int):
+            return self.n.of(self.plan.runs)
+        assert self.plan.bound is not None
+        return self.n.cast(self.n.single(self.plan.bound), DType.I64)
 
     # ------------------------------------------------------------------ the body
     def _settled(self) -> tuple[Graph, list[Value]]:

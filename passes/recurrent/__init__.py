@@ -1,0 +1,1 @@
+"""Recurrent layers that a model spells out as a loop over their cell."""
