@@ -51,7 +51,7 @@ def load(
     program = (
         source if type(source).__name__ == "ExportedProgram" else live.exported(source, inputs, kwargs, dynamic_shapes)
     )
-    program = live.with_explicit_casts(program)
+    program = live.made_explicit(program)
     title = name or ("model" if type(source).__name__ == "ExportedProgram" else type(source).__name__.lower())
     try:
         plain: Program = functionalised(live.read(program))

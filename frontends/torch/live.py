@@ -124,12 +124,16 @@ def _own_folders() -> tuple[str, ...]:
     return tuple(os.path.join(os.path.dirname(str(p.__file__)), "") for p in (framework(), uair))
 
 
-def with_explicit_casts(program: Any) -> Any:
-    """An exported program in which the casts that `torch.autocast` makes are calls like any other.
+def made_explicit(program: Any) -> Any:
+    """An exported program without hidden computation: autocast's casts are calls, and parameters are plain tensors.
 
-    torch.export leaves a region under autocast as it is written; torch puts the casts in when it traces it again, which
+    torch.export leaves a region under autocast as it is written, and keeps a parameter of a tensor subclass (torchao's
+    quantized weights). torch puts in the casts, and what a subclass computes, when it traces the program again, which
     `run_decompositions` does, here with nothing to decompose.
     """
+    is_wrapper = importlib.import_module("torch.utils._python_dispatch").is_traceable_wrapper_subclass
+    if any(map(is_wrapper, program.state_dict.values())):
+        return program.run_decompositions({})
     regions = (module.graph for module in program.graph_module.modules() if hasattr(module, "graph"))
     for node in (node for graph in regions for node in graph.nodes if node.op == "call_function"):
         if target_name(node.target) == "higher_order.wrap_with_autocast" and node.args[2]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uair.frontends.torch.handlers import (
     activation,
+    affine,
     attention,
     casting,
     comparison,
@@ -27,6 +28,7 @@ from uair.frontends.torch.node import Family
 
 FAMILIES: tuple[Family, ...] = (
     activation.FAMILY,
+    affine.FAMILY,
     attention.FAMILY,
     casting.FAMILY,
     comparison.FAMILY,

@@ -41,6 +41,11 @@ def _product(node: TorchNode) -> Tensor:
     return node(ops.MatMul(), a, node.transposed(b, (*range(rank - 2), rank - 1, rank - 2)) if rank > 1 else b)
 
 
+@FAMILY.op("aten._int_mm")
+def _integer_product(node: TorchNode) -> Tensor:
+    return node(ops.IntegerMatMul(), node.tensor("self"), node.tensor("mat2"))
+
+
 @FAMILY.op("aten.outer", "aten.ger")
 def _outer(node: TorchNode) -> Tensor:
     a = node(ops.Unsqueeze(axes=(1,)), node.tensor("self"))
