@@ -55,7 +55,7 @@ def bounded(node: TorchNode, y: Tensor) -> Tensor:
     return y if tuple(bounds) == y.type.dtype.range else node(ops.Clip(min=bounds[0], max=bounds[1]), y)
 
 
-# ----------------------------------------------------------------------------------------- one scale, or one per channel
+# ---------------------------------------------------------------------------------------- one scale, or one per channel
 @FAMILY.op(f"{_D}.quantize_per_tensor")
 def _quantize(node: TorchNode) -> Tensor:
     dtype = node.result.dtype
