@@ -9,7 +9,7 @@ from uair import ops
 from uair.frontends.torch.handlers.normalization import norm
 from uair.frontends.torch.node import Family, Result, TorchNode
 from uair.frontends.torch.promotion import category
-from uair.ir.dims import Dim, product
+from uair.ir.dims import Dim, normal, product
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 from uair.ops.base import Operator
@@ -249,3 +249,19 @@ def _cumsum(node: TorchNode) -> Tensor:
 @FAMILY.op("aten.cumprod")
 def _cumprod(node: TorchNode) -> Tensor:
     return _scan(node, lambda axis: ops.CumProd(axis=axis))
+
+
+@FAMILY.op("aten.diff")
+def _diff(node: TorchNode) -> Tensor:
+    """Differences of neighbours along an axis, n times; of bools, whether they differ."""
+    x = node.tensor("self")
+    axis = node.axis(node.get("dim", -1), node.rank(x))
+    around = [t for t in (node.optional("prepend"), x, node.optional("append")) if t is not None]
+    x = around[0] if len(around) == 1 else node(ops.Concat(axis=axis), *around)
+    op: Operator = ops.NotEqual() if x.type.dtype is DType.BOOL else ops.Sub()
+    for _ in range(node.get("n", 1)):
+        last = node.extent(x, axis)
+        later = node(ops.Slice(axes=(axis,), starts=(1,), ends=(last,), steps=(1,)), x)
+        sooner = node(ops.Slice(axes=(axis,), starts=(0,), ends=(normal(last - 1),), steps=(1,)), x)
+        x = node(op, later, sooner)
+    return x

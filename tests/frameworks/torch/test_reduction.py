@@ -67,6 +67,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], torch.Tensor]] = {
     "cumsum": (lambda x: (x.cumsum(1), x.cumsum(-1), x.cumsum(0, dtype=torch.float64)), X),
     "cumsum of ints": (lambda k: (k.cumsum(1), (k > 0).cumsum(0)), K),
     "cumprod": (lambda x: x.cumprod(1), X),
+    "diff": (lambda x: (x.diff(), x.diff(n=2, dim=2), x.diff(dim=1, prepend=x[:, :1] - 1, append=x)), X),
+    "diff of bools": (lambda b: b.diff(dim=1), B),
     "scalar": (lambda s: (s.sum(), s.mean(0), s.amax(-1), s.argmax(), s.cumsum(0), s.norm(), s.max(0)), S),
 }
 
