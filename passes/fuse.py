@@ -8,7 +8,8 @@ import attrs
 
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
-from uair.passes.fusion import activation, batch_norm, linear, normalization, operands, padding, reduction
+from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from uair.passes.fusion import activation, attention, batch_norm, linear, normalization, operands, padding, reduction
 from uair.passes.recurrent.recognize import RecognizeRecurrent
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import RuleSet
@@ -31,6 +32,7 @@ class Fuse(Pass):
         for rules in (ruleset(), last_ruleset()):
             if context.apply_rules(module, rules):
                 changed = True
+                EliminateCommonSubexpressions().run(module, context)  # layers that share a table then share its half
                 Canonicalise().run(module, context)
         return changed
 
@@ -38,7 +40,7 @@ class Fuse(Pass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority."""
-    families = (padding, linear, batch_norm, activation, reduction, normalization)
+    families = (padding, linear, batch_norm, activation, reduction, normalization, attention)
     return RuleSet([rule() for family in families for rule in family.RULES])
 
 

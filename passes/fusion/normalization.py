@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from uair.ir.dims import Shape, is_static, static
+from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Div, LayerNorm, Mul, Neg, Pow, ReduceMean, Rsqrt, Sqrt, Sub
+from uair.ops import Add, Cast, Div, LayerNorm, Mul, Neg, Pow, Reciprocal, ReduceMean, RMSNorm, Rsqrt, Sqrt, Sub
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -43,6 +44,57 @@ class RecognizeLayerNorm(Rule):
         value = repeated_value(eps)
         assert axis is not None and value is not None
         return LayerNorm(axis=axis - x.type.rank, epsilon=value)(x)
+
+
+class RecognizeRMSNorm(Rule):
+    """x / sqrt(mean(x^2) + eps) over the last axes is RMSNorm."""
+
+    def pattern(self, x: Any, two: Any, eps: Any, one: Any) -> Any:
+        """The square as a power or a product; the quotient, or the product with the reciprocal in every spelling."""
+        roots: list[Any] = []
+        for square in (Pow()(x, two), Mul()(x, x)):
+            total = Add()(of(ReduceMean)(square).named("mean"), eps)
+            root = Sqrt()(total)
+            roots.append(Div()(x, root))
+            roots += [Mul()(x, inverse) for inverse in (Rsqrt()(total), Reciprocal()(root), Div()(one, root))]
+        return roots
+
+    def check(self, x: Tensor, mean: Node, two: Tensor | None, eps: Tensor, one: Tensor | None) -> bool | NoMatch:
+        """The mean is over the last axes and keeps them; eps is one number."""
+        if x.type.shape is None:
+            return no("the rank is not known", x)
+        if first_axis(mean, x.type.rank) is None:
+            return no("the mean is not over the last axes, kept", mean)
+        for tensor, wanted in ((two, 2.0), (one, 1.0)):
+            if tensor is not None and repeated_value(tensor) != wanted:
+                return no(f"it is not the number {wanted:g}", tensor)
+        value = repeated_value(eps)
+        return value is not None and value >= 0 or no("epsilon is not one number, 0 or more", eps)
+
+    def rewrite(self, x: Tensor, mean: Node, eps: Tensor) -> Tensor:
+        """RMSNorm without scale; FoldRMSNormScale adds it."""
+        axis, value = first_axis(mean, x.type.rank), repeated_value(eps)
+        assert axis is not None and value is not None
+        return RMSNorm(axis=axis - x.type.rank, epsilon=value)(x)
+
+
+class NarrowRMSNorm(Rule):
+    """RMSNorm in f32 between Casts from and to a 16-bit type is RMSNorm of that type, which computes in f32 anyway."""
+
+    def pattern(self, x: Any) -> Any:
+        """Without scale, which models apply behind the Cast."""
+        widened = of(Cast)(x).named("widened").shared()
+        return of(Cast)(of(RMSNorm)(widened).named("norm")).named("narrowed")
+
+    def check(self, x: Tensor, widened: Node, narrowed: Node) -> bool | NoMatch:
+        """From a 16-bit float to f32 and back."""
+        narrow = x.type.dtype in (DType.F16, DType.BF16) and narrowed.output.type.dtype is x.type.dtype
+        wide = widened.output.type.dtype is DType.F32
+        return narrow and wide or no("it is not cast from f16 or bf16 to f32 and back", narrowed)
+
+    def rewrite(self, x: Tensor, norm: Node) -> Tensor:
+        """One operator."""
+        return norm.op(x)
 
 
 class RecognizeSpreadLayerNorm(Rule):
@@ -140,10 +192,26 @@ class FoldLayerNormBias(Rule):
         return norm.op(x, scale, bias)
 
 
+class FoldRMSNormScale(Rule):
+    """Mul by a constant of the normalized shape after RMSNorm is its scale."""
+
+    def pattern(self, x: Any, scale: Any) -> Any:
+        """The product in either order."""
+        return Mul()(of(RMSNorm)(x).named("norm"), scale)
+
+    def check(self, norm: Node, scale: Tensor) -> bool | NoMatch:
+        """The constant has the shape of the normalized axes."""
+        return is_parameter(norm, scale)
+
+    def rewrite(self, x: Tensor, norm: Node, scale: Tensor) -> Tensor:
+        """RMSNorm with scale."""
+        return norm.op(x, scale)
+
+
 def is_parameter(norm: Node, tensor: Tensor) -> bool | NoMatch:
     """Whether a constant has exactly the shape of the normalized axes."""
     op = norm.op
-    assert isinstance(op, LayerNorm)
+    assert isinstance(op, (LayerNorm, RMSNorm))
     rank = norm.output.type.rank
     wanted = norm.output.type.dims[op.axis % rank :]
     if not tensor.is_constant:
@@ -153,4 +221,12 @@ def is_parameter(norm: Node, tensor: Tensor) -> bool | NoMatch:
     )
 
 
-RULES = (RecognizeLayerNorm, RecognizeSpreadLayerNorm, FoldLayerNormScale, FoldLayerNormBias)
+RULES = (
+    RecognizeLayerNorm,
+    RecognizeSpreadLayerNorm,
+    FoldLayerNormScale,
+    FoldLayerNormBias,
+    RecognizeRMSNorm,
+    NarrowRMSNorm,
+    FoldRMSNormScale,
+)

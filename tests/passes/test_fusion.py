@@ -305,6 +305,58 @@ def test_norm_over_the_first_axis_is_not_layer_norm() -> None:
     assert "LayerNorm" not in ops(fused(text))
 
 
+RMS = (
+    "constant @p = 2.0 : f32[]  constant @e = 0.01 : f32[]  constant @1 = 1.0 : f32[]  %x: f32[2,3,4]  "
+    "%q = {square}  %m = ReduceMean(%q) {{axes = [{axes}]}}  %a = Add(%m, @e)  {root}  "
+)
+ROOTS = {
+    "Div": "%s = Sqrt(%a)  %n = Div(%x, %s)",
+    "Rsqrt": "%s = Rsqrt(%a)  %n = Mul(%x, %s)",
+    "Reciprocal": "%s = Sqrt(%a)  %r = Reciprocal(%s)  %n = Mul(%r, %x)",
+    "one by it": "%s = Sqrt(%a)  %r = Div(@1, %s)  %n = Mul(%x, %r)",
+}
+
+
+@pytest.mark.parametrize("square", ["Pow(%x, @p)", "Mul(%x, %x)"])
+@pytest.mark.parametrize("root", ROOTS)
+def test_rms_norm_is_recognized_with_its_scale(square: str, root: str) -> None:
+    text = RMS.format(square=square, axes=-1, root=ROOTS[root]) + vector("g", 1.0, -2.0, 3.0, 0.5)
+    module = fused(text + "%y = Mul(@g, %n)")
+    (node,) = module.main
+    assert node.op_type == "RMSNorm" and len(node.inputs) == 2
+    assert node.attributes == {"axis": -1, "epsilon": pytest.approx(0.01)}
+    two = fused(RMS.format(square=square, axes="1, 2", root=ROOTS[root]) + "%y = Relu(%n)")
+    assert ops(two) == ["RMSNorm", "Relu"] and next(iter(two.main)).attributes["axis"] == -2
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        ("another power", "@p = 2.0", "@p = 4.0"),
+        ("another numerator", "@1 = 1.0", "@1 = 2.0"),
+        ("another axis", "axes = [-1]", "axes = [1]"),
+        ("epsilon by place", "@e = 0.01 : f32[]", "@e = [0.01,0.5,0.25] : f32[3,1]"),
+        ("another operand", "%n = Mul(%x, %r)", "%n = Mul(%q, %r)"),
+    ],
+)
+def test_other_quotients_are_no_rms_norm(text: str, old: str, new: str) -> None:
+    whole = RMS.format(square="Pow(%x, @p)", axes=-1, root=ROOTS["one by it"])
+    assert old in whole
+    assert "RMSNorm" not in ops(fused(whole.replace(old, new) + "%y = Relu(%n)")), text
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+def test_rms_norm_in_f32_between_casts_is_one_of_the_narrow_type(dtype: str) -> None:
+    text = (
+        f"constant @e = 0.01 : f32[]  constant @g = [1.0,-2.0,3.0,0.5] : {dtype}[4]  %i: {dtype}[2,3,4]  "
+        "%x = Cast(%i) {to = f32}  %q = Mul(%x, %x)  %m = ReduceMean(%q) {axes = [-1]}  %a = Add(%m, @e)  "
+        f"%s = Rsqrt(%a)  %n = Mul(%x, %s)  %c = Cast(%n) {{to = {dtype}}}  %y = Mul(@g, %c)"
+    )
+    (node,) = fused(text, tolerance=2**-7 if dtype == "bf16" else 2**-10).main  # rounded once, not twice
+    assert node.op_type == "RMSNorm" and len(node.inputs) == 2
+    assert ops(fused(text.replace(dtype, "f64"))) == ["Cast", "RMSNorm", "Cast", "Mul"]
+
+
 @pytest.mark.parametrize("divided", ["Div(%t, @c)", "Mul(%t, @c)", "Mul(@c, %t)"])
 @pytest.mark.parametrize(("axes", "count"), [("[1]", 3), ("[0,-1]", 8)])
 def test_a_sum_by_its_number_of_elements_is_a_mean(divided: str, axes: str, count: int) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from uair.ir.dims import InferredShape, floor_div, normal, product
-from uair.ir.dtype import Array
+from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
-from uair.ops._compute import mean, scalar
+from uair.ops._compute import converted, mean, scalar
 from uair.ops._precision import rounded, widened
 from uair.ops.base import (
     Ints,
@@ -221,9 +221,11 @@ class RMSNorm(Operator):
         from uair.ops.elementwise import Add, Div, Mul, Sqrt
         from uair.ops.reduction import ReduceMean
 
-        rank = x.type.rank
-        mean_square = ReduceMean(axes=tuple(range(self.axis % rank, rank)))(Mul()(x, x))
-        return _affine_tensor(Div()(x, Sqrt()(Add()(mean_square, scalar(self.epsilon, x)))), scale, None)
+        rank, dtype = x.type.rank, x.type.dtype
+        wide = converted(x, DType.F32) if dtype in (DType.F16, DType.BF16) else x  # squares leave the range of f16
+        mean_square = ReduceMean(axes=tuple(range(self.axis % rank, rank)))(Mul()(wide, wide))
+        result = Div()(wide, Sqrt()(Add()(mean_square, scalar(self.epsilon, wide))))
+        return _affine_tensor(converted(result, dtype), scale, None)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         return 4 * results[0].size
