@@ -56,6 +56,7 @@ PASSES = {
     "simplify": "uair.passes.simplify:Simplify",
     "store-weights": "uair.passes.store_weights:StoreWeights",
     "target-rewrites": "uair.passes.target_rewrites:TargetRewrites",
+    "unsigned-integers": "uair.passes.unsigned_integers:UnsignedIntegers",
     "watch-outputs": "uair.codegen.thead.outputs:WatchOutputs",
     "widen-floats": "uair.passes.widen_floats:WidenFloats",
 }

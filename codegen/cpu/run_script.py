@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from uair.codegen.standalone.parts import Fault, arrays_of, compare, given, say
+from uair.codegen.standalone.parts import Fault, arrays_of, compare, given, lacks_vnni, say
 
 HERE = Path(__file__).resolve().parent
 MODEL = "model.onnx"
@@ -51,6 +51,9 @@ def work(chosen: argparse.Namespace) -> int:
         Fault: see there.
     """
     manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
+    fault = lacks_vnni() if manifest.get("cpu", {}).get("int8") == "vnni" else ""
+    if fault:
+        raise Fault(1, f"{fault}: compile without --option int8=vnni")
     session = opened(chosen.threads)
     feeds = given(chosen.input) if chosen.input else golden(manifest, "inputs")
     outputs = run(session, feeds)

@@ -16,6 +16,7 @@ from uair.codegen.cpu.tool import OnnxRuntime
 from uair.codegen.onnx.model import unsupported_reason
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.standalone import standalone
+from uair.codegen.standalone.parts import lacks_vnni
 from uair.codegen.triton import Repository
 from uair.codegen.triton.repository import graph_ports, model_name
 from uair.errors import UairError
@@ -24,6 +25,7 @@ from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.store_weights import StoreWeights
+from uair.passes.unsigned_integers import UnsignedIntegers
 from uair.passes.widen_floats import WidenFloats
 from uair.pipeline import Pass, PassManager
 from uair.request import CompileRequest
@@ -53,6 +55,9 @@ class CpuOptions(TargetOptions):
     """What a user may tell the target."""
 
     weights: Literal["f32", "bf16"] = option("f32", help="what float weights are stored in (computed with in f32)")
+    int8: Literal["any", "vnni"] = option(
+        "any", help="x86 processors on which INT8 is right: all, or (faster there, refused elsewhere) those with VNNI"
+    )
     triton: tuple[Literal["onnx", "python"], ...] = option((), help="Triton repositories to write: onnx, python")
 
 
@@ -79,6 +84,11 @@ class CpuTarget(OnnxTarget):
         return unsupported_reason(node, opset) or self.must_decompose(node)
 
     @property
+    def is_x86(self) -> bool:
+        """Whether the CPU is one whose 8-bit products may saturate."""
+        return "x86_64" in self.description.detection.machine
+
+    @property
     def newest(self) -> int:
         """The newest opset that the runtime reads."""
         onnx = self.description.onnx
@@ -98,11 +108,13 @@ class CpuTarget(OnnxTarget):
         chosen = parse_options(CpuOptions, request.options, self.name)
         if chosen.weights == "bf16":
             module = PassManager([StoreWeights()], []).run(module.clone())
+        if chosen.int8 == "any" and self.is_x86:
+            module = PassManager([UnsignedIntegers()], []).run(module.clone())
         opset = lowest_opset(module, self.opset, self.newest)
         self.write_onnx(module, artifact.path_for(MODEL), opset=opset)
         script = standalone(Path(__file__).with_name("run_script.py"))
         artifact.add_text(RUN, script, executable=True)
-        artifact.manifest[MANIFEST_KEY] = {"opset": opset, "weights": chosen.weights}
+        artifact.manifest[MANIFEST_KEY] = {"opset": opset, "weights": chosen.weights, "int8": chosen.int8}
         if chosen.triton:
             inputs, outputs = graph_ports(module.main)
             repository = Repository(model_name(module.name), inputs, outputs, "KIND_CPU")
@@ -113,8 +125,11 @@ class CpuTarget(OnnxTarget):
 
         Raises:
             RuntimeMissing: onnxruntime is not installed.
-            RuntimeFailed: it does not load the model or fails.
+            RuntimeFailed: it does not load the model or fails, or the artifact's INT8 is wrong on this processor.
         """
+        fault = lacks_vnni() if artifact.manifest.get(MANIFEST_KEY, {}).get("int8") == "vnni" else ""
+        if fault:
+            raise RuntimeFailed(fault, hint="compile without --option int8=vnni")
         return run_onnx(artifact.file(MODEL), feeds)
 
 

@@ -109,3 +109,13 @@ def closeness(name: str, got: Any, want: Any) -> dict[str, Any]:
 def say(line: str) -> None:
     """A line on standard output."""
     sys.stdout.write(line + "\n")
+
+
+def lacks_vnni() -> str:
+    """Why i8 weights are not for this x86 processor; empty when it has VNNI, and where Linux cannot be asked."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    if not flags or flags & {"avx512_vnni", "avx_vnni"}:
+        return ""
+    return "the INT8 weights are for processors with VNNI; the 8-bit products of this one saturate at 16 bits"

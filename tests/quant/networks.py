@@ -14,11 +14,13 @@ from uair.ops import (
     Concat,
     Conv2D,
     ConvTranspose2D,
+    Dequantize,
     GlobalAvgPool,
     Linear,
     MatMul,
     MaxPool2D,
     Mul,
+    Quantize,
     Relu,
     Reshape,
     Softmax,
@@ -103,3 +105,21 @@ def samples(n: int = 16, shape: tuple[int, ...] = (1, 3, 8, 8), seed: int = 5) -
     """Feeds for input x."""
     rng = np.random.default_rng(seed)
     return [{"x": rng.normal(size=shape).astype(np.float32)} for _ in range(n)]
+
+
+def saturating() -> Module:
+    """A convolution and a product whose pairs of products leave 16 bits: 255 steps of x times 127 of w."""
+    b = Builder(1, 16, 8, 8)
+
+    def integers(x: Tensor, step: float, name: str) -> Tensor:
+        scale, offset = constant(np.float32(step)), constant(np.int8(-128))
+        return b.add(Dequantize(), b.add(Quantize(), x, scale, offset, name=name), scale, offset, name=f"{name}_back")
+
+    def weight(axis: int, *shape: int) -> Tensor:
+        values = np.random.default_rng(axis).choice(np.array([-127, 126, 127], np.int8), shape)
+        scales = np.full(shape[axis], 0.01, np.float32)
+        return b.add(Dequantize(axis=axis), constant(values), constant(scales), name="w")
+
+    x = b.add(Conv2D(), integers(b.x, 0.01, "x"), weight(0, 16, 16, 3, 3), name="conv")
+    x = integers(b.add(Relu(), x, name="r"), 1, "m")
+    return b.done(b.add(MatMul(), x, weight(1, 6, 5), name="product"))

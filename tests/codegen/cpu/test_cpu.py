@@ -15,11 +15,13 @@ import pytest
 import uair
 from tests import zoo
 from tests.golden import Golden
-from tests.quant.networks import samples, small_cnn
+from tests.quant.networks import samples, saturating, small_cnn
 from uair.artifact import Artifact
 from uair.codegen.cpu import CpuTarget, InterpretedCpuTarget
+from uair.codegen.cpu.target import RuntimeFailed
 from uair.codegen.reference import run as interpret
 from uair.codegen.standalone import standalone
+from uair.codegen.standalone.parts import lacks_vnni
 from uair.context import Context
 from uair.errors import UairError
 from uair.ir.dtype import DType
@@ -102,6 +104,54 @@ def test_every_cpu_has_a_model_that_checks_itself(target: str, tmp_path: Path) -
         done = run_py(artifact)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count("cosine 0.99") + done.stdout.count("cosine 1.0") == 2
+
+
+def test_int8_sums_are_exact_on_every_x86(tmp_path: Path) -> None:
+    """uair.run and run.py give what the interpreter gives, with the kernels of onnxruntime that it has for 8 bits."""
+    feeds = {"x": np.random.default_rng(5).uniform(2, 2.55, (1, 16, 8, 8)).astype(np.float32)}
+    artifact = uair.compile(saturating(), "cpu", output=tmp_path / "a", golden=feeds)
+    assert artifact.manifest["cpu"]["int8"] == "any"
+    (got,), (want,) = uair.run(artifact, feeds).values(), interpret(saturating(), feeds).values()
+    np.testing.assert_allclose(got, want, atol=1e-6 * np.abs(want).max())
+    done = run_py(artifact)
+    assert done.returncode == 0 and "cosine 1.0" in done.stdout, done.stdout + done.stderr
+
+
+def stored(artifact: Artifact) -> set[int]:
+    """The types of the weights of 8 bits in an artifact's model."""
+    model = onnx.load(artifact.file("model.onnx"))
+    return {t.data_type for t in model.graph.initializer} & {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
+
+
+def test_which_processors_int8_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signed weights on ARM, and on x86 when asked for: refused where they are summed wrongly."""
+    assert stored(uair.compile(saturating(), "cpu", output=tmp_path / "any")) == {onnx.TensorProto.UINT8}
+    assert stored(uair.compile(saturating(), "phytium", output=tmp_path / "arm")) == {onnx.TensorProto.INT8}
+    vnni = uair.compile(saturating(), "cpu", output=tmp_path / "vnni", options={"int8": "vnni"})
+    assert stored(vnni) == {onnx.TensorProto.INT8}
+    feeds = {"x": np.zeros((1, 16, 8, 8), np.float32)}
+    monkeypatch.setattr("uair.codegen.cpu.target.lacks_vnni", lambda: "no VNNI")
+    with pytest.raises(RuntimeFailed, match="no VNNI"):
+        uair.run(vnni, feeds)
+    monkeypatch.setattr("uair.codegen.cpu.target.lacks_vnni", lambda: "")
+    assert len(uair.run(vnni, feeds)) == 1
+    done = run_py(vnni)
+    assert (done.returncode == 0) == (lacks_vnni() == "") or "saturate" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "lacks"),
+    [
+        ("flags : avx2", True),
+        ("flags : avx2 avx_vnni", False),
+        ("flags : avx512_vnni", False),
+        ("Features : fp", False),
+    ],
+)
+def test_processors_without_vnni_are_known(flags: str, lacks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_args, **_options: f"processor : 0\n{flags}\n")
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    assert bool(lacks_vnni()) is lacks
 
 
 def test_inputs_of_ones_own(tmp_path: Path) -> None:
