@@ -67,7 +67,8 @@ def test_zero_points_move_along() -> None:
     x = b.add(Quantize(), b.x, constant(SCALE), constant(ZERO), name="q")
     x = b.add(Dequantize(), x, constant(SCALE), constant(ZERO), name="dq")
     for name, offset in (("one", None), ("two", constant(np.array([3, 0, -128], np.int8)))):
-        w = b.add(Dequantize(axis=0), weight, scales, offset, name=f"{name}_w")
+        operands = (weight, scales) if offset is None else (weight, scales, offset)
+        w = b.add(Dequantize(axis=0), *operands, name=f"{name}_w")
         x = b.add(Conv2D(), x, w, name=name)
     module = b.done(x)
     unsigned = changed(module, UnsignedIntegers())
