@@ -48,8 +48,7 @@ class _PoolAsImage(Rule):
             "dilations": (1, *op.dilations),
             "pads": (0, before, 0, after),
         }
-        same = {a.name: getattr(op, a.name) for a in attrs.fields(cast(Any, type(op))) if a.name not in changed}
-        pooled = self.image(**{**same, **changed})(Unsqueeze(axes=(ROWS,))(x))
+        pooled = self.image(**{**op.attributes, **changed})(Unsqueeze(axes=(ROWS,))(x))
         return Squeeze(axes=(ROWS,))(pooled)
 
 

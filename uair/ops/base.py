@@ -15,6 +15,7 @@ makes a node, `y = Conv2D(strides=(2, 2))(x, w)`; applied to pattern variables i
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 import typing
@@ -76,6 +77,23 @@ class Operand(Protocol):
         ...
 
 
+class _AttrsFields:
+    """What `attrs.fields` and `attrs.evolve` read of an operator class, made when it is read for the first time.
+
+    Operators behave as frozen attrs classes do, with methods that are written once in `Operator`: what attrs would
+    generate for each of 200 classes takes longer than most commands.
+    """
+
+    def __get__(self, instance: Operator | None, cls: type[Operator]) -> Any:
+        fields = {
+            name: attrs.field(default=getattr(cls, name), kw_only=True, metadata={"kind": kind})
+            for name, kind in attribute_kinds(cls).items()
+        }
+        made = attrs.fields(attrs.make_class(cls.__name__, fields, init=False, eq=False, repr=False, frozen=True))
+        setattr(cls, "__attrs_attrs__", made)  # noqa: B010  hides this descriptor
+        return made
+
+
 class Operator:
     """Base of all operators. Subclasses are made with `@operator`.
 
@@ -98,6 +116,41 @@ class Operator:
     deterministic: ClassVar[bool] = True
     takes_containers: ClassVar[bool] = False
     is_terminator: ClassVar[bool] = False
+
+    _kinds: ClassVar[Mapping[str, AttributeKind]] = {}
+    __attrs_attrs__: ClassVar[Any] = _AttrsFields()
+
+    def __init__(self, **attributes: Any) -> None:
+        """An operator with these attributes; the others have their defaults.
+
+        Raises:
+            TypeError: there is no attribute of a name.
+            AttributeTypeError: a value is not of the attribute's kind.
+        """
+        cls = type(self)
+        for name, value in attributes.items():
+            if name not in cls._kinds:
+                raise TypeError(f"{cls.__name__} has no attribute {name!r}, it has {', '.join(cls._kinds) or 'none'}")
+            self.__dict__[name] = _converted(cls, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise attrs.exceptions.FrozenInstanceError
+
+    def __delattr__(self, name: str) -> None:
+        raise attrs.exceptions.FrozenInstanceError
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._values() == cast(Operator, other)._values()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={_short(value)}" for name, value in self.attributes.items())
+        return f"{type(self).__name__}({shown})"
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple([getattr(self, name) for name in type(self)._kinds])
 
     # ------------------------------------------------------------- to override
     def infer(self, *operands: Any, **_: Any) -> Results:
@@ -296,24 +349,37 @@ def operator(*, inputs: str, outputs: str = "y", family: str) -> Callable[[type[
         cls.params = tuple(Param.parse(p) for p in inputs.split())
         cls.results = tuple(outputs.split())
         cls.family = family
-        for name, annotation in vars(cls).get("__annotations__", {}).items():
-            if "ClassVar" not in str(annotation) and name not in vars(cls):
-                raise TypeError(
-                    f"attribute {name!r} of {cls.__name__} needs a default: operators are compared "
-                    "and matched with defaults"
-                )
-        return attrs.frozen(kw_only=True, field_transformer=_checked_fields, repr=False)(_with_repr(cls))
+        own = {name: text for name, text in vars(cls).get("__annotations__", {}).items() if "ClassVar" not in str(text)}
+        inherited = {name: kind for name, kind in cls._kinds.items() if name not in own}
+        cls._kinds = inherited | {name: _kind_of_attribute(cls, name, text) for name, text in own.items()}
+        for name in own:
+            setattr(cls, name, _converted(cls, name, getattr(cls, name)))
+        cls.__attrs_attrs__ = _AttrsFields()  # not what was made for a base
+        return cls
 
     return decorate
 
 
-def _with_repr(cls: type[OperatorT]) -> type[OperatorT]:
-    def text(self: Operator) -> str:
-        shown = ", ".join(f"{k}={_short(v)}" for k, v in self.attributes.items())
-        return f"{type(self).__name__}({shown})"
+def _kind_of_attribute(cls: type[Operator], name: str, annotation: Any) -> AttributeKind:
+    """The kind of an attribute that a class declares."""
+    if name not in vars(cls):
+        raise TypeError(
+            f"attribute {name!r} of {cls.__name__} needs a default: operators are compared and matched with defaults"
+        )
+    return _kind_in(cls.__module__, annotation) if isinstance(annotation, str) else _kind_of(annotation)
 
-    setattr(cls, "__repr__", text)  # noqa: B010  attrs would write a longer one
-    return cls
+
+def _converted(cls: type[Operator], name: str, value: Any) -> Any:
+    """The value of an attribute in its canonical type.
+
+    Raises:
+        AttributeTypeError: it is none of the attribute's kind.
+    """
+    kind = attribute_kinds(cls)[name]
+    try:
+        return kind.convert(value)
+    except (TypeError, ValueError) as error:
+        raise AttributeTypeError(f"{cls.__name__}.{name}: {error}", hint=f"expected {kind}") from None
 
 
 def _short(value: Any) -> str:
@@ -328,11 +394,7 @@ def _short(value: Any) -> str:
 
 def attribute_names(cls: type[Operator]) -> tuple[str, ...]:
     """Names of the operator's attributes in order of declaration."""
-    found = cls.__dict__.get("_attribute_names")
-    if found is None:
-        found = tuple(a.name for a in attrs.fields(cast(Any, cls))) if attrs.has(cls) else ()
-        cls._attribute_names = found  # type: ignore[attr-defined]
-    return cast("tuple[str, ...]", found)
+    return tuple(attribute_kinds(cls))
 
 
 def sized_attributes(cls: type[Operator]) -> tuple[str, ...]:
@@ -369,8 +431,8 @@ def _substituted(value: Shape | Types, values: Mapping[str, Dim]) -> Shape | Typ
 
 
 def attribute_kinds(cls: type[Operator]) -> Mapping[str, AttributeKind]:
-    """What each attribute may hold, by name; the parser and the documentation read it."""
-    return {a.name: a.metadata["kind"] for a in attrs.fields(cast(Any, cls))} if attrs.has(cls) else {}
+    """What each attribute may hold, by name in order of declaration; `getattr(cls, name)` is its default."""
+    return cls._kinds  # pyright: ignore[reportPrivateUsage]
 
 
 # ------------------------------------------------------------------- attributes
@@ -508,23 +570,11 @@ def _kind_of(annotation: Any) -> AttributeKind:
     raise TypeError(f"operators cannot have attributes of type {annotation!r}")
 
 
-def _checked_fields(cls: type[Any], fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
-    """Give every attribute a converter that checks it, from its annotation."""
-    own = types.SimpleNamespace(__annotations__={f.name: f.type for f in fields if "kind" not in f.metadata})
-    hints = typing.get_type_hints(own, vars(sys.modules[cls.__module__]))  # of the bases too would take 50 ms in all
-
-    def checked(field: attrs.Attribute[Any]) -> attrs.Attribute[Any]:
-        kind = field.metadata["kind"] if "kind" in field.metadata else _kind_of(hints[field.name])
-
-        def convert(value: Any) -> Any:
-            try:
-                return kind.convert(value)
-            except (TypeError, ValueError) as error:
-                raise AttributeTypeError(f"{cls.__name__}.{field.name}: {error}", hint=f"expected {kind}") from None
-
-        return field.evolve(converter=convert, metadata={"kind": kind})
-
-    return [checked(field) for field in fields]
+@functools.cache
+def _kind_in(module: str, annotation: str) -> AttributeKind:
+    """The kind that an annotation in a module stands for; there are few different ones."""
+    hints = typing.get_type_hints(types.SimpleNamespace(__annotations__={"": annotation}), vars(sys.modules[module]))
+    return _kind_of(hints[""])
 
 
 # ---------------------------------------------------------------------- samples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import numpy as np
@@ -167,15 +167,12 @@ def _defaults(cls: type[Operator]) -> Mapping[str, tuple[AttributeKind, str]]:
 
 def _default_texts(cls: type[Operator]) -> Mapping[str, tuple[AttributeKind, str]]:
     result: dict[str, tuple[AttributeKind, str]] = {}
-    fields = {f.name: f for f in attrs.fields(cast(Any, cls))} if attrs.has(cast(Any, cls)) else {}
     for name, kind in attribute_kinds(cls).items():
-        default: Any = fields[name].default
-        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-            default = default.factory()
+        default: Any = getattr(cls, name)
         graph = kind.base == "graph"
         result[name] = (
             kind,
-            "none" if graph and default is None else "" if graph else attribute_text(kind.convert(default), kind),
+            "none" if graph and default is None else "" if graph else attribute_text(default, kind),
         )
     return result
 
