@@ -89,11 +89,13 @@ class Typed:
 class _Conjunct:
     text: str
     evaluate: Evaluate
-    leaves: tuple[tuple[str, Evaluate], ...]
+    _builder: _Builder
+    _tree: Tree[Token]
 
     def clause(self, node: Node) -> Clause:
-        shown = [(text, evaluate(node)) for text, evaluate in self.leaves]
-        return Clause(self.text, ", ".join(f"{text} = {value_text(value)}" for text, value in shown))
+        leaves = {self._builder.source(leaf): leaf for leaf in self._builder.leaves(self._tree)}
+        values = {text: self._builder.build(leaf).evaluate(node) for text, leaf in leaves.items()}
+        return Clause(self.text, ", ".join(f"{text} = {value_text(value)}" for text, value in values.items()))
 
 
 @attrs.frozen(eq=False)
@@ -128,8 +130,9 @@ class ParsedConstraint:
     text: str
     _tree: Tree[Token]
 
+    @functools.lru_cache(maxsize=4096)  # noqa: B019  parsed constraints are kept as well
     def check(self, cls: type[Operator]) -> Constraint:
-        """Bind it to an operator.
+        """Bind it to an operator; the chips of a family have most constraints in common.
 
         Raises:
             ConstraintTypeError: it names what the operator does not have, or combines values that do not go together.
@@ -138,16 +141,14 @@ class ParsedConstraint:
         builder = _Builder(self.text, cls)
         conjuncts: list[_Conjunct] = []
         for tree in _conjuncts(root):
-            typed = builder.truth(tree)
-            leaves = {builder.source(leaf): builder.build(leaf).evaluate for leaf in builder.leaves(tree)}
-            conjuncts.append(_Conjunct(builder.source(tree), typed.evaluate, tuple(leaves.items())))
+            conjuncts.append(_Conjunct(builder.source(tree), builder.truth(tree).evaluate, builder, tree))
         return Constraint(self.text, tuple(conjuncts))
 
 
 @functools.cache
 def _parser() -> Lark:
     grammar = resources.files("uair.targets").joinpath("constraint.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+    return Lark(grammar, parser="lalr", keep_all_tokens=True, maybe_placeholders=False)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -187,6 +188,18 @@ def _window(text: str, position: int) -> str:
 
 
 # ------------------------------------------------------------------------------------- tree helpers
+def _token(tree: Tree[Token], end: int) -> Token:
+    """The first (0) or last (-1) token of a tree, which has them all: positions are needed of few trees."""
+    found: Tree[Token] | Token = tree
+    while isinstance(found, Tree):
+        found = found.children[end]
+    return found
+
+
+def _start(tree: Tree[Token]) -> int:
+    return cast(int, _token(tree, 0).start_pos)
+
+
 def _children(tree: Tree[Token]) -> list[Tree[Token]]:
     return [c for c in tree.children if isinstance(c, Tree)]
 
@@ -371,12 +384,12 @@ class _Builder:
 
     def source(self, tree: Tree[Token]) -> str:
         """The text of a part, in one line."""
-        return " ".join(self.text[tree.meta.start_pos : tree.meta.end_pos].split())
+        return " ".join(self.text[_start(tree) : _token(tree, -1).end_pos].split())
 
     def fault(self, tree: Tree[Token], message: str, hint: str = "") -> ConstraintTypeError:
         return ConstraintTypeError(
             f"constraint on {self.cls.__name__}: {message}",
-            window=_window(self.text, tree.meta.start_pos),
+            window=_window(self.text, _start(tree)),
             hint=hint or "see docs/constraint-language.md",
         )
 
@@ -526,7 +539,7 @@ class _Builder:
     # ---- members, elements, calls
     def _member(self, tree: Tree[Token], depth: int) -> Typed:
         owner = self.build(_children(tree)[0], depth)
-        name = next(str(c) for c in tree.children if isinstance(c, Token))
+        name = str(tree.children[-1])
         if owner.type.kind != "tensor":
             raise self.fault(tree, f"a {owner.type} has no member {name!r}")
         if name not in MEMBERS:
