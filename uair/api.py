@@ -151,7 +151,8 @@ def check(
         values: of inputs that become constants, by name; see `compile`.
     """
     from uair.codegen.onnx.model import shared_emissions
-    from uair.targets.check import ModuleFacts, check_module
+    from uair.driver.preparing import Prepared
+    from uair.targets.check import check_module
 
     context = Context.default()
     if isinstance(targets, str):
@@ -161,25 +162,10 @@ def check(
     module, shapes = read_model(model, shapes)
     module = module.clone()
     PassManager([*_binding(module, shapes, values), *standard_passes()], []).run(module)
-    chosen = [context.target(name) for name in names]
-    forms: dict[tuple[str, ...], ModuleFacts] = {}
-    for target in chosen:
-        if (passes := _preparation(target)) not in forms:
-            forms[passes] = ModuleFacts.of(_prepared(module, target))
+    loaded = Prepared(module)
+    asked = [(target, loaded.for_target(target)) for target in map(context.target, names)]
     with shared_emissions():
-        asked = [(target, forms[_preparation(target)]) for target in chosen]
-        return [check_module(facts.module, target, facts) for target, facts in asked]
-
-
-def _preparation(target: Any) -> tuple[str, ...]:
-    """The passes that prepare a module for a target: targets with the same ones are asked about the same module."""
-    return tuple(each.spec for each in target.prepare())
-
-
-def _prepared(module: Module, target: Any) -> Module:
-    """The module as a target's rewrites leave it; the module itself when there are none."""
-    passes = target.prepare()
-    return PassManager(passes, []).run(module.clone()) if passes else module
+        return [check_module(prepared.module, target, prepared.facts) for target, prepared in asked]
 
 
 def compile(

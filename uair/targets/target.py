@@ -250,7 +250,8 @@ class Target:
 
     def rewrite_for(self, node: Node) -> str:
         """Name of the rewrite (uair.passes.rewrites) by which the target takes more of `node`; empty when none is."""
-        if node.op_type not in self.description.operators or self._barrier(node) is not None:
+        entry = self.description.operators.get(node.op_type)
+        if entry is None or not entry.entry.rewrites or self._barrier(node) is not None:
             return ""
         direct = self.direct_verdict(node)
         found = None if direct.support is Support.SUPPORTED else self._rewritten(node, direct, 0)
