@@ -140,7 +140,7 @@ class Operator:
         raise attrs.exceptions.FrozenInstanceError
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._values() == cast(Operator, other)._values()
+        return type(self) is type(other) and self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))
@@ -350,8 +350,9 @@ def operator(*, inputs: str, outputs: str = "y", family: str) -> Callable[[type[
         cls.results = tuple(outputs.split())
         cls.family = family
         own = {name: text for name, text in vars(cls).get("__annotations__", {}).items() if "ClassVar" not in str(text)}
-        inherited = {name: kind for name, kind in cls._kinds.items() if name not in own}
-        cls._kinds = inherited | {name: _kind_of_attribute(cls, name, text) for name, text in own.items()}
+        kinds = {name: kind for name, kind in attribute_kinds(cls).items() if name not in own}
+        kinds |= {name: _kind_of_attribute(cls, name, text) for name, text in own.items()}
+        cls._kinds = kinds  # pyright: ignore[reportPrivateUsage]
         for name in own:
             setattr(cls, name, _converted(cls, name, getattr(cls, name)))
         cls.__attrs_attrs__ = _AttrsFields()  # not what was made for a base

@@ -129,14 +129,19 @@ class ParsedConstraint:
 
     text: str
     _tree: Tree[Token]
+    _bound: dict[type[Operator], Constraint] = attrs.field(factory=dict[type[Operator], Constraint], init=False)
 
-    @functools.lru_cache(maxsize=4096)  # noqa: B019  parsed constraints are kept as well
     def check(self, cls: type[Operator]) -> Constraint:
-        """Bind it to an operator; the chips of a family have most constraints in common.
+        """Bind it to an operator, once: the chips of a family have most constraints in common.
 
         Raises:
             ConstraintTypeError: it names what the operator does not have, or combines values that do not go together.
         """
+        if cls not in self._bound:
+            self._bound[cls] = self._bind(cls)
+        return self._bound[cls]
+
+    def _bind(self, cls: type[Operator]) -> Constraint:
         (root,) = _children(self._tree)
         builder = _Builder(self.text, cls)
         conjuncts: list[_Conjunct] = []
