@@ -4,6 +4,9 @@ Some layers bear 8 bits badly: spectrograms whose logarithm shows the rounding o
 few filters, gates of recurrent layers. Nobody can tell which by looking, so they are measured: the model is cut into
 segments of neighbouring nodes, and each is quantized alone, which tells what its rounding costs the outputs. Then the
 costly ones stay in float, as few as make the outputs good enough.
+
+Models that shuffle channels stay quantized throughout: rknn-toolkit2 2.5.0 makes convolutions of shuffles, and where a
+part of the model is float it may fail at another convolution with "Invalid w_par['dtype'] = float16".
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ import attrs
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Node
-from uair.ops import Transpose
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.statistics import Comparison
 from uair.passes.quantization.trial import Study, is_comparable
 from uair.quant.scheme import COMPUTE
+from uair.targets.steps import shuffled
 
 MOST_SEGMENTS = 24
 """Segments that a model is cut into at most; each is run by itself."""
@@ -37,7 +40,7 @@ def split_precision(
         results: the nodes that could be quantized, in order.
         least: lowest cosine similarity that every output shall have on every sample at hand; 0: whatever it is.
     """
-    if least <= 0 or not results or any(map(_is_shuffle, study.module.main)):
+    if least <= 0 or not results or any(map(shuffled, study.module.main)):
         return results, []
     outputs = _Outputs(study)
     before = outputs.worst_cosine(results)
@@ -64,16 +67,6 @@ def split_precision(
     stay = {result.node for result in kept}
     reason = f"its part of the model stays float: quantized throughout, an output has cosine {before:.4f}"
     return kept, [(result.node, reason) for result in results if result.node not in stay]
-
-
-def _is_shuffle(node: Node) -> bool:
-    """Whether a node exchanges groups of channels; rknn-toolkit2 2.5.0 does not build a shuffle beside float16.
-
-    It makes a convolution of it, and fails with "Invalid w_par['dtype'] = float16".
-    """
-    if not isinstance(node.op, Transpose) or node.inputs[0] is None or node.inputs[0].type.shape is None:
-        return False
-    return node.inputs[0].type.rank > 4 or "transpose-of-few-axes" in node.loc.by
 
 
 class _Outputs:
