@@ -16,7 +16,7 @@ import numpy as np
 
 import uair
 from uair.frontends.common.errors import MissingFrameworkError, SourceOperatorError
-from uair.frontends.torch import naming
+from uair.frontends.torch import naming, recurrence
 from uair.frontends.torch.errors import TorchExportError
 from uair.frontends.torch.frames import user_line
 from uair.frontends.torch.program import HIGHER_ORDER, INLINED, Argument, Call, Program, ProgramGraph, Ref
@@ -85,21 +85,27 @@ def exported(module: Any, inputs: Sequence[Any], kwargs: Mapping[str, Any] | Non
             hint="uair.load(module, torch.randn(1, 3, 224, 224))",
         )
     try:
-        with torch.no_grad():
+        with torch.no_grad(), recurrence.recording()():
             return torch.export.export(
                 module, tuple(inputs), dict(kwargs or {}), dynamic_shapes=dynamic_shapes, strict=False
             )
+    except TorchExportError as error:
+        error.place = _place(module, error)
+        raise
     except Exception as error:
         raise _not_exported(module, error) from error
+
+
+def _place(module: Any, error: Exception) -> str:
+    """The module, and the innermost line of the user's own code in a traceback."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_framework(f.filename)]
+    line = f", {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(module).__name__}{line}"
 
 
 def _not_exported(module: Any, error: Exception) -> TorchExportError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_framework(f.filename)]
-    place = f"{type(module).__name__}"
-    if frames:
-        place += f", {PurePath(frames[-1].filename).name}:{frames[-1].lineno}"
     hint = "torch.export must be able to follow forward: no Python branch or loop may depend on the data of a tensor"
     if "data-dependent" in str(error) or "GuardOnDataDependent" in type(error).__name__:
         hint += "; use torch.cond, torch.where, or a mask of fixed size, and torch._check for sizes"
@@ -107,7 +113,9 @@ def _not_exported(module: Any, error: Exception) -> TorchExportError:
         hint = "the sizes given in dynamic_shapes do not fit what forward does with them"
         fixes = list(itertools.takewhile(lambda line: "=" in line, _after(lines, "Suggested fixes:")))
         hint += f"; torch suggests {', '.join(fixes)}" if fixes else "; make them static, or torch.export.Dim.AUTO"
-    return TorchExportError(f"torch.export cannot trace {type(module).__name__}: {reason}", place=place, hint=hint)
+    return TorchExportError(
+        f"torch.export cannot trace {type(module).__name__}: {reason}", place=_place(module, error), hint=hint
+    )
 
 
 def _after(lines: Sequence[str], heading: str) -> Sequence[str]:
@@ -374,7 +382,7 @@ class GraphReader:
         symbols = tuple(map(self._symbol, found))
         self.calls.append(
             Call(
-                name,
+                recurrence.own_name(name),
                 arguments,
                 results,
                 types,

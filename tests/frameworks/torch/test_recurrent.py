@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+import uair
 from tests.frameworks.torch.harness import WARNINGS, check
 
 # torch's recurrent modules set an attribute of their own in forward, of which torch.export warns (torch 2.13).
@@ -32,6 +34,57 @@ def test_layer(kind: str, options: str) -> None:
 def test_initial_state_and_relu() -> None:
     check(torch.nn.RNN(5, 4, nonlinearity="relu"), X, torch.randn(1, 3, 4))
     check(torch.nn.LSTM(5, 4), X, (torch.randn(1, 3, 4), torch.randn(1, 3, 4)))
+
+
+class Classifier(torch.nn.Module):
+    """Token embeddings, recurrent layers, and a head on the last step."""
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(50, 5)
+        self.layer = LAYERS[kind](5, 4, batch_first=True, **options)
+        self.head = torch.nn.Linear(4 * (1 + options.get("bidirectional", False)), 3)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        y, last = self.layer(self.embedding(tokens))
+        return self.head(y[:, -1]), last
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 2, "bidirectional": True}], ids=["plain", "two layers, both ways"]
+)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_open_number_of_steps(kind: str, options: dict[str, Any]) -> None:
+    """torch.export alone fixes the number of steps to that of the example."""
+    dim = torch.export.Dim
+    tokens = torch.randint(0, 50, (3, 7), generator=torch.Generator().manual_seed(3))
+    others = [[tokens[:, :1]], [tokens.repeat(1, 2)], [tokens[:2, :4]]]
+    module = check(
+        Classifier(kind, **options), tokens, dynamic_shapes=({0: dim("batch"), 1: dim("time")},), others=others
+    )
+    (given,) = module.main.inputs
+    assert str(given.type) == "i64[batch,time]"
+    layers = [n for n in module.main if n.op_type == kind]
+    assert len(layers) == options.get("num_layers", 1)
+    assert layers[0].loc.sources[0].kind.startswith("aten.")
+    assert layers[0].loc.sources[0].name == "layer"
+
+
+def test_a_packed_sequence_is_refused() -> None:
+    class Packed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.LSTM(5, 4)
+
+        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            y, _ = self.layer(pack_padded_sequence(x, lengths, enforce_sorted=False))
+            return pad_packed_sequence(y)[0]
+
+    with pytest.raises(uair.UairError, match="packed sequence") as caught:
+        uair.load(Packed().eval(), X, torch.tensor([7, 3, 5]))
+    assert caught.value.code == "UAIR-E0130"
+    assert "Packed, test_recurrent.py:" in caught.value.place
+    assert "step length - 1" in caught.value.hint
 
 
 @pytest.mark.parametrize("cell", [torch.nn.LSTMCell, torch.nn.GRUCell, torch.nn.RNNCell])
