@@ -9,7 +9,17 @@ import attrs
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
-from uair.passes.fusion import activation, attention, batch_norm, linear, normalization, operands, padding, reduction
+from uair.passes.fusion import (
+    activation,
+    attention,
+    batch_norm,
+    linear,
+    normalization,
+    operands,
+    padding,
+    products,
+    reduction,
+)
 from uair.passes.recurrent.recognize import RecognizeRecurrent
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import RuleSet
@@ -40,7 +50,7 @@ class Fuse(Pass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority."""
-    families = (padding, linear, batch_norm, activation, reduction, normalization, attention)
+    families = (padding, products, linear, batch_norm, activation, reduction, normalization, attention)
     return RuleSet([rule() for family in families for rule in family.RULES])
 
 

@@ -17,7 +17,8 @@ from uair.frontends.tensorflow.program import Program
 from uair.frontends.tensorflow.wire import Source
 from uair.ir.module import Module, Origin
 from uair.passes.eliminate_dead_code import EliminateDeadCode
-from uair.passes.fusion import activation
+from uair.passes.fusion import activation, attention_products, products
+from uair.passes.fusion.linear import LinearFromMatMulAdd
 from uair.passes.fusion.normalization import RecognizeSpreadLayerNorm
 from uair.passes.recurrent.recognize import RecognizeRecurrent
 from uair.pipeline import PassContext
@@ -93,7 +94,9 @@ def _imported(program: Program, content: Source, name: str, told: Told, channels
 @functools.cache
 def whole_operators() -> RuleSet:
     """What Keras 3 spells out, as one operator each."""
-    return RuleSet([*(rule() for rule in activation.RULES), RecognizeSpreadLayerNorm()])
+    families = (activation, products, attention_products)
+    rules = [rule() for family in families for rule in family.RULES]
+    return RuleSet([*rules, RecognizeSpreadLayerNorm(), LinearFromMatMulAdd()])
 
 
 def _sha256(content: Source) -> str:

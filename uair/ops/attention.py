@@ -47,6 +47,19 @@ def _scale(given: float | None, size: int) -> float:
     return 1 / math.sqrt(max(size, 1)) if given is None else given
 
 
+def _is_finite(bias: Tensor) -> bool:
+    """Whether numbers are seen to be finite: constants, or one of two, also in another shape."""
+    from uair.ops.elementwise import Where
+    from uair.ops.shape import Expand, Reshape, Squeeze, Unsqueeze
+
+    shaping = (Expand, Reshape, Squeeze, Unsqueeze)
+    source, node = bias, bias.producer
+    while node is not None and isinstance(node.op, shaping) and node.inputs[0] is not None:
+        source, node = node.inputs[0], node.inputs[0].producer
+    parts = node.inputs[1:] if node is not None and isinstance(node.op, Where) else (source,)
+    return all(t is not None and t.data is not None and bool(np.isfinite(t.numpy()).all()) for t in parts)
+
+
 def _softmax(x: Array) -> Array:
     """Over the last axis; a row of -inf gives zeros."""
     top = x.max(axis=-1, keepdims=True, initial=-np.inf)
@@ -260,10 +273,14 @@ class Attention(Operator):
         from uair.ops.shape import Transpose
 
         scale = _scale(self.scale, size)
+        right = Transpose(perm=(0, 1, 3, 2))(k)
+        if scale == 1:
+            return _grouped_product(q, right, q.type.dims[1])
+        if abs(scale) <= 1:  # on one side: the product cannot overflow earlier than scaled in both operands
+            return _grouped_product(Mul()(q, scalar(scale, q)), right, q.type.dims[1])
         root = math.sqrt(abs(scale))
         left = Mul()(q, scalar(root if scale >= 0 else -root, q))
-        right = Transpose(perm=(0, 1, 3, 2))(Mul()(k, scalar(root, k)))
-        return _grouped_product(left, right, q.type.dims[1])
+        return _grouped_product(left, Mul()(right, scalar(root, k)), q.type.dims[1])
 
     def _bias_tensor(
         self, mask: Tensor | None, allowed: Tensor | None, q: Tensor, k: Tensor
@@ -291,8 +308,8 @@ class Attention(Operator):
             bias = Where()(allowed, numbers, minus)
         else:
             bias = Where()(allowed, scalar(0, q) if numbers is None else numbers, minus)
-        if bias is None:
-            return None, None
+        if bias is None or _is_finite(bias):
+            return bias, None
         return bias, Equal()(ReduceMax(axes=(bias.type.rank - 1,), keepdims=True)(bias), minus)
 
     def _probabilities_tensor(self, biased: Tensor, dead: Tensor | None) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from uair.frontends.tensorflow.handlers.convolution import dilated, image, restored
@@ -64,8 +66,13 @@ def _rank(n: TfNode) -> Result:
 @FAMILY.op("Reshape")
 def _reshape(n: TfNode) -> Result:
     """An extent of 0 is 0."""
-    dims = n.dims(n[1])
-    return n(Reshape(), n[0], as_i64(n, 1)) if dims is None else n.reshaped(n[0], dims)
+    x, dims = n[0], n.dims(n[1])
+    if dims is None:
+        return n(Reshape(), x, as_i64(n, 1))
+    known = math.prod(d for d in dims if isinstance(d, int) and d > 0)
+    if dims.count(-1) == 1 and 0 not in dims and x.data is not None and x.data.size % known == 0 and is_static(dims):
+        dims = tuple(x.data.size // known if d == -1 else d for d in dims)  # weights stay stored
+    return n.reshaped(x, dims)
 
 
 @FAMILY.op("Squeeze")

@@ -135,3 +135,73 @@ def test_activations(tmp_path: Path) -> None:
         tmp_path / "model",
     )
     assert kinds(module) == {"Gelu": 2, "Mish": 1, "HardSwish": 1}
+
+
+def test_normalizations(tmp_path: Path) -> None:
+    """BatchNorm goes into the convolution; LayerNorm is whole, over channels last, too."""
+    module = imported(
+        stack(
+            layers.Conv2D(8, 3, padding="same"),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.LayerNormalization(epsilon=1e-5),
+            layers.Conv2D(4, 1),
+            shape=(6, 7, 3),
+        ),
+        tmp_path / "model",
+    )
+    assert kinds(module)["LayerNorm"] == 1
+    found = kinds(uair.optimize(module))
+    assert found == {"Transpose": found["Transpose"], "Conv2D": 2, "Relu": 1, "LayerNorm": 1}
+
+
+# ---------------------------------------------------------------------------------------------------- dense, attention
+@pytest.mark.parametrize("shape", [(4,), (6, 4), (None, 4), (6, 5, 4), (None, None, 4)])
+def test_dense_is_one_linear(shape: tuple[int | None, ...], tmp_path: Path) -> None:
+    """Over any number of axes, open ones, too."""
+    assert kinds(imported(stack(layers.Dense(8), shape=shape), tmp_path / "model")) == {"Linear": 1}
+
+
+def attending(**how: Any) -> keras.Model:
+    """Self-attention, or attention to a second input, or with a mask that is given."""
+    steps = how.pop("steps", 6)
+    x = keras.Input((steps, 16))
+    layer = layers.MultiHeadAttention(4, how.pop("size", 8), value_dim=how.pop("value_dim", None))
+    if how.pop("cross", False):
+        other = keras.Input((9, 12))
+        return keras.Model([x, other], layer(x, other))
+    if how.pop("masked", False):
+        mask = keras.Input((steps, steps), dtype="bool")
+        return keras.Model([x, mask], layer(x, x, attention_mask=mask))
+    return keras.Model(x, layer(x, x, **how))
+
+
+@pytest.mark.parametrize(
+    ("how", "causal", "masked"),
+    [
+        ({}, False, False),
+        ({"steps": None}, False, False),
+        ({"size": 5, "value_dim": 3}, False, False),
+        ({"cross": True}, False, False),
+        ({"use_causal_mask": True}, True, False),
+        ({"masked": True}, False, True),
+    ],
+)
+def test_multi_head_attention(how: dict[str, Any], causal: bool, masked: bool, tmp_path: Path) -> None:
+    """Three projections, Attention, one projection: as the Keras layer itself is read."""
+    module = imported(attending(**how), tmp_path / "model")
+    found = kinds(module)
+    assert (found["Linear"], found["Attention"], found["Softmax"], found["Einsum"]) == (4, 1, 0, 0)
+    (node,) = [n for n in module.main if n.op_type == "Attention"]
+    assert node.attributes["causal"] is causal and len(node.inputs) == (4 if masked else 3)
+
+
+def test_transformer_encoder(tmp_path: Path) -> None:
+    """A block with an open number of steps: eleven operators and what splits and joins the heads."""
+    x = keras.Input((None, 16))
+    y = layers.LayerNormalization(epsilon=1e-5)(x)
+    y = x + layers.MultiHeadAttention(4, 4)(y, y)
+    z = layers.Dense(16)(layers.Dense(32, activation="gelu")(layers.LayerNormalization()(y)))
+    found = kinds(imported(keras.Model(x, y + z), tmp_path / "model"))
+    moved = found.pop("Reshape") + found.pop("Transpose")
+    assert found == {"LayerNorm": 2, "Linear": 6, "Attention": 1, "Add": 2, "Gelu": 1} and moved <= 8

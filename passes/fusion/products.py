@@ -1,0 +1,130 @@
+"""Products with weights over more than two axes, which TensorFlow writes with Reshapes around them or as Einsum."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from uair.ir.data import derive
+from uair.ir.dims import Shape, is_static, static
+from uair.ir.graph import Node, Tensor, constant
+from uair.ops import Add, Einsum, Linear, MatMul, Reshape
+from uair.rewrite import NoMatch, Rule, no, of, optional
+
+
+class ProductOfFlattened(Rule):
+    """A product with a matrix between Reshapes that merge the axes in front and split them again needs neither.
+
+    tf.tensordot, which Keras's Dense uses for more than two axes, and the Gemm of exporters.
+    """
+
+    def pattern(self, x: Any, w: Any, b: Any) -> Any:
+        """Reshape, the product, Reshape."""
+        return of(Reshape)(of(MatMul, Linear)(of(Reshape)(x).named("flat"), w, optional(b)).named("product")).named(
+            "root"
+        )
+
+    def check(self, x: Tensor, w: Tensor, flat: Node, product: Node, root: Node) -> bool | NoMatch:
+        """The last axis stays the last one, and the result has the axes of the operand in front of its own."""
+        if x.type.shape is None or x.type.rank < 3 or flat.output.type.rank != 2:
+            return no("what is flattened has not more than two axes", flat)
+        if w.type.shape is None or w.type.rank != 2 or product.attributes.get("trans_a"):
+            return no("the product is not with a matrix", product)
+        if flat.output.type.dims[-1] != x.type.dims[-1]:
+            return no("the last axis does not stay", flat)
+        wanted = (*x.type.dims[:-1], product.output.type.dims[-1])
+        return root.output.type.dims == wanted or no("the axes in front do not come back", root)
+
+    def rewrite(self, x: Tensor, product: Node) -> Tensor:
+        """The same product."""
+        return product.op(x, *product.inputs[1:])
+
+
+class BiasBeforeSplit(Rule):
+    """A bias [a, b] that is added after the last axis is split into a and b is one of the product in front."""
+
+    def pattern(self, x: Any, w: Any, b: Any) -> Any:
+        """Product, Reshape, sum."""
+        return Add()(of(Reshape)(of(MatMul)(x, w).named("product")).named("split"), b).named("root")
+
+    def check(self, x: Tensor, w: Tensor, b: Tensor, product: Node, split: Node, root: Node) -> bool | NoMatch:
+        """Only the last axis is split, and the bias has the parts as its axes."""
+        if not (b.is_constant and w.is_constant and w.type.rank == 2 and x.type.shape is not None):
+            return no("the bias or the matrix is not a constant", root)
+        before, after = product.output.type.dims, split.output.type.dims
+        parts = _parts(before, after)
+        if parts is None:
+            return no("the Reshape does more than to split the last axis", split)
+        dims = b.type.dims
+        while len(dims) > len(parts) and dims[0] == 1:
+            dims = dims[1:]
+        return dims == parts or no(f"the summand is {b.type}, a bias would be {list(parts)}", b)
+
+    def rewrite(self, x: Tensor, b: Tensor, product: Node, split: Node) -> Tensor:
+        """The sum before the Reshape."""
+        assert b.data is not None
+        size = b.data.size
+        flat = derive(functools.partial(np.reshape, shape=(size,)), (b.data,), b.data.dtype, (size,))
+        return Reshape(shape=split.output.type.dims)(Add()(product.op(*product.inputs), constant(flat, b.name)))
+
+
+def _parts(before: Shape, after: Shape) -> Shape | None:
+    """What the last axis is split into."""
+    front = len(before) - 1
+    parts = after[front:]
+    if len(parts) < 2 or after[:front] != before[:-1] or not is_static(parts):
+        return None
+    return parts if math.prod(static(parts)) == before[-1] else None
+
+
+class EinsumOfWeights(Rule):
+    """An Einsum that sums over the last axes of x and the first ones of a constant is a product with a matrix."""
+
+    def pattern(self, x: Any, w: Any) -> Any:
+        """Any Einsum of two operands."""
+        return of(Einsum)(x, w).named("root")
+
+    def check(self, x: Tensor, w: Tensor, root: Node) -> bool | NoMatch:
+        """The letters of the result are those of x that are left, then those of w."""
+        if not w.is_constant or x.is_constant or x.type.shape is None:
+            return no("the second operand is not a constant", root)
+        count = summed(root)
+        if count is None:
+            return no("the letters are not those of a product with a matrix", root)
+        return is_static(x.type.dims[-count:]) or no("a size that is summed over is open", x)
+
+    def rewrite(self, x: Tensor, w: Tensor, root: Node) -> Tensor:
+        """Reshape, MatMul, Reshape, as far as they are needed."""
+        count = summed(root)
+        assert count is not None and w.data is not None
+        rows = math.prod(w.data.shape[:count])
+        columns = math.prod(w.data.shape[count:])
+        matrix = w
+        if w.type.rank != 2:
+            reshape = functools.partial(np.reshape, shape=(rows, columns))
+            matrix = constant(derive(reshape, (w.data,), w.data.dtype, (rows, columns)), w.name)
+        flat = x if count == 1 else Reshape(shape=(*x.type.dims[:-count], rows))(x)
+        result = MatMul()(flat, matrix)
+        return result if w.type.rank - count == 1 else Reshape(shape=root.output.type.dims)(result)
+
+
+def summed(node: Node) -> int | None:
+    """Over how many axes an Einsum sums that is a product with a matrix."""
+    assert isinstance(node.op, Einsum)
+    left, arrow, result = node.op.equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if not arrow or len(terms) != 2 or "." in node.op.equation:
+        return None
+    x, w = terms
+    if any(len(set(term)) < len(term) for term in (x, w)):
+        return None
+    count = sum(letter in w for letter in x)
+    kept = len(x) - count
+    fits = count and kept and x[kept:] == w[:count] and result == x[:kept] + w[count:] and len(w) > count
+    return count if fits else None
+
+
+RULES = (ProductOfFlattened, EinsumOfWeights, BiasBeforeSplit)

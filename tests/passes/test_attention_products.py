@@ -1,0 +1,172 @@
+"""Attention as models spell it out, and products with weights between Reshapes."""
+
+# ruff: noqa: E501  a line of IR text is one line
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+import uair
+from uair.ir.dims import static
+from uair.ir.dtype import DType
+from uair.ir.module import Module
+from uair.ir.verify import verify
+from uair.ops import Attention
+from uair.passes.fusion.attention_products import RecognizeAttention
+from uair.passes.fusion.products import BiasBeforeSplit, EinsumOfWeights, ProductOfFlattened
+from uair.pipeline import PassContext
+from uair.rewrite import Rule
+from uair.text import parse_module
+
+HEAD = "uair 1\nmodule @m {\n"
+INPUTS = "%q: f32[2,5,3,4], %k: f32[2,6,3,4], %v: f32[2,6,3,7]"
+EINSUM = '%s = Einsum(%q, %k) {equation = "btnh,bsnh->bnts"}  '
+VALUES = '%y = Einsum(%p, %v) {equation = "bnts,bsnd->btnd"}  '
+
+
+def module_of(inputs: str, nodes: str, constants: str = "") -> Module:
+    body = "\n".join(line.strip() for line in nodes.split("  ") if line.strip())
+    return parse_module(f"{HEAD}{constants}\ngraph @main({inputs}) -> (%y) {{\n{body}\n}}\n}}")
+
+
+def rewritten(module: Module, *rules: Rule, given: dict[str, np.ndarray[Any, Any]] | None = None) -> Module:
+    """The module after some rules; it computes what it did."""
+    rng = np.random.default_rng(1)
+    values: dict[str, np.ndarray[Any, Any]] = {}
+    for t in module.main.inputs:
+        shape, is_mask = static(t.type.dims), t.type.dtype is DType.BOOL
+        values[t.name] = rng.random(shape) > 0.4 if is_mask else rng.normal(size=shape).astype(t.type.dtype.numpy)
+    values |= given or {}
+    (before,) = uair.run(module.clone(), values).values()
+    PassContext().apply_rules(module, rules)
+    verify(module)
+    (after,) = uair.run(module, values).values()
+    assert np.ptp(before) > 0.01
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
+    return module
+
+
+def kinds(module: Module) -> Counter[str]:
+    return Counter(node.op_type for node in module.main)
+
+
+def attention(module: Module, **given: np.ndarray[Any, Any]) -> Attention:
+    (node,) = [n for n in rewritten(module, RecognizeAttention(), given=given).main if isinstance(n.op, Attention)]
+    assert isinstance(node.op, Attention)
+    return node.op
+
+
+HALF = "constant @half = 0.5 : f32[]\n"
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        EINSUM + "%z = Mul(%s, @half)  %p = Softmax(%z) {axis = -1}  " + VALUES,
+        "%z = Mul(@half, %q)  %s = Einsum(%z, %k) {equation = \"btnh,bsnh->bnts\"}  %p = Softmax(%s) {axis = 3}  " + VALUES,
+        # Keras names keys first, and other letters
+        "%s = Einsum(%k, %q) {equation = \"aecd,abcd->acbe\"}  %z = Mul(%s, @half)  %p = Softmax(%z) {axis = 3}  %y = Einsum(%p, %v) {equation = \"acbe,aecd->abcd\"}  ",
+        "%a = Transpose(%q) {perm = [0,2,1,3]}  %b = Transpose(%k) {perm = [0,2,3,1]}  %c = Transpose(%v) {perm = [0,2,1,3]}  %s = MatMul(%a, %b)  %z = Mul(%s, @half)  %p = Softmax(%z) {axis = -1}  %y = MatMul(%p, %c)  ",
+        "%h = Mul(%q, @half)  %a = Transpose(%h) {perm = [0,2,1,3]}  %b = Transpose(%k) {perm = [0,2,1,3]}  %c = Transpose(%v) {perm = [0,2,1,3]}  %s = MatMul(%a, %b) {trans_b = true}  %p = Softmax(%s) {axis = -1}  %y = MatMul(%p, %c)  ",
+    ],
+)  # fmt: skip
+def test_products_are_attention(nodes: str) -> None:
+    """As Einsum and as MatMul, with the scale in every place: 1/2 is that of four features."""
+    op = attention(module_of(INPUTS, nodes, HALF))
+    assert op.scale is None and not op.causal
+
+
+def test_other_scales_are_kept() -> None:
+    nodes = (
+        EINSUM
+        + "%w = Div(%s, @half)  %z = Mul(%w, @half)  %u = Mul(%z, @half)  %t = Mul(%u, @half)  %p = Softmax(%t) {axis = -1}  "
+        + VALUES
+    )
+    assert attention(module_of(INPUTS, nodes, HALF)).scale == pytest.approx(0.25)
+    plain = module_of(INPUTS, EINSUM + "%p = Softmax(%s) {axis = -1}  " + VALUES)
+    assert attention(plain).scale == 1.0
+
+
+MASKED = EINSUM + "%z = Mul(%s, @half)  "
+LOW = HALF + "constant @low = -1e38 : f32[]\n"
+
+
+def test_rows_without_a_key_give_the_mean() -> None:
+    """A large negative number in place of all scores: the mask becomes numbers that are added."""
+    nodes = MASKED + "%m = Where(%allowed, %z, @low)  %p = Softmax(%m) {axis = -1}  " + VALUES
+    allowed = np.ones((2, 1, 5, 6), bool)
+    allowed[0, 0, 1] = False
+    allowed[1, 0, :, 3:] = False
+    attention(module_of(INPUTS + ", %allowed: bool[2,1,5,6]", nodes, LOW), allowed=allowed)
+
+
+def test_masks_of_numbers_are_added_up() -> None:
+    nodes = MASKED + "%m = Add(%bias, %z)  %n = Add(%m, %more)  %p = Softmax(%n) {axis = -1}  " + VALUES
+    module = rewritten(
+        module_of(INPUTS + ", %bias: f32[1,3,5,6], %more: f32[2,1,1,6]", nodes, HALF), RecognizeAttention()
+    )
+    assert kinds(module)["Add"] == 1 and kinds(module)["Attention"] == 1
+
+
+def test_triangle_is_causal() -> None:
+    triangle = str(np.tri(6, dtype=bool).reshape(-1).tolist()).lower().replace(" ", "")
+    constants = LOW + f"constant @tri = {triangle} : bool[6,6]\n"
+    nodes = (
+        '%s = Einsum(%q, %k) {equation = "btnh,bsnh->bnts"}  %m = Where(@tri, %s, @low)  %p = Softmax(%m) {axis = -1}  '
+        + VALUES
+    )
+    assert attention(module_of(INPUTS.replace("[2,5,", "[2,6,"), nodes, constants)).causal
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        (EINSUM + "%p = Softmax(%s) {axis = 2}  " + VALUES, "over the last of four axes"),
+        ("%s = Einsum(%q, %k) {equation = \"btnh,bsnh->bnts\"}  %p = Softmax(%s) {axis = -1}  %y = Einsum(%p, %v) {equation = \"bnts,bsnd->bnd\"}  ", "second product"),
+        (MASKED + "%m = Where(%allowed, %z, @half)  %p = Softmax(%m) {axis = -1}  " + VALUES, "no scaled product"),
+        (MASKED + "%m = Where(%allowed, %z, @low)  %n = Mul(%m, @half)  %p = Softmax(%n) {axis = -1}  " + VALUES, "no scaled product"),
+    ],
+)  # fmt: skip
+def test_what_is_no_attention_says_why(nodes: str, reason: str) -> None:
+    module = module_of(INPUTS + ", %allowed: bool[2,1,5,6]", nodes, LOW)
+    rule = RecognizeAttention()
+    answers = [str(rule.match(node)) for node in module.main if node.op_type == "Einsum"]
+    assert reason in answers[-1]
+    assert "Attention" not in kinds(rewritten(module, rule))
+
+
+# ------------------------------------------------------------------------------------------------ products with weights
+W = "constant @w = [1.0,2.0,0.5,1.5,-1.0,3.0,0.5,-2.0,1.0,1.0,2.0,-3.0] : f32[2,6]\n"
+
+
+def test_tensordot_needs_no_reshape() -> None:
+    nodes = "%a = Reshape(%x) {shape = [12,2]}  %b = MatMul(%a, @w)  %y = Reshape(%b) {shape = [3,4,6]}  "
+    assert kinds(rewritten(module_of("%x: f32[3,4,2]", nodes, W), ProductOfFlattened())) == {"MatMul": 1}
+
+
+def test_other_axes_keep_their_reshapes() -> None:
+    nodes = "%a = Reshape(%x) {shape = [12,2]}  %b = MatMul(%a, @w)  %y = Reshape(%b) {shape = [4,3,6]}  "
+    assert kinds(rewritten(module_of("%x: f32[3,4,2]", nodes, W), ProductOfFlattened()))["Reshape"] == 2
+
+
+def test_bias_of_heads_goes_in_front() -> None:
+    constants = W + "constant @b = [1.0,2.0,3.0,4.0,5.0,6.0] : f32[2,3]\n"
+    nodes = "%a = MatMul(%x, @w)  %b = Reshape(%a) {shape = [3,4,2,3]}  %y = Add(%b, @b)  "
+    module = rewritten(module_of("%x: f32[3,4,2]", nodes, constants), BiasBeforeSplit())
+    assert [node.op_type for node in module.main] == ["MatMul", "Add", "Reshape"]
+
+
+@pytest.mark.parametrize(
+    ("equation", "x", "reshapes"), [("abc,cd->abd", "3,4,2", 0), ("abc,cde->abde", "3,4,2", 1), ("abcd,cde->abe", "3,4,2,3", 1)]
+)  # fmt: skip
+def test_einsum_of_weights_is_a_product(equation: str, x: str, reshapes: int) -> None:
+    shape = {"abc,cd->abd": "2,6", "abc,cde->abde": "2,3,2", "abcd,cde->abe": "2,3,2"}[equation]
+    numbers = ",".join(f"{k}.0" for k in range(1, 13))
+    constants = f"constant @w = [{numbers}] : f32[{shape}]\n"
+    nodes = f'%y = Einsum(%x, @w) {{equation = "{equation}"}}  '
+    module = rewritten(module_of(f"%x: f32[{x}]", nodes, constants), EinsumOfWeights())
+    assert kinds(module)["MatMul"] == 1 and kinds(module)["Reshape"] == reshapes and not kinds(module)["Einsum"]
