@@ -7,6 +7,7 @@ from typing import Any
 
 from uair.ir.graph import Node, Tensor
 from uair.ops import (
+    Abs,
     Add,
     Clip,
     Div,
@@ -20,6 +21,7 @@ from uair.ops import (
     Pow,
     Sigmoid,
     Softplus,
+    Softsign,
     Sub,
     Swish,
     Tanh,
@@ -123,6 +125,24 @@ class RecognizeMish(Rule):
         return Mish()(x)
 
 
+class RecognizeSoftsign(Rule):
+    """x / (1 + |x|) is Softsign."""
+
+    def pattern(self, x: Any, one: Any) -> Any:
+        """The sum in either order."""
+        return Div()(x, Add()(Abs()(x), one)).named("root")
+
+    def check(self, root: Node, x: Tensor, one: Tensor) -> bool | NoMatch:
+        """The constant is 1."""
+        if x.type != root.output.type:
+            return no("a constant broadcasts the operand", root)
+        return numbers(one=(one, 1.0))
+
+    def rewrite(self, x: Tensor) -> Tensor:
+        """One operator."""
+        return Softsign()(x)
+
+
 class RecognizeGelu(Rule):
     """x * (1 + erf(x / sqrt 2)) * 0.5, in every order that exporters write, is Gelu."""
 
@@ -215,6 +235,7 @@ RULES = (
     RecognizeHardSwishProduct,
     RecognizeSwish,
     RecognizeMish,
+    RecognizeSoftsign,
     RecognizeGelu,
     RecognizeErfcGelu,
     RecognizeTanhGelu,

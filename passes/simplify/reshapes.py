@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from uair import ops
-from uair.ir.graph import Node, Tensor
-from uair.ops import Concat, Expand, Reshape, Slice, Squeeze, Unsqueeze
+from uair.ir.data import derive
+from uair.ir.dims import static
+from uair.ir.graph import Node, Tensor, constant
+from uair.ops import Concat, Expand, PRelu, Reshape, Slice, Squeeze, Unsqueeze
 from uair.passes.simplify.slices import has_known_bounds
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -53,6 +55,27 @@ def _is_data_dependent(extent: Any) -> bool:
     if isinstance(extent, int):
         return False
     return any(s.name[0] == "u" and s.name[1:].isdecimal() for s in extent.free_symbols)
+
+
+class DropSlopeBatch(Rule):
+    """Slopes of a PRelu, one for each channel, have no axis for the batch: [1, C, 1, 1] is [C, 1, 1]."""
+
+    def pattern(self, x: Any, slope: Any) -> Any:
+        """Any PRelu."""
+        return PRelu()(x, slope)
+
+    def check(self, x: Tensor, slope: Tensor) -> bool | NoMatch:
+        """They are stored, and have as many axes as the operand."""
+        if slope.data is None or x.type.shape is None:
+            return no("the slopes are no constant, or the operand's rank is not known", slope)
+        return x.type.rank == slope.type.rank > 1 == slope.type.dims[0] or no("there is no such axis", slope)
+
+    def rewrite(self, x: Tensor, slope: Tensor) -> Tensor:
+        """The slopes without it."""
+        assert slope.data is not None
+        shape = static(slope.type.dims)[1:]
+        data = derive(lambda a: a.reshape(shape), (slope.data,), slope.data.dtype, shape)
+        return PRelu()(x, constant(data, slope.name))
 
 
 class ExpandBroadcastOperand(Rule):
@@ -146,4 +169,4 @@ def _is_inner(tensor: Tensor | None, outer: Node) -> bool:
     return inner.op == outer.op and inner.output.use_count == 1
 
 
-RULES = (MergeReshapes, ExpandBroadcastOperand, MergeSlices, FlattenConcat)
+RULES = (MergeReshapes, DropSlopeBatch, ExpandBroadcastOperand, MergeSlices, FlattenConcat)

@@ -200,6 +200,7 @@ THREE, SIX = "constant @three = 3.0 : f32[]  ", "constant @six = 6.0 : f32[]  "
             "HardSwish",
         ),
         ("%s = Softplus(%x)  %t = Tanh(%s)  %y = Mul(%x, %t)", "Mish"),
+        (ONE + "%a = Abs(%x)  %s = Add(@o, %a)  %y = Div(%x, %s)", "Softsign"),
         (
             HALF + ONE + ROOT + "%d = Div(%x, @r)  %e = Erf(%d)  %a = Add(%e, @o)  %m = Mul(%x, %a)  %y = Mul(%m, @h)",
             "Gelu",

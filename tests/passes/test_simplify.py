@@ -219,3 +219,66 @@ def test_a_product_of_integers_with_zero_is_zero(text: str) -> None:
 )
 def test_other_products_with_zero_stay(text: str) -> None:
     assert_keeps(Simplify(), text)
+
+
+SERIES = "%x: f32[7,2,4]  constant @w = splat<0.5> : f32[1,12,4]  constant @r = splat<0.1> : f32[1,12,3]  "
+TOLD = "constant @s = splat<{}> : f32[1,2,3]  %y, %h, %c = LSTM(%x, @w, @r, none, none, @s, @s)  "
+TOLD_NOTHING = "%y, %h, %c = LSTM(%x, @w, @r)  "
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(
+            "%y = AvgPool2D(%x) {kernel = [2,2], strides = [2,2], ceil_mode = true, count_include_pad = true}",
+            "%y = AvgPool2D(%x) {kernel = [2,2], strides = [2,2], ceil_mode = true}",
+            id="count-no-padding",
+        ),
+        pytest.param(
+            "%y = Pad(%x) {pads = [0,0,-1,-2,0,-1,0,0]}",
+            "%y = Slice(%x) {axes = [1,2,3], starts = [0,1,2], ends = [2,4,4], steps = [1,1,1]}",
+            id="negative-pad",
+        ),
+        pytest.param(
+            "constant @s = splat<0.1> : f32[1,3,1,1]  %y = PRelu(%x, @s)",
+            "constant @s = splat<0.1> : f32[3,1,1]  %y = PRelu(%x, @s)",
+            id="prelu-slopes",
+        ),
+        pytest.param(
+            "constant @i = splat<-1> : i64[]  %a = ReduceMax(%x) {axes = [1]}  %y = Gather(%a, @i) {axis = 1}",
+            "%a = ReduceMax(%x) {axes = [1]}  %y = Squeeze(%a) {axes = [1]}",
+            id="gather-the-only-one",
+        ),
+    ],
+)
+def test_one_way_to_say_it(before: str, after: str) -> None:
+    assert_rewrites(Simplify(), before=X + before, after=X + after)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%y = AvgPool2D(%x) {kernel = [2,2], pads = [1,0,0,0], count_include_pad = true}",
+        '%y = AvgPool2D(%x) {kernel = [2,2], auto_pad = "same_upper", count_include_pad = true}',
+        "%y = Pad(%x) {pads = [0,0,-1,1,0,0,0,0]}",
+        "constant @s = splat<0.1> : f32[3,1,1]  %y = PRelu(%x, @s)",
+        "constant @i = splat<0> : i64[]  %y = Gather(%x, @i) {axis = 1}",
+        "constant @i = splat<0> : i64[2]  %a = ReduceMax(%x) {axes = [1]}  %y = Gather(%a, @i) {axis = 1}",
+    ],
+)
+def test_other_ways_stay(text: str) -> None:
+    assert_keeps(Simplify(), X + text)
+
+
+def test_states_of_zeros_are_none() -> None:
+    assert_rewrites(Simplify(), before=SERIES + TOLD.format("0.0"), after=SERIES + TOLD_NOTHING)
+    assert_keeps(Simplify(), SERIES + TOLD.format("0.5"))
+
+
+def test_states_of_zeros_for_a_batch_that_is_open() -> None:
+    series = SERIES.replace("f32[7,2,4]", "f32[7,n,4]")
+    zeros = "constant @z = splat<0.0> : f32[1,1,1]  %s = Expand(@z) {shape = [1,n,3]}  "
+    gru = "%y, %h = GRU(%x, @w9, @r9, none, none, %s)  "
+    series = series.replace("f32[1,12,4]", "f32[1,9,4]").replace("f32[1,12,3]", "f32[1,9,3]")
+    told = series + zeros + gru.replace("9", "")
+    assert_rewrites(Simplify(), before=told, after=series + "%y, %h = GRU(%x, @w, @r)")

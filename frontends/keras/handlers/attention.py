@@ -217,8 +217,7 @@ def _operands(n: KerasNode) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tens
 
 
 def _one_head(n: KerasNode, x: Tensor) -> Tensor:
-    batch, steps, features = n.shape(x)
-    return n.reshaped(x, (batch, 1, steps, features))
+    return n(ops.Unsqueeze(axes=(1,)), x)
 
 
 def _one_head_mask(n: KerasNode, mask: Tensor) -> Tensor:

@@ -66,18 +66,18 @@ def _layer_norm(n: KerasNode) -> Result:
     if n.flag("rms_scaling"):
         y = _by_variance(n, turned, tuple(range(first, rank)), epsilon, scale)
     else:
-        if scale is None:
-            numbers = [d for d in extents if isinstance(d, int)]
-            n.require(len(numbers) == len(extents), "the extents that are normalized must be known")
-            scale = n.filled(1.0, *numbers)
-        bias = n.maybe("beta", *extents)
         y = n(
             ops.LayerNorm(axis=first, epsilon=epsilon),
             turned,
-            n.cast(scale, x.type.dtype),
-            None if bias is None else n.cast(bias, x.type.dtype),
+            _cast(n, scale, x.type.dtype),
+            _cast(n, n.maybe("beta", *extents), x.type.dtype),
         )
     return n.cast(n.transposed(y, back), dtype)
+
+
+def _cast(n: KerasNode, variable: Tensor | None, dtype: DType) -> Tensor | None:
+    """A variable that the layer may lack, in an element type."""
+    return None if variable is None else n.cast(variable, dtype)
 
 
 def _by_variance(n: KerasNode, x: Tensor, axes: tuple[int, ...], epsilon: float, scale: Tensor | None) -> Tensor:
@@ -101,7 +101,7 @@ def _rms_norm(n: KerasNode) -> Result:
 
 @FAMILY.op("GroupNormalization")
 def _group_norm(n: KerasNode) -> Result:
-    """-1 groups: as many as channels."""
+    """As many groups as channels, which -1 stands for, are InstanceNorm."""
     x, dtype = _wide(n, n.x)
     (axis,) = _axes(n, x)
     channels = n.extent(x, axis)
@@ -109,11 +109,14 @@ def _group_norm(n: KerasNode) -> Result:
         n.refuse("the number of channels must be known")
     groups = n.integer("groups", 32)
     turned, back = _turned(n, x, axis, 1)
-    scale, bias = (
-        n.cast(n.variable(name, channels) if n.has(name) else n.filled(default, channels), x.type.dtype)
-        for name, default in (("gamma", 1.0), ("beta", 0.0))
+    scale, bias = (_cast(n, n.maybe(name, channels), x.type.dtype) for name in ("gamma", "beta"))
+    epsilon = n.number("epsilon", 1e-3)
+    each = groups in (-1, channels) and n.rank(x) > 2  # InstanceNorm needs spatial axes
+    op = (
+        ops.InstanceNorm(epsilon=epsilon)
+        if each
+        else ops.GroupNorm(groups=channels if groups == -1 else groups, epsilon=epsilon)
     )
-    op = ops.GroupNorm(groups=channels if groups == -1 else groups, epsilon=n.number("epsilon", 1e-3))
     return n.cast(n.transposed(n(op, turned, scale, bias), back), dtype)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from uair import ops
+from uair.frontends.common import pooling as adaptive
 from uair.frontends.keras.handlers.convolution import padding_of
 from uair.frontends.keras.node import Family, KerasNode, Result
 from uair.ir.dims import is_static, static
@@ -73,38 +74,17 @@ def _masked_mean(n: KerasNode, x: Tensor, mask: Tensor) -> Tensor:
 
 @FAMILY.op(*(f"Adaptive{kind}Pooling{rank}D" for kind in _POOLS for rank in (1, 2, 3)))
 def _adaptive(n: KerasNode) -> Result:
-    """Windows from floor(i * extent / size) to ceil((i + 1) * extent / size): all alike where the extent divides.
-
-    Others are cut out one by one, axis after axis.
-    """
-    kind, rank = ("Max" if "Max" in n.op_type else "Average"), int(n.op_type[-2])
+    """Pooling with one window, or over everything, where the extents divide."""
+    greatest, rank = "Max" in n.op_type, int(n.op_type[-2])
     x = n.image(n.x, rank)
     spatial = n.shape(x)[2:]
     if not is_static(spatial):
         n.refuse("the extents must be known", "declare the shape of the model's input")
     size = n.tuple_of("output_size", rank)
     n.require(min(size) >= 1, "output_size must be at least 1")
-    extents = static(spatial)
-    if all(e % s == 0 for e, s in zip(extents, size, strict=True)):
-        window = tuple(e // s for e, s in zip(extents, size, strict=True))
-        return n.picture(pooled(n, x, kind, window, window, same=False))
-    for axis, (extent, parts) in enumerate(zip(extents, size, strict=True), 2):
-        x = _cut_and_reduced(n, x, kind, axis, extent, parts)
-    return n.picture(x)
-
-
-def _cut_and_reduced(n: KerasNode, x: Tensor, kind: str, axis: int, extent: int, parts: int) -> Tensor:
-    reduce = ops.ReduceMax if kind == "Max" else ops.ReduceMean
-    windows = [
-        n(
-            reduce(axes=(axis,), keepdims=True),
-            n(
-                ops.Slice(
-                    axes=(axis,), starts=(i * extent // parts,), ends=(-(-(i + 1) * extent // parts),), steps=(1,)
-                ),
-                x,
-            ),
-        )
-        for i in range(parts)
-    ]
-    return windows[0] if parts == 1 else n(ops.Concat(axis=axis), *windows)
+    if max(size) == 1:
+        return n.picture(n(ops.GlobalMaxPool() if greatest else ops.GlobalAvgPool(), x))
+    window = adaptive.even_window(static(spatial), size)
+    if window is not None:
+        return n.picture(pooled(n, x, "Max" if greatest else "Average", window["kernel"], window["kernel"], same=False))
+    return n.picture(adaptive.maximum(n, x, size) if greatest else adaptive.average(n, x, size))

@@ -142,10 +142,9 @@ def _run(n: KerasNode, x: Tensor, cells: Sequence[Layer], direction: Any, states
     """The operator's results for x [steps, batch, input] and initial states [batch, units] of every direction."""
     units = _units(n, cells[0])
     gates, count = _GATES[cells[0].kind], _STATES[cells[0].kind]
-    batch = n.extent(x, 1)
     given: list[Tensor] = []
     for i in range(count) if states else ():
-        ones = [n.reshaped(s, (1, batch, units)) for s in states[i::count]]
+        ones = [n(ops.Unsqueeze(axes=(0,)), s) for s in states[i::count]]
         given.append(ones[0] if len(ones) == 1 else n(ops.Concat(axis=0), *ones))
     w, r = (_joined(n, cells, v, gates * units) for v in ("kernel", "recurrent_kernel"))
     op = _operator(n, cells, direction)
@@ -166,8 +165,7 @@ def run_cell(n: KerasNode, x: Tensor, cell: Layer, states: Sequence[Tensor], *, 
         "use LSTMCell, GRUCell, SimpleRNNCell or stacks of them",
     )
     y, *last = _run(n, x, [cell], "reverse" if reverse else "forward", states)
-    steps, _, batch, units = n.shape(y)
-    return Run(n.reshaped(y, (steps, batch, units)), tuple(n.reshaped(s, (batch, units)) for s in last))
+    return Run(n(ops.Squeeze(axes=(1,)), y), tuple(n(ops.Squeeze(axes=(0,)), s) for s in last))
 
 
 def _stacked(n: KerasNode, x: Tensor, stack: Layer, states: Sequence[Tensor], *, reverse: bool) -> Run:
@@ -260,14 +258,14 @@ def _together(n: KerasNode, x: Tensor, cells: Sequence[Layer], states: Sequence[
     concat = n.layer.config.get("merge_mode", "concat") == "concat"
     if wants_ends or not (_gives_sequences(n) or concat):
         parts = [n.parts(s, 0, 2) for s in last]
-        ends = [n.reshaped(p[d], (batch, units)) for d in range(2) for p in parts]
+        ends = [n(ops.Squeeze(axes=(0,)), p[d]) for d in range(2) for p in parts]
     if concat and _gives_sequences(n):
         joined = n.reshaped(n.transposed(y, (2, 0, 1, 3)), (batch, steps, 2 * units))
     elif concat:
         joined = n.reshaped(n.transposed(last[0], _BATCH_FIRST), (batch, 2 * units))
     elif _gives_sequences(n):
         halves = n.parts(y, 1, 2)
-        a, b = (n.transposed(n.reshaped(h, (steps, batch, units)), _BATCH_FIRST) for h in halves)
+        a, b = (n.transposed(n(ops.Squeeze(axes=(1,)), h), _BATCH_FIRST) for h in halves)
         return _with_states(n, _merged(n, a, b), ends)
     else:
         return _with_states(n, _merged(n, ends[0], ends[len(last)]), ends)

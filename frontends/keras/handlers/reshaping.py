@@ -55,7 +55,7 @@ def _permute(n: KerasNode) -> Result:
 def _repeat_vector(n: KerasNode) -> Result:
     x, count = n.x, n.integer("n")
     batch, features = n.shape(x)
-    return n(ops.Expand(shape=(batch, count, features)), n.reshaped(x, (batch, 1, features)))
+    return n(ops.Expand(shape=(batch, count, features)), n(ops.Unsqueeze(axes=(1,)), x))
 
 
 def _pairs(n: KerasNode, name: str, rank: int) -> list[tuple[int, int]]:
@@ -97,13 +97,14 @@ def _cropping(n: KerasNode) -> Result:
         axes=tuple(axis for axis, _, _ in cut),
         starts=tuple(a for _, a, _ in cut),
         steps=(1,) * len(cut),
-        ends=tuple(-b if b else _end(shape[axis]) for axis, _, b in cut),
+        ends=tuple(_end(shape[axis], b) for axis, _, b in cut),
     )
     return n.picture(n(op, x))
 
 
-def _end(extent: Dim) -> int:
-    return extent if isinstance(extent, int) else 2**31 - 1
+def _end(extent: Dim, left_out: int) -> int:
+    """Where a slice ends that leaves out the last elements of an axis."""
+    return extent - left_out if isinstance(extent, int) else -left_out or 2**31 - 1
 
 
 @FAMILY.op("UpSampling1D", "UpSampling2D", "UpSampling3D")
@@ -118,30 +119,31 @@ def _up_sampling(n: KerasNode) -> Result:
     if mode == "nearest":
         op = ops.Resize(scales=scales, mode="nearest", coordinate_mode="asymmetric", nearest_mode="floor")
         return n.picture(n(op, x))
-    return n.picture(resized(n, x, tuple(e * s for e, s in zip(n.shape(x)[2:], size, strict=True)), mode))
+    return n.picture(n(_interpolation(n, mode, scales=scales), x))
 
 
 def resized(n: KerasNode, x: Tensor, size: tuple[Dim, ...], mode: str, antialias: bool = False) -> Tensor:
-    """X [N, C, H, W] resampled to other extents, as tf.image.resize does.
-
-    nearest takes floor((i + 0.5) * scale); bicubic has the kernel parameter -0.5 and leaves out what is outside.
-    """
+    """X [N, C, H, W] resampled to other extents, as tf.image.resize does: nearest takes floor((i + 0.5) * scale)."""
     sizes = (*n.shape(x)[:2], *size)
     if mode == "nearest":
         op = ops.Resize(sizes=sizes, mode="nearest", coordinate_mode="tf_half_pixel_for_nn", nearest_mode="floor")
-    elif mode == "bilinear":
-        op = ops.Resize(
-            sizes=sizes, mode="linear", coordinate_mode="half_pixel", antialias=antialias, exclude_outside=antialias
+        return n(op, x)
+    return n(_interpolation(n, mode, antialias=antialias, sizes=sizes), x)
+
+
+def _interpolation(n: KerasNode, mode: str, *, antialias: bool = False, **extents: Any) -> ops.Resize:
+    """Resampling at half-pixel centres; bicubic has the kernel parameter -0.5 and leaves out what is outside."""
+    if mode == "bilinear":
+        return ops.Resize(
+            **extents, mode="linear", coordinate_mode="half_pixel", antialias=antialias, exclude_outside=antialias
         )
-    elif mode == "bicubic":
-        op = ops.Resize(
-            sizes=sizes,
+    if mode == "bicubic":
+        return ops.Resize(
+            **extents,
             mode="cubic",
             coordinate_mode="half_pixel",
             cubic_a=-0.5,
             exclude_outside=True,
             antialias=antialias,
         )
-    else:
-        n.refuse(f"interpolation {mode!r} is not expressed", "use nearest, bilinear or bicubic")
-    return n(op, x)
+    n.refuse(f"interpolation {mode!r} is not expressed", "use nearest, bilinear or bicubic")

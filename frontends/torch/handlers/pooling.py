@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-import numpy as np
 
 from uair import ops
+from uair.frontends.common import pooling as adaptive
 from uair.frontends.torch.handlers.window import batched, numbers, symmetric, with_batch, without_batch
 from uair.frontends.torch.node import Family, Result, TorchNode
 from uair.ir.dims import is_static, product, static
-from uair.ir.graph import Tensor, constant
+from uair.ir.graph import Tensor
 
 FAMILY = Family()
 
@@ -127,23 +127,16 @@ def _targets(node: TorchNode, x: Tensor, rank: int) -> list[int]:
 def _even_window(node: TorchNode, x: Tensor, targets: Sequence[int]) -> dict[str, Any] | None:
     """The window that adaptive pooling has where every extent is a multiple of the result's."""
     spatial = node.shape(x)[2:]
-    if not is_static(spatial) or any(not t or d % t for d, t in zip(static(spatial), targets, strict=True)):
-        return None
-    kernel = tuple(d // t for d, t in zip(static(spatial), targets, strict=True))
-    return {"kernel": kernel, "strides": kernel, "pads": (0,) * (2 * len(kernel)), "ceil_mode": False}
+    return adaptive.even_window(static(spatial), targets) if is_static(spatial) else None
 
 
-def _bounds(node: TorchNode, x: Tensor, targets: Sequence[int]) -> list[list[tuple[int, int]]]:
-    """Per axis the first and last place of every window: floor(i D / T) to ceil((i + 1) D / T)."""
+def _require_static(node: TorchNode, x: Tensor, targets: Sequence[int]) -> None:
     spatial = node.shape(x)[2:]
     if not is_static(spatial):
         node.refuse(
             f"extents {list(spatial)} are pooled to {list(targets)}, which needs numbers",
             "export the model with fixed sizes, or pool to one element per channel",
         )
-    return [
-        [(i * d // t, -(-(i + 1) * d // t)) for i in range(t)] for d, t in zip(static(spatial), targets, strict=True)
-    ]
 
 
 def _adaptive_avg(rank: int) -> Callable[[TorchNode], Tensor]:
@@ -156,33 +149,13 @@ def _adaptive_avg(rank: int) -> Callable[[TorchNode], Tensor]:
         window = _even_window(node, x, targets)
         if window is not None:
             return node(_AVERAGE[rank](**window), x)
-        for axis, bounds in enumerate(_bounds(node, x, targets), start=2):
-            x = _averaged(node, x, axis, bounds)
-        return x
+        _require_static(node, x, targets)
+        return adaptive.average(node, x, targets)
 
     def handler(node: TorchNode) -> Tensor:
         return with_batch(node, node.tensor("self"), rank, functools.partial(pooled, node))
 
     return handler
-
-
-def _averaged(node: TorchNode, x: Tensor, axis: int, bounds: Sequence[tuple[int, int]]) -> Tensor:
-    """The means of ranges of an axis, as a product with the matrix of the weights."""
-    shape = node.shape(x)
-    extent = shape[axis]
-    assert isinstance(extent, int)
-    if len(bounds) == extent:
-        return x
-    weights = np.zeros((len(bounds), extent), x.type.dtype.numpy)
-    for i, (start, end) in enumerate(bounds):
-        weights[i, start:end] = 1 / (end - start)
-    matrix = constant(weights)
-    if axis == len(shape) - 1:
-        return node(ops.MatMul(trans_b=True), x, matrix)
-    inner = product(shape[axis + 1 :])
-    rows = node.reshaped(x, (*shape[:axis], extent, inner)) if axis < len(shape) - 2 else x
-    made = node(ops.MatMul(), matrix, rows)
-    return node.reshaped(made, (*shape[:axis], len(bounds), *shape[axis + 1 :]))
 
 
 def _adaptive_max(rank: int) -> Callable[[TorchNode], Result]:
@@ -198,23 +171,11 @@ def _adaptive_max(rank: int) -> Callable[[TorchNode], Result]:
         if all(t == 1 for t in targets):
             made = node(ops.GlobalMaxPool(), x)
         else:
-            made = _greatest(node, x, targets)
+            _require_static(node, x, targets)
+            made = adaptive.maximum(node, x, targets)
         return [made if x is given else without_batch(node, made)]
 
     return handler
-
-
-def _greatest(node: TorchNode, x: Tensor, targets: Sequence[int]) -> Tensor:
-    """The maxima of ranges, axis by axis."""
-    for axis, bounds in enumerate(_bounds(node, x, targets), start=2):
-        if len(bounds) == node.extent(x, axis):
-            continue
-        parts = [
-            node(ops.ReduceMax(axes=(axis,)), node(ops.Slice(axes=(axis,), starts=(a,), ends=(b,), steps=(1,)), x))
-            for a, b in bounds
-        ]
-        x = node(ops.Concat(axis=axis), *parts)
-    return x
 
 
 for _rank in (1, 2, 3):

@@ -61,17 +61,21 @@ def _layers(node: TorchNode) -> Result:
     directions = 2 if bidirectional else 1
     params = _parameters(node, directions * count)
     lasts: list[list[Tensor]] = [[] for _ in states]
+    y = x
     begin = [_per_layer(node, state, count, directions) for state in states]
     for i in range(count):
         own = params[i * directions : (i + 1) * directions]
         if any(len(p) > 2 + 2 * bool(node.get("has_biases")) for p in own):
-            x, last = _projected(node, x, own, [b[i] for b in begin])
+            y, last = _projected(node, x, own, [b[i] for b in begin])
         else:
-            x, last = _layer(node, kind, x, own, [b[i] for b in begin])
+            y, last = _layer(node, kind, x, own, [b[i] for b in begin])
+        if i + 1 < count:
+            x = _features(node, y)
         for part, state in zip(lasts, last, strict=True):
             part.append(state)
-    y = node.transposed(x, _BATCH_FIRST) if batch_first else x
-    return y, *(part[0] if count == 1 else node(ops.Concat(axis=0), *part) for part in lasts)
+    return _features(node, y, batch_first=batch_first), *(
+        part[0] if count == 1 else node(ops.Concat(axis=0), *part) for part in lasts
+    )
 
 
 def _kind(node: TorchNode) -> Kind:
@@ -105,7 +109,7 @@ def _per_layer(node: TorchNode, state: Tensor, layers: int, directions: int) -> 
 def _layer(
     node: TorchNode, kind: Kind, x: Tensor, params: Sequence[Sequence[Tensor]], states: Sequence[Tensor]
 ) -> tuple[Tensor, Sequence[Tensor]]:
-    """One layer over [steps, batch, features]: its outputs in that form, and its last states."""
+    """One layer over [steps, batch, features]: outputs [steps, directions, batch, hidden], and its last states."""
     direction = "bidirectional" if len(params) == 2 else "forward"
     op = kind.make(direction=direction)
     if "activations" in getattr(kind.make, "keywords", {}):
@@ -115,12 +119,17 @@ def _layer(
     if len(params[0]) >= 4:
         bias = _biases(node, [(p[2], p[3]) for p in params], kind.order)
     y, *last = node.all(op, x, w, r, bias, None, *states)
+    return y, last
+
+
+def _features(node: TorchNode, y: Tensor, *, batch_first: bool = False) -> Tensor:
+    """Outputs [steps, directions, batch, hidden] as [steps, batch, directions * hidden], or with the batch first."""
     steps, directions, batch, hidden = node.shape(y)
-    if len(params) == 1:
-        return node(ops.Squeeze(axes=(1,)), y), last
-    turned = node.transposed(y, (0, 2, 1, 3))
-    assert isinstance(directions, int)
-    return node.reshaped(turned, (steps, batch, directions * hidden)), last
+    if directions == 1:
+        flat = node(ops.Squeeze(axes=(1,)), y)
+        return node.transposed(flat, _BATCH_FIRST) if batch_first else flat
+    turned = node.transposed(y, (2, 0, 1, 3) if batch_first else (0, 2, 1, 3))
+    return node.reshaped(turned, (batch, steps, 2 * hidden) if batch_first else (steps, batch, 2 * hidden))
 
 
 def _reordered(array: Array, order: tuple[int, ...]) -> Array:

@@ -1,0 +1,65 @@
+"""Recurrent layers: a first state that is none, and the only direction of a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uair.ir.graph import Node, Tensor
+from uair.ops import GRU, LSTM, RNN, Expand, Gather, Squeeze
+from uair.passes.simplify.arithmetic import repeated_value
+from uair.rewrite import NoMatch, Rule, no, of
+
+_FIRST_STATE = 5
+"""Operand of the first initial state, behind x, w, r, bias and sequence_lengths."""
+
+
+class DropZeroState(Rule):
+    """A recurrent layer that is told to begin with zeros does so anyway."""
+
+    def pattern(self) -> Any:
+        """Any recurrent layer."""
+        return of(LSTM, GRU, RNN)(...).named("node")
+
+    def check(self, node: Node) -> bool | NoMatch:
+        """It is given states, and all of them are zero."""
+        states = [t for t in node.inputs[_FIRST_STATE : _FIRST_STATE + 2] if t is not None]
+        if not states:
+            return no("no initial state is given", node)
+        return all(map(_is_zero, states)) or no("an initial state is not zero", node)
+
+    def rewrite(self, node: Node) -> tuple[Tensor, ...]:
+        """The layer without them."""
+        operands = list(node.inputs)
+        operands[_FIRST_STATE : _FIRST_STATE + 2] = [None] * len(operands[_FIRST_STATE : _FIRST_STATE + 2])
+        return node.op.node(*operands).outputs
+
+
+def _is_zero(state: Tensor) -> bool:
+    """Whether a tensor is a constant of zeros, or one that is spread over an extent that is not known yet."""
+    if state.producer is not None and isinstance(state.producer.op, Expand):
+        inner = state.producer.inputs[0]
+        return inner is not None and repeated_value(inner) == 0
+    return repeated_value(state) == 0
+
+
+class SqueezeByGather(Rule):
+    """The only element along an axis is what Squeeze leaves: the last state of a layer of one direction, `h[-1]`."""
+
+    def pattern(self, x: Any, indices: Any) -> Any:
+        """Any Gather."""
+        return of(Gather)(x, indices).named("node")
+
+    def check(self, node: Node, x: Tensor, indices: Tensor) -> bool | NoMatch:
+        """It takes one known place of an axis with one."""
+        if x.type.shape is None or x.type.shape[node.attributes["axis"]] != 1:
+            return no("the axis has more than one element", node)
+        place = repeated_value(indices) if indices.type.shape == () else None
+        return place in (0, -1) or no("the place is not one known number", node)
+
+    def rewrite(self, node: Node, x: Tensor, indices: Tensor) -> Tensor:
+        """The Squeeze."""
+        axis = node.attributes["axis"]
+        return Squeeze(axes=(axis % x.type.rank,))(x)
+
+
+RULES = (DropZeroState, SqueezeByGather)

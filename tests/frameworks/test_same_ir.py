@@ -1,0 +1,128 @@
+# pyright: basic, reportMissingImports=false
+# The frameworks are not installed where the checkers run.
+"""A layer is the same IR, whichever framework it comes from: operators, attributes, dataflow, types and constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+import uair
+from tests.frameworks.layers import PAIRS, Call, Pair, Stage
+from uair.ir.compare import structural_difference
+from uair.ir.module import Module
+from uair.passes.canonicalise import Canonicalise
+from uair.pipeline import PassManager, Verify
+from uair.text import print_graph
+
+BATCH = 2
+TOLERANCE = 1e-4
+
+pytestmark = [
+    # Keras 3.15 asks TensorFlow's variables for an array without a copy, which TensorFlow 2.21 does not know yet.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    # torch's own pytree tests for a class that it has deprecated, when it copies the structure of the inputs.
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.`:FutureWarning"),
+    # torch's recurrent layers flatten their weights when they are traced, which torch itself warns of.
+    pytest.mark.filterwarnings("ignore:The tensor attributes self.rnn._flat_weights:UserWarning"),
+]
+
+
+def in_keras(pair: Pair) -> keras.Model:
+    """The layer in Keras, with random variables."""
+    dtype = "int32" if pair.integers else "float32"
+    inputs = [keras.Input(shape, batch_size=BATCH, dtype=dtype) for shape in pair.shapes]
+    model = keras.Model(inputs if len(inputs) > 1 else inputs[0], pair.keras(*inputs))
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        values = rng.normal(size=variable.shape) * 0.4
+        variable.assign((np.abs(values) + 0.5 if "variance" in variable.name else values).astype(np.float32))
+    return model
+
+
+def in_torch(pair: Pair, model: keras.Model) -> torch.nn.Module:
+    """The layer in PyTorch, with Keras's variables; each of its weights must be given."""
+    state = pair.torch.state_dict()
+    given = {n: torch.from_numpy(np.array(v)) for n, v in pair.weights([np.asarray(v) for v in model.weights]).items()}
+    assert {name for name in state if "num_batches_tracked" not in name} == set(given)
+    pair.torch.load_state_dict({**state, **given})
+    return pair.torch.eval()
+
+
+def examples(pair: Pair, module: Module) -> list[Any]:
+    """Operands of the shapes that a module takes."""
+    rng = np.random.default_rng(1)
+    shapes = [tuple(int(d) for d in t.type.dims) for t in module.main.inputs]
+    if pair.integers:
+        return [rng.integers(0, 9, shape).astype(np.int32) for shape in shapes]
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def brought_to(module: Module, stage: Stage) -> Module:
+    """A copy of a module at a stage."""
+    module = module.clone()
+    if stage == "fused":
+        return uair.optimize(module)
+    return PassManager([Canonicalise()] if stage == "canonical" else [], [Verify()]).run(module)
+
+
+def require_same(one: Module, other: Module, stage: Stage) -> None:
+    """Both modules have the same structure at a stage; only names and locations may differ."""
+    a, b = (brought_to(module, stage).main for module in (one, other))
+    found = structural_difference(a, b)
+    assert not found, f"{found}\n{print_graph(a)}\n{print_graph(b)}"
+
+
+def require_near(module: Module, operands: Sequence[Any], expected: Any) -> None:
+    """The module computes what the framework does."""
+    (ours,) = uair.run(module, dict(zip(module.main.input_names, operands, strict=True))).values()
+    assert ours.shape == expected.shape
+    assert np.ptp(expected) > 0, "the output does not vary"
+    assert np.abs(ours - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+
+def channels_last(array: Any) -> Any:
+    return np.moveaxis(array, 1, -1)
+
+
+def read(name: str) -> tuple[Module, Module, keras.Model, torch.nn.Module, list[Any]]:
+    """A layer read from both frameworks, the layers, and operands."""
+    pair = PAIRS[name]
+    model = in_keras(pair)
+    layer = in_torch(pair, model)
+    ours = uair.load(model, channels=pair.channels)
+    operands = examples(pair, ours)
+    return uair.load(layer, *map(torch.from_numpy, operands)), ours, model, layer, operands
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_pytorch_and_keras_give_the_same(name: str) -> None:
+    pair = PAIRS[name]
+    from_torch, from_keras, model, layer, operands = read(name)
+    require_same(from_torch, from_keras, pair.stage)
+    with torch.no_grad():
+        require_near(from_torch, operands, layer(*map(torch.from_numpy, operands)).numpy())
+    own = [tuple(t.shape) for t in model.inputs]
+    turned = [x if x.shape == shape else channels_last(x) for x, shape in zip(operands, own, strict=True)]
+    expected = np.asarray(model(turned if len(turned) > 1 else turned[0], training=False))
+    is_turned = any(x.shape != shape for x, shape in zip(operands, own, strict=True)) and expected.ndim > 2
+    require_near(from_keras, operands, np.moveaxis(expected, -1, 1) if is_turned else expected)
+
+
+def test_differences_are_found() -> None:
+    """What makes the comparison worth something: a weight, an attribute and the order of operands count."""
+    from_torch, from_keras, _, layer, operands = read("Conv2D")
+    with torch.no_grad():
+        layer.bias[0] += 1e-6
+    other = uair.load(layer, *map(torch.from_numpy, operands))
+    assert "their values differ" in structural_difference(other.main, from_keras.main)
+    wider, _, *_ = read("Conv2D-same")
+    assert "attribute pads" in structural_difference(wider.main, from_torch.main)
+    x, y = torch.ones(2), torch.ones(2)
+    there, back = (uair.load(Call(f), x, y).main for f in (torch.sub, lambda a, b: torch.sub(b, a)))
+    assert "operand 0" in structural_difference(there, back)
