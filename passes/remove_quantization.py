@@ -3,9 +3,9 @@
 Models are published with three kinds of 8-bit arithmetic: QDQ (Quantize, Dequantize around float operators), dynamic
 quantization (ranges measured in every run; integer products and LSTMs), and integer operators. What they compute is a
 float model with rounding noise. Without the rounding it can be compiled in float16, or quantized anew with the scales
-of a target.
+of a target. That integers saturate is no noise: what leaves their range is cut off as before.
 
-    Dequantize(Quantize(x, s, z), s, z)                                  x; Relu(x) where the range begins at 0
+    Dequantize(Quantize(x, s, z), s, z)                                  x, clipped unless it is within the range
     Dequantize(DynamicQuantize(x))                                       x
     Dequantize(constant)                                                 the constant in f32
     Cast(IntegerMatMul(DynamicQuantize(x), w)) * (x_scale * w_scale)     MatMul(x, (w - w_zero_point) * w_scale)
@@ -23,6 +23,7 @@ from uair.ir.graph import Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ops import (
     Cast,
+    Clip,
     Conv2D,
     Dequantize,
     DynamicQuantize,
@@ -34,6 +35,8 @@ from uair.ops import (
     Quantize,
     Relu,
     Reshape,
+    Sigmoid,
+    Softmax,
     Squeeze,
     Transpose,
     Unsqueeze,
@@ -163,11 +166,11 @@ def _pair(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 class DropPair(Rule):
-    """What went through integers of a fixed range is itself; a range that begins at 0 has cut off what is negative."""
+    """What went through integers of a fixed range is itself within the range, and an end of it outside."""
 
     def pattern(self, x: Any, s: Any, z: Any, s2: Any, z2: Any) -> Any:
         """A Dequantize of a Quantize."""
-        return of(Dequantize)(of(Quantize)(x, s, optional(z)).named("quantize"), s2, optional(z2)).named("node")
+        return of(Dequantize)(of(Quantize)(x, s, optional(z)), s2, optional(z2)).named("node")
 
     def check(self, x: Tensor, s: Tensor, z: Tensor | None, s2: Tensor, z2: Tensor | None, node: Node) -> Any:
         """Both have the same constant parameters."""
@@ -176,13 +179,54 @@ class DropPair(Rule):
         same = _equal(s, s2) and (z is z2 if z is None or z2 is None else _equal(z, z2))
         return same or no("scales or zero points differ", node)
 
-    def rewrite(self, x: Tensor, z: Tensor | None, quantize: Node) -> Tensor:
-        """The operand."""
-        op = quantize.op
-        assert isinstance(op, Quantize)
-        least = quantize.output.type.dtype.range[0]
-        begins_at_zero = least == 0 if z is None else bool((z.numpy() == least).all())
+    def rewrite(self, x: Tensor, z: Tensor | None, node: Node) -> Tensor:
+        """The operand, clipped; a range for each channel only where it begins at 0."""
+        bounds = _range_of(node)
+        if bounds is not None:
+            return x if _is_within(x, *bounds) else Clip(min=bounds[0], max=bounds[1])(x)
+        assert node.inputs[0] is not None
+        least = node.inputs[0].type.dtype.range[0]
+        begins_at_zero = least == 0 if z is None else bool(z.is_constant and (z.numpy() == least).all())
         return Relu()(x) if begins_at_zero else x
+
+
+def _range_of(node: Node) -> tuple[float, float] | None:
+    """What a Dequantize with constant parameters for the whole tensor can give."""
+    q, scale = node.inputs[:2]
+    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+    if q is None or scale is None or not scale.is_constant or scale.type.rank or not q.type.dtype.is_integer:
+        return None
+    if zero_point is not None and not zero_point.is_constant:
+        return None
+    zero, step = 0 if zero_point is None else int(zero_point.numpy()), float(scale.numpy())
+    least, greatest = q.type.dtype.range
+    return (least - zero) * step, (greatest - zero) * step
+
+
+MOVING = frozenset({"Reshape", "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten", "MaxPool2D", "Concat"})
+"""Operators whose results are among the numbers that they are given."""
+STEP = 1 / 128
+"""By how much of its length a range may be left: sigmoids end at 1, their integers at 255/256."""
+
+
+def _is_within(x: Tensor, low: float, high: float, depth: int = 8) -> bool:
+    """Whether a tensor is known to stay within a range, but for a step at its ends."""
+    node = x.producer
+    if node is None or not depth:
+        return False
+    if node.op_type in MOVING:
+        return all(t is not None and _is_within(t, low, high, depth - 1) for t in node.inputs)
+    bounds: tuple[float | None, float | None] | None = None
+    if isinstance(node.op, Clip):
+        bounds = node.op.min, node.op.max
+    elif isinstance(node.op, (Sigmoid, Softmax)):
+        bounds = 0.0, 1.0
+    elif isinstance(node.op, Dequantize):
+        bounds = _range_of(node)
+    if bounds is None or bounds[0] is None or bounds[1] is None:
+        return False
+    slack = STEP * (high - low)
+    return low - slack <= bounds[0] and bounds[1] <= high + slack
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

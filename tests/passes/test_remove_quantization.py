@@ -31,8 +31,8 @@ def operators(module: Module) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("text", "left"),
     [
-        ("%q = Quantize(%x, @s, @z)  %d = Dequantize(%q, @s, @z)  %y = Exp(%d)", {"Exp": 1}),
-        ("%q = Quantize(%x, @s, @low)  %d = Dequantize(%q, @s, @low)  %y = Exp(%d)", {"Relu": 1, "Exp": 1}),
+        ("%q = Quantize(%x, @s, @z)  %d = Dequantize(%q, @s, @z)  %y = Exp(%d)", {"Clip": 1, "Exp": 1}),
+        ("%q = Quantize(%x, @s, @low)  %d = Dequantize(%q, @s, @low)  %y = Exp(%d)", {"Clip": 1, "Exp": 1}),
         ("%q, %s, %t = DynamicQuantize(%x)  %d = Dequantize(%q, %s, %t)  %y = Exp(%d)", {"Exp": 1}),
         ("constant @w = [1,2,3] : i8[3]  %w = Dequantize(@w, @s, @z)  %y = Add(%x, %w)", {"Add": 1}),
     ],
@@ -45,6 +45,33 @@ def test_pairs_and_constants(text: str, left: dict[str, int]) -> None:
     verify(module)
     assert operators(module) == left
     np.testing.assert_allclose(run(module, feeds)["y"], expected["y"], rtol=0.06)
+
+
+SOFT = "constant @t = 0.00390625 : f32[]  "
+"""A step of 1/256: the range of integers for what ends at 1."""
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("%c = Clip(%x) {min = -6, max = 6}  %q = Quantize(%c, @s, @z)  %y = Dequantize(%q, @s, @z)", ["Clip"]),
+        ("%c = Clip(%x) {min = -9, max = 9}  %q = Quantize(%c, @s, @z)  %y = Dequantize(%q, @s, @z)", ["Clip"]),
+        ("%c = Sigmoid(%x)  %q = Quantize(%c, @t, @low)  %y = Dequantize(%q, @t, @low)", ["Sigmoid"]),
+        (
+            "%q = Quantize(%x, @s, @z)  %d = Dequantize(%q, @s, @z)  %m = Concat(%d, %d) {axis = 0}"
+            "  %p = Quantize(%m, @s, @z)  %y = Dequantize(%p, @s, @z)",
+            ["Clip", "Concat"],
+        ),
+    ],
+)
+def test_saturation_stays(text: str, left: list[str]) -> None:
+    """Outside of the range as well, the float model gives what the integers gave, to a step; no bound stands twice."""
+    module = parse_module(f"{PARAMETERS}{SOFT}%x: f32[2,300]  {text}")
+    feeds = {"x": np.linspace(-12, 12, 600, dtype=np.float32).reshape(2, 300)}
+    expected = run(module, feeds)["y"]
+    assert RemoveQuantization().run(module, PassContext())
+    assert sorted(operators(module)) == left and sum(operators(module).values()) == len(left)
+    np.testing.assert_allclose(run(module, feeds)["y"], expected, atol=0.051)
 
 
 def test_other_parameters_stay() -> None:
