@@ -105,3 +105,14 @@ def test_compiles_and_agrees_with_the_framework(name: str, target: str, tmp_path
     if target == "rk3588":
         built = rknn.build(artifact, tmp_path / "build")
         assert built.cosine is not None and built.cosine >= LEAST_COSINE, built.describe()
+
+
+def test_states_of_a_quantized_stream_on_rk3588(tmp_path: Path) -> None:
+    """An int8 net with states, also where the integers saturate: every output within three steps of the module's."""
+    path = TFLITE_FILES["okay_nabu"].fetch()
+    module = uair.load(path, numbers="real")
+    artifact = uair.compile(module, "rk3588", output=tmp_path / "artifact")
+    built = rknn.build(artifact, tmp_path / "build")
+    rows = {row["name"]: row for row in built.result["outputs"]}
+    states = [row["max_abs"] for name, row in rows.items() if name.startswith("stream_")]
+    assert len(states) == 6 and max(states) <= 3 and rows["dense_1"]["max_abs"] <= 2 / 256, built.describe()
