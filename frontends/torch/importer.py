@@ -183,9 +183,10 @@ class Importer:
                 own, data = program.constants[name]
                 scope.values[name] = constant(data, own)
             elif declared is not None:
-                scope.values[name] = self.graph.add_input(program.input_names.get(name, name), declared)
+                given = self.graph.add_input(program.input_names.get(name, name), declared)
+                scope.values[name] = given
                 if name in program.graph.symbols:
-                    self.scalars[program.graph.symbols[name]] = scope.values[name]
+                    self.scalars[program.graph.symbols[name]] = given
 
     def _outputs(self, scope: Scope) -> None:
         program = self.program

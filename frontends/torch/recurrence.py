@@ -43,21 +43,18 @@ def recording() -> type[Any]:
     packing = torch._VF._pack_padded_sequence
     operators = {getattr(torch, name): (_registered(torch, name), name) for name in _STATES}
 
-    # torch's own classes are not known to the type checkers, which do without torch.
-    class Recording(torch.overrides.TorchFunctionMode):
-        """Looks at every call of a function of torch."""
+    def called(_: Any, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What a function of torch gives; every call of one comes here."""
+        if function is packing:
+            raise TorchExportError(_PACKED, hint=_UNPACK)
+        found = operators.get(function)
+        if found is None or kwargs or not _is_open(torch, args):
+            return function(*args, **(kwargs or {}))
+        operator, name = found
+        states = list(args[1]) if name == "lstm" else args[1]
+        return operator(args[0], states, list(args[2]), *args[3:])
 
-        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if function is packing:
-                raise TorchExportError(_PACKED, hint=_UNPACK)
-            found = operators.get(function)
-            if found is None or kwargs or not _is_open(torch, args):
-                return function(*args, **(kwargs or {}))
-            operator, name = found
-            states = list(args[1]) if name == "lstm" else args[1]
-            return operator(args[0], states, list(args[2]), *args[3:])
-
-    return Recording
+    return type("Recording", (torch.overrides.TorchFunctionMode,), {"__torch_function__": called})
 
 
 def _is_open(torch: Any, args: Sequence[Any]) -> bool:

@@ -104,8 +104,8 @@ def _choose(node: TorchNode) -> Result:
     target = cast(DType, node.get("target_dtype"))
     low, high = node.get("quant_min"), node.get("quant_max")
     bounds = (int(target.range[0] if low is None else low), int(target.range[1] if high is None else high))
-    eps = node.get("eps")
-    eps = float(ml_dtypes.finfo(x.type.dtype.numpy).smallest_normal) if eps is None else float(eps)
+    limits = ml_dtypes.finfo(x.type.dtype.numpy)  # type: ignore[no-untyped-call]
+    eps = float(limits.smallest_normal if node.get("eps") is None else node.get("eps"))
     blocks = _blocks(node, x)
     least, greatest = _extremes(node, x, blocks)
     if kind in ("SYMMETRIC", "SYMMETRIC_NO_CLIPPING_ERR"):
