@@ -22,6 +22,7 @@ from uair.frontends.torch.handlers import (
     recurrent,
     reduction,
     resize,
+    selection,
     shape,
 )
 from uair.frontends.torch.node import Family
@@ -46,5 +47,6 @@ FAMILIES: tuple[Family, ...] = (
     recurrent.FAMILY,
     reduction.FAMILY,
     resize.FAMILY,
+    selection.FAMILY,
     shape.FAMILY,
 )

@@ -371,6 +371,15 @@ def _repeat_interleave(node: TorchNode) -> Tensor:
     return node.reshaped(full, node.result.dims)
 
 
+@FAMILY.op("aten.broadcast_tensors")
+def _broadcast_tensors(node: TorchNode) -> Result:
+    """All expanded to the shape that they have in common."""
+    return tuple(
+        x if t is None else node(ops.Expand(shape=t.dims), x)
+        for x, t in zip(node.tensors("tensors"), node.call.types, strict=True)
+    )
+
+
 # ------------------------------------------------------------------------------------------------ padding
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
