@@ -10,12 +10,13 @@ from uair.ir.module import Module
 from uair.ops import Transpose
 from uair.passes.propagate_layout import PropagateLayout
 from uair.passes.simplify.reshapes import MergeReshapes
+from uair.passes.simplify.squeezes import MergeTransposesAroundSqueeze
 from uair.passes.simplify.transposes import MergeTransposes, ReshapeFromTranspose
 from uair.pipeline import PassContext
 
 Channels: TypeAlias = Literal["first", "last"]
 
-TRANSPOSES = (MergeTransposes(), ReshapeFromTranspose(), MergeReshapes())
+TRANSPOSES = (MergeTransposes(), MergeTransposesAroundSqueeze(), ReshapeFromTranspose(), MergeReshapes())
 """What is left of transposes once they stand next to each other, or move only axes of extent 1."""
 
 

@@ -6,7 +6,17 @@ import functools
 
 import attrs
 
-from uair.passes.simplify import arithmetic, casts, identities, padding, recurrent, reshapes, slices, transposes
+from uair.passes.simplify import (
+    arithmetic,
+    casts,
+    identities,
+    padding,
+    recurrent,
+    reshapes,
+    slices,
+    squeezes,
+    transposes,
+)
 from uair.pipeline import RulePass
 from uair.rewrite import RuleSet
 
@@ -23,5 +33,5 @@ class Simplify(RulePass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority. Rules hold no state, so one set serves every run."""
-    families = (identities, arithmetic, casts, reshapes, slices, transposes, padding, recurrent)
+    families = (identities, arithmetic, casts, reshapes, slices, squeezes, transposes, padding, recurrent)
     return RuleSet([rule() for family in families for rule in family.RULES])
