@@ -40,12 +40,11 @@ def application(name: str, side: int | None = None, classes: int = 1000) -> Any:
             v.assign(values.astype(np.float32))
     norms = [layer for layer in _layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     if norms:
-        _measure(model, norms, images(model.input_shape[1], 2, seed=2))
+        _measure(model, norms, images(model.input_shape[1], 4, seed=2))
         for layer in norms:
             mean, variance = (np.asarray(v) for v in (layer.moving_mean, layer.moving_variance))
-            shift = 0.2 * np.sqrt(variance) * rng.normal(size=mean.shape)
-            layer.moving_mean.assign((mean + shift).astype(np.float32))
-            layer.moving_variance.assign((variance * rng.uniform(0.7, 1.4, size=mean.shape) + 1e-3).astype(np.float32))
+            layer.moving_mean.assign(mean + 0.2 * np.sqrt(variance) * rng.normal(size=mean.shape))
+            layer.moving_variance.assign(variance * rng.uniform(0.7, 1.4, size=mean.shape) + 0.1 * variance.mean())
     _temper(model, images(model.input_shape[1]))
     return model
 
@@ -67,18 +66,20 @@ def _values(v: Any, rng: np.random.Generator) -> Array | None:
 
 
 def _measure(model: Any, norms: list[Any], batch: Array) -> None:
-    """Set the statistics of every BatchNorm to those of a batch."""
-    momenta = [layer.momentum for layer in norms]
-    for layer in norms:
-        layer.momentum = 0.0
+    """Set the statistics of every BatchNorm to those of a batch, nothing dropped."""
+    changed = [(layer, "momentum", layer.momentum) for layer in norms]
+    changed += [(layer, "rate", layer.rate) for layer in _layers(model) if isinstance(layer, keras.layers.Dropout)]
+    for layer, attribute, _ in changed:
+        setattr(layer, attribute, 0.0)
     model(batch, training=True)
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
+    for layer, attribute, value in changed:
+        setattr(layer, attribute, value)
 
 
 def _temper(model: Any, image: Array) -> None:
-    """Divide the head's kernel until the logarithms of the probabilities deviate by about one."""
-    kernel = next(layer for layer in reversed(_layers(model)) if getattr(layer, "kernel", None) is not None).kernel
-    for _ in range(2):
-        spread = np.log(np.maximum(np.asarray(model(image, training=False)), 1e-38)).std()
-        kernel.assign(np.asarray(kernel) / max(spread, 1.0))
+    """Divide the head's kernel by the deviation of the logits where that is more than one."""
+    head = next(layer for layer in reversed(_layers(model)) if getattr(layer, "kernel", None) is not None)
+    features = np.asarray(keras.Model(model.input, head.input)(image, training=False))
+    kernel = np.asarray(head.kernel)
+    logits = features.reshape(-1, features.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    head.kernel.assign(kernel / max(float(logits.std()), 1.0))
