@@ -2,14 +2,14 @@
 
     python -m bench.keras_import [MODEL ...] [--side N | --full] [--theirs-limit SECONDS]
 
-Needs tensorflow, keras and h5py; tf2onnx 1.17 and onnxruntime for the columns on the right, which say so when they are
-missing. Every model has random weights and statistics and its whole head. It is imported twice, from the live object and
-from a saved `.keras` file, which must give the same graph; the optimized module, run by the interpreter, is held against
-the model itself: "error" is the greatest difference over the greatest value. "transposes" are those left after
-optimization. "seconds" are those of `uair.load` and `uair.optimize` of the live object, and of `tf2onnx.convert.from_keras`
-with its own optimizer. tf2onnx is right when onnx.checker takes the file and onnxruntime gives what Keras gives; it writes
-files with operators that ONNX does not have, too. Every model and every way has a process of its own, so that memory is
-bounded by the largest model; nothing is kept.
+Needs tensorflow, keras and h5py; tf2onnx 1.17 and onnxruntime for the columns on the right. Every model has random
+weights and statistics and its whole head. It is imported twice, from the live object and from a saved `.keras` file,
+which must give the same graph; the optimized module, run by the interpreter, is held against the model itself: "error"
+is the greatest difference over the greatest value. "transposes" are those left after optimization. "seconds" are those
+of `uair.load` and `uair.optimize` of the live object, and of `tf2onnx.convert.from_keras` with its own optimizer.
+tf2onnx is right when onnx.checker takes the file and onnxruntime gives what Keras gives; it writes files with
+operators that ONNX does not have, too. Every model and every way has a process of its own, so that memory is bounded
+by the largest model; nothing is kept.
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
@@ -138,7 +138,7 @@ def _expected(model: Any) -> tuple[Array, Array]:
     return image, expected
 
 
-def _error(got: Array, expected: Array) -> float:
+def _error(got: Any, expected: Array) -> float:
     assert got.shape == expected.shape
     return float(np.abs(got.astype(np.float64) - expected).max() / np.abs(expected).max())
 
@@ -149,7 +149,18 @@ WAYS: dict[str, Callable[[str, int | None], Result]] = {"ours": ours, "theirs": 
 # ------------------------------------------------------------------- in the parent
 def measure(way: str, name: str, side: int | None, limit: float) -> Result:
     """One way with one model, in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "bench.keras_import", name, "--child", way, "--side", str(side or 0)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "bench.keras_import",
+        name,
+        "--child",
+        way,
+        "--side",
+        str(side or 0),
+    ]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONHASHSEED": "0"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment, check=False)
@@ -197,7 +208,9 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="constructors of keras.applications; all by default")
     parser.add_argument("--side", type=int, default=SIDE, help="of the images")
     parser.add_argument("--full", action="store_true", help="images of each model's own size")
-    parser.add_argument("--theirs-limit", type=float, default=900.0, metavar="SECONDS", help="for tf2onnx and its check")
+    parser.add_argument(
+        "--theirs-limit", type=float, default=900.0, metavar="SECONDS", help="for tf2onnx and its check"
+    )
     parser.add_argument("--child", choices=list(WAYS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     side = None if given.full else given.side or None

@@ -39,7 +39,9 @@ from uair.codegen.onnx.target import OnnxTarget
 from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
 from uair.ops import AvgPool2D, Dequantize, Pack, Quantize, Unpack
+from uair.passes.canonicalise import Canonicalise
 from uair.passes.layout_align import LayoutAlign
+from uair.passes.propagate_layout import PropagateLayout
 from uair.pipeline import Pass
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
@@ -94,6 +96,14 @@ class AscendTarget(OnnxTarget):
         if isinstance(node.op, Dequantize):
             return ["AscendDequant"]
         return super().emitted_ops(node)
+
+    def prepare(self) -> tuple[Pass, ...]:
+        """Channels first where that saves transposes, each a kernel of its own on the device.
+
+        LayerNorm is arithmetic at this opset in any case, and a convolution's weight is quantized by channels, a
+        Linear's as a whole.
+        """
+        return (PropagateLayout(pointwise="arithmetic"), Canonicalise(), *super().prepare())
 
     def legalise(self) -> tuple[Pass, ...]:
         """Decompose and clean up, state quantization in Ascend's operators, align to the chip's memory."""

@@ -19,6 +19,9 @@ from uair.codegen.onnx.nodes import WrittenNode, written_nodes
 from uair.codegen.onnx.target import OnnxTarget
 from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
+from uair.passes.canonicalise import Canonicalise
+from uair.passes.propagate_layout import PropagateLayout
+from uair.pipeline import Pass
 from uair.request import CompileRequest
 from uair.targets.check import check_module
 from uair.targets.options import TargetOptions, parse_options
@@ -51,6 +54,10 @@ class HorizonTarget(OnnxTarget):
         """
         super().check_request(request)
         self.chip.check(parse_options(HorizonOptions, request.options, self.name))
+
+    def prepare(self) -> tuple[Pass, ...]:
+        """Channels first where that saves transposes, which run on the CPU of the older chips, as LayerNorm does."""
+        return (PropagateLayout(pointwise="arithmetic"), Canonicalise(), *super().prepare())
 
     def tool(self) -> VendorTool:
         """hb_mapper or hb_compile."""

@@ -7,7 +7,8 @@ behind it. What stands between two of them (activations, sums, Concat, reduction
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Collection
+from typing import Any, ClassVar, Literal
 
 import attrs
 
@@ -16,10 +17,11 @@ from uair.ir.dims import Shape, static
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.location import Location
 from uair.ir.module import Module
-from uair.ops import Reshape, Transpose
+from uair.ops import LayerNorm, Reshape, RMSNorm, Transpose
 from uair.passes.propagate_layout.analysis import Forms, cheapest_forms, is_back, is_forward
-from uair.passes.propagate_layout.moves import Move, to_first, to_last
+from uair.passes.propagate_layout.moves import Move, Pointwise, to_first, to_last
 from uair.pipeline import Pass, PassContext
+from uair.rewrite import NoMatch, Rule, no, of
 
 
 @attrs.frozen
@@ -29,17 +31,48 @@ class PropagateLayout(Pass):
     Attributes:
         interface: "kept" leaves inputs and outputs as they are; "free" gives them with channels first ([N, C, H, W] in
             place of [N, H, W, C]) where that saves a Transpose.
+        pointwise: what may become of a node that works on the channels of each place by itself, where that saves a
+            Transpose: "convolution" makes a Linear a convolution with a kernel of 1; "arithmetic" spells out LayerNorm
+            and RMSNorm, too, for targets that have neither; "kept" leaves all of them.
     """
 
     name: ClassVar[str] = "propagate-layout"
     interface: Literal["kept", "free"] = "kept"
+    pointwise: Pointwise = "convolution"
 
     def run(self, module: Module, context: PassContext) -> bool:
         changed = False
         for graph in module.all_graphs():
-            forms = cheapest_forms(graph, free_interface=self.interface == "free" and graph is module.main)
+            free = self.interface == "free" and graph is module.main
+            forms = cheapest_forms(graph, free_interface=free, pointwise=self.pointwise)
+            spelled = [node for node in forms.moves if isinstance(node.op, (LayerNorm, RMSNorm))]
+            if spelled:
+                changed = context.apply_rules(module, [SpellOut(spelled)]) or changed
+                forms = cheapest_forms(graph, free_interface=free, pointwise="convolution")
             changed = _Rewrite(graph, forms).run() or changed
         return changed
+
+
+class SpellOut(Rule):
+    """Chosen normalizations as the arithmetic that they are."""
+
+    def __init__(self, nodes: Collection[Node]) -> None:
+        super().__init__()
+        self.nodes = frozenset(nodes)
+
+    def pattern(self) -> Any:
+        """A normalization over the channels."""
+        return of(LayerNorm, RMSNorm)(...).named("node")
+
+    def check(self, node: Node) -> bool | NoMatch:
+        """It was chosen."""
+        return node in self.nodes or no("no Transpose is saved by it", node)
+
+    def rewrite(self, node: Node) -> Tensor:
+        """Its decomposition."""
+        result = node.op.decompose(*node.inputs)
+        assert isinstance(result, Tensor)
+        return result
 
 
 class _Rewrite:
@@ -99,7 +132,8 @@ class _Rewrite:
         """Put the node's computation in the other form in front of it; `_drop` removes the node itself."""
         rank = max(len(t.type.dims) for t in (*node.inputs, *node.outputs) if t is not None)
         operands = [
-            self._operand(t, rank) if t is not None and i in move.carried else t for i, t in enumerate(node.inputs)
+            self._operand(t, rank) if t is not None and i in move.carried else move.constants.get(i, t)
+            for i, t in enumerate(node.inputs)
         ]
         new = Node(move.op, operands, name=node.name, loc=node.loc)
         self.graph.insert_before(node, new)

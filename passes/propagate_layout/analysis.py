@@ -29,7 +29,16 @@ from uair.ops import (
     Resize,
     Transpose,
 )
-from uair.passes.propagate_layout.moves import LEAST_RANK, Move, Perm, move, to_first, to_last
+from uair.passes.propagate_layout.moves import (
+    LEAST_RANK,
+    REWRITTEN,
+    Move,
+    Perm,
+    Pointwise,
+    move,
+    to_first,
+    to_last,
+)
 
 GIVEN = "given"
 OTHER = "other"
@@ -37,6 +46,8 @@ OTHER = "other"
 _ONE = 1 << 56
 """Cost of a Transpose that moves data, above any sum of what sizes add: first their number counts, then their sizes."""
 _LARGEST = 1 << 40
+_REWRITE = 1 << 41
+"""Cost of a node that becomes others: above any size and below a Transpose, of which it must save at least one."""
 
 _CHANNELS_FIRST = (
     *(Conv1D, ConvTranspose1D, MaxPool1D, AvgPool1D, GlobalAvgPool, GlobalMaxPool, BatchNorm, InstanceNorm, GroupNorm),
@@ -60,19 +71,23 @@ class Forms:
     outputs: frozenset[int]
 
 
-def cheapest_forms(graph: Graph, *, free_interface: bool) -> Forms:
+def cheapest_forms(graph: Graph, *, free_interface: bool, pointwise: Pointwise) -> Forms:
     """The forms with the fewest and smallest tensors to transpose.
 
     Args:
         graph: the graph, not changed.
         free_interface: whether inputs and outputs of the graph may change their form.
+        pointwise: what may become of Linear and normalizations.
     """
-    candidates = _near_transposes(graph)
+    candidates = _near_transposes(graph, pointwise)
     if not any(is_forward(node) or is_back(node) for node in graph):
         return Forms({}, frozenset(), frozenset())
     cut = _Cut(graph, candidates, free_interface=free_interface)
     for tensor in _tensors(graph):
         cut.add(tensor)
+    for node in candidates:
+        if isinstance(node.op, REWRITTEN):
+            cut.charge(node)
     other = cut.solve()
     return Forms(
         {node: found for node, found in candidates.items() if node in other},
@@ -87,7 +102,7 @@ def _tensors(graph: Graph) -> Iterable[Tensor]:
         yield from node.outputs
 
 
-def _near_transposes(graph: Graph) -> dict[Node, Move]:
+def _near_transposes(graph: Graph, pointwise: Pointwise) -> dict[Node, Move]:
     """The nodes that can change form and are joined to a Transpose by such nodes: no others have a reason to."""
     todo = [node for node in graph if is_forward(node) or is_back(node)]
     found: dict[Node, Move] = {}
@@ -100,7 +115,7 @@ def _near_transposes(graph: Graph) -> dict[Node, Move]:
             if other in seen or other.graph is not graph:
                 continue
             seen.add(other)
-            moved = None if other.is_return else move(other)
+            moved = None if other.is_return else move(other, pointwise)
             if moved is not None:
                 found[other] = moved
                 todo.append(other)
@@ -138,6 +153,10 @@ class _Cut:
         for user in users:
             self.network.add_edge(away, user)
             self.network.add_edge(user, back)
+
+    def charge(self, node: Node) -> None:
+        """The cost of a node that becomes others in the other form."""
+        self._join(node, GIVEN, _REWRITE)
 
     def _producer(self, tensor: Tensor) -> object:
         node = tensor.producer

@@ -6,24 +6,31 @@ its results, in the other form or in their own, from operands in the other form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 
-from uair.ir.graph import Node, Tensor
+from uair.ir.data import derive
+from uair.ir.graph import Node, Tensor, constant
 from uair.ops import (
     ArgMax,
     ArgMin,
     Concat,
+    Conv1D,
+    Conv2D,
+    Conv3D,
     Dequantize,
     Expand,
     Flip,
     Hardmax,
+    LayerNorm,
+    Linear,
     LogSoftmax,
     LpNormalize,
     Pad,
     Quantize,
+    RMSNorm,
     Slice,
     Softmax,
     Split,
@@ -59,23 +66,63 @@ class Move:
         carried: operand numbers that are taken in the other form; of elementwise operators also those of lower rank,
             which get axes of extent 1.
         results: whether the results come in the other form; else they are the same in both.
+        constants: what replaces constant operands, by number.
     """
 
     op: Operator
     carried: tuple[int, ...]
     results: bool = True
+    constants: Mapping[int, Tensor] = attrs.field(factory=dict[int, Tensor])
 
 
-def move(node: Node) -> Move | None:
+Pointwise: TypeAlias = Literal["kept", "convolution", "arithmetic"]
+"""What may become of a node that works on the channels of each place by itself, see `PropagateLayout`."""
+
+REWRITTEN = (Linear, LayerNorm, RMSNorm)
+"""Operators on the last axis that compute in the other form as others."""
+
+
+def move(node: Node, pointwise: Pointwise) -> Move | None:
     """The node's computation in the other form; None when it has none."""
     if node.op.regions or not all(t is None or (t.type.is_tensor and t.type.shape is not None) for t in node.inputs):
         return None
     if node.op.elementwise:
         return _elementwise(node)
+    if isinstance(node.op, REWRITTEN):
+        return _rewritten(node, pointwise)
     for kinds, function in _MOVES:
         if isinstance(node.op, kinds):
             return function(node)
     return None
+
+
+def _rewritten(node: Node, pointwise: Pointwise) -> Move | None:
+    if isinstance(node.op, Linear):
+        return None if pointwise == "kept" else _convolution(node)
+    return _spelled_out(node) if pointwise == "arithmetic" else None
+
+
+_CONVOLUTIONS: dict[int, type[Operator]] = {3: Conv1D, 4: Conv2D, 5: Conv3D}
+
+
+def _convolution(node: Node) -> Move | None:
+    """Linear over the channels of images is a convolution with a kernel of 1."""
+    op, rank, weight = node.op, _rank(node.inputs[0]), node.inputs[1]
+    assert isinstance(op, Linear) and weight is not None
+    if rank not in _CONVOLUTIONS or weight.data is None or not weight.type.dtype.is_float:
+        return None
+    turned = op.transpose_w
+    shape = (*(weight.data.shape if turned else weight.data.shape[::-1]), *[1] * (rank - 2))
+    data = derive(lambda w: (w if turned else w.T).reshape(shape), (weight.data,), weight.data.dtype, shape)
+    return Move(_CONVOLUTIONS[rank](), (0,), constants={1: constant(data, weight.name)})
+
+
+def _spelled_out(node: Node) -> Move | None:
+    """A normalization over the channels, which are not last in the other form; what it is made of can move."""
+    op, rank = cast(Any, node.op), _rank(node.inputs[0])
+    if rank < LEAST_RANK or op.axis % rank != rank - 1 or any(_rank(t) > 1 for t in node.inputs[1:]):
+        return None
+    return Move(op, (0,))
 
 
 def _rank(tensor: Tensor | None) -> int:

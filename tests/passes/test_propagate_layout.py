@@ -10,7 +10,7 @@ import pytest
 
 import uair
 from uair.frontends.common.builder import Builder
-from uair.frontends.common.layout import channels_first, channels_last, settle
+from uair.frontends.common.layout import TRANSPOSES, channels_first, channels_last, settle
 from uair.frontends.common.node import SourceNode
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Tensor, constant
@@ -25,18 +25,25 @@ from uair.ops import (
     Conv1D,
     Conv2D,
     Flip,
+    Gelu,
     HardSigmoid,
     HardSwish,
+    LayerNorm,
     Linear,
     Mul,
     Pad,
     ReduceMean,
     Relu,
     Reshape,
+    RMSNorm,
     Slice,
     Softmax,
     Split,
 )
+from uair.passes.propagate_layout import PropagateLayout
+from uair.passes.propagate_layout.moves import Pointwise
+from uair.pipeline import PassContext
+from uair.rewrite import Fuel
 
 
 class Model:
@@ -159,6 +166,83 @@ def test_flattening_goes_into_the_weight() -> None:
     x = np.random.default_rng(1).standard_normal(IMAGE).astype(np.float32)
     for a, b in zip(model.run(x), fused.run(x), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+
+
+def convnext(m: Model) -> None:
+    """Two blocks of ConvNeXt between a stem and a head: LayerNorm and Linear over the channels of images."""
+    y = norm(m, m.conv(m.x, 8))
+    for _ in range(2):
+        z = norm(m, m.conv(y, 8))
+        z = m.node(Gelu(), m.node(Linear(), z, m.weights(16, 8), m.weights(16)))
+        y = m.node(Add(), y, m.node(Linear(transpose_w=False), z, m.weights(16, 8), m.weights(8)))
+    m.graph.add_output("y", m.node(ReduceMean(axes=(1, 2), keepdims=False), m.conv(norm(m, y), 5)))
+
+
+def norm(m: Model, y: Tensor) -> Tensor:
+    return m.node(LayerNorm(axis=3, epsilon=1e-3), y, m.weights(8), m.weights(8))
+
+
+def rms_of_series(m: Model) -> None:
+    y = m.node(RMSNorm(axis=-1), m.conv(m.x, 8), m.weights(8))
+    m.graph.add_output("y", m.conv(m.node(Linear(), y, m.weights(6, 8)), 4))
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "pointwise", "left"),
+    [
+        pytest.param(convnext, IMAGE, "convolution", 7, id="convnext"),
+        pytest.param(convnext, IMAGE, "arithmetic", 1, id="convnext spelled out"),
+        pytest.param(rms_of_series, (2, 16, 3), "kept", 4, id="rms"),
+        pytest.param(rms_of_series, (2, 16, 3), "arithmetic", 2, id="rms spelled out"),
+    ],
+)
+def test_what_works_on_channels_is_rewritten_where_that_saves_transposes(
+    build: object, shape: tuple[int, ...], pointwise: Pointwise, left: int
+) -> None:
+    assert callable(build)
+    model, settled = Model(*shape), Model(*shape)
+    build(model)
+    build(settled)
+    PropagateLayout(pointwise=pointwise).run(settled.module, PassContext())
+    PassContext().apply_rules(settled.module, TRANSPOSES)
+    verify(settled.module)
+    assert types(settled.module).count("Transpose") == left
+    spelled = pointwise == "arithmetic"
+    assert ("Linear" in types(settled.module)) is not spelled
+    assert bool({"LayerNorm", "RMSNorm"} & set(types(settled.module))) is not spelled
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    for a, b in zip(model.run(x), settled.run(x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_linear_between_convolutions_is_one_itself() -> None:
+    model, settled = Model(*IMAGE), Model(*IMAGE)
+    for m in (model, settled):
+        y = m.node(Relu(), m.node(Linear(), m.conv(m.x, 8), m.weights(6, 8), m.weights(6)))
+        m.graph.add_output("y", m.conv(y, 4))
+    assert settle(settled.module) == 2
+    assert [t for t in types(settled.module) if t != "Transpose"] == ["Conv2D", "Conv2D", "Relu", "Conv2D"]
+    x = np.random.default_rng(1).standard_normal(IMAGE).astype(np.float32)
+    for a, b in zip(model.run(x), settled.run(x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_what_saves_no_transpose_stays_as_it_is() -> None:
+    m = Model(*IMAGE)
+    y = m.node(LayerNorm(axis=3), m.conv(m.x, 8), m.weights(8), m.weights(8))
+    m.graph.add_output("y", m.node(Linear(), y, m.weights(6, 8)))
+    PropagateLayout(pointwise="arithmetic").run(m.module, PassContext())
+    verify(m.module)
+    assert types(m.module).count("Transpose") == 2
+    assert {"LayerNorm", "Linear"} < set(types(m.module))
+
+
+def test_normalizations_beyond_the_fuel_stay_whole() -> None:
+    m = Model(*IMAGE)
+    convnext(m)
+    PropagateLayout(pointwise="arithmetic").run(m.module, PassContext(fuel=Fuel(limit=2)))
+    verify(m.module)
+    assert types(m.module).count("LayerNorm") == 2
 
 
 def test_time_follows_the_number_of_nodes() -> None:
