@@ -45,7 +45,13 @@ T5: dict[str, Any] = {
     "use_cache": False,
 }
 CLIP: dict[str, Any] = {
-    "text_config": {**SMALL, "projection_dim": 24, "eos_token_id": VOCABULARY - 1, "max_position_embeddings": 20},
+    "text_config": {
+        **SMALL,
+        "projection_dim": 24,
+        "bos_token_id": 0,
+        "eos_token_id": VOCABULARY - 1,
+        "max_position_embeddings": 20,
+    },
     "vision_config": {
         **{k: v for k, v in SMALL.items() if k != "vocab_size"},
         "image_size": 32,
@@ -105,7 +111,7 @@ class Cached(nn.Module):
         self, ids: torch.Tensor, past: list[tuple[torch.Tensor, torch.Tensor]]
     ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
         cache = hf.DynamicCache(past)
-        found = self.model(input_ids=ids, past_key_values=cache, use_cache=True)
+        found = self.model(input_ids=ids, cache=cache, use_cache=True)
         return found.last_hidden_state, [(layer.keys, layer.values) for layer in cache.layers]
 
 
@@ -127,12 +133,19 @@ class Case:
         inputs: makes the inputs, of a batch and a length.
         open: what of them may be open: `b` the batch, `s` the length; one mapping of axes for each input.
         attention: how often attention is one node in it.
+        other: a batch and a length that the model, its sizes open, is run with too.
     """
 
     make: Callable[[], nn.Module]
     inputs: Callable[[int, int], tuple[Any, ...]]
     open: tuple[Any, ...]
     attention: int
+    other: tuple[int, int] = (3, 5)
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether the module takes any number of inputs, of which torch.export then wants the sizes as one."""
+        return self.make is not _cached
 
     def model(self) -> nn.Module:
         """The module, always the same."""
@@ -158,13 +171,17 @@ def _pair(batch: int, length: int) -> tuple[Any, ...]:
     return ids(batch, length), ids(batch, length + 2)
 
 
+def _cached() -> nn.Module:
+    return Cached(hf.GPT2Model(hf.GPT2Config(**GPT2)))
+
+
 IDS = ({0: "b", 1: "s"},)
 CASES: dict[str, Case] = {
     "bert": Case(lambda: Named(hf.BertModel(hf.BertConfig(**SMALL)), "input_ids"), _ids, IDS, 2),
     "distilbert": Case(lambda: Named(hf.DistilBertModel(hf.DistilBertConfig(**DISTILBERT)), "input_ids"), _ids, IDS, 2),
     "gpt2": Case(lambda: Named(hf.GPT2Model(hf.GPT2Config(**GPT2, use_cache=False)), "input_ids"), _ids, IDS, 2),
     "gpt2_cached": Case(
-        lambda: Cached(hf.GPT2Model(hf.GPT2Config(**GPT2))),
+        _cached,
         lambda b, s: (ids(b, 3), [(noise(b, 4, s, 8), noise(b, 4, s, 8) * 0.5)] * 2),
         ({0: "b", 1: "t"}, [({0: "b", 2: "s"}, {0: "b", 2: "s"})] * 2),
         2,
@@ -189,5 +206,5 @@ CASES: dict[str, Case] = {
         ({0: "b"}, {0: "b", 1: "s"}),
         6,
     ),
-    "mamba": Case(lambda: Named(hf.MambaModel(hf.MambaConfig(**MAMBA)), "input_ids"), _ids, ({0: "b"},), 0),
+    "mamba": Case(lambda: Named(hf.MambaModel(hf.MambaConfig(**MAMBA)), "input_ids"), _ids, ({0: "b"},), 0, (3, 7)),
 }

@@ -79,6 +79,18 @@ class UNet(nn.Module):
         return self.head(x)
 
 
+class LstmClassifier(nn.Module):
+    """Two layers in both directions, and a linear head on the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(16, 32, num_layers=2, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(64, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(x)[0].mean(1))
+
+
 class Detector(nn.Module):
     """A YOLO-style head: boxes from anchors on a grid, the best of them by score."""
 

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import uair
 from tests.frameworks.torch.harness import WARNINGS, check
+from tests.frameworks.torch.models import LstmClassifier
 
 # torch's recurrent modules set an attribute of their own in forward, of which torch.export warns (torch 2.13).
 pytestmark = [WARNINGS, pytest.mark.filterwarnings("ignore:The tensor attribute:UserWarning")]
@@ -29,6 +30,14 @@ def test_layer(kind: str, options: str) -> None:
     layer = LAYERS[kind](5, 4, **OPTIONS[options])
     module = check(layer, X)
     assert [n.op_type for n in module.main].count(kind) == OPTIONS[options].get("num_layers", 1)
+
+
+def test_classifier() -> None:
+    x = torch.randn(2, 12, 16, generator=torch.Generator().manual_seed(2))
+    check(LstmClassifier().eval(), x)
+    open_ = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("steps")},)
+    module = check(LstmClassifier().eval(), x, dynamic_shapes=open_, others=[[torch.randn(5, 3, 16)]])
+    assert [n.op_type for n in module.main].count("LSTM") == 2
 
 
 def test_initial_state_and_relu() -> None:

@@ -25,6 +25,7 @@ EXPORTED = {"resnet18": 49, "mobilenet_v2": 100, "mobilenet_v3_small": 122, "den
         "resnet50",
         "mobilenet_v2",
         "mobilenet_v3_small",
+        "mobilenet_v3_large",
         "efficientnet_b0",
         "convnext_tiny",
         "densenet121",
