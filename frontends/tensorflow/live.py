@@ -71,15 +71,19 @@ def _outputs(concrete: Any) -> tuple[tuple[str, Ref], ...]:
 def _concrete(tf: Any, source: Any, examples: Sequence[Any]) -> Any:
     if hasattr(source, "structured_input_signature"):
         return source
-    function = source if hasattr(source, "get_concrete_function") else tf.function(source)
     if not callable(source):
+        functions = sorted(n for n in dir(source) if hasattr(getattr(source, n, None), "get_concrete_function"))
         raise GraphInterfaceError(
-            f"a {type(source).__name__} without __call__ has nothing to trace", hint="give one of its functions"
+            f"a {type(source).__name__} without __call__ has nothing to trace",
+            hint=f"give one of its functions: {', '.join(functions)}" if functions else "give one of its functions",
         )
+    function: Any = source
+    if not hasattr(function, "get_concrete_function"):  # the call of a tf.Module may have a signature of its own
+        function = function.__call__ if hasattr(function.__call__, "get_concrete_function") else tf.function(function)
     specs = [_spec(tf, e) for e in examples]
     try:
         return function.get_concrete_function(*specs)
-    except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
+    except Exception as error:  # the user's own code runs here
         raise GraphInterfaceError(
             f"the function cannot be traced: {error}",
             hint="give its inputs: uair.load(function, tf.TensorSpec([None, 224, 224, 3]))",
