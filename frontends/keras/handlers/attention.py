@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
+import numpy as np
 
 from uair import ops
 from uair.frontends.keras.node import Family, KerasNode, Result
+from uair.ir.dims import Dim
 from uair.ir.dtype import DType
-from uair.ir.graph import Tensor
+from uair.ir.graph import Tensor, constant
 
 FAMILY = Family()
 
 _HEADS = (0, 2, 1, 3)
+_MASKS = ((3, "query_mask"), (4, "value_mask"), (5, "key_mask"), (6, "attention_mask"))
 
 
 @attrs.frozen
@@ -26,14 +31,49 @@ class Heads:
 
 @FAMILY.op("MultiHeadAttention")
 def _multi_head(n: KerasNode) -> Result:
-    axes, query = n.get("attention_axes"), n.tensor(0, "query")
+    count, size = n.integer("num_heads"), n.integer("key_dim")
+    heads = Heads(count, count, size, n.integer("value_dim", size))
+    rank = n.rank(n.tensor(0, "query"))
+    axes = n.get("attention_axes")
+    steps = range(1, rank - 1) if axes is None else n.integers_of(axes, "attention_axes")
+    if rank == 3 and list(steps) == [1]:
+        return _attend(n, heads, _operands_of_heads(n), n.get("sliding_window"))
+    return _over_axes(n, heads, sorted(a % rank for a in steps))
+
+
+def _operands_of_heads(n: KerasNode) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, value and key."""
+    query, value = n.tensor(0, "query"), n.tensor(1, "value")
+    return query, value, n.optional(2, "key") or value
+
+
+def _over_axes(n: KerasNode, heads: Heads, axes: list[int]) -> Result:
+    """Attention along some axes of images: these are the steps, all others are part of the batch."""
+    operands = _operands_of_heads(n)
+    rank = n.rank(operands[0])
     n.require(
-        n.rank(query) == 3 and axes in (None, 1, [1], (1,)),
-        f"attention over the axes {axes} of shape {list(n.shape(query))} is not expressed",
-        "give it [batch, steps, features]",
+        all(n.rank(t) == rank for t in operands) and 0 < axes[0] and axes[-1] < rank - 1,
+        f"attention over the axes {axes} of shapes {[list(n.shape(t)) for t in operands]} is not expressed",
     )
-    heads, size = n.integer("num_heads"), n.integer("key_dim")
-    return _attend(n, Heads(heads, heads, size, n.integer("value_dim", size)), n.get("sliding_window"))
+    n.require(
+        all(n.argument(i, name) is None for i, name in _MASKS)
+        and not n.argument(7, "return_attention_scores", False)
+        and not n.argument(9, "use_causal_mask", False),
+        "masks and scores of attention over the axes of images are not expressed",
+        "reshape its operands to [batch, steps, features]",
+    )
+    batch = [i for i in range(rank - 1) if i not in axes]
+    order = (*batch, *axes, rank - 1)
+    shapes = [[n.shape(t)[i] for i in order] for t in operands]
+    query, value, key = (
+        n.reshaped(n.transposed(t, order), (math.prod(s[: len(batch)]), math.prod(s[len(batch) : -1]), s[-1]))
+        for t, s in zip(operands, shapes, strict=True)
+    )
+    y = _attend(n, heads, (query, value, value if operands[2] is operands[1] else key), None)
+    assert isinstance(y, Tensor)
+    n.require(n.rank(y) == 3, "an output_shape of several axes is not expressed for images")
+    back = tuple(order.index(i) for i in range(rank))
+    return n.transposed(n.reshaped(y, (*shapes[0][:-1], n.extent(y, -1))), back)
 
 
 @FAMILY.op("GroupedQueryAttention", "GroupQueryAttention")
@@ -42,13 +82,16 @@ def _grouped(n: KerasNode) -> Result:
     size = n.integer("head_dim")
     n.require(n.rank(n.tensor(0, "query")) == 3, "takes [batch, steps, features]")
     return _attend(
-        n, Heads(n.integer("num_query_heads"), n.integer("num_key_value_heads"), size, size), n.get("sliding_window")
+        n,
+        Heads(n.integer("num_query_heads"), n.integer("num_key_value_heads"), size, size),
+        _operands_of_heads(n),
+        n.get("sliding_window"),
     )
 
 
-def _attend(n: KerasNode, heads: Heads, window: int | None) -> Result:
-    query, value = n.tensor(0, "query"), n.tensor(1, "value")
-    key = n.optional(2, "key") or value
+def _attend(n: KerasNode, heads: Heads, operands: tuple[Tensor, Tensor, Tensor], window: int | None) -> Result:
+    """Projections around one Attention; operands are query, value and key, each [batch, steps, features]."""
+    query, value, key = operands
     q = _split(n, _projected(n, "query", query, heads.query * heads.size), heads.query, heads.size)
     k = _split(n, _projected(n, "key", key, heads.key * heads.size), heads.key, heads.size)
     v = _split(n, _projected(n, "value", value, heads.key * heads.value_size), heads.key, heads.value_size)
@@ -192,15 +235,25 @@ def _additive(n: KerasNode, scale: Tensor | None, weight: Tensor | None, *, insi
     scores = n(ops.ReduceSum(axes=(3,), keepdims=False), terms)
     if weight is not None:
         scores = n(ops.Mul(), scores, weight)
+    allowed = mask
+    if allowed is not None and n.rank(allowed) == 2:
+        allowed = n.reshaped(allowed, (n.shape(allowed)[0], 1, n.shape(allowed)[1]))
     if n.argument(4, "use_causal_mask", False):
-        n.refuse("use_causal_mask is not expressed for additive scores", "give the mask as an operand")
-    if mask is not None:
-        allowed = n.reshaped(mask, (n.shape(mask)[0], 1, n.shape(mask)[1])) if n.rank(mask) == 2 else mask
+        earlier = _earlier(n, rows[-2], columns[-2])
+        allowed = earlier if allowed is None else n(ops.LogicalAnd(), n.cast(allowed, DType.BOOL), earlier)
+    if allowed is not None:
         low = n.like(65504.0 if scores.type.dtype is DType.F16 else 1e9, scores)
         scores = n(ops.Where(), allowed, scores, n(ops.Sub(), scores, low))
     weights = n(ops.Softmax(axis=2), scores)
     y = _without(n, n(ops.MatMul(), weights, v), q_mask)
     return [y, weights] if n.argument(3, "return_attention_scores", False) else y
+
+
+def _earlier(n: KerasNode, queries: Dim, keys: Dim) -> Tensor:
+    """[1, queries, keys]: whether a key is no later than a query."""
+    if not isinstance(queries, int) or not isinstance(keys, int):
+        n.refuse("use_causal_mask needs known numbers of steps", "declare them in the model's inputs")
+    return constant(np.tri(queries, keys, dtype=bool)[None], f"{n.name}/causal_mask")
 
 
 def _operands(n: KerasNode) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:

@@ -221,6 +221,9 @@ def _bidirectional(n: KerasNode) -> Result:
     x = n.xs[0]
     for layer in (forward, backward):
         _require_plain(n, layer)
+    if forward.kind.startswith("ConvLSTM"):
+        return _one_by_one(n, x, forward, backward)
+    for layer in (forward, backward):
         n.require(set(layer.children) == {"cell"}, f"wraps a {layer.kind}, which is no recurrent layer")
     n.refuse_mask(x)
     n.require(
@@ -243,6 +246,18 @@ def _bidirectional(n: KerasNode) -> Result:
     else:
         a, b = (_last_output(cell, run) for cell, run in zip((first, second), runs, strict=True))
     return _with_states(n, _merged(n, a, b), ends)
+
+
+def _one_by_one(n: KerasNode, x: Tensor, forward: Layer, backward: Layer) -> Result:
+    """Two layers that are imported by their own handlers; the second one gives its sequence in reverse."""
+    n.require(_initial(n) == [], "initial_state is not expressed")
+    (a, *ends), (b, *more) = (
+        result if isinstance(result, list) else [result]
+        for result in (n.run(layer, x) for layer in (forward, backward))
+    )
+    if _gives_sequences(n):
+        b = n(ops.Flip(axes=(1,)), b)
+    return _with_states(n, _merged(n, a, b), [*ends, *more])
 
 
 def _gives_sequences(n: KerasNode) -> bool:

@@ -159,6 +159,10 @@ def call_cases() -> list[Case]:
         y, h, c = L.LSTM(3, return_sequences=True, return_state=True)(x)
         return [L.LSTM(3)(y, initial_state=[h, c]), h, c]
 
+    def encoder_block(x: Any) -> Any:
+        x = L.LayerNormalization()(x + L.Dropout(0.1)(L.MultiHeadAttention(2, 3, dropout=0.1)(x, x)))
+        return L.LayerNormalization(epsilon=1e-6)(x + L.Dense(4)(L.Dense(9, activation="gelu")(x)))
+
     masked = L.Embedding(9, 5, mask_zero=True)
 
     def masked_attention(x: Any) -> Any:
@@ -175,6 +179,13 @@ def call_cases() -> list[Case]:
         ("attention-MHA-value-dim", SERIES, two(lambda a, b: L.MultiHeadAttention(2, 3, value_dim=5, output_shape=7, use_bias=False)(a, b))),
         ("attention-MHA-causal", SERIES, lambda x: L.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True)),
         ("attention-MHA-scores", SERIES, lambda x: list(L.MultiHeadAttention(2, 3)(x, x, return_attention_scores=True))),
+        ("attention-MHA-images", IMAGE, lambda x: L.MultiHeadAttention(2, 3)(x, L.Dense(4)(x))),
+        ("attention-MHA-rows", IMAGE, lambda x: L.MultiHeadAttention(2, 3, value_dim=2, attention_axes=(2,))(x, x)),
+        ("attention-MHA-columns", IMAGE, lambda x: L.MultiHeadAttention(2, 3, attention_axes=(1,))(x, L.Dense(4)(x), key=L.Dense(4)(x))),
+        ("attention-MHA-computed-mask", SERIES, lambda x: L.MultiHeadAttention(2, 3)(x, x, attention_mask=K.matmul(x, K.swapaxes(x, 1, 2)) > -1)),
+        ("attention-Additive-causal", SERIES, two(lambda a, b: list(L.AdditiveAttention()([a, b], use_causal_mask=True, return_attention_scores=True)))),
+        ("attention-encoder", SERIES, lambda x: encoder_block(encoder_block(x))),
+        ("attention-GQA-causal", SERIES, lambda x: L.GroupQueryAttention(4, 4, 1, use_bias=False)(x, x, use_causal_mask=True)),
         ("attention-GQA", SERIES, lambda x: L.GroupQueryAttention(3, 4, 2)(x, x)),
         ("attention-Attention", SERIES, two(lambda a, b: L.Attention()([a, b]))),
         ("attention-Attention-scaled", SERIES, two(lambda a, b: L.Attention(use_scale=True)([a, b, a]))),
@@ -185,6 +196,16 @@ def call_cases() -> list[Case]:
         ("nested-shared", IMAGE, nested),
         ("lstm-states", SERIES, with_states),
         ("bidirectional-states", SERIES, lambda x: list(L.Bidirectional(L.LSTM(3, return_state=True))(x))),
+        ("gru-states-backwards", SERIES, lambda x: list(L.GRU(3, go_backwards=True, return_sequences=True, return_state=True)(x))),
+        ("gru-initial-state", SERIES, lambda x: L.GRU(3)(x, initial_state=L.Dense(3)(x[:, 0]))),
+        ("stacked-states", SERIES, lambda x: keras.tree.flatten(L.RNN([L.LSTMCell(3), L.GRUCell(2)], return_state=True)(x))),
+        ("bidirectional-initial-state", SERIES, lambda x: L.Bidirectional(L.LSTM(3))(x, initial_state=[L.Dense(3)(x[:, i]) for i in range(4)])),
+        ("bidirectional-ConvLSTM2D", (4, 6, 5, 2), lambda x: L.Bidirectional(L.ConvLSTM2D(3, 2, padding="same", return_sequences=True))(x)),
+        ("bidirectional-ConvLSTM1D-states", (4, 6, 2), lambda x: list(L.Bidirectional(L.ConvLSTM1D(3, 2, return_state=True), merge_mode="sum")(x))),
+        ("ConvLSTM2D-states", (4, 6, 5, 2), lambda x: list(L.ConvLSTM2D(3, 2, strides=2, go_backwards=True, return_sequences=True, return_state=True)(x))),
+        ("ConvLSTM3D", (3, 4, 4, 3, 2), lambda x: L.ConvLSTM3D(2, 2, padding="same", use_bias=False)(x)),
+        ("time-distributed-model", (4, 6, 5, 2), lambda x: L.TimeDistributed(keras.Sequential([keras.Input((6, 5, 2)), L.Conv2D(3, 3), L.MaxPooling2D(2), L.Flatten()]))(x)),
+        ("time-distributed-LSTM", (3, 4, 5), lambda x: L.TimeDistributed(L.TimeDistributed(L.Dense(3)))(L.Reshape((3, 4, 1))(L.TimeDistributed(L.LSTM(4))(x)))),
         ("outputs-dict", ROW, lambda x: {"b": L.Dense(2)(x), "a": x * 2}),
         ("mixed", ROW, lambda x: L.Dense(3, dtype="mixed_bfloat16")(x)),
         ("ops-arithmetic", ROW, two(lambda a, b: K.sqrt(K.abs(a - b)) / (1.5 + K.square(a)) + K.exp(-a) * K.maximum(a, 0.3) ** 2)),
