@@ -16,12 +16,13 @@ from uair.frontends.common.builder import Builder
 from uair.frontends.common.errors import SourceOperatorError, UnmappedOperatorError
 from uair.frontends.common.table import joined
 from uair.frontends.torch.handlers import FAMILIES
+from uair.frontends.torch.handlers.complex import handler_for
 from uair.frontends.torch.node import Handler, Result, TorchNode, Value
 from uair.frontends.torch.program import Argument, Call, Program, ProgramGraph, Ref
 from uair.frontends.torch.sizes import as_tensor
 from uair.ir.dims import COUNTED_NAME, Dim, plain_symbol, symbols_of
 from uair.ir.dtype import DType
-from uair.ir.graph import Graph, Tensor, constant
+from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.inference import number_unknowns, refine_types
 from uair.ir.location import Location
 from uair.ir.module import Module, Origin
@@ -96,6 +97,8 @@ class Importer:
         program: what is imported.
         graph: the main graph.
         scalars: by a size that a value decides (`aten.item`), the scalar that holds it.
+        parts: of complex tensors, the real and the imaginary part that they are put together from.
+        joints: the nodes that put them together.
     """
 
     def __init__(self, program: Program) -> None:
@@ -103,6 +106,8 @@ class Importer:
         self.builder = Builder()
         self.graph = Graph("main")
         self.scalars: dict[str, Tensor] = {}
+        self.parts: dict[Tensor, tuple[Tensor, Tensor]] = {}
+        self.joints: list[Node] = []
         self._decided: dict[str, Dim] = {}
 
     def run(self, name: str = "model") -> Module:
@@ -120,6 +125,7 @@ class Importer:
         self._inputs(scope)
         self._calls(scope, self.program.graph)
         self._outputs(scope)
+        self._drop_joints()
         if self._decided:
             refine_types(self.graph, self._decided)
         module = Module(name, {"main": self.graph})
@@ -221,7 +227,7 @@ class Importer:
         loc = Location.of(call.module_path or name, call.target, call.file)
         node = TorchNode(self, scope, call, values, loc=loc, place=place)
         handler = handler_of(call.target)
-        results: Result = _kept(node) if handler is None else handler(node)
+        results: Result = _kept(node) if handler is None else handler_for(node, handler)(node)
         found: Sequence[Tensor | None] = (results,) if isinstance(results, Tensor) else tuple(results)
         self.scalars.update((s, t) for s, t in zip(call.symbols, found, strict=False) if s and t is not None)
         for i, result in enumerate(call.results):
@@ -234,6 +240,12 @@ class Importer:
             if not tensor.name and tensor.producer is not None:
                 tensor.name = result
             scope.values[result] = tensor
+
+    def _drop_joints(self) -> None:
+        """Remove what puts complex tensors together that nobody uses."""
+        for node in reversed(self.joints):
+            if node.graph is not None and not any(t.use_count or t.is_output for t in node.outputs):
+                node.graph.remove(node)
 
     def _resolved(self, scope: Scope, argument: Argument) -> Value:
         if isinstance(argument, Ref):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from uair import ops
+from uair.frontends.torch.handlers.complex import is_complex, made_of
 from uair.frontends.torch.node import Family, TorchNode
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
@@ -24,6 +25,9 @@ def _to(node: TorchNode) -> Tensor:
     wanted = node.result.dtype
     if x.type.dtype in (DType.C64, DType.C128) and wanted not in (DType.C64, DType.C128):
         node.refuse("a complex number becomes a real one", "take its real part with .real")
+    if wanted in (DType.C64, DType.C128) and x.type.dtype is not wanted and not is_complex(x):
+        real = node.cast(x, DType.F64 if wanted is DType.C128 else DType.F32)
+        return made_of(node, real, node(ops.Expand(shape=node.shape(x)), node.like(0, real)))
     return node.cast(x, wanted)
 
 

@@ -133,13 +133,6 @@ def _triangle_indices(node: TorchNode) -> Tensor:
     return stored(node, np.stack(make(node.get("row"), node.get("offset", 0), node.get("col"))))
 
 
-@FAMILY.op("aten.complex")
-def _complex(node: TorchNode) -> Tensor:
-    from uair.frontends.torch.handlers.complex import made_of
-
-    return made_of(node, node.tensor("real"), node.tensor("imag"))
-
-
 _WINDOWS = {
     "hann_window": lambda t: 0.5 - 0.5 * np.cos(t),
     "hamming_window": lambda t: 0.54 - 0.46 * np.cos(t),
