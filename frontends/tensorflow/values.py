@@ -21,8 +21,8 @@ class TensorList:
         count: how many there are.
         dtype: of an element.
         element: shape of an element as far as it is known.
-        written: what was written since the loop's body was entered, as (index, element): the body's state stands for
-            the rest.
+        written: what was written since the loop's body was entered, as (index, element), without an index where the
+            element was added at the end: the body's state stands for the rest.
         state: which state of the loop's body it is, in the body.
     """
 
@@ -30,7 +30,7 @@ class TensorList:
     items: Tensor | None = None
     count: Tensor | None = None
     element: InferredShape | None = None
-    written: tuple[tuple[Tensor, Tensor], ...] = ()
+    written: tuple[tuple[Tensor | None, Tensor], ...] = ()
     state: int | None = None
 
 

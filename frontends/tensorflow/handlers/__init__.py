@@ -9,8 +9,10 @@ from uair.frontends.common.table import joined
 from uair.frontends.tensorflow.handlers import (
     activation,
     basic,
+    colour,
     control,
     convolution,
+    detection,
     elementwise,
     image,
     indexing,
@@ -22,6 +24,7 @@ from uair.frontends.tensorflow.handlers import (
     random,
     reduction,
     resize,
+    searching,
     shape,
     signal,
 )
@@ -30,8 +33,8 @@ from uair.frontends.tensorflow.node import Family, Handler
 FAMILIES: tuple[Family, ...] = tuple(
     module.FAMILY
     for module in (
-        activation, basic, control, convolution, elementwise, image, indexing, linear, lists, normalization, pooling,
-        quantization, random, reduction, resize, shape, signal,
+        activation, basic, colour, control, convolution, detection, elementwise, image, indexing, linear, lists,
+        normalization, pooling, quantization, random, reduction, resize, searching, shape, signal,
     )
 )  # fmt: skip
 

@@ -17,13 +17,41 @@ from uair.ir.dims import Dim, InferredShape
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Tensor
 from uair.ir.types import TensorType
-from uair.ops import Add, Gather, If, Loop, NotEqual, Unsqueeze
+from uair.ops import Add, Equal, Gather, If, Loop, NotEqual, Unsqueeze
 from uair.ops.control import join_shapes
 
 FAMILY = Family()
 MAX_ATTEMPTS = 8
 """Imports of a body until the types of its states hold from run to run."""
 _STEPS = 64
+
+
+@FAMILY.op("Case", "StatelessCase")
+def _case(n: TfNode) -> Result:
+    """A number selects the branch; the last one when there is none of that number."""
+    value = n.attribute("branches")
+    branches = [n.importer.function(name, n.place) for name in (() if value is None else value.functions)]
+    if not branches:
+        n.refuse("it has no branches")
+    number, arguments = n[0], n.inputs[1:]
+    known = n.value_of(number)
+    if len(branches) == 1 or known is not None and known.size == 1:
+        at = 0 if known is None else int(known.reshape(-1).tolist()[0])
+        return n.importer.call(n, branches[at if 0 <= at < len(branches) else -1], arguments)
+    graphs = [_branch(n, branch, arguments) for branch in branches]
+    return _selected(n, number, graphs, 0)
+
+
+def _selected(n: TfNode, number: Tensor, graphs: Sequence[Graph], first: int) -> Result:
+    """The results of the graph that a number selects, as one If inside of the other."""
+    condition = n(Equal(), number, n.like(first, number))
+    other = graphs[1]
+    if len(graphs) > 2:
+        other = Graph(f"{n.name}_{first + 1}")
+        inner = _selected(n.inside(other), number, graphs[1:], first + 1)
+        for i, value in enumerate(cast("Sequence[Tensor]", inner)):
+            other.add_output(f"result{i}", value)
+    return n.all(If(then_branch=graphs[0], else_branch=other), condition)
 
 
 @FAMILY.op("If", "StatelessIf")
@@ -293,10 +321,16 @@ class _Loop:
                 "write one element in each run to a tf.TensorArray of fixed size",
             )
         index, element = value.written[0]
-        if any(index is counter for counter in self.counter_values) and self._starts_at_zero(index):
+        if (
+            index is not None
+            and any(index is counter for counter in self.counter_values)
+            and self._starts_at_zero(index)
+        ):
             return False, element
         count = None if value.count is None else n.value_of(value.count)
-        known = n.value_of(index)
+        if index is None and count is not None and count.size == 1 and not count.any():
+            return False, element  # added at the end of a list that was empty
+        known = None if index is None else n.value_of(index)
         numbers = [None if v is None or v.size != 1 else v.reshape(-1).tolist()[0] for v in (known, count)]
         if numbers == [0, 1]:
             return True, element
@@ -305,7 +339,7 @@ class _Loop:
             "give the model's inputs fixed shapes, so that the number of steps is known",
         )
 
-    def _starts_at_zero(self, index: Tensor) -> bool:
+    def _starts_at_zero(self, index: Tensor | None) -> bool:
         places = [i for i, t in zip(self.replaced, self.counter_values, strict=True) if t is index]
         return all(self.plan.counters[i] == 0 for i in places)
 

@@ -11,7 +11,7 @@ from uair.frontends.tensorflow.node import Family, Result, TensorList, TfNode
 from uair.ir.dims import InferredShape
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
-from uair.ops import Expand, Gather, ScatterND, ShapeOf, Unsqueeze
+from uair.ops import Concat, Expand, Gather, ScatterND, ShapeOf, Slice, Unsqueeze
 
 FAMILY = Family()
 
@@ -31,7 +31,86 @@ def _reserve(n: TfNode) -> Result:
 
 @FAMILY.op("EmptyTensorList")
 def _empty(n: TfNode) -> Result:
-    n.refuse("lists that grow are not supported", "use a tf.TensorArray of fixed size")
+    return TensorList(n.dtype("element_dtype"), count=n.of(0, DType.I32), element=_element(n, 0))
+
+
+@FAMILY.op("TensorListPushBack")
+def _push(n: TfNode) -> Result:
+    """In a loop's body, what every run adds is one more element of the loop's stack."""
+    given, element = n.list_operand(0), n[1]
+    if given.items is None and (given.state is not None or given.written):
+        return attrs.evolve(given, written=(*given.written, (None, element)))
+    row = n(Unsqueeze(axes=(0,)), element)
+    known = None if given.count is None else n.value_of(given.count)
+    is_empty = given.items is None and known is not None and not known.any()
+    return attrs.evolve(given, items=row if is_empty else n(Concat(axis=0), items(n, given), row))
+
+
+@FAMILY.several("output_handle tensor", "TensorListPopBack")
+def _pop(n: TfNode) -> Result:
+    given = n.list_operand(0)
+    elements = items(n, given)
+    rest = n(Slice(axes=(0,), starts=(0,), ends=(-1,), steps=(1,)), elements)
+    return [attrs.evolve(given, items=rest), n(Gather(axis=0), elements, n.of(-1))]
+
+
+@FAMILY.op("TensorListElementShape")
+def _element_shape(n: TfNode) -> Result:
+    given = n.list_operand(0)
+    shape = given.element if given.items is None else n.shape(given.items)[1:]
+    if shape is None or not all(isinstance(d, int) for d in shape):
+        n.refuse("the list has elements of unknown shape")
+    return n.of([d for d in shape if isinstance(d, int)], n.dtype("shape_type", "int32"))
+
+
+@FAMILY.several("tensor lengths", "TensorListConcat", "TensorListConcatV2")
+def _concat(n: TfNode) -> Result:
+    """Elements behind each other along their first axis; all have the same extent."""
+    elements = items(n, n.list_operand(0))
+    count, extent, *rest = n.shape(elements)
+    lengths = n(Expand(shape=(count,)), n(Gather(axis=0), n(ShapeOf(), elements), n.of(1)))
+    return [n.reshaped(elements, (count * extent, *rest)), lengths]
+
+
+@FAMILY.op("TensorListConcatLists")
+def _concat_lists(n: TfNode) -> Result:
+    first, second = n.list_operand(0), n.list_operand(1)
+    return attrs.evolve(first, items=n(Concat(axis=0), items(n, first), items(n, second)))
+
+
+@FAMILY.op("TensorListScatter", "TensorListScatterV2")
+def _scatter(n: TfNode) -> Result:
+    """Elements at given places, zeros elsewhere."""
+    x, places = n[0], n.numbers(1, "the places")
+    count = n.numbers(3, "the number of elements")[0] if len(n) > 3 else -1
+    count = max(count, max(places, default=-1) + 1)
+    shape = n.shape(x)[1:]
+    zeros = n(Expand(shape=(count, *shape)), n.like(0, x))
+    return TensorList(x.type.dtype, n(ScatterND(), zeros, n.of([[p] for p in places]), x), element=shape)
+
+
+@FAMILY.op("TensorListScatterIntoExistingList")
+def _scatter_into(n: TfNode) -> Result:
+    given, x = n.list_operand(0), n[1]
+    places = n(Unsqueeze(axes=(1,)), n.cast(n[2], DType.I64))
+    if given.items is None and (given.element is None or None in given.element):
+        given = attrs.evolve(given, element=n.shape(x)[1:])
+    return attrs.evolve(given, items=n(ScatterND(), items(n, given), places, x))
+
+
+@FAMILY.op("TensorListResize")
+def _resize(n: TfNode) -> Result:
+    """Elements are dropped at the end, or zeros added."""
+    given, (count,) = n.list_operand(0), n.numbers(1, "the number of elements")
+    if given.items is None:
+        return attrs.evolve(given, count=n.of(count, DType.I32))
+    had, *shape = n.shape(given.items)
+    if not isinstance(had, int):
+        n.refuse("the list has an unknown number of elements")
+    if count <= had:
+        return attrs.evolve(given, items=n(Slice(axes=(0,), starts=(0,), ends=(count,), steps=(1,)), given.items))
+    zeros = n(Expand(shape=(count - had, *shape)), n.like(0, given.items))
+    return attrs.evolve(given, items=n(Concat(axis=0), given.items, zeros))
 
 
 @FAMILY.op("TensorListFromTensor")

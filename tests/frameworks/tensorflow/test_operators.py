@@ -34,6 +34,39 @@ raw = tf.raw_ops
 BOXES = np.array([[0, 0, 1, 1], [0, 0, 0.9, 1], [0.5, 0.5, 1, 1], [0, 0, 0.4, 0.4]], np.float32)
 SCORES = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
 
+
+def boxes_of(*lead: int) -> np.ndarray:
+    """Boxes with their corners in order, some outside of the image."""
+    corners = np.sort(RNG.random((*lead, 2, 2)) * 1.3 - 0.1, axis=-2)
+    return corners.reshape(*lead, 4).astype(np.float32)
+
+
+def grown(x: Any) -> Any:
+    """A list that every run of a loop adds to."""
+
+    def body(k: Any, rows: Any) -> Any:
+        return k + 1, raw.TensorListPushBack(input_handle=rows, tensor=x[k] * tf.cast(k, tf.float32))
+
+    first = raw.EmptyTensorList(element_shape=[4], max_num_elements=-1, element_dtype=tf.float32)
+    _, rows = tf.while_loop(lambda k, _: k < 5, body, [0, first])
+    return raw.TensorListStack(input_handle=rows, element_shape=[4], element_dtype=tf.float32)
+
+
+def grown_by_itself(x: Any) -> list[Any]:
+    """A list outside of a loop: two rows are added and one is taken off."""
+    rows = raw.EmptyTensorList(element_shape=[4], max_num_elements=-1, element_dtype=tf.float32)
+    for row in (x[0], x[1] * 2, x[2]):
+        rows = raw.TensorListPushBack(input_handle=rows, tensor=row)
+    rest, last = raw.TensorListPopBack(input_handle=rows, element_shape=[4], element_dtype=tf.float32)
+    return [last, raw.TensorListStack(input_handle=rest, element_shape=[4], element_dtype=tf.float32)]
+
+
+def written(x: Any) -> Any:
+    """An array of no size at first, written in each run."""
+    first = tf.TensorArray(tf.float32, 0, dynamic_size=True, element_shape=[4])
+    return tf.while_loop(lambda k, _: k < 5, lambda k, a: (k + 1, a.write(k, tf.sin(x[k]))), [0, first])[1]
+
+
 CASES: dict[str, tuple[Callable[..., Any], list[np.ndarray]]] = {
     "unary": (
         lambda x: [
@@ -315,6 +348,68 @@ CASES: dict[str, tuple[Callable[..., Any], list[np.ndarray]]] = {
         ],
         [BOXES, SCORES],
     ),
+    "combined_nms": (
+        lambda b, s, m: [
+            *tf.image.combined_non_max_suppression(b, s, 3, 5, 0.5, 0.2),
+            *tf.image.combined_non_max_suppression(b, s, 2, 9, 0.5, 0.2, pad_per_class=True),
+            *tf.image.combined_non_max_suppression(m, s, 2, 20, 0.3, 0.1, clip_boxes=False),
+        ],
+        [boxes_of(2, 7, 1), RNG.random((2, 7, 3)).astype(np.float32), boxes_of(2, 7, 3)],
+    ),
+    "resize_area": (
+        lambda x: [
+            raw.ResizeArea(images=x, size=[2, 3]),
+            raw.ResizeArea(images=x, size=[3, 5]),
+            raw.ResizeArea(images=x, size=[7, 9]),
+            raw.ResizeArea(images=x, size=[3, 4], align_corners=True),
+        ],
+        [f(2, 6, 8, 3)],
+    ),
+    "colours": (
+        lambda x: [
+            tf.image.rgb_to_hsv(x),
+            tf.image.hsv_to_rgb(x),
+            tf.image.adjust_contrast(x, 1.7),
+            tf.image.adjust_saturation(x, 1.4),
+            tf.image.adjust_hue(x, 0.2),
+        ],
+        [np.concatenate([RNG.random((1, 5, 4, 3)), np.full((1, 5, 4, 3), 0.5)]).astype(np.float32)],
+    ),
+    "patches": (
+        lambda x: [
+            tf.image.extract_patches(x, [1, 3, 2, 1], [1, 2, 1, 1], [1, 1, 1, 1], "VALID"),
+            tf.image.extract_patches(x, [1, 3, 3, 1], [1, 2, 2, 1], [1, 1, 1, 1], "SAME"),
+            tf.image.extract_patches(x, [1, 2, 2, 1], [1, 1, 1, 1], [1, 2, 2, 1], "VALID"),
+        ],
+        [f(2, 7, 8, 3)],
+    ),
+    "searching": (
+        lambda x, s, v: [
+            raw.Bucketize(input=x, boundaries=[-0.5, 0.0, 1.0]),
+            tf.searchsorted(s, v),
+            tf.searchsorted(s, v, side="right"),
+        ],
+        [f(3, 4), np.sort(i(9, 2, 6), axis=1), i(9, 2, 5)],
+    ),
+    "stitching": (
+        lambda x: [
+            tf.dynamic_stitch([[0, 2], [3, 1, 2]], [x[:2], x[2:5]]),
+            tf.dynamic_stitch([[0, 4]], [x[:2]]),
+            *tf.dynamic_partition(x, [0, 1, 0, 1, 1], 3),
+        ],
+        [f(5, 2)],
+    ),
+    "segments": (
+        lambda x: [
+            tf.math.segment_sum(x, [0, 0, 1, 1, 3]),
+            tf.math.segment_mean(x, [0, 0, 1, 1, 3]),
+            tf.math.segment_prod(x, [0, 0, 1, 1, 3]),
+            tf.math.segment_max(x, [0, 0, 1, 1, 2]),
+            tf.math.segment_min(x, [0, 0, 1, 1, 2]),
+            tf.tensor_scatter_nd_sub(x, [[1], [3], [1]], x[:3]),
+        ],
+        [f(5, 2)],
+    ),
     "fake_quant": (
         lambda x: [
             tf.quantization.fake_quant_with_min_max_args(x, -2, 3),
@@ -353,6 +448,15 @@ CASES: dict[str, tuple[Callable[..., Any], list[np.ndarray]]] = {
         [f(3, 4)],
     ),
     "array_loop": (lambda x: tf.map_fn(lambda row: tf.reduce_sum(row) * row, x), [f(5, 4)]),
+    "growing_list": (lambda x: [grown(x), *grown_by_itself(x)], [f(5, 4)]),
+    "growing_array": (lambda x: written(x).stack(), [f(5, 4)]),
+    "scattered_array": (
+        lambda x: [
+            tf.TensorArray(tf.float32, 6).scatter([4, 0, 1], x).stack(),
+            tf.TensorArray(tf.float32, 3).unstack(x).concat(),
+        ],
+        [f(3, 2)],
+    ),
     "cross_entropy": (lambda a, b: tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(b), a), [f(3, 4), f(3, 4)]),
 }
 
@@ -403,3 +507,19 @@ def test_live_function() -> None:
     module = uair.load(double, tf.TensorSpec([None, 4]))
     results = uair.run(module, {module.main.input_names[0]: x})
     np.testing.assert_allclose(next(iter(results.values())), double(x).numpy(), rtol=1e-5)
+
+
+def test_case() -> None:
+    """A number selects one of several functions; the last one when it is out of range. Freezing would take it apart."""
+    branches = [lambda x: x * 2, lambda x: x + 1, lambda x: -x, tf.sin]
+
+    @tf.function(input_signature=[tf.TensorSpec([2, 3]), tf.TensorSpec([], tf.int32)])
+    def choose(x: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
+        return tf.switch_case(k, [lambda b=b: b(x) for b in branches])
+
+    module = uair.load(choose)
+    verify(module)
+    x = f(2, 3)
+    for k in (0, 1, 2, 3, 9, -1):
+        (got,) = uair.run(module, {"x": x, "k": np.int32(k)}).values()
+        np.testing.assert_allclose(got, choose(x, k), rtol=1e-5)
