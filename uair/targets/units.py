@@ -36,6 +36,10 @@ class Unit:
         outputs: by element type the output channels (or columns) that it makes per cycle; for a depthwise unit the
             channels, for a vector unit the operations per cycle.
         least_steps: by element type the fewest cycles that a row takes for a block of output channels.
+        longest: by element type the longest sum (kernel elements * input channels) of one step; longer ones are cut
+            over the channels, see `uair.targets.products.pieces`.
+        lone_input: whether a convolution of one input channel passes over the pixels once, however many channels it
+            makes.
         groups: what becomes of grouped convolutions: "each": every group is a convolution of its own; "whole": the same
             where a group has a multiple of eight channels and at least a block of the layout, else they are one dense
             convolution; "merged": as many groups
@@ -58,6 +62,8 @@ class Unit:
     rows: int = 1
     row_alignment: int = 1
     least_steps: Counts = attrs.field(factory=_none)
+    longest: Counts = attrs.field(factory=_none)
+    lone_input: bool = False
     groups: Literal["each", "whole", "merged"] = "each"
     leaving: Counts = attrs.field(factory=_none)
     weights: Literal["blocks", "packed"] = "blocks"
