@@ -35,7 +35,16 @@ from uair.ops import (
     Unsqueeze,
 )
 from uair.targets.description import DeviceDescription
-from uair.targets.products import Work, in_groups, tensors_of, unit_for, weight_bytes, work_of, work_of_static
+from uair.targets.products import (
+    Work,
+    in_groups,
+    pieces,
+    tensors_of,
+    unit_for,
+    weight_bytes,
+    work_of,
+    work_of_static,
+)
 from uair.targets.subject import is_quantized
 
 FREE = (Reshape, Squeeze, Unsqueeze, Identity, ShapeOf, SizeOf)
@@ -262,11 +271,16 @@ class StepFinder:
 
     def compute_type(self, node: Node) -> DType:
         """The element type that a node is computed in."""
-        if is_quantized(node) and (self.description.cost.integers == "any" or self._gives_integers(node)):
+        if is_quantized(node) and (self.has_inner_scale or (self._gives_integers(node) and not self._is_cut(node))):
             return DType.I8
         moving = [t for t in node.inputs if t is not None and not t.is_constant]
         floats = [t.type.dtype for t in (*moving, *node.outputs) if t.type.dtype.is_float]
         return self.device_type(floats[0]) if floats else self.description.dtypes.float
+
+    def _is_cut(self, node: Node) -> bool:
+        """Whether a node's sums are too long for one step of integers; the pieces have no scale of their own."""
+        units = ((work, unit_for(work, DType.I8, self.description)) for work in work_of(node))
+        return any(unit is not None and len(pieces(work, unit, DType.I8)) > 1 for work, unit in units)
 
     def _gives_integers(self, node: Node) -> bool:
         """Whether the result of a node, with all that fuses behind it, is quantized."""

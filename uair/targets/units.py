@@ -37,7 +37,8 @@ class Unit:
             channels, for a vector unit the operations per cycle.
         least_steps: by element type the fewest cycles that a row takes for a block of output channels.
         longest: by element type the longest sum (kernel elements * input channels) of one step; longer ones are cut
-            over the channels, see `uair.targets.products.pieces`.
+            over the channels, see `uair.targets.products.pieces`. Pieces of integers need a scale in between, or are
+            floats, see `CostModel.integers`.
         lone_input: whether a convolution of one input channel passes over the pixels once, however many channels it
             makes.
         groups: what becomes of grouped convolutions: "each": every group is a convolution of its own; "whole": the same
