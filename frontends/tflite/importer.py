@@ -34,6 +34,7 @@ from uair.ops import Cast, Dequantize, Quantize
 from uair.ops.custom import Opaque
 
 Numbers: TypeAlias = Literal["stored", "real"]
+Arithmetic: TypeAlias = Literal["real", "litert"]
 
 MAX_OPERATORS = 1_000_000
 """Operators of all subgraphs that are put in where they are called; real models hold a few thousand."""
@@ -89,14 +90,18 @@ class Importer:
         model: the file in plain values.
         file: its bytes.
         numbers: what quantized inputs and outputs of the module are.
+        arithmetic: whether averages of integers and products with 8-bit weights are those of real numbers or LiteRT's.
         builder: of all graphs.
         states: the variables.
     """
 
-    def __init__(self, model: Model, file: MappedFile, numbers: Numbers = "stored") -> None:
+    def __init__(
+        self, model: Model, file: MappedFile, numbers: Numbers = "stored", arithmetic: Arithmetic = "real"
+    ) -> None:
         self.model = model
         self.file = file
         self.numbers = numbers
+        self.arithmetic = arithmetic
         self.builder = Builder()
         self.states = States()
         self.expanded = 0

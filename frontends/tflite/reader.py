@@ -9,7 +9,7 @@ from pathlib import Path
 from uair.errors import UairError
 from uair.frontends.common.errors import SourceFileError
 from uair.frontends.common.layout import Channels, settle
-from uair.frontends.tflite.importer import Importer, Numbers
+from uair.frontends.tflite.importer import Arithmetic, Importer, Numbers
 from uair.frontends.tflite.model import Model, read
 from uair.ir.data import MappedFile
 from uair.ir.module import Module, Origin
@@ -19,7 +19,12 @@ _HINT = "name a .tflite file"
 
 
 def load(
-    path: str | Path, *, signature: str | None = None, channels: Channels = "last", numbers: Numbers = "stored"
+    path: str | Path,
+    *,
+    signature: str | None = None,
+    channels: Channels = "last",
+    numbers: Numbers = "stored",
+    arithmetic: Arithmetic = "real",
 ) -> Module:
     """Read a TFLite model. Neither TensorFlow nor LiteRT is needed.
 
@@ -28,6 +33,10 @@ def load(
         signature: key of the signature to read; the first one when not given.
         numbers: "stored" keeps quantized inputs and outputs as the integers that they are; "real" gives them as f32,
             quantized and dequantized inside, for targets whose inputs are floats.
+        arithmetic: "real" computes on the real numbers that integers stand for. "litert" rounds where LiteRT's kernels
+            do otherwise: averages of integers to a whole number, halves away from 0, and the float operands of
+            convolutions and matrix products with 8-bit weights to 8 bits, by their range in every run. To hold a module
+            against LiteRT; for devices "real" is the better one.
         channels: "last" keeps the model's own interface, images as [N, H, W, C]; "first" gives [N, C, H, W].
 
     Returns:
@@ -51,7 +60,7 @@ def load(
         raise SourceFileError(f"{str(path)!r} cannot be read: {error}", hint=_HINT) from None
     try:
         model = read(file.view(0, file.size))
-        module = Importer(model, file, numbers).run(path.stem, signature)
+        module = Importer(model, file, numbers, arithmetic).run(path.stem, signature)
     except UairError as error:
         if path.name not in error.place:
             error.place = f"{error.place} of {path.name}" if error.place else path.name

@@ -11,6 +11,7 @@ from typing import Any
 
 from uair.frontends.common.layout import channels_first, channels_last
 from uair.frontends.tflite import schema
+from uair.frontends.tflite.litert import in_8_bits, is_hybrid
 from uair.frontends.tflite.node import Family, Result, TfliteNode
 from uair.ir.dims import Shape, is_static, normal, static
 from uair.ir.dtype import DType
@@ -86,6 +87,9 @@ def _convolved(n: TfliteNode, kind: type[Conv2D] | type[Conv3D], w: Tensor, grou
     kernel = n.shape(w)[2:]
     if is_static(kernel):
         op = op.with_explicit_pads(n.shape(x)[2:], static(kernel))
+    if is_hybrid(n):
+        point = kind is Conv2D and set(kernel) == {1} and n.op_type == "CONV_2D" and set(op.strides) == {1}
+        x = in_8_bits(n, x, (1,) if point else range(1, rank + 2))
     return n.activated(channels_last(n, n(op, x, w, bias(n, 2))))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from uair.frontends.tflite.litert import is_asked_for, total
 from uair.frontends.tflite.node import Family, Result, TfliteNode
 from uair.ir.dtype import DType
 from uair.ops import (
@@ -88,6 +89,10 @@ def _binary(n: TfliteNode, make: Callable[[], Operator]) -> Result:
 
 
 def _fused(n: TfliteNode, make: Callable[[], Operator]) -> Result:
+    if is_asked_for(n) and n.op_type != "MUL":
+        whole = total(n, 1 if n.op_type == "ADD" else -1)
+        if whole is not None:
+            return whole
     return n.activated(n(make(), n[0], n[1]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from uair.frontends.tflite.handlers.convolution import bias
+from uair.frontends.tflite.litert import in_8_bits, is_hybrid
 from uair.frontends.tflite.node import Family, Result, TfliteNode
 from uair.ir.dims import Dim
 from uair.ops import Gather, Linear, MatMul, Reshape
@@ -20,6 +21,8 @@ def _fully_connected(n: TfliteNode) -> Result:
     keep = n.options.flag("keep_num_dims")
     if not keep and (n.rank(x) != 2 or n.extent(x, -1) != features):
         x = n(Reshape(shape=(_rows(n, features), features)), x)
+    if is_hybrid(n):
+        x = in_8_bits(n, x, (-1,))
     return n.activated(n(Linear(), x, w, bias(n, 2)))
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from uair.frontends.common.layout import channels_first, channels_last
 from uair.frontends.tflite.handlers.convolution import is_same, strides
+from uair.frontends.tflite.litert import average, is_asked_for
 from uair.frontends.tflite.node import Family, Result, TfliteNode
+from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 from uair.ops import AvgPool2D, MaxPool2D, Mul, Sqrt
 
@@ -39,7 +41,10 @@ def _max_pool(n: TfliteNode) -> Result:
 @FAMILY.op("AVERAGE_POOL_2D")
 def _average_pool(n: TfliteNode) -> Result:
     """What is padded does not count."""
-    return n.activated(_pooled(n, n[0], AvgPool2D(**_window(n))))
+    op = AvgPool2D(**_window(n))
+    if is_asked_for(n):
+        return average(n, _pooled(n, n.cast(n.raw(0), DType.F32), op))
+    return n.activated(_pooled(n, n[0], op))
 
 
 @FAMILY.op("L2_POOL_2D")

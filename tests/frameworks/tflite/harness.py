@@ -150,6 +150,7 @@ def check(
     steps: int = 1,
     runs: int = 1,
     optimize: bool = True,
+    **options: Any,
 ) -> Module:
     """Import a file, and hold it against LiteRT before and after `uair.optimize`.
 
@@ -161,11 +162,12 @@ def check(
         steps: greatest difference of an integer output.
         runs: how often it is run, variables handed on.
         optimize: whether the optimized module is held against LiteRT, too.
+        options: how the file is loaded.
 
     Returns:
         The module as imported.
     """
-    module = load(folder, content)
+    module = load(folder, content, **options)
     for each in (module, uair.optimize(module.clone())) if optimize else (module,):
         judge = LiteRT(content, [x.shape for x in inputs or ()])
         states: Mapping[str, Any] = first_states(module)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.frameworks.tflite.harness import QUANTIZED, check, convert, kinds, load, spec
+from tests.frameworks.tflite.harness import QUANTIZED, check, convert, drawn, kinds, load, spec
 from uair.ir.dtype import DType
 from uair.ops import Dequantize, Quantize
 
@@ -123,6 +123,52 @@ def test_weights_alone(tmp_path: Path) -> None:
     assert weights.inputs[0] is not None and weights.inputs[0].type.dtype is DType.I8
     assert "Quantize" not in kinds(module)
     check(tmp_path, content, tolerance=1.0 / 254 * float(np.abs(w.numpy()).sum(0).max()))
+
+
+FIXED_POINT = {
+    "average": FUNCTIONS["average"],
+    "average relu6": lambda x: tf.nn.relu6(tf.nn.avg_pool2d(x, 2, 1, "VALID")),
+    "add": FUNCTIONS["add"],
+    "add scales": lambda x: x + tf.nn.relu(x[:, ::-1] * 7),
+    "add relu": lambda x: tf.nn.relu(x + tf.constant(f32(4))),
+    "add rows": lambda x: x + tf.constant(f32(8, 1)),
+    "sub": FUNCTIONS["sub"],
+}
+
+
+@pytest.mark.parametrize("name", FIXED_POINT)
+def test_integers_of_litert(name: str, tmp_path: Path) -> None:
+    """With LiteRT's arithmetic averages, sums and differences are equal, not within a step."""
+    content = convert(FIXED_POINT[name], spec([1, 6, 8, 4]), samples=samples())
+    check(tmp_path, content, steps=0, arithmetic="litert")
+    for seed in range(1, 9):
+        inputs = drawn(load(tmp_path, content), seed)
+        check(tmp_path, content, inputs, steps=0, optimize=False, arithmetic="litert")
+
+
+WIDE = tf.constant(f32(3, 3, 32, 32))
+POINT = tf.constant(f32(1, 1, 32, 64))
+WIDE_DEPTH = tf.constant(f32(3, 3, 128, 1))
+HYBRID: dict[str, tuple[Callable[..., Any], list[int]]] = {
+    "conv": (lambda x: tf.nn.relu(tf.nn.conv2d(x, WIDE, 1, "SAME") + tf.constant(f32(32))), [1, 6, 5, 32]),
+    "conv batch": (lambda x: tf.nn.conv2d(x, WIDE, 2, "VALID"), [3, 6, 5, 32]),
+    "point": (lambda x: tf.nn.conv2d(x, POINT, 1, "SAME"), [2, 6, 5, 32]),
+    "point strided": (lambda x: tf.nn.conv2d(x, POINT, 2, "SAME"), [2, 6, 5, 32]),
+    "depthwise": (lambda x: tf.nn.depthwise_conv2d(x, WIDE_DEPTH, [1, 1, 1, 1], "SAME"), [2, 6, 5, 128]),
+    "dense": (lambda x: tf.matmul(x, tf.constant(f32(64, 48))) + tf.constant(f32(48)), [3, 64]),
+}
+
+
+@pytest.mark.parametrize("name", HYBRID)
+def test_float_operands_in_8_bits(name: str, tmp_path: Path) -> None:
+    """With LiteRT's arithmetic, operators with 8-bit weights round their operands as its kernels do."""
+    function, shape = HYBRID[name]
+    content = convert(function, spec(shape), optimizations=[tf.lite.Optimize.DEFAULT])
+    x = [f32(*shape) * np.linspace(0.1, 1, shape[-1], dtype=np.float32)]
+    module = check(tmp_path, content, x, tolerance=2e-6, arithmetic="litert")
+    assert "Round" in kinds(module) and "Round" not in kinds(load(tmp_path, content))
+    with pytest.raises(AssertionError, match="relative error"):
+        check(tmp_path, content, x, tolerance=1e-4)
 
 
 def test_parameters_are_kept(tmp_path: Path) -> None:
