@@ -97,6 +97,7 @@ class Importer:
         program: what is imported.
         graph: the main graph.
         scalars: by a size that a value decides (`aten.item`), the scalar that holds it.
+        extents: by a size that the data decide, a tensor that has it, and the axis.
         parts: of complex tensors, the real and the imaginary part that they are put together from.
         joints: the nodes that put them together.
     """
@@ -106,6 +107,8 @@ class Importer:
         self.builder = Builder()
         self.graph = Graph("main")
         self.scalars: dict[str, Tensor] = {}
+        self.extents: dict[str, tuple[Tensor, int]] = {}
+        self._given = frozenset(symbols_of(d for _, t in program.graph.inputs if t is not None for d in t.dims))
         self.parts: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self.joints: list[Node] = []
         self._decided: dict[str, Dim] = {}
@@ -152,7 +155,7 @@ class Importer:
         if len(inputs) != len(program.inputs):
             source.refuse(f"a graph of {len(program.inputs)} inputs is given {len(inputs)}")
         scope = Scope(source.scope.graph, outer=source.scope)
-        around = dict(self.scalars)
+        around = dict(self.scalars), dict(self.extents)
         for (name, _), given in zip(program.inputs, inputs, strict=True):
             scope.values[name] = given
             symbol = program.symbols.get(name)
@@ -160,8 +163,17 @@ class Importer:
                 self.scalars[symbol] = self.tensor(scope, given)
         self._calls(scope, program)
         outputs = [self.tensor(scope, self._resolved(scope, argument)) for argument in program.outputs]
-        self.scalars = around
+        self.scalars, self.extents = around
         return outputs
+
+    @property
+    def has_decided(self) -> bool:
+        """Whether there are sizes that values decide."""
+        return bool(self.scalars or self.extents)
+
+    def is_decided(self, symbol: str) -> bool:
+        """Whether a size is decided by values, and not by the shapes of the program's inputs."""
+        return symbol in self.scalars or symbol in self.extents
 
     def tensor(self, scope: Scope, value: Value) -> Tensor:
         """A value as a tensor: a number becomes a constant, a symbolic size is computed.
@@ -269,8 +281,10 @@ class Importer:
             raise _contradiction(tensor.type, recorded, target, place)
         if tensor.type.dtype is not recorded.dtype or len(tensor.type.dims) != len(recorded.dims):
             raise _contradiction(tensor.type, recorded, target, place)
-        for own, said in zip(tensor.type.dims, recorded.dims, strict=True):
-            name = plain_symbol(own)
+        for axis, (own, said) in enumerate(zip(tensor.type.dims, recorded.dims, strict=True)):
+            name, wanted = plain_symbol(own), plain_symbol(said)
+            if wanted is not None and wanted not in self._given:
+                self.extents[wanted] = tensor, axis
             if name is not None and COUNTED_NAME.fullmatch(name):
                 if name not in symbols_of((said,)):
                     self._decided.setdefault(name, said)

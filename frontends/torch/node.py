@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+import attrs
+
 from uair.frontends.common.node import SourceNode
 from uair.frontends.common.table import Table
 from uair.frontends.torch.program import Argument, Call, ProgramGraph, Ref
-from uair.ir.dims import Dim
+from uair.frontends.torch.sizes import as_vector
+from uair.ir.dims import Dim, symbols_of
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Tensor
 from uair.ir.location import Location
 from uair.ir.types import TensorType
+from uair.ops.base import Operator, attribute_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +54,27 @@ class TorchNode(SourceNode):
         self.scope = scope
         self.call = call
         self.values = values
+
+    def emit(self, op: Operator, operands: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """Append a canonical node; sizes among its attributes that values decide become operands.
+
+        Raises:
+            UairError: the operands do not fit; the place is the source node.
+        """
+        if self.importer.has_decided and any(map(self.importer.is_decided, op.symbols())):
+            op, operands = self._with_sizes(op, operands)
+        return super().emit(op, operands)
+
+    def _with_sizes(self, op: Operator, operands: Sequence[Tensor | None]) -> tuple[Operator, Sequence[Tensor | None]]:
+        kinds, given = attribute_kinds(type(op)), list(operands)
+        for i, param in enumerate(op.params):
+            dims = getattr(op, param.name, None) if param.name in kinds and param.optional else None
+            if not isinstance(dims, tuple) or not any(map(self.importer.is_decided, symbols_of(dims))):
+                continue
+            given += [None] * (i + 1 - len(given))
+            given[i] = as_vector(self, *dims)
+            op = attrs.evolve(cast(Any, op), **{param.name: None})
+        return op, given
 
     # ------------------------------------------------------------------ arguments
     def get(self, name: str, default: Any = None) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uair.ir.dims import Dim, plain_symbol
+from uair.ir.dims import Dim, plain_symbol, symbols_of
 from uair.ir.graph import Tensor, constant
 from uair.ops import Add, Concat, Expand, Mul, Reshape, ShapeOf
 
@@ -43,9 +43,14 @@ def _element(n: TorchNode, size: Dim) -> Tensor:
     if found is not None:
         tensor, axis = found
         return n(ShapeOf(start=axis, end=axis + 1), tensor)
+    decided = n.importer.extents.get(plain_symbol(size) or "")
+    if decided is not None:
+        return n(ShapeOf(start=decided[1], end=decided[1] + 1), decided[0])
     terms = _terms(size)
     if len(terms) == 1 and terms[0][0] == 1:
-        return n(ShapeOf(), n(Expand(shape=(size,)), constant(np.asarray(False))))
+        if not any(map(n.importer.is_decided, symbols_of((size,)))):
+            return n(ShapeOf(), n(Expand(shape=(size,)), constant(np.asarray(False))))
+        return _product(n, size)
     made: Tensor | None = None
     for factor, part in terms:
         term = constant(np.asarray([factor], np.int64))
@@ -53,6 +58,19 @@ def _element(n: TorchNode, size: Dim) -> Tensor:
             value = _element(n, part)
             term = value if factor == 1 else n(Mul(), value, term)
         made = term if made is None else n(Add(), made, term)
+    assert made is not None
+    return made
+
+
+def _product(n: TorchNode, size: Dim) -> Tensor:
+    """A product of sizes some of which values decide, as a vector of one element."""
+    expression: Any = size
+    if not expression.is_Mul:
+        n.refuse(f"the size {size}, which the data decide, cannot be computed", "export the model with that size fixed")
+    made: Tensor | None = None
+    for factor in expression.args:
+        value = _element(n, factor)
+        made = value if made is None else n(Mul(), made, value)
     assert made is not None
     return made
 
