@@ -22,14 +22,14 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import torch
 from torch import nn
 
 import uair
-from tests.frameworks.torch import models, test_transformers
+from tests.frameworks.torch import language, models
 from uair.frontends.torch import archive
 
 IMAGE = (1, 3, 224, 224)
@@ -38,6 +38,7 @@ VISION = (
     "resnet50",
     "mobilenet_v2",
     "mobilenet_v3_small",
+    "mobilenet_v3_large",
     "efficientnet_b0",
     "convnext_tiny",
     "densenet121",
@@ -45,18 +46,7 @@ VISION = (
     "swin_t",
 )
 FILES = ("mobilenet_v2", "resnet50")
-
-
-class LstmClassifier(nn.Module):
-    """Two layers in both directions, and a linear head on the mean."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(16, 32, num_layers=2, batch_first=True, bidirectional=True)
-        self.head = nn.Linear(64, 5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.lstm(x)[0].mean(1))
+Inputs: TypeAlias = "tuple[Any, ...]"
 
 
 @attrs.frozen
@@ -71,57 +61,55 @@ class Row:
     reason: str = ""
 
 
-def cases() -> dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]]:
-    """The models, each with an example input."""
-    found: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
-        name: lambda name=name: (models.torchvision_model(name), torch.randn(*IMAGE)) for name in VISION
+def cases() -> dict[str, Callable[[], tuple[nn.Module, Inputs]]]:
+    """The models, each with example inputs."""
+    found: dict[str, Callable[[], tuple[nn.Module, Inputs]]] = {
+        name: lambda name=name: (models.torchvision_model(name), (torch.randn(*IMAGE),)) for name in VISION
     }
-    found["unet"] = lambda: (models.randomized(models.UNet()), torch.randn(1, 3, 64, 64))
-    found["detector"] = lambda: (models.spread(models.Detector()), torch.randn(1, 3, 64, 64))
-    found["lstm_classifier"] = lambda: (LstmClassifier().eval(), torch.randn(2, 12, 16))
-    found.update({name: lambda name=name: _transformer(name) for name in test_transformers.MODELS})
+    found["unet"] = lambda: (models.randomized(models.UNet()), (torch.randn(1, 3, 64, 64),))
+    found["detector"] = lambda: (models.spread(models.Detector()), (torch.randn(1, 3, 64, 64),))
+    found["lstm_classifier"] = lambda: (models.LstmClassifier().eval(), (torch.randn(2, 12, 16),))
+    found.update({name: lambda name=name: _transformer(name) for name in language.CASES})
     return found
 
 
-def _transformer(name: str) -> tuple[nn.Module, torch.Tensor]:
-    made: Any = test_transformers.MODELS[name]
-    model = (made[0] if isinstance(made, tuple) else made)().eval()
-    model.config.return_dict = False
-    return model, test_transformers.IDS
+def _transformer(name: str) -> tuple[nn.Module, Inputs]:
+    case = language.CASES[name]
+    return case.model(), case.inputs(2, 7)
 
 
-def ours(model: nn.Module, example: torch.Tensor) -> int:
+def ours(model: nn.Module, inputs: Inputs) -> int:
     """Nodes of the imported and optimized module."""
-    module = uair.optimize(uair.load(model, example), instruments=[])
+    module = uair.optimize(uair.load(model, *inputs), instruments=[])
     return sum(1 for graph in module.all_graphs() for _ in graph)
 
 
-def theirs(model: nn.Module, example: torch.Tensor) -> int:
+def theirs(model: nn.Module, inputs: Inputs) -> int:
     """Nodes of the exported ONNX model."""
     with contextlib.redirect_stdout(io.StringIO()):
-        program: Any = torch.onnx.export(model, (example,), dynamo=True, verbose=False)
+        program: Any = torch.onnx.export(model, inputs, dynamo=True, verbose=False)
     onnx_model = program.model
     graphs = [onnx_model.graph, *onnx_model.functions.values()]
     return sum(1 for graph in graphs for node in graph.all_nodes() if node.op_type != "Constant")
 
 
-def timed(
-    run: Callable[[nn.Module, torch.Tensor], int], model: nn.Module, example: torch.Tensor
-) -> tuple[Any, Any, str]:
+def timed(run: Callable[[nn.Module, Inputs], int], model: nn.Module, inputs: Inputs) -> tuple[Any, Any, str]:
     """Seconds and nodes of one way; its first line of complaint where it does not read the model."""
     start = time.perf_counter()
     try:
-        nodes = run(model, example)
+        nodes = run(model, inputs)
     except Exception as error:  # noqa: BLE001  a row says why a way does not read the model
-        return None, None, f"{run.__name__}: {str(error).splitlines()[0][:160]}"
+        while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+            error = error.__cause__
+        return None, None, f"{run.__name__}: {next(iter(str(error).splitlines()), type(error).__name__)[:160]}"
     return time.perf_counter() - start, nodes, ""
 
 
-def measure(name: str, make: Callable[[], tuple[nn.Module, torch.Tensor]]) -> Row:
+def measure(name: str, make: Callable[[], tuple[nn.Module, Inputs]]) -> Row:
     """One row: both ways, from the same module."""
-    model, example = make()
-    seconds, nodes, reason = timed(ours, model, example)
-    onnx_seconds, onnx_nodes, onnx_reason = timed(theirs, model, example)
+    model, inputs = make()
+    seconds, nodes, reason = timed(ours, model, inputs)
+    onnx_seconds, onnx_nodes, onnx_reason = timed(theirs, model, inputs)
     return Row(name, seconds, nodes, onnx_seconds, onnx_nodes, reason or onnx_reason)
 
 
@@ -176,7 +164,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", choices=[[], *known], default=[])
     chosen = parser.parse_args().models or list(known)
     warnings.simplefilter("ignore")
-    warm = (nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval(), torch.randn(1, 3))
+    warm = (nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval(), (torch.randn(1, 3),))
     ours(*warm), theirs(*warm)
     print(table([measure(name, known[name]) for name in chosen]), end="\n\n")
     with tempfile.TemporaryDirectory() as folder:
