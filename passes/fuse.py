@@ -8,6 +8,7 @@ import attrs
 
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
+from uair.passes.counted_loops import CountedLoops
 from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from uair.passes.fusion import (
     activation,
@@ -36,7 +37,8 @@ class Fuse(Pass):
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply all fusion rules."""
-        changed = RecognizeRecurrent().run(module, context)
+        changed = CountedLoops().run(module, context)
+        changed |= RecognizeRecurrent().run(module, context)
         if changed:
             Canonicalise().run(module, context)
         for rules in (ruleset(), last_ruleset()):

@@ -25,6 +25,7 @@ PASSES = {
     "bind-inputs": "uair.passes.bind_inputs:BindInputs",
     "bind-shapes": "uair.passes.bind_shapes:BindShapes",
     "canonicalise": "uair.passes.canonicalise:Canonicalise",
+    "counted-loops": "uair.passes.counted_loops:CountedLoops",
     "eliminate-common-subexpressions": "uair.passes.eliminate_common_subexpressions:EliminateCommonSubexpressions",
     "eliminate-dead-code": "uair.passes.eliminate_dead_code:EliminateDeadCode",
     "finite-constants": "uair.passes.finite_constants:FiniteConstants",

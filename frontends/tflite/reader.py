@@ -13,6 +13,9 @@ from uair.frontends.tflite.importer import Arithmetic, Importer, Numbers
 from uair.frontends.tflite.model import Model, read
 from uair.ir.data import MappedFile
 from uair.ir.module import Module, Origin
+from uair.passes.counted_loops import CountedLoops
+from uair.passes.recurrent.recognize import RecognizeRecurrent
+from uair.pipeline import PassContext
 
 _HASH_STEP = 1 << 22
 _HINT = "name a .tflite file"
@@ -67,6 +70,8 @@ def load(
         raise
     if model.description:
         module.metadata["description"] = model.description
+    CountedLoops().run(module, PassContext())
+    RecognizeRecurrent().run(module, PassContext())
     settle(module, channels=channels)
     module.origin = Origin("tflite", path.name, functools.partial(_sha256, file), *_producer(model, file))
     return module

@@ -61,7 +61,9 @@ def _end(tensor: Tensor | None, layers: Collection[Node]) -> _End | None:
     steps, _, batch, hidden = layer.outputs[0].type.dims
     if sum(t.use_count for t in layer.outputs) != 1 or tensor.index == 1 and perm is not None:
         return None
-    if outer.type.dims != ((steps, batch, hidden) if tensor.index == 0 else (batch, hidden)):
+    if tensor.index == 0 and batch == 1 and perm is None and outer.type.dims == (batch, steps, hidden):
+        perm = (1, 0, 2)  # a Reshape does what a Transpose would
+    elif outer.type.dims != ((steps, batch, hidden) if tensor.index == 0 else (batch, hidden)):
         return None
     return _End(layer, tensor.index, perm or (0, 1, 2))
 
@@ -127,11 +129,11 @@ def _are_directions(first: Node, second: Node) -> bool:
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    """Whether two tensors are one, or the same Transpose of one."""
+    """Whether two tensors are one, or the same Transpose or Reshape of one."""
     if a is b:
         return True
     one, other = (None if t is None else t.producer for t in (a, b))
-    if one is None or other is None or not isinstance(one.op, Transpose) or one.op != other.op:
+    if one is None or other is None or not isinstance(one.op, (Transpose, Reshape)) or one.op != other.op:
         return False
     return one.inputs[0] is other.inputs[0]
 
