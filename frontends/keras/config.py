@@ -11,7 +11,7 @@ import numpy as np
 
 from uair.frontends.common.errors import SourceFileError, UnsafeModelError
 from uair.frontends.keras.errors import KerasModelError
-from uair.frontends.keras.model import NETWORKS, OPERATIONS, Call, Config, Layer, Network, Ref, Value
+from uair.frontends.keras.model import NETWORKS, OPERATIONS, Call, Config, Layer, Network, Ref, Value, refs
 from uair.frontends.keras.variables import children_of
 
 MAX_LAYERS = 100_000
@@ -88,6 +88,8 @@ def _layer(data: dict[str, Any], parent: str, place: str, depth: int) -> Layer:
     if kind in NETWORKS and isinstance(raw, list):  # the oldest files hold a Sequential as a bare list
         raw = {"layers": raw}
     config = _mapping(raw, f"the configuration of a {kind}", place)
+    if kind in ("TFOpLambda", "SlicingOpLambda"):  # Keras 2's layers around functions of TensorFlow
+        kind = f"tf.{config.get('function')}"
     name = data.get("name", config.get("name", ""))
     if not isinstance(name, str):
         _damaged(f"a {kind} has the name {name!r}", place)
@@ -144,7 +146,20 @@ def _network(kind: str, config: Config, *, name: str, path: str, place: str, dep
             hint="write a SavedModel with model.export(folder) and load that",
         )
     inputs = _interface(config["input_layers"], "input_layers", place)
-    return Network(name, layers, inputs, _interface(config["output_layers"], "output_layers", place))
+    outputs = _interface(config["output_layers"], "output_layers", place)
+    _number_calls(layers, outputs)
+    return Network(name, layers, inputs, outputs)
+
+
+def _number_calls(layers: list[Layer], outputs: Value) -> None:
+    """Find which number the first call of a nested model has: the last call is always used, else it were not there."""
+    last: dict[str, int] = {}
+    calls = [call for layer in layers for call in layer.calls]
+    for ref in refs([outputs, *([*call.args, *call.kwargs.values()] for call in calls)]):
+        last[ref.layer] = max(ref.call, last.get(ref.layer, 0))
+    for layer in layers:
+        if layer.network is not None and last.get(layer.name) == len(layer.calls):
+            layer.first_call = 1
 
 
 def _sequential(layers: list[Layer], config: Config, name: str, place: str) -> Network:

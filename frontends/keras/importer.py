@@ -65,6 +65,7 @@ class Importer:
         graph: being built.
         builder: that appends to it.
         masks: of time steps, by the tensors that they go with.
+        old: whether the model is of Keras 2 or older, where `hard_sigmoid` had another slope.
     """
 
     def __init__(self) -> None:
@@ -72,6 +73,7 @@ class Importer:
         self.builder = Builder()
         self.masks: dict[Tensor, Tensor] = {}
         self.calls = 0
+        self.old = False
 
     def run(self, model: Layer, origin: Origin) -> Module:
         """The module of a model.
@@ -82,6 +84,7 @@ class Importer:
         """
         assert model.network is not None
         _require_mapped(model)
+        self.old = _is_old(origin)
         network = model.network
         inputs = [self._input(network, ref) for ref in refs(network.inputs)]
         outputs = self.network(network, inputs)
@@ -173,6 +176,12 @@ class Importer:
         return handlers()[layer.kind](node)
 
 
+def _is_old(origin: Origin) -> bool:
+    """Whether Keras 2 or older wrote a model; files that do not tell a version are older than those that do."""
+    version = dict(origin.versions).get("keras", "")
+    return version.startswith(("0.", "1.", "2.")) or (not version and origin.file.endswith((".h5", ".hdf5")))
+
+
 def _autocast(node: KerasNode, value: Value) -> Value:
     """What a layer sees of an argument: floats come in its compute type."""
     compute = node.policy.compute
@@ -244,11 +253,12 @@ class _Walk:
         layer = self.layers.get(key[0])
         if layer is None:
             raise SourceFileError(f"there is no layer {key[0]!r}, which another one uses", place=self._place())
-        if not 0 <= key[1] < len(layer.calls):
+        number = key[1] - layer.first_call
+        if not 0 <= number < len(layer.calls):
             raise SourceFileError(
                 f"call {key[1]} of layer {key[0]!r} is used, it is called {len(layer.calls)} times", place=self._place()
             )
-        call = layer.calls[key[1]]
+        call = layer.calls[number]
         return layer, call.args, call.kwargs
 
     def _import(self, key: tuple[str, int], layer: Layer, args: tuple[Value, ...], kwargs: Mapping[str, Value]) -> None:

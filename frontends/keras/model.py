@@ -51,6 +51,8 @@ class Layer:
         path: names from the model down, "encoder/dense".
         config: what its constructor takes.
         calls: its uses in the network that holds it.
+        first_call: the number by which references mean the first of them: Keras 2 counts the construction of a nested
+            model as number 0, and leaves it out.
         network: of a nested model.
         children: the layers that it wraps, by attribute.
         weights: its own variables by name, in the order of their creation.
@@ -62,6 +64,7 @@ class Layer:
     path: str
     config: Config
     calls: list[Call] = attrs.Factory(list)
+    first_call: int = 0
     network: Network | None = None
     children: dict[str, Layer] = attrs.Factory(dict)
     weights: dict[str, Data] = attrs.Factory(dict)

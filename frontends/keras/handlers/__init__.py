@@ -17,6 +17,7 @@ from uair.frontends.keras.handlers import (
     recurrent_cells,
     regularization,
     reshaping,
+    tensorflow_functions,
 )
 
 FAMILIES = (
@@ -34,4 +35,5 @@ FAMILIES = (
     preprocessing.FAMILY,
     applications.FAMILY,
     operations.FAMILY,
+    tensorflow_functions.FAMILY,
 )

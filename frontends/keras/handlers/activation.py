@@ -163,6 +163,11 @@ def _sparse_sigmoid(n: KerasNode, x: Tensor, p: Parameters) -> Tensor:
     return n(ops.HardSigmoid(alpha=0.5, beta=0.5), x)
 
 
+def hard_slope(n: KerasNode) -> float:
+    """Of hard_sigmoid: clip(x / 6 + 0.5, 0, 1), and clip(0.2 * x + 0.5, 0, 1) before Keras 3."""
+    return 0.2 if n.importer.old else 1 / 6
+
+
 FUNCTIONS: dict[str, Function] = {
     "celu": lambda n, x, p: n(ops.Celu(alpha=_parameter(p, "alpha", 1.0)), x),
     "elu": lambda n, x, p: n(ops.Elu(alpha=_parameter(p, "alpha", 1.0)), x),
@@ -170,7 +175,7 @@ FUNCTIONS: dict[str, Function] = {
     "gelu": _gelu,
     "glu": _glu,
     "hard_shrink": _hard_shrink,
-    "hard_sigmoid": lambda n, x, p: n(ops.HardSigmoid(alpha=1 / 6, beta=0.5), x),
+    "hard_sigmoid": lambda n, x, p: n(ops.HardSigmoid(alpha=hard_slope(n), beta=0.5), x),
     "hard_silu": _plain(ops.HardSwish),
     "hard_tanh": _clip(-1.0, 1.0),
     "leaky_relu": _leaky_relu,

@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from uair import ops
-from uair.frontends.keras.handlers.activation import named
+from uair.frontends.keras.handlers.activation import hard_slope, named
 from uair.frontends.keras.model import Layer, leaves
 from uair.frontends.keras.node import Family, KerasNode, Result
 from uair.ir.data import Data, derive
@@ -30,7 +30,7 @@ _FUNCTIONS = {
     "tanh": ("Tanh", 0.0, 0.0),
     "sigmoid": ("Sigmoid", 0.0, 0.0),
     "relu": ("Relu", 0.0, 0.0),
-    "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
+    "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),  # the slope depends on the version
     "linear": ("Affine", 1.0, 0.0),
     "elu": ("Elu", 1.0, 0.0),
     "leaky_relu": ("LeakyRelu", 0.2, 0.0),
@@ -66,7 +66,8 @@ def _functions(n: KerasNode, cells: Sequence[Layer]) -> dict[str, Any]:
                 f"the activation {name!r} inside of a recurrent layer is not expressed",
                 f"use one of {', '.join(_FUNCTIONS)}",
             )
-            result.append(_FUNCTIONS[name])
+            kind, alpha, beta = _FUNCTIONS[name]
+            result.append((kind, hard_slope(n) if name == "hard_sigmoid" else alpha, beta))
     if {name for name, _, _ in result} <= {"Tanh", "Sigmoid"}:
         names = tuple(name for name, _, _ in result)
         default = {3: ("Sigmoid", "Tanh", "Tanh"), 2: ("Sigmoid", "Tanh"), 1: ("Tanh",)}[len(names) // len(cells)]
