@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from uair.errors import UairError
 
 
@@ -45,3 +48,45 @@ class RuntimeOperandError(UairError):
 
     code = "UAIR-E0125"
     title = "Operand must be known when the model is read"
+
+
+MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a handler meets in a node whose attributes or operands make no sense."""
+
+
+@contextlib.contextmanager
+def placed(
+    place: str, operator: str, *, parts: str, inner: str = "", kind: type[UairError] = SourceOperatorError
+) -> Iterator[None]:
+    """Around the import of one node: every error that leaves it says where, and is the project's own.
+
+    Args:
+        place: the node in words.
+        operator: of the node.
+        parts: what a wrong node has wrong, in the source's words: "arguments".
+        inner: how the place of a node begins; where an error names a node inside of this one, it keeps its place.
+        kind: of the error that another exception becomes.
+
+    Raises:
+        UairError: the error that was raised, with its place, or `kind` in place of an exception of Python's.
+    """
+    try:
+        yield
+    except UairError as error:
+        if place not in error.place and not (inner and inner in error.place):
+            error.place = f"{place}: {error.place}" if error.place else place
+        raise
+    except MALFORMED as error:
+        raise kind(
+            f"{operator} cannot be imported: {error}",
+            place=place,
+            hint=f"its {parts} make no sense; if they do, please report the model",
+        ) from error

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from uair.errors import UairError
 from uair.frontends.common.builder import Builder
-from uair.frontends.common.errors import SourceFileError, SourceOperatorError, UnmappedOperatorError
+from uair.frontends.common.errors import SourceFileError, SourceOperatorError, UnmappedOperatorError, placed
 from uair.frontends.common.table import joined
 from uair.frontends.keras.dtypes import Policy, dtype_named, policy_of
 from uair.frontends.keras.errors import KerasModelError
@@ -148,21 +147,11 @@ class Importer:
         self.calls += 1
         if self.calls > MAX_CALLS:
             raise SourceFileError(f"the model calls its layers more than {MAX_CALLS} times", place=layer.place)
-        try:
+        with placed(layer.place, layer.kind, parts="configuration or operands", inner="Keras layer"):
             if layer.network is not None:
                 first = args[0] if args else next(iter(kwargs.values()), None)
                 return self.network(layer.network, [t for t in leaves(first) if isinstance(t, Tensor)])
             return self._call(layer, args, kwargs)
-        except UairError as error:
-            if layer.place not in error.place and "Keras layer" not in error.place:
-                error.place = f"{layer.place}: {error.place}" if error.place else layer.place
-            raise
-        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
-            raise SourceOperatorError(
-                f"{layer.kind} cannot be imported: {error}",
-                place=layer.place,
-                hint="its configuration or operands make no sense; if they do, please report the model",
-            ) from error
 
     def _call(self, layer: Layer, args: Sequence[Value], kwargs: Mapping[str, Value]) -> Value:
         if layer.is_operation:

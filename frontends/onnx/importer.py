@@ -18,8 +18,8 @@ from onnx import (
     ValueInfoProto,
 )
 
-from uair.errors import UairError
 from uair.frontends.common.builder import Builder
+from uair.frontends.common.errors import placed
 from uair.frontends.onnx import functions
 from uair.frontends.onnx.attributes import Attributes
 from uair.frontends.onnx.errors import (
@@ -259,18 +259,9 @@ class Importer:
     def _nodes(self, scope: Scope, nodes: Sequence[NodeProto]) -> None:
         for proto in ordered(nodes, scope.knows, scope.describe):
             place = scope.describe(proto)
-            try:
+            inner = "ONNX node" if scope.stack else ""
+            with placed(place, proto.op_type, parts="attributes or operands", inner=inner, kind=OnnxOperatorError):
                 self._node(scope, proto, place)
-            except UairError as error:
-                if place not in error.place and not (scope.stack and "ONNX node" in error.place):
-                    error.place = f"{place}: {error.place}" if error.place else place
-                raise
-            except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
-                raise OnnxOperatorError(
-                    f"{proto.op_type} cannot be imported: {error}",
-                    place=place,
-                    hint="its attributes or operands make no sense; if they do, please report the model",
-                ) from error
 
     def _node(self, scope: Scope, proto: NodeProto, place: str) -> None:
         domain = default_domain(proto.domain)

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from uair.errors import UairError
 from uair.frontends.common.builder import Builder
-from uair.frontends.common.errors import SourceFileError, SourceOperatorError
+from uair.frontends.common.errors import SourceFileError, placed
 from uair.frontends.tensorflow import graphdef
 from uair.frontends.tensorflow.coverage import check_coverage
 from uair.frontends.tensorflow.errors import FunctionError, GraphInterfaceError
@@ -269,21 +268,11 @@ class Importer:
 
     def _node(self, scope: Scope, proto: NodeDef) -> tuple[Value, ...]:
         place = scope.describe(proto)
-        try:
+        with placed(place, proto.op, parts="attributes or operands", inner="TensorFlow node"):
             inputs = [self.value_at(scope, ref, place) for ref in proto.inputs]
             node = TfNode(self, scope, proto, inputs, place)
             function = self.program.graph.functions.get(proto.op)
             result = self.handlers[proto.op](node) if function is None else self.call(node, function, inputs)
-        except UairError as error:
-            if "TensorFlow node" not in error.place:
-                error.place = f"{place}: {error.place}" if error.place else place
-            raise
-        except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
-            raise SourceOperatorError(
-                f"{proto.op} cannot be imported: {error}",
-                place=place,
-                hint="its attributes or operands make no sense; if they do, please report the model",
-            ) from error
         values = (result,) if isinstance(result, (Tensor, Variable, TensorList, Complex, Nothing)) else tuple(result)
         for i, value in enumerate(values):
             if isinstance(value, Tensor) and not value.name:

@@ -11,9 +11,8 @@ from typing import Literal, TypeAlias
 import attrs
 import numpy as np
 
-from uair.errors import UairError
 from uair.frontends.common.builder import Builder
-from uair.frontends.common.errors import SourceFileError, SourceOperatorError, UnmappedOperatorError
+from uair.frontends.common.errors import SourceFileError, UnmappedOperatorError, placed
 from uair.frontends.common.table import joined
 from uair.frontends.tflite import sparse
 from uair.frontends.tflite.dilation import dilated
@@ -233,18 +232,8 @@ class Importer:
         """
         for op in dilated(scope.subgraph, functools.partial(self._numbers, scope)):
             place = describe(op, scope)
-            try:
+            with placed(place, op.name, parts="options or operands", inner="TFLite operator"):
                 self._operator(scope, op, place)
-            except UairError as error:
-                if place not in error.place and "TFLite operator" not in error.place:
-                    error.place = f"{place}: {error.place}" if error.place else place
-                raise
-            except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
-                raise SourceOperatorError(
-                    f"{op.name} cannot be imported: {error}",
-                    place=place,
-                    hint="its options or operands make no sense; if they do, please report the model",
-                ) from error
 
     def _numbers(self, scope: Scope, number: int) -> list[int] | None:
         """The values of a stored list of integers."""

@@ -11,9 +11,9 @@ from typing import Any, cast
 import attrs
 import numpy as np
 
-from uair.errors import InternalError, UairError
+from uair.errors import InternalError
 from uair.frontends.common.builder import Builder
-from uair.frontends.common.errors import SourceOperatorError, UnmappedOperatorError
+from uair.frontends.common.errors import SourceOperatorError, UnmappedOperatorError, placed
 from uair.frontends.common.table import joined
 from uair.frontends.torch.handlers import FAMILIES
 from uair.frontends.torch.handlers.complex import handler_for
@@ -220,18 +220,8 @@ class Importer:
     def _calls(self, scope: Scope, program: ProgramGraph) -> None:
         for call in _walked(program):
             place = describe(call)
-            try:
+            with placed(place, call.target, parts="arguments"):
                 self._call(scope, call, place)
-            except UairError as error:
-                if place not in error.place:
-                    error.place = f"{place}: {error.place}" if error.place else place
-                raise
-            except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
-                raise SourceOperatorError(
-                    f"{call.target} cannot be imported: {error}",
-                    place=place,
-                    hint="its arguments make no sense; if they do, please report the model",
-                ) from error
 
     def _call(self, scope: Scope, call: Call, place: str) -> None:
         values = {name: self._resolved(scope, argument) for name, argument in call.arguments.items()}

@@ -20,6 +20,7 @@ from uair.frontends.torch import naming, recurrence
 from uair.frontends.torch.errors import TorchExportError
 from uair.frontends.torch.frames import user_line
 from uair.frontends.torch.program import HIGHER_ORDER, INLINED, Argument, Call, Program, ProgramGraph, Ref
+from uair.frontends.torch.quiet import quiet
 from uair.frontends.torch.symbols import Sizes, names_of_inputs
 from uair.ir.data import ArrayData, Data
 from uair.ir.dims import Dim, fresh_symbol
@@ -85,7 +86,7 @@ def exported(module: Any, inputs: Sequence[Any], kwargs: Mapping[str, Any] | Non
             hint="uair.load(module, torch.randn(1, 3, 224, 224))",
         )
     try:
-        with torch.no_grad(), recurrence.recording()():
+        with quiet(), torch.no_grad(), recurrence.recording()():
             return torch.export.export(
                 module, tuple(inputs), dict(kwargs or {}), dynamic_shapes=dynamic_shapes, strict=False
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,27 @@ def test_branch_on_data() -> None:
     with pytest.raises(TorchExportError) as caught:
         uair.load(Branches(), X)
     assert "Branches" in caught.value.message and "torch.cond" in caught.value.hint
+
+
+def test_only_the_error_is_seen(capfd: pytest.CaptureFixture[str]) -> None:
+    """torch.export prints the graph so far, and warns in its log."""
+
+    class Branch(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            print("in forward", file=sys.stderr)
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(TorchExportError):
+        uair.load(Branch().eval(), X)
+    assert capfd.readouterr() == ("", "")
+
+    class Plain(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            print("in forward", file=sys.stderr)
+            return -x
+
+    uair.load(Plain().eval(), X)
+    assert capfd.readouterr().err == "in forward\n"
 
 
 def test_without_example_inputs() -> None:

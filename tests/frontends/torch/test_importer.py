@@ -11,7 +11,7 @@ import pytest
 
 import uair
 from uair import ops
-from uair.errors import InternalError
+from uair.errors import InternalError, UairError
 from uair.frontends.common.errors import SourceOperatorError, UnmappedOperatorError
 from uair.frontends.torch import importer
 from uair.frontends.torch.importer import Importer
@@ -183,3 +183,19 @@ def test_extent_that_only_the_data_decide_is_called_as_the_program_calls_it(monk
     module = imported(source)
     assert [str(node.output.type) for node in module.main] == ["i64[1,data_0]", "i64[data_0,1]", "i64[data_0,1]"]
     assert uair.run(module, {"x": np.array([0, 1, 0, 2], np.float32)})["j"].tolist() == [[2], [4]]
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments"),
+    [
+        ("aten.index.Tensor", {"self": Ref("x"), "indices": (3,)}),
+        ("aten.topk.default", {"self": Ref("x"), "k": "three"}),
+        ("aten.sum.dim_IntList", {"self": Ref("x"), "dim": ("a",)}),
+        ("aten.index_put.default", {"self": Ref("x"), "indices": (1.5,), "values": Ref("x")}),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_an_error_with_a_place(target: str, arguments: dict[str, Argument]) -> None:
+    source = program({"x": f32(2, 3)}, [call(target, "y", f32(2), "head.fc", **arguments)], {"y": Ref("y")})
+    with pytest.raises(UairError) as caught:
+        imported(source)
+    assert "'head.fc' (torch.nn.Linear), net.py:7" in caught.value.place
