@@ -331,7 +331,7 @@ class Lowering:
             operands: tensors.
             fields: of the struct.
         """
-        name = node.name or node.output.name
+        name = node.name or node.outputs[0].name
         self.program.calls.append(
             Call(f"csinn_{function}", f"csinn_{struct}_params", operands, dict(fields or {}), name)
         )

@@ -107,6 +107,13 @@ def test_conformance(name: str, target: str, tmp_path: Path) -> None:
     assert artifact.manifest["thead"]["hhb"]["written"]
 
 
+def test_operators_of_a_decomposition_have_no_names(tmp_path: Path) -> None:
+    text = "%x: f32[1,2,3,4]  %c: f32[1,3,2]  %s: f32[1,3,2]  %y = RotaryEmbedding(%x, %c, %s)"
+    artifact = uair.compile(parse_module(text), "x86_ref", output=tmp_path / "artifact", golden=False)
+    assert not faults(artifact.root)
+    assert "csinn_split" in (artifact.root / "model.c").read_text()
+
+
 def test_conformance_in_int8(tmp_path: Path) -> None:
     model = zoo.models()["ppocr_cls"]
     quantize = uair.Int8(model.calibration(1))
