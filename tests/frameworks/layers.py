@@ -1,5 +1,3 @@
-# pyright: basic, reportMissingImports=false
-# The frameworks are not installed where the checkers run.
 """The layers that models are made of, each in PyTorch and in Keras, and how the weights of both belong together."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# pyright: basic, reportMissingImports=false
-# The frameworks are not installed where the checkers run.
 """A layer is the same IR, whichever framework it comes from: operators, attributes, dataflow, types and constants."""
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import torch
 import uair
 from tests.frameworks.layers import PAIRS, Call, Pair, Stage
 from uair.ir.compare import structural_difference
+from uair.ir.dims import static
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
 from uair.pipeline import PassManager, Verify
@@ -57,7 +56,7 @@ def in_torch(pair: Pair, model: keras.Model) -> torch.nn.Module:
 def examples(pair: Pair, module: Module) -> list[Any]:
     """Operands of the shapes that a module takes."""
     rng = np.random.default_rng(1)
-    shapes = [tuple(int(d) for d in t.type.dims) for t in module.main.inputs]
+    shapes = [static(t.type.dims) for t in module.main.inputs]
     if pair.integers:
         return [rng.integers(0, 9, shape).astype(np.int32) for shape in shapes]
     return [rng.normal(size=shape).astype(np.float32) for shape in shapes]

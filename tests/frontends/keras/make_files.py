@@ -3,7 +3,7 @@
 Each is saved as `.keras` and as `.h5`, with inputs and what Keras computes of them beside it, in `NAME.npz`.
 """
 
-# pyright: basic, reportMissingImports=false, reportArgumentType=false
+# pyright: basic, reportMissingImports=false, reportArgumentType=false, reportAttributeAccessIssue=false
 # TensorFlow is not installed where the checkers run.
 
 from pathlib import Path
