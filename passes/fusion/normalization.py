@@ -43,7 +43,7 @@ class RecognizeLayerNorm(Rule):
         axis = first_axis(mean, x.type.rank)
         value = repeated_value(eps)
         assert axis is not None and value is not None
-        return LayerNorm(axis=axis - x.type.rank, epsilon=value)(x)
+        return LayerNorm(axis=axis, epsilon=value)(x)
 
 
 class RecognizeRMSNorm(Rule):
@@ -75,7 +75,7 @@ class RecognizeRMSNorm(Rule):
         """RMSNorm without scale; FoldRMSNormScale adds it."""
         axis, value = first_axis(mean, x.type.rank), repeated_value(eps)
         assert axis is not None and value is not None
-        return RMSNorm(axis=axis - x.type.rank, epsilon=value)(x)
+        return RMSNorm(axis=axis, epsilon=value)(x)
 
 
 class NarrowRMSNorm(Rule):
@@ -137,7 +137,7 @@ class RecognizeSpreadLayerNorm(Rule):
         assert axis is not None and value is not None
         shape = static(x.type.dims[axis:])
         parameters = [None if t is None else _reshaped(t, shape) for t in (scale, bias)]
-        return LayerNorm(axis=axis - x.type.rank, epsilon=value)(x, *parameters)
+        return LayerNorm(axis=axis, epsilon=value)(x, *parameters)
 
 
 def _is_of(tensor: Tensor, wanted: Shape) -> bool:

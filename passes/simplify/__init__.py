@@ -8,6 +8,7 @@ import attrs
 
 from uair.passes.simplify import (
     arithmetic,
+    axes,
     casts,
     identities,
     padding,
@@ -33,5 +34,5 @@ class Simplify(RulePass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority. Rules hold no state, so one set serves every run."""
-    families = (identities, arithmetic, casts, reshapes, slices, squeezes, transposes, padding, recurrent)
+    families = (identities, arithmetic, casts, reshapes, slices, squeezes, transposes, padding, recurrent, axes)
     return RuleSet([rule() for family in families for rule in family.RULES])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from uair.ir.graph import Node, Tensor
 from uair.ops import GRU, LSTM, RNN, Expand, Gather, Squeeze
 from uair.passes.simplify.arithmetic import repeated_value
@@ -42,6 +44,27 @@ def _is_zero(state: Tensor) -> bool:
     return repeated_value(state) == 0
 
 
+class DropDefaultActivations(Rule):
+    """Activations that a recurrent layer has anyway need not be named."""
+
+    def pattern(self) -> Any:
+        """Any recurrent layer."""
+        return of(LSTM, GRU, RNN)(...).named("node")
+
+    def check(self, node: Node) -> bool | NoMatch:
+        """It names its own, without parameters."""
+        op = node.op
+        assert isinstance(op, (LSTM, GRU, RNN))
+        directions = 2 if op.direction == "bidirectional" else 1
+        own = op.activations == op.functions * directions and not op.alpha and not op.beta
+        return own or no("it names none, or others", node)
+
+    def rewrite(self, node: Node) -> tuple[Tensor, ...]:
+        """The layer without their names."""
+        op: Any = node.op
+        return attrs.evolve(op, activations=()).node(*node.inputs).outputs
+
+
 class SqueezeByGather(Rule):
     """The only element along an axis is what Squeeze leaves: the last state of a layer of one direction, `h[-1]`."""
 
@@ -62,4 +85,4 @@ class SqueezeByGather(Rule):
         return Squeeze(axes=(axis % x.type.rank,))(x)
 
 
-RULES = (DropZeroState, SqueezeByGather)
+RULES = (DropZeroState, DropDefaultActivations, SqueezeByGather)

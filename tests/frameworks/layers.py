@@ -171,6 +171,9 @@ _STATISTICS = _named("weight", "bias", "running_mean", "running_var")
 _AFFINE = _named("weight", "bias")
 
 # ------------------------------------------------------------------------------------------------ layers
+EPSILON = 2**-10
+"""A number that f32 has, as the other numbers here: files keep no others, Python does."""
+
 IMAGE, SERIES, ROW, VOLUME = ((9, 8, 4),), ((7, 4),), ((6,),), ((5, 6, 4, 3),)
 
 
@@ -218,27 +221,42 @@ PAIRS: dict[str, Pair] = {
         _separable,
     ),
     # Normalizations
-    "BatchNormalization": Pair(nn.BatchNorm2d(4, eps=1e-3), L.BatchNormalization(), IMAGE, _STATISTICS),
-    "BatchNormalization-of-rows": Pair(nn.BatchNorm1d(6, eps=1e-3), L.BatchNormalization(), ROW, _STATISTICS),
+    "BatchNormalization": Pair(
+        nn.BatchNorm2d(4, eps=EPSILON), L.BatchNormalization(epsilon=EPSILON), IMAGE, _STATISTICS
+    ),
+    "BatchNormalization-of-rows": Pair(
+        nn.BatchNorm1d(6, eps=EPSILON), L.BatchNormalization(epsilon=EPSILON), ROW, _STATISTICS
+    ),
     "BatchNormalization-plain": Pair(
-        nn.BatchNorm2d(4, eps=1e-3, affine=False),
-        L.BatchNormalization(center=False, scale=False),
+        nn.BatchNorm2d(4, eps=EPSILON, affine=False),
+        L.BatchNormalization(epsilon=EPSILON, center=False, scale=False),
         IMAGE,
         _named("running_mean", "running_var"),
     ),
-    "LayerNormalization": Pair(nn.LayerNorm(4, eps=1e-3), L.LayerNormalization(), SERIES, _AFFINE),
+    "LayerNormalization": Pair(nn.LayerNorm(4, eps=EPSILON), L.LayerNormalization(epsilon=EPSILON), SERIES, _AFFINE),
     "LayerNormalization-plain": Pair(
-        nn.LayerNorm(4, eps=1e-3, elementwise_affine=False), L.LayerNormalization(center=False, scale=False), SERIES
+        nn.LayerNorm(4, eps=EPSILON, elementwise_affine=False),
+        L.LayerNormalization(epsilon=EPSILON, center=False, scale=False),
+        SERIES,
     ),
     "LayerNormalization-without-bias": Pair(
-        nn.LayerNorm(4, eps=1e-3, bias=False), L.LayerNormalization(center=False), SERIES, _named("weight")
+        nn.LayerNorm(4, eps=EPSILON, bias=False),
+        L.LayerNormalization(epsilon=EPSILON, center=False),
+        SERIES,
+        _named("weight"),
     ),
-    "GroupNormalization": Pair(nn.GroupNorm(2, 4, eps=1e-3), L.GroupNormalization(2), IMAGE, _AFFINE),
+    "GroupNormalization": Pair(
+        nn.GroupNorm(2, 4, eps=EPSILON), L.GroupNormalization(2, epsilon=EPSILON), IMAGE, _AFFINE
+    ),
     "GroupNormalization-plain": Pair(
-        nn.GroupNorm(2, 4, eps=1e-3, affine=False), L.GroupNormalization(2, center=False, scale=False), IMAGE
+        nn.GroupNorm(2, 4, eps=EPSILON, affine=False),
+        L.GroupNormalization(2, epsilon=EPSILON, center=False, scale=False),
+        IMAGE,
     ),
-    "InstanceNorm": Pair(nn.InstanceNorm2d(4, eps=1e-3, affine=True), L.GroupNormalization(-1), IMAGE, _AFFINE),
-    "RMSNormalization": Pair(nn.RMSNorm(4, eps=1e-6), L.RMSNormalization(epsilon=1e-6), SERIES, _named("weight")),
+    "InstanceNorm": Pair(
+        nn.InstanceNorm2d(4, eps=EPSILON, affine=True), L.GroupNormalization(-1, epsilon=EPSILON), IMAGE, _AFFINE
+    ),
+    "RMSNormalization": Pair(nn.RMSNorm(4, eps=EPSILON), L.RMSNormalization(epsilon=EPSILON), SERIES, _named("weight")),
     # Recurrent layers: PyTorch gives a first state of zeros to its operator.
     "LSTM": Pair(
         Sequence_(nn.LSTM(4, 3, batch_first=True)), L.LSTM(3, return_sequences=True), SERIES, _recurrent, "canonical"
@@ -295,7 +313,7 @@ PAIRS: dict[str, Pair] = {
     # Activations
     "ReLU": Pair(nn.ReLU(), L.ReLU(), IMAGE),
     "ReLU6": Pair(nn.ReLU6(), L.ReLU(6.0), ROW),
-    "LeakyReLU": Pair(nn.LeakyReLU(0.3), L.LeakyReLU(0.3), ROW),
+    "LeakyReLU": Pair(nn.LeakyReLU(0.25), L.LeakyReLU(0.25), ROW),
     "PReLU": Pair(
         nn.Sequential(nn.Conv2d(4, 4, 1), nn.PReLU(4)),
         lambda x: L.PReLU(shared_axes=[1, 2])(L.Conv2D(4, 1)(x)),
@@ -303,7 +321,7 @@ PAIRS: dict[str, Pair] = {
         lambda v: _inside("0.", _convolution)(v[:2]) | {"1.weight": v[2].reshape(-1)},
         "canonical",
     ),
-    "ELU": Pair(nn.ELU(0.7), L.ELU(0.7), ROW),
+    "ELU": Pair(nn.ELU(0.75), L.ELU(0.75), ROW),
     "SELU": Pair(nn.SELU(), _activation("selu"), ROW),
     "CELU": Pair(nn.CELU(), _activation("celu"), ROW),
     "GELU": Pair(nn.GELU(), _activation("gelu"), ROW),

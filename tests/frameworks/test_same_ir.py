@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
 
 import uair
@@ -21,6 +24,49 @@ from uair.text import print_graph
 
 BATCH = 2
 TOLERANCE = 1e-4
+
+OTHER_IN_ONNX = {
+    "AdaptiveAveragePooling2D": "ONNX has the product with a matrix that is not transposed",
+    "Dense-of-series": "ONNX has the product with a matrix [in, out], which stays in the file",
+    "GroupNormalization-plain": "ONNX asks for a scale and a bias",
+    "HardSigmoid": "ONNX keeps 1/6 as f32",
+    "LayerNormalization-plain": "ONNX asks for a scale",
+    "MultiHeadAttention": "as Dense-of-series",
+}
+"""Layers that are written otherwise in ONNX, and why."""
+
+_WITHOUT_IMAGES = "no operator of the graph is about images, so that its interface stays as it is"
+_ONE_AXIS = "TensorFlow computes over one axis by operators over two"
+_SPELLED_OUT = "TensorFlow has no such operator"
+OTHER_IN_TENSORFLOW = {
+    **dict.fromkeys(("BatchNormalization", "BatchNormalization-plain", "GroupNormalization"), _WITHOUT_IMAGES),
+    **dict.fromkeys(("GroupNormalization-plain", "InstanceNorm", "GlobalAveragePooling2D"), _WITHOUT_IMAGES),
+    **dict.fromkeys(("GlobalMaxPooling2D", "ZeroPadding2D", "Cropping2D", "UpSampling2D"), _WITHOUT_IMAGES),
+    **dict.fromkeys(("Conv1D", "Conv1DTranspose", "SeparableConv1D", "UpSampling1D"), _ONE_AXIS),
+    **dict.fromkeys(("MaxPooling1D", "AveragePooling1D"), _ONE_AXIS),
+    **dict.fromkeys(("BatchNormalization-of-rows", "CELU", "ELU", "PReLU"), _SPELLED_OUT),
+    **dict.fromkeys(("Attention", "MultiHeadAttention"), _SPELLED_OUT),
+    **dict.fromkeys(("AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D"), "Keras joins two poolings"),
+    "Dense-without-bias": "MatMul, which Linear without a bias is",
+    "Embedding": "Keras counts negative places from the end",
+    "GRU": "what Keras reads of both biases is added up",
+    "GRU-last": "as GRU",
+    "Bidirectional-GRU": "as GRU",
+    "LSTM": "the axis of the directions goes by Reshape",
+    "SimpleRNN": "as LSTM",
+    "RepeatVector": "the new axis comes by Reshape",
+    "UpSampling2D-bilinear": "TensorFlow knows the size alone, not the scale",
+}
+"""Layers that are other operators in the graphs that TensorFlow traces, and why."""
+
+SAME_IN_TFLITE = (
+    "Dense", "Dense-of-series", "Dense-relu", "Conv2D", "Conv2D-same", "Conv2D-dilated-groups", "Conv3D",
+    "Conv2DTranspose", "Conv2DTranspose-same", "Conv3DTranspose", "DepthwiseConv2D", "LayerNormalization",
+    "RMSNormalization", "MaxPooling2D", "AveragePooling2D", "AveragePooling2D-same", "ReLU", "ReLU6", "LeakyReLU",
+    "PReLU", "GELU", "GELU-tanh", "SiLU", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "HardTanh", "Softmax",
+    "Softmax-of-image", "LogSoftmax", "Softsign", "GLU", "Flatten", "Reshape", "Permute", "Resizing", "Concatenate",
+)  # fmt: skip
+"""Layers that TensorFlow's converter to TFLite keeps whole."""
 
 pytestmark = [
     # Keras 3.15 asks TensorFlow's variables for an array without a copy, which TensorFlow 2.21 does not know yet.
@@ -89,6 +135,7 @@ def channels_last(array: Any) -> Any:
     return np.moveaxis(array, 1, -1)
 
 
+@functools.cache
 def read(name: str) -> tuple[Module, Module, keras.Model, torch.nn.Module, list[Any]]:
     """A layer read from both frameworks, the layers, and operands."""
     pair = PAIRS[name]
@@ -113,11 +160,44 @@ def test_pytorch_and_keras_give_the_same(name: str) -> None:
     require_near(from_keras, operands, np.moveaxis(expected, -1, 1) if is_turned else expected)
 
 
+def difference(one: Module, other: Module) -> str:
+    """How two modules differ when they are optimised."""
+    return structural_difference(brought_to(one, "fused").main, brought_to(other, "fused").main)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_by_way_of_onnx(name: str, tmp_path: Path) -> None:
+    from_torch, *_ = read(name)
+    uair.export_onnx(from_torch, tmp_path / "layer.onnx")
+    found = difference(from_torch, uair.load(tmp_path / "layer.onnx"))
+    assert bool(found) is (name in OTHER_IN_ONNX), found
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_graph_that_tensorflow_traces(name: str) -> None:
+    from_torch, _, model, *_ = read(name)
+    traced = tf.function(lambda *x: model(list(x) if len(x) > 1 else x[0], training=False))
+    graph = traced.get_concrete_function(*(tf.TensorSpec(t.shape, t.dtype) for t in model.inputs))
+    found = difference(from_torch, uair.load(graph, channels=PAIRS[name].channels))
+    assert bool(found) is (name in OTHER_IN_TENSORFLOW), found
+
+
+# The converter saves the model with the frameworks' own deprecated calls.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", SAME_IN_TFLITE)
+def test_a_tflite_file(name: str, tmp_path: Path) -> None:
+    from_torch, _, model, *_ = read(name)
+    path = tmp_path / "layer.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    found = difference(from_torch, uair.load(path, channels=PAIRS[name].channels))
+    assert not found
+
+
 def test_differences_are_found() -> None:
     """What makes the comparison worth something: a weight, an attribute and the order of operands count."""
-    from_torch, from_keras, _, layer, operands = read("Conv2D")
+    from_torch, from_keras, _, layer, operands = read.__wrapped__("Conv2D")
     with torch.no_grad():
-        layer.bias[0] += 1e-6
+        layer.bias.add_(1e-6)
     other = uair.load(layer, *map(torch.from_numpy, operands))
     assert "their values differ" in structural_difference(other.main, from_keras.main)
     wider, _, *_ = read("Conv2D-same")

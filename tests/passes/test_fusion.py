@@ -325,9 +325,9 @@ def test_rms_norm_is_recognized_with_its_scale(square: str, root: str) -> None:
     module = fused(text + "%y = Mul(@g, %n)")
     (node,) = module.main
     assert node.op_type == "RMSNorm" and len(node.inputs) == 2
-    assert node.attributes == {"axis": -1, "epsilon": pytest.approx(0.01)}
+    assert node.attributes == {"axis": 2, "epsilon": pytest.approx(0.01)}
     two = fused(RMS.format(square=square, axes="1, 2", root=ROOTS[root]) + "%y = Relu(%n)")
-    assert ops(two) == ["RMSNorm", "Relu"] and next(iter(two.main)).attributes["axis"] == -2
+    assert ops(two) == ["RMSNorm", "Relu"] and next(iter(two.main)).attributes["axis"] == 1
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,7 @@ TOLD_NOTHING = "%y, %h, %c = LSTM(%x, @w, @r)  "
             "constant @s = splat<0.1> : f32[3,1,1]  %y = PRelu(%x, @s)",
             id="prelu-slopes",
         ),
+        pytest.param("%y = Softmax(%x) {axis = -3}", "%y = Softmax(%x) {axis = 1}", id="axis-from-the-end"),
         pytest.param(
             "constant @i = splat<-1> : i64[]  %a = ReduceMax(%x) {axes = [1]}  %y = Gather(%a, @i) {axis = 1}",
             "%a = ReduceMax(%x) {axes = [1]}  %y = Squeeze(%a) {axes = [1]}",
@@ -272,6 +273,12 @@ def test_other_ways_stay(text: str) -> None:
 def test_states_of_zeros_are_none() -> None:
     assert_rewrites(Simplify(), before=SERIES + TOLD.format("0.0"), after=SERIES + TOLD_NOTHING)
     assert_keeps(Simplify(), SERIES + TOLD.format("0.5"))
+
+
+def test_activations_that_are_the_operators_own_are_not_named() -> None:
+    named = '%y, %h, %c = LSTM(%x, @w, @r) {{activations = ["Sigmoid","Tanh","{}"]}}'
+    assert_rewrites(Simplify(), before=SERIES + named.format("Tanh"), after=SERIES + TOLD_NOTHING)
+    assert_keeps(Simplify(), SERIES + named.format("Relu"))
 
 
 def test_states_of_zeros_for_a_batch_that_is_open() -> None:

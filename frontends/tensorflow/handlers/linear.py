@@ -13,7 +13,11 @@ FAMILY = Family()
 
 @FAMILY.op("MatMul")
 def _matmul(n: TfNode) -> Result:
-    return n(MatMul(trans_a=n.flag("transpose_a"), trans_b=n.flag("transpose_b")), n[0], n[1])
+    """A stored matrix [in, out] becomes [out, in], as Linear has it in every framework."""
+    b, turned = n[1], n.flag("transpose_b")
+    if b.data is not None and not turned and len(b.type.dims) == 2:
+        b, turned = n.transposed(b, (1, 0)), True
+    return n(MatMul(trans_a=n.flag("transpose_a"), trans_b=turned), n[0], b)
 
 
 @FAMILY.op("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
