@@ -11,12 +11,18 @@ from uair.ops import Transpose
 from uair.passes.propagate_layout import PropagateLayout
 from uair.passes.simplify.reshapes import MergeReshapes
 from uair.passes.simplify.squeezes import MergeTransposesAroundSqueeze
-from uair.passes.simplify.transposes import MergeTransposes, ReshapeFromTranspose
+from uair.passes.simplify.transposes import MergeTransposes, ReshapeFromTranspose, TransposesAroundUnits
 from uair.pipeline import PassContext
 
 Channels: TypeAlias = Literal["first", "last"]
 
-TRANSPOSES = (MergeTransposes(), MergeTransposesAroundSqueeze(), ReshapeFromTranspose(), MergeReshapes())
+TRANSPOSES = (
+    MergeTransposes(),
+    MergeTransposesAroundSqueeze(),
+    ReshapeFromTranspose(),
+    TransposesAroundUnits(),
+    MergeReshapes(),
+)
 """What is left of transposes once they stand next to each other, or move only axes of extent 1."""
 
 

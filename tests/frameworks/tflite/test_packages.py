@@ -132,7 +132,7 @@ def _dequantized(path: Path) -> bytes:
     return bytes(builder.Output())
 
 
-@pytest.mark.parametrize("name", FACES)
+@pytest.mark.parametrize("name", [*FACES, "basic_pitch"])
 def test_few_transposes_are_left(name: str) -> None:
     """Images go in and boxes come out with the channels last; nothing inside is moved around."""
     assert int(uair.load(TFLITE_FILES[name].fetch()).metadata["transposes"]) <= 5
