@@ -140,7 +140,7 @@ class Operator:
         raise attrs.exceptions.FrozenInstanceError
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._values() == other._values()
+        return isinstance(other, type(self)) and type(self) is type(other) and self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))
