@@ -17,13 +17,13 @@ from tests import zoo
 from tests.codegen.ascend import air, models
 from tests.codegen.onnx.running import difference, one_node
 from tests.ops.drawing import operands_of
+from uair.codegen.ascend.emission import drop_layouts
 from uair.codegen.ascend.ge import NoGeForm, to_ge, write_air
 from uair.codegen.ascend.ge.convert import EMITTERS
 from uair.codegen.ascend.ge.ir import GeOp
 from uair.codegen.ascend.ge.protos import INFERRED, PROTOS
 from uair.codegen.ascend.lower import NAMES
 from uair.codegen.ascend.ops import AscendAntiQuant, AscendDequant, AscendQuant
-from uair.codegen.ascend.target import drop_layouts
 from uair.codegen.onnx.interface import legal_interface
 from uair.context import Context
 from uair.errors import InternalError, UairError

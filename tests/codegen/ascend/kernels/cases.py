@@ -10,12 +10,12 @@ import numpy as np
 
 import uair
 from tests import zoo
+from uair.codegen.ascend.emission import drop_layouts
 from uair.codegen.ascend.kernels.chips import CHIPS
 from uair.codegen.ascend.kernels.files import REFUSALS
 from uair.codegen.ascend.kernels.group import Kernel, takes_all
 from uair.codegen.ascend.kernels.lower import Argument
 from uair.codegen.ascend.kernels.named import NamedKernel, named_kernels
-from uair.codegen.ascend.target import drop_layouts
 from uair.codegen.reference.interpreter import Interpreter
 from uair.context import Context
 from uair.ir import Array, DType, Graph, Module, Node, Tensor, TensorType
