@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from types import NoneType
 from typing import Any, BinaryIO, cast
 
 import attrs
@@ -414,6 +415,8 @@ def to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in (str, int, bool, NoneType):  # nearly all, and asking for a Mapping takes long
+        return value
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

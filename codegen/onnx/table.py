@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
@@ -34,10 +35,8 @@ class Emitters:
     """
 
     def __init__(self, *tables: Emitters) -> None:
-        """A table, joined from others; the first one that has an operator counts."""
-        self._entries: dict[type[Operator], Entry] = {}
-        for table in reversed(tables):
-            self._entries.update(table._entries)
+        """A table in front of others; the first one that has an operator counts."""
+        self._entries: ChainMap[type[Operator], Entry] = ChainMap({}, *(table._entries for table in tables))
 
     def of(self, *operators: type[Operator], since: int = 0) -> Callable[[EmitterT], EmitterT]:
         """Decorator of the function that writes these operators at opset `since` and later."""
