@@ -15,6 +15,7 @@ from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.location import Location
 from uair.ops.base import Operator, unify_extents
 from uair.rewrite.matcher import Match, NoMatch
+from uair.rewrite.pattern import OpPattern
 from uair.rewrite.rule import Rule
 
 
@@ -68,14 +69,15 @@ class RuleSet:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
-        self._by_op: dict[type[Operator], list[Rule]] = {}
+        self._by_op: dict[type[Operator], list[tuple[Rule, tuple[OpPattern, ...]]]] = {}
         for rule in self.rules:
             for op in rule.root_ops:
-                self._by_op.setdefault(op, []).append(rule)
+                self._by_op.setdefault(op, []).append((rule, tuple(root for root in rule.roots if op in root.ops)))
 
-    def rules_for(self, node: Node) -> Sequence[Rule]:
-        """The rules that can start at this node."""
-        return self._by_op.get(type(node.op), ())
+    def rules_for(self, node: Node) -> list[Rule]:
+        """The rules that may start at this node, by its operator and those in front of it."""
+        known = self._by_op.get(type(node.op), ())
+        return [rule for rule, roots in known if any(root.may_match(node) for root in roots)]
 
 
 class _Worklist:

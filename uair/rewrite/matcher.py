@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -31,14 +32,18 @@ class NoMatch:
     """Why a pattern or a check did not hold.
 
     Attributes:
-        reason: one sentence without the name of the rule.
         culprit: the node or tensor that it is about.
         matched: number of nodes that matched before the failure.
     """
 
-    reason: str
+    _reason: str | Callable[[], str]
     culprit: Node | Tensor | None = None
     matched: int = 0
+
+    @property
+    def reason(self) -> str:
+        """One sentence without the name of the rule; the matcher's is composed when somebody asks."""
+        return self._reason if isinstance(self._reason, str) else self._reason()
 
     def __bool__(self) -> bool:
         return False
@@ -59,11 +64,10 @@ def match(pattern: OpPattern, root: Node) -> Result:
     """Match `pattern` at `root`."""
     attempt = _Attempt()
     failure = attempt.node(pattern, root, is_root=True)
+    if failure is None:
+        failure = attempt.private()
     if failure is not None:
-        return attrs.evolve(failure, matched=len(attempt.nodes))
-    failure = attempt.private()
-    if failure is not None:
-        return attrs.evolve(failure, matched=len(attempt.nodes))
+        return failure
     return Match(root, tuple(attempt.nodes), attempt.bindings)
 
 
@@ -80,20 +84,25 @@ class _Attempt:
     def restore(self, saved: tuple[dict[str, Any], dict[Node, OpPattern]]) -> None:
         self.bindings, self.nodes = dict(saved[0]), dict(saved[1])
 
+    def fail(self, reason: Callable[[], str], culprit: Node | Tensor | None) -> NoMatch:
+        return NoMatch(reason, culprit, len(self.nodes))
+
     def node(self, pattern: OpPattern, node: Node, *, is_root: bool = False) -> NoMatch | None:
         if type(node.op) not in pattern.ops:
-            return NoMatch(f"{node!r} is a {node.op_type}, the rule needs {pattern}", node)
+            return self.fail(lambda: f"{node!r} is a {node.op_type}, the rule needs {pattern}", node)
         if pattern.exact is not None and node.op != pattern.exact:
-            return NoMatch(f"{node!r} has attributes {dict(node.attributes)}, the rule needs {pattern.exact!r}", node)
+            return self.fail(
+                lambda: f"{node!r} has attributes {dict(node.attributes)}, the rule needs {pattern.exact!r}", node
+            )
         known = self.nodes.get(node)
         if known is not None and known is not pattern:
-            return NoMatch(f"{node!r} would stand for two parts of the pattern", node)
+            return self.fail(lambda: f"{node!r} would stand for two parts of the pattern", node)
         if known is None and any(part is pattern for part in self.nodes.values()):
-            return NoMatch(f"{node!r} would be another node where the pattern has the same one twice", node)
+            return self.fail(lambda: f"{node!r} would be another node where the pattern has the same one twice", node)
         if len(node.outputs) > 1 and not is_root and not pattern.is_shared and node.op.result_count() > 1:
             others = [t for i, t in enumerate(node.outputs) if i != pattern.result and t.use_count]
             if others:
-                return NoMatch(f"another result of {node!r} is used too", others[0])
+                return self.fail(lambda: f"another result of {node!r} is used too", others[0])
         self.nodes[node] = pattern
         if pattern.name:
             self.bindings[pattern.name] = node
@@ -103,9 +112,10 @@ class _Attempt:
 
     def operands(self, pattern: OpPattern, node: Node) -> NoMatch | None:
         assert pattern.operands is not None
-        if len(node.inputs) > len(pattern.operands):
-            return NoMatch(f"{node!r} has {len(node.inputs)} operands, the rule expects {len(pattern.operands)}", node)
-        if not (node.op.commutative and len(pattern.operands) == 2):
+        expected = len(pattern.operands)
+        if len(node.inputs) > expected:
+            return self.fail(lambda: f"{node!r} has {len(node.inputs)} operands, the rule expects {expected}", node)
+        if not (node.op.commutative and expected == 2):
             return self.ordered(pattern.operands, node)
         saved = self.save()
         first = self.ordered(pattern.operands, node)
@@ -133,7 +143,7 @@ class _Attempt:
                 return None
             return self.variable(term.term, tensor)
         if tensor is None:
-            return NoMatch(f"{user!r} lacks an operand that the rule needs", user)
+            return self.fail(lambda: f"{user!r} lacks an operand that the rule needs", user)
         if isinstance(term, Variable):
             return self.variable(term, tensor)
         if isinstance(term, AnyOf):
@@ -141,11 +151,13 @@ class _Attempt:
         producer = tensor.producer
         if producer is None:
             kind = "a constant" if tensor.is_constant else "an input of the graph"
-            return NoMatch(f"{tensor!r} is {kind}, the rule needs the result of {term}", tensor)
+            return self.fail(lambda: f"{tensor!r} is {kind}, the rule needs the result of {term}", tensor)
         if producer.graph is not user.graph:
-            return NoMatch(f"{producer!r} is outside of the graph that {user!r} is in", tensor)
+            return self.fail(lambda: f"{producer!r} is outside of the graph that {user!r} is in", tensor)
         if tensor.index != term.result:
-            return NoMatch(f"{tensor!r} is result {tensor.index} of {producer!r}, the rule needs {term.result}", tensor)
+            return self.fail(
+                lambda: f"{tensor!r} is result {tensor.index} of {producer!r}, the rule needs {term.result}", tensor
+            )
         return self.node(term, producer)
 
     def alternatives(self, term: AnyOf, tensor: Tensor, user: Node) -> NoMatch | None:
@@ -157,7 +169,7 @@ class _Attempt:
                 return None
             failures.append(failure)
             self.restore(saved)
-        return NoMatch(" or ".join(f.reason for f in failures), failures[0].culprit)
+        return self.fail(lambda: " or ".join(f.reason for f in failures), failures[0].culprit)
 
     def variable(self, variable: Variable, tensor: Tensor) -> NoMatch | None:
         bound = self.bindings.get(variable.name)
@@ -166,7 +178,7 @@ class _Attempt:
             return None
         if bound.data is not None and tensor.data is not None and bound.data.equals(tensor.data):
             return None
-        return NoMatch(f"{variable.name} would have to be both {bound!r} and {tensor!r}", tensor)
+        return self.fail(lambda: f"{variable.name} would have to be both {bound!r} and {tensor!r}", tensor)
 
     def private(self) -> NoMatch | None:
         """Interior results must be used inside of the match only."""
@@ -177,12 +189,12 @@ class _Attempt:
             for tensor in node.outputs:
                 outside = [user for user in tensor.users if user not in self.nodes]
                 if outside:
-                    return _outside(tensor, outside)
+                    return self.fail(functools.partial(_outside, tensor, outside), tensor)
         return None
 
 
-def _outside(tensor: Tensor, outside: list[Node]) -> NoMatch:
+def _outside(tensor: Tensor, outside: list[Node]) -> str:
     if any(user.is_return for user in outside):
-        return NoMatch(f"{tensor!r} is an output of the graph; interior values are private", tensor)
+        return f"{tensor!r} is an output of the graph; interior values are private"
     users = ", ".join(repr(user) for user in outside)
-    return NoMatch(f"{tensor!r} is also used by {users}; interior values are private", tensor)
+    return f"{tensor!r} is also used by {users}; interior values are private"

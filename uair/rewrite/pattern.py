@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from uair.ir.graph import Node, Tensor
 from uair.ops.base import Operator
 
 Term: TypeAlias = "Variable | OpPattern | AnyOf | Optional"
@@ -70,6 +71,28 @@ class OpPattern(_Applicable):
     name: str = ""
     is_shared: bool = False
     result: int = 0
+    _looks_back: bool = attrs.field(
+        init=False,
+        repr=False,
+        default=attrs.Factory(lambda self: _any_producer_matters(self.operands), takes_self=True),
+    )
+
+    def may_match(self, node: Node) -> bool:
+        """Whether the operators in front of `node`, which is one of `ops`, are those of the pattern.
+
+        A match needs more, but nearly all nodes fail here, where it costs little.
+        """
+        terms, inputs = self.operands, node.inputs
+        if terms is None:
+            return True
+        if len(inputs) > len(terms):
+            return False
+        if not self._looks_back:
+            return True
+        if all(map(_may_stand_for, terms, inputs)) and not any(map(_is_required, terms[len(inputs) :])):
+            return True
+        swaps = node.op.commutative and len(terms) == len(inputs) == 2
+        return swaps and _may_stand_for(terms[0], inputs[1]) and _may_stand_for(terms[1], inputs[0])
 
     def named(self, name: str) -> OpPattern:
         """Let the rule receive the matched node as `name`."""
@@ -92,6 +115,22 @@ class AnyOf(_Applicable):
     def named(self, name: str) -> AnyOf:
         """Name whichever term matches."""
         return AnyOf(tuple(t.named(name) for t in self.terms))
+
+
+def _any_producer_matters(operands: Sequence[Term] | None) -> bool:
+    return any(isinstance(term, (OpPattern, AnyOf)) for term in operands or ())
+
+
+def _may_stand_for(term: Term, tensor: Tensor | None) -> bool:
+    """Whether the operator that gives `tensor` is one that `term` names."""
+    if isinstance(term, OpPattern):
+        producer = None if tensor is None else tensor.producer
+        return producer is not None and type(producer.op) in term.ops and term.may_match(producer)
+    return not isinstance(term, AnyOf) or any(_may_stand_for(each, tensor) for each in term.terms)
+
+
+def _is_required(term: Term) -> bool:
+    return not isinstance(term, Optional)
 
 
 @attrs.frozen(eq=False)
