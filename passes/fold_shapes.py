@@ -35,7 +35,8 @@ def _fold(graph: Graph, context: PassContext, name: str) -> bool:
         node = replaced or node
         if node.graph is None:
             continue
-        changed |= refine_node(node, {})
+        if not all([t.type.is_static for t in node.outputs]):  # there is nothing to sharpen in numbers
+            changed |= refine_node(node, {})
         if _to_constant(graph, node, values, context, name):
             changed = True
     return changed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
@@ -36,14 +35,18 @@ class Emitters:
 
     def __init__(self, *tables: Emitters) -> None:
         """A table in front of others; the first one that has an operator counts."""
-        self._entries: ChainMap[type[Operator], Entry] = ChainMap({}, *(table._entries for table in tables))
+        self._own: dict[type[Operator], Entry] = {}
+        self._tables: tuple[dict[type[Operator], Entry], ...] = (
+            self._own,
+            *(t for each in tables for t in each._tables),
+        )
 
     def of(self, *operators: type[Operator], since: int = 0) -> Callable[[EmitterT], EmitterT]:
         """Decorator of the function that writes these operators at opset `since` and later."""
 
         def register(function: EmitterT) -> EmitterT:
             for cls in operators:
-                self._entries[cls] = Entry(since, function)
+                self._own[cls] = Entry(since, function)
             return function
 
         return register
@@ -55,16 +58,22 @@ class Emitters:
             return lambda e, op: e.result(name, *e.operands)
 
         for cls, name in names.items():
-            self._entries[cls] = Entry(since, writer(name))
+            self._own[cls] = Entry(since, writer(name))
 
     def operators(self) -> Iterable[type[Operator]]:
         """The operators that have an emitter."""
-        return self._entries.keys()
+        return dict.fromkeys(cls for table in self._tables for cls in table)
 
     def since(self, cls: type[Operator]) -> int | None:
         """The first opset at which operators of this class can be written; None when they never can."""
-        entry = self._entries.get(cls)
+        entry = self._entry(cls)
         return None if entry is None else entry.since
+
+    def _entry(self, cls: type[Operator]) -> Entry | None:
+        for table in self._tables:
+            if cls in table:
+                return table[cls]
+        return None
 
     def emitter(self, op: Operator, opset: int) -> Emitter:
         """The function that writes `op`.
@@ -72,7 +81,7 @@ class Emitters:
         Raises:
             NotExpressible: there is none at this opset.
         """
-        entry = self._entries.get(type(op))
+        entry = self._entry(type(op))
         if entry is None:
             raise NotExpressible(f"{op.op_type} has no ONNX form")
         if opset < entry.since:

@@ -118,6 +118,8 @@ class Operator:
     is_terminator: ClassVar[bool] = False
 
     _kinds: ClassVar[Mapping[str, AttributeKind]] = {}
+    _graphs: ClassVar[tuple[str, ...]] = ()  # the attributes that hold graphs
+    _counts: ClassVar[range] = range(0)  # of operands, when none is left out
     __attrs_attrs__: ClassVar[Any] = _AttrsFields()
 
     def __init__(self, **attributes: Any) -> None:
@@ -231,6 +233,8 @@ class Operator:
             ArityError: too many operands, or a required one is missing.
         """
         given = tuple(operands)
+        if len(given) in self._counts and None not in given:  # nearly always, and asked for every node again and again
+            return given
         while given and given[-1] is None:
             given = given[:-1]
         variadic = bool(self.params) and self.params[-1].variadic
@@ -258,12 +262,14 @@ class Operator:
             raise TypeInferenceError(
                 f"{self.op_type}: {failure.message}", place=f"{self!r} applied to ({given})", hint=failure.hint
             ) from None
-        return tuple(map(self._checked, inferred if isinstance(inferred, tuple) else (inferred,)))
+        return (
+            tuple([self._checked(t) for t in inferred]) if isinstance(inferred, tuple) else (self._checked(inferred),)
+        )
 
     def _checked(self, result: TensorType) -> TensorType:
         """A result type whose extents can be counted, with extents left open where an expression grows too large."""
         shape = cast("InferredShape | None", result.shape)
-        if shape is None or all(d is None or is_tractable(d) for d in shape):
+        if shape is None or all([d is None or is_tractable(d) for d in shape]):
             if shape is not None and len(shape) > MAX_RANK:
                 raise TypeInferenceError(f"{self.op_type} gives {len(shape)} axes; there are at most {MAX_RANK}")
             return result
@@ -286,10 +292,9 @@ class Operator:
     @property
     def regions(self) -> tuple[Graph, ...]:
         """The graphs in the attributes, in order."""
-        names = graph_attributes(type(self))
-        if not names:  # nearly always, and asked for every node again and again
+        if not self._graphs:  # nearly always
             return ()
-        return tuple(graph for graph in (getattr(self, name) for name in names) if graph is not None)
+        return tuple(graph for graph in (getattr(self, name) for name in self._graphs) if graph is not None)
 
     def with_regions(self, regions: Sequence[Graph]) -> Operator:
         """The operator with other graphs in place of its `regions`."""
@@ -352,13 +357,21 @@ def operator(*, inputs: str, outputs: str = "y", family: str) -> Callable[[type[
         own = {name: text for name, text in vars(cls).get("__annotations__", {}).items() if "ClassVar" not in str(text)}
         kinds = {name: kind for name, kind in attribute_kinds(cls).items() if name not in own}
         kinds |= {name: _kind_of_attribute(cls, name, text) for name, text in own.items()}
-        cls._kinds = kinds  # pyright: ignore[reportPrivateUsage]
+        graphs = tuple(name for name, kind in kinds.items() if kind.base == "graph")
+        cls._kinds, cls._graphs, cls._counts = kinds, graphs, _counts(cls.params)  # pyright: ignore[reportPrivateUsage]
         for name in own:
             setattr(cls, name, _converted(cls, name, getattr(cls, name)))
         cls.__attrs_attrs__ = _AttrsFields()  # not what was made for a base
         return cls
 
     return decorate
+
+
+def _counts(params: Sequence[Param]) -> range:
+    """How many operands an operator with these parameters may have."""
+    required = [i + 1 for i, param in enumerate(params) if not param.optional and not param.variadic]
+    variadic = bool(params) and params[-1].variadic
+    return range(max(required, default=0), sys.maxsize if variadic else len(params) + 1)
 
 
 def _kind_of_attribute(cls: type[Operator], name: str, annotation: Any) -> AttributeKind:
@@ -409,11 +422,7 @@ def sized_attributes(cls: type[Operator]) -> tuple[str, ...]:
 
 def graph_attributes(cls: type[Operator]) -> tuple[str, ...]:
     """Names of the attributes that hold graphs."""
-    found = cls.__dict__.get("_graph_attributes")
-    if found is None:
-        found = tuple(name for name, kind in attribute_kinds(cls).items() if kind.base == "graph")
-        cls._graph_attributes = found  # type: ignore[attr-defined]
-    return cast("tuple[str, ...]", found)
+    return cls._graphs  # pyright: ignore[reportPrivateUsage]
 
 
 def _extents(value: Shape | Types | None) -> Iterable[Dim]:

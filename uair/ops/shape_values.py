@@ -171,14 +171,15 @@ def resolve_operands(
     kinds = attribute_kinds(type(op))
     remaining = list(inputs)
     changes: dict[str, Any] = {}
-    for i, param in enumerate(op.params[: len(remaining)]):
-        tensor = remaining[i]
-        if tensor is None or not param.optional or param.name not in kinds:
-            continue
-        value = _attribute(kinds[param.name].base, tensor, values)
-        if value is not None:
-            changes[param.name] = value
-            remaining[i] = None
+    if kinds:
+        for i, param in enumerate(op.params[: len(remaining)]):
+            tensor = remaining[i]
+            if tensor is None or not param.optional or param.name not in kinds:
+                continue
+            value = _attribute(kinds[param.name].base, tensor, values)
+            if value is not None:
+                changes[param.name] = value
+                remaining[i] = None
     while remaining and remaining[-1] is None:
         remaining.pop()
     if "sizes" in changes and isinstance(op, Split):
