@@ -13,6 +13,7 @@ import pytest
 import uair
 from tests import zoo
 from tests.quant.networks import Builder, all_products, branches, small_cnn
+from tests.vendor.rknn_models import candidates
 from uair.artifact import Artifact
 from uair.ir.module import Module
 from uair.ops import Gelu, HardSwish, InstanceNorm, LayerNorm, Pad, ReduceMean, Resize, Softmax, Transpose
@@ -47,6 +48,13 @@ def test_models_of_the_zoo(name: str, tmp_path: Path) -> None:
     model = zoo.models()[name]
     text = build(uair.compile(model.path, TARGET, shapes=model.shapes, output=tmp_path / "a"), tmp_path)
     assert text.count("cosine 1.000000") + text.count("cosine 0.9999") >= 1
+
+
+def test_slopes_of_channels(tmp_path: Path) -> None:
+    """x2paddle takes the first extent of PRelu's slopes for their number: [10, 1, 1] works, [1, 10, 1, 1] does not."""
+    model = candidates()["mtcnn_pnet"]
+    text = build(uair.compile(model.path, TARGET, shapes=model.shapes, output=tmp_path / "a"), tmp_path)
+    assert text.count("cosine 1.000000") == 2
 
 
 def operators() -> Module:
