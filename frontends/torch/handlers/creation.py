@@ -206,6 +206,26 @@ def _bernoulli(node: TorchNode) -> Tensor:
     return node.cast(node(ops.Less(), drawn, operand(node, chance, DType.F32)), node.result.dtype)
 
 
+@FAMILY.op("aten.randperm")
+def _randperm(node: TorchNode) -> Tensor:
+    """The order of random numbers."""
+    n = node.get("n")
+    drawn = node(ops.RandomUniform(shape=(n,), dtype=DType.F32))
+    known = n if isinstance(n, int) else None
+    _, places = node.all(ops.TopK(k=known), drawn, None if known is not None else node.reshaped(node.number(n), (1,)))
+    return node.cast(places, node.result.dtype)
+
+
+@FAMILY.op("aten.exponential")
+def _exponential(node: TorchNode) -> Tensor:
+    """The distribution's inverse, -log(u) / lambd, of uniform numbers u above 0."""
+    x = node.tensor("self")
+    drawn = node(ops.RandomUniform(shape=node.shape(x), dtype=x.type.dtype))
+    drawn = node(ops.Sub(), node.like(1, drawn), drawn)
+    rate = node.like(-float(node.get("lambd", 1)), drawn)
+    return node(ops.Div(), node(ops.Log(), drawn), rate)
+
+
 # ------------------------------------------------------------------------------------------------ numbers of tensors
 @FAMILY.op("aten.item", "aten._local_scalar_dense")
 def _item(node: TorchNode) -> Result:

@@ -206,8 +206,10 @@ def _scattered(node: TorchNode, x: Tensor, places: Tensor, values: Tensor, how: 
 
 
 _REDUCTIONS: dict[str, Combination] = {
-    "add": "add", "sum": "add", "multiply": "mul", "prod": "mul", "amax": "max", "amin": "min",
+    "add": "add", "sum": "add", "mean": "add", "multiply": "mul", "prod": "mul", "amax": "max", "amin": "min",
 }  # fmt: skip
+_NEUTRAL = {"add": 0.0, "mul": 1.0, "max": float("-inf"), "min": float("inf")}
+"""What changes nothing."""
 
 
 @FAMILY.op("aten.scatter", "aten.scatter_add", "aten.scatter_reduce")
@@ -215,10 +217,9 @@ def _scatter(node: TorchNode) -> Tensor:
     """Values of which the indices take the first ones along every axis, or one for all."""
     x, indices = node.tensor("self"), node.tensor("index")
     how: Combination = "add" if "scatter_add" in node.op_type else "none"
-    if node.get("reduce") is not None:
-        if node.get("reduce") not in _REDUCTIONS or not node.get("include_self", True):
-            node.refuse("a mean, or a reduction without the element itself", "use reduce='sum' with include_self=True")
-        how = _REDUCTIONS[node.get("reduce")]
+    reduction = node.get("reduce")
+    if reduction is not None:
+        how = _combination(node)
     if node.rank(x) == 0:
         node.refuse("it writes into a tensor without axes", "use torch.where")
     source = node.get("src", node.get("value"))
@@ -231,7 +232,49 @@ def _scatter(node: TorchNode) -> Tensor:
     else:
         values = node(ops.Expand(shape=shape), operand(node, source, x.type.dtype))
     axis = node.axis(node.get("dim"), node.rank(x))
-    return node(ops.ScatterElements(axis=axis, reduction=how), x, indices, node.cast(values, x.type.dtype))
+    values = node.cast(values, x.type.dtype)
+    if reduction == "mean" or not node.get("include_self", True):
+        return _reduced(node, x, axis, indices, values)
+    return node(ops.ScatterElements(axis=axis, reduction=how), x, indices, values)
+
+
+def _combination(node: TorchNode) -> Combination:
+    if node.get("reduce") not in _REDUCTIONS:
+        node.refuse(f"a reduction by {node.get('reduce')!r} is not known")
+    return _REDUCTIONS[node.get("reduce")]
+
+
+def _reduced(node: TorchNode, x: Tensor, axis: int, indices: Tensor, values: Tensor) -> Tensor:
+    """A mean of what is written to a place, or a reduction without what is there, where something is written."""
+    how, dtype, kept = _combination(node), x.type.dtype, bool(node.get("include_self", True))
+    mean = node.get("reduce") == "mean"
+    if mean and not dtype.is_float:
+        node.refuse("a mean of integers", "convert them to floating-point numbers first")
+    zeros = node(ops.Expand(shape=node.shape(x)), constant(np.asarray(0)))
+    ones = node(ops.Expand(shape=node.shape(indices)), constant(np.asarray(1)))
+    count = node(ops.ScatterElements(axis=axis, reduction="add"), zeros, indices, ones)
+    if not kept:
+        low, high = dtype.range if dtype.is_integer else (-np.inf, np.inf)
+        neutral = node.like(min(max(_NEUTRAL[how], low), high), x)
+        x = node(ops.Where(), node(ops.Greater(), count, constant(np.asarray(0))), neutral, x)
+    made = node(ops.ScatterElements(axis=axis, reduction=how), x, indices, values)
+    if not mean:
+        return made
+    total = (
+        node(ops.Add(), count, constant(np.asarray(1))) if kept else node(ops.Maximum(), count, constant(np.asarray(1)))
+    )
+    return node(ops.Div(), made, node.cast(total, dtype))
+
+
+@FAMILY.op("aten.index_reduce")
+def _index_reduce(node: TorchNode) -> Tensor:
+    """Whole slices along one axis are combined with those of x."""
+    x, source = node.tensor("self"), node.cast(node.tensor("source"), node.tensor("self").type.dtype)
+    axis = node.axis(node.get("dim"), node.rank(x))
+    shape: list[Dim] = [1] * node.rank(source)
+    shape[axis] = node.extent(source, axis)
+    places = node(ops.Expand(shape=node.shape(source)), node.reshaped(node.tensor("index"), tuple(shape)))
+    return _reduced(node, x, axis, places, source)
 
 
 @FAMILY.op("aten.index_add", "aten.index_copy", "aten.index_fill")
@@ -357,8 +400,10 @@ def _search(node: TorchNode) -> Tensor:
     """How many boundaries are less than each element (with `right`: not greater)."""
     edges = node.get("boundaries", node.get("sorted_sequence"))
     values = node.number(node.get("self"))
-    if node.rank(edges) != 1 or node.get("sorter") is not None:
-        node.refuse("the boundaries differ from row to row, or are not sorted", "use one sorted vector of them")
+    if node.get("sorter") is not None:
+        edges = node(ops.GatherElements(axis=node.rank(edges) - 1), edges, node.tensor("sorter"))
+    if node.rank(edges) > 1:
+        edges = node(ops.Unsqueeze(axes=(node.rank(edges) - 1,)), edges)
     right = bool(node.get("right", False)) or node.get("side") == "right"
     apart = node(ops.Unsqueeze(axes=(node.rank(values),)), values)
     apart, edges = node.cast(apart, DType.F64), node.cast(edges, DType.F64)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from uair import ops
+from uair.frontends.torch.handlers.normalization import norm
 from uair.frontends.torch.node import Family, Result, TorchNode
-from uair.frontends.torch.promotion import category, operand
+from uair.frontends.torch.promotion import category, operand, promoted
 from uair.frontends.torch.sizes import as_tensor
 from uair.ir.dims import Dim, floor_div, normal, product
 from uair.ir.dtype import DType
@@ -287,6 +288,57 @@ def _bags(node: TorchNode, rows: Tensor, member: Tensor, mode: int) -> tuple[Ten
     if mode == 1:
         total = node(ops.Div(), total, node.cast(node(ops.Maximum(), count, _whole(node, 1)), rows.type.dtype))
     return filled, total, node.like(0, rows)
+
+
+# ------------------------------------------------------------------------------------------------ pairs
+@FAMILY.op("aten._pdist_forward", "aten.pdist")
+def _pdist(node: TorchNode) -> Tensor:
+    """The distances of all pairs of rows, by the first row, then by the second."""
+    x, p = node.tensor("self"), float(node.get("p", 2.0))
+    rows = node.extent(x, 0)
+    if not isinstance(rows, int):
+        node.refuse("the number of rows must be known", "export the model with that size fixed")
+    first, second = (node(ops.Gather(axis=0), x, node.stored(i)) for i in np.triu_indices(rows, 1))
+    return norm(node, node(ops.Sub(), first, second), p, (1,), False)
+
+
+@FAMILY.op("aten.dist")
+def _dist(node: TorchNode) -> Tensor:
+    """The norm of all elements of a difference."""
+    apart = _flat(node, node(ops.Sub(), *promoted(node, node.tensor("self"), node.tensor("other"))))
+    return norm(node, apart, float(node.get("p", 2)), (0,), False)
+
+
+@FAMILY.op("aten.meshgrid")
+def _meshgrid(node: TorchNode) -> Result:
+    """Every vector along an axis of its own; by "xy" the first two axes change places."""
+    vectors = [node.reshaped(v, (1,)) if node.rank(v) == 0 else v for v in node.tensors("tensors")]
+    rank, places = len(vectors), list(range(len(vectors)))
+    if node.get("indexing") == "xy" and rank > 1:
+        places[:2] = 1, 0
+    extents: list[Dim] = [0] * rank
+    for vector, place in zip(vectors, places, strict=True):
+        extents[place] = node.extent(vector, 0)
+    made: list[Tensor] = []
+    for vector, place in zip(vectors, places, strict=True):
+        spread = node.reshaped(vector, tuple(extents[place] if a == place else 1 for a in range(rank)))
+        made.append(node(ops.Expand(shape=tuple(extents)), spread))
+    return made
+
+
+@FAMILY.op("aten.cartesian_prod")
+def _cartesian(node: TorchNode) -> Tensor:
+    """All tuples of one element of each vector, the last one first to change."""
+    vectors = node.tensors("tensors")
+    if len(vectors) == 1:
+        return vectors[0]
+    extents, rank = [node.extent(v, 0) for v in vectors], len(vectors)
+    columns: list[Tensor] = []
+    for i, vector in enumerate(vectors):
+        spread = node.reshaped(vector, tuple(extents[i] if a == i else 1 for a in range(rank)))
+        whole = node(ops.Expand(shape=tuple(extents)), spread)
+        columns.append(node(ops.Unsqueeze(axes=(1,)), node.reshaped(whole, (normal(product(extents)),))))
+    return node(ops.Concat(axis=1), *columns)
 
 
 # ------------------------------------------------------------------------------------------------ boxes

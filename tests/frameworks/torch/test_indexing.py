@@ -10,7 +10,10 @@ import torch
 
 from tests.frameworks.torch.harness import WARNINGS, check
 
-pytestmark = WARNINGS
+pytestmark = [
+    WARNINGS,
+    pytest.mark.filterwarnings("ignore:index_reduce.. is in beta:UserWarning"),  # torch 2.13, at its first call
+]
 G = torch.Generator().manual_seed(6)
 X = torch.randn(4, 5, 6, generator=G)
 PLACES = torch.tensor([[0, 3], [2, 1]])
@@ -43,6 +46,29 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     "index_put mask": (lambda x, b: _assigned(x, -1.0, b), (X, B)),
     "scatter": (lambda x, n, y: (x.scatter(0, n[:1], y), x.scatter(0, n[:1], 2.5)), (X, N, Y)),
     "scatter_add": (lambda x, n, y: (x.scatter_add(0, n, y), x.scatter_reduce(0, n, y, "amax")), (X, N, Y)),
+    "scatter_reduce": (
+        lambda x, n, y: [
+            x.scatter_reduce(0, n, y, how, include_self=kept)
+            for how in ("sum", "mean", "prod", "amax", "amin")
+            for kept in (True, False)
+        ],
+        (X, N, Y),
+    ),
+    "index_reduce": (
+        lambda x, w, j: [
+            x.index_reduce(1, j % 2, w, how, include_self=kept)
+            for how in ("mean", "prod", "amax", "amin")
+            for kept in (True, False)
+        ],
+        (X, W, J),
+    ),
+    "searchsorted by row": (
+        lambda x, y: (
+            torch.searchsorted(x.sort()[0], x),
+            torch.searchsorted(x, torch.cat([y, y[:1]]), right=True, sorter=x.argsort()),
+        ),
+        (X, Y),
+    ),
     "index_add": (lambda x, w, j: (x.index_add(1, j, w, alpha=2), x.index_fill(2, j, 3.0)), (X, W, J)),
     "index_copy": (lambda x, w, j: x.index_copy(1, j, w), (X, W, J)),
     "slice_scatter": (

@@ -50,6 +50,18 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
         (X, torch.tensor([1, 0, 3, 2])),
     ),
     "quantile": (lambda x: (x.quantile(0.3), x.quantile(torch.tensor([0.25, 0.5]), dim=1)), (X,)),
+    "pairs": (
+        lambda x, s: (F.pdist(x), F.pdist(x, 1), torch.dist(x, x[:1] * 2), torch.cartesian_prod(s, s[:2] + 1, s[2:4])),
+        (X, STEPS),
+    ),
+    "grids": (
+        lambda x, s: (
+            torch.meshgrid(x[0], s.float(), indexing="ij"),
+            torch.meshgrid(x[:, 0], s * 0.5, x[0], indexing="xy"),
+        ),
+        (X, STEPS),
+    ),
+    "order of random numbers": (lambda x: x.sum() * torch.randperm(9).sort()[0], (X,)),
     "bags of one length": (lambda i, t: [F.embedding_bag(i, t, mode=m) for m in ("sum", "mean", "max")], (N, TABLE)),
     "bags": (
         lambda i, t, o: [F.embedding_bag(i, t, o, mode=m) for m in ("sum", "mean", "max")],
@@ -92,6 +104,13 @@ def test_open_sizes() -> None:
     shapes = ({0: rows, 1: columns}, {0: rows, 1: columns}, None)
     others = [[X[:2].repeat(1, 2), N[:2].repeat(1, 2), TABLE], [X[:3, :4], N[:3, :4], TABLE]]
     check(function, X, N, TABLE, dynamic_shapes=(shapes,), others=others)
+
+
+def test_exponential() -> None:
+    module = uair.load(Function(lambda x: x.clone().exponential_(2.0)), torch.zeros(100, 100))
+    (found,) = uair.run(module, {module.main.input_names[0]: np.zeros((100, 100), np.float32)}).values()
+    assert (found >= 0).all()
+    assert abs(found.mean() - 0.5) < 0.03 and abs(found.std() - 0.5) < 0.03
 
 
 def _kept(boxes: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], threshold: float) -> list[int]:
