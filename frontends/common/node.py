@@ -40,6 +40,22 @@ class Emitter(abc.ABC):
     def shape(self, tensor: Tensor) -> Shape:
         """The shape of an operand; an error of the frontend's own when its rank is not known."""
 
+    @abc.abstractmethod
+    def axis(self, axis: int, rank: int) -> int:
+        """A non-negative axis; an error of the frontend's own when it is out of range."""
+
+    @abc.abstractmethod
+    def refuse(self, message: str, hint: str = "") -> NoReturn:
+        """The node is wrong, or is used in a way that cannot be expressed: an error of the frontend's own."""
+        raise NotImplementedError
+
+    def axes(self, axes: Sequence[int], rank: int) -> tuple[int, ...]:
+        """Non-negative axes in the given order; an error of the frontend's own when one is wrong or given twice."""
+        result = tuple(self.axis(a, rank) for a in axes)
+        if len(set(result)) < len(result):
+            self.refuse(f"an axis is given twice: {list(axes)}")
+        return result
+
     def rank(self, tensor: Tensor) -> int:
         """Number of axes of an operand."""
         return len(self.shape(tensor))
@@ -161,17 +177,6 @@ class SourceNode(Emitter):
         if not -rank <= axis < max(rank, 1):
             self.refuse(f"axis {axis} is out of range for rank {rank}")
         return axis + rank if axis < 0 else axis
-
-    def axes(self, axes: Sequence[int], rank: int) -> tuple[int, ...]:
-        """Non-negative axes in the given order.
-
-        Raises:
-            SourceOperatorError: one is out of range, or given twice.
-        """
-        result = tuple(self.axis(a, rank) for a in axes)
-        if len(set(result)) < len(result):
-            self.refuse(f"an axis is given twice: {list(axes)}")
-        return result
 
     def dims(self, tensor: Tensor) -> Shape | None:
         """The known numbers and symbolic sizes of a 1-D (or scalar) operand; None when they are not known."""

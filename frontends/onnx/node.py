@@ -218,17 +218,6 @@ class OnnxNode(Emitter):
             raise OnnxAttributeError(f"axis {axis} of {self.op_type} is out of range for rank {rank}", place=self.place)
         return axis + rank if axis < 0 else axis
 
-    def axes(self, axes: Sequence[int], rank: int) -> tuple[int, ...]:
-        """Non-negative axes.
-
-        Raises:
-            OnnxAttributeError: one is out of range, or given twice.
-        """
-        result = tuple(self.axis(a, rank) for a in axes)
-        if len(set(result)) < len(result):
-            raise OnnxAttributeError(f"an axis of {self.op_type} is given twice: {list(axes)}", place=self.place)
-        return result
-
     def axis_of(self, axis: int, tensor: Tensor) -> int:
         """An axis of an operand: non-negative where its rank is known."""
         return axis if tensor.type.shape is None else self.axis(axis, self.rank(tensor))

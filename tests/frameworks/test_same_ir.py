@@ -176,7 +176,11 @@ def test_by_way_of_onnx(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_graph_that_tensorflow_traces(name: str) -> None:
     from_torch, _, model, *_ = read(name)
-    traced = tf.function(lambda *x: model(list(x) if len(x) > 1 else x[0], training=False))
+
+    @tf.function
+    def traced(*x: Any) -> Any:
+        return model(list(x) if len(x) > 1 else x[0], training=False)
+
     graph = traced.get_concrete_function(*(tf.TensorSpec(t.shape, t.dtype) for t in model.inputs))
     found = difference(from_torch, uair.load(graph, channels=PAIRS[name].channels))
     assert bool(found) is (name in OTHER_IN_TENSORFLOW), found
