@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from uair.frontends.common.errors import UnmappedOperatorError
 from uair.frontends.tensorflow.errors import LoweredControlFlowError, StatefulGraphError
@@ -37,7 +37,13 @@ REFUSED = {
 _SHOWN = 10
 
 
-def check_coverage(graph: GraphDef, outputs: Sequence[Ref], inputs: Collection[str], handled: Collection[str]) -> None:
+def check_coverage(
+    graph: GraphDef,
+    outputs: Sequence[Ref],
+    inputs: Collection[str],
+    handled: Collection[str],
+    kept: Callable[[NodeDef], bool],
+) -> None:
     """Refuse a model that cannot be imported.
 
     Args:
@@ -45,6 +51,7 @@ def check_coverage(graph: GraphDef, outputs: Sequence[Ref], inputs: Collection[s
         outputs: what is wanted of it.
         inputs: names of nodes that are not looked behind.
         handled: operators with a handler.
+        kept: whether a node without one can be kept as it is.
 
     Raises:
         LoweredControlFlowError: it has loops or branches of TensorFlow 1.
@@ -65,7 +72,7 @@ def check_coverage(graph: GraphDef, outputs: Sequence[Ref], inputs: Collection[s
                 place=place,
                 hint="save a function for inference that gives the new state as an output and takes it as an input",
             )
-        if node.op not in handled and node.op not in graph.functions:
+        if node.op not in handled and node.op not in graph.functions and not kept(node):
             missing.setdefault(node.op, place)
     if missing:
         reasons = [f"{op} {REFUSED[op]}" for op in missing if op in REFUSED]

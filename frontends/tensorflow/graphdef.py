@@ -84,6 +84,11 @@ class NodeDef:
         return tuple(t[1:] for t in self._message.texts(3) if t.startswith("^"))
 
     @property
+    def content(self) -> bytes:
+        """The node as the file has it."""
+        return bytes(self._message.source.buffer[self._message.start : self._message.end])
+
+    @property
     def attributes(self) -> Mapping[str, Value]:
         """Attributes by name."""
         if self._attributes is None:

@@ -18,7 +18,8 @@ from uair.frontends.tensorflow.coverage import check_coverage
 from uair.frontends.tensorflow.errors import FunctionError, GraphInterfaceError
 from uair.frontends.tensorflow.graphdef import Body, FunctionDef, NodeDef, Ref
 from uair.frontends.tensorflow.handlers import handlers, result_names
-from uair.frontends.tensorflow.node import TfNode
+from uair.frontends.tensorflow.node import Result, TfNode
+from uair.frontends.tensorflow.opaque import keep, result_types
 from uair.frontends.tensorflow.program import Input, Program, Variable
 from uair.frontends.tensorflow.sizes import Sizes
 from uair.frontends.tensorflow.tensors import DTYPES, dtype_name, shape_of
@@ -110,7 +111,8 @@ class Importer:
         """
         program = self.program
         outputs = [ref for _, ref in program.outputs]
-        check_coverage(program.graph, outputs, [i.ref.name for i in program.inputs], self.handlers)
+        names = [i.ref.name for i in program.inputs]
+        check_coverage(program.graph, outputs, names, self.handlers, lambda node: self._kept_types(node) is not None)
         scope = Scope(program.graph.body, self.graph)
         for name, variable in program.bound.items():
             scope.values[name] = (variable,)
@@ -121,6 +123,10 @@ class Importer:
         module = Module(program.name, {"main": self.graph})
         number_unknowns(module)
         return module
+
+    def _kept_types(self, node: NodeDef) -> tuple[TensorType, ...] | None:
+        """The types of the results of an operator that is kept as it is."""
+        return result_types(node, self.program.operators)
 
     def _input(self, scope: Scope, given: Input) -> None:
         node = scope.body.nodes.get(given.ref.name)
@@ -272,7 +278,12 @@ class Importer:
             inputs = [self.value_at(scope, ref, place) for ref in proto.inputs]
             node = TfNode(self, scope, proto, inputs, place)
             function = self.program.graph.functions.get(proto.op)
-            result = self.handlers[proto.op](node) if function is None else self.call(node, function, inputs)
+            if function is not None:
+                result: Result = self.call(node, function, inputs)
+            elif proto.op in self.handlers:
+                result = self.handlers[proto.op](node)
+            else:
+                result = keep(node, self._kept_types(proto) or ())
         values = (result,) if isinstance(result, (Tensor, Variable, TensorList, Complex, Nothing)) else tuple(result)
         for i, value in enumerate(values):
             if isinstance(value, Tensor) and not value.name:

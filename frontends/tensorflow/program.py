@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from uair.frontends.tensorflow.graphdef import GraphDef, NodeDef, Ref
+from uair.frontends.tensorflow.wire import Message
 from uair.ir.data import Data
 from uair.ir.dims import InferredShape
 
@@ -66,7 +67,8 @@ class Program:
         outputs: names and what they are, in order.
         variable: the variable that a handle node stands for.
         bound: what placeholders stand for that are no inputs: captured variables and tensors.
-        origin: format, file, producer and versions.
+        producer, versions: for the module's origin.
+        operators: definitions that the model holds of its operators, by name.
     """
 
     name: str
@@ -77,3 +79,4 @@ class Program:
     bound: Mapping[str, Variable] = attrs.Factory(dict[str, Variable])
     producer: str = "tensorflow"
     versions: tuple[tuple[str, str], ...] = ()
+    operators: Mapping[str, Message] = attrs.Factory(dict[str, "Message"])

@@ -12,6 +12,7 @@ from uair.frontends.common.errors import SourceFileError
 from uair.frontends.tensorflow.bundle import Bundle, mapped
 from uair.frontends.tensorflow.errors import SignatureError
 from uair.frontends.tensorflow.graphdef import GraphDef, Ref
+from uair.frontends.tensorflow.opaque import operators_of
 from uair.frontends.tensorflow.program import Input, Program
 from uair.frontends.tensorflow.tensors import dtype_name, shape_of
 from uair.frontends.tensorflow.variables import Variables
@@ -56,6 +57,7 @@ def read(folder: Path, *, signature: str | None = None, tags: Sequence[str] = (S
         Variables(graph, bundle),
         producer=f"tensorflow {version}".strip(),
         versions=(("tensorflow", version), ("graph", str(graph.producer)), ("signature", name)),
+        operators=operators_of(info.message(2)),
     )
     return program, source
 

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 import uair
 from uair.errors import UairError
 from uair.frontends.common.errors import UnmappedOperatorError
 from uair.frontends.tensorflow.errors import GraphInterfaceError, SignatureError
 from uair.ir.verify import verify
+from uair.text import parse_module, print_module, weights_of
 
 RNG = np.random.default_rng(8)
 
@@ -243,3 +245,33 @@ def test_state_is_refused(tmp_path: Path) -> None:
         uair.load(saved(net, tmp_path, net.__call__))
     with pytest.raises(UairError, match="changes a variable"):
         uair.load(net)
+
+
+def test_custom_operator_is_kept(tmp_path: Path) -> None:
+    """A SavedModel holds its definition and shape; without them the operator is named."""
+
+    class Wave(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+        def __call__(self, x: tf.Tensor) -> tf.Tensor:
+            return tf.nn.softsign(x * 2.0) + 1.0
+
+    net = Wave()
+    path = saved(net, tmp_path, net.__call__) / "saved_model.pb"
+    content = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    (meta,) = content.meta_graphs
+    nodes = [n for function in meta.graph_def.library.function for n in function.node_def if n.op == "Softsign"]
+    definitions = [d for d in meta.meta_info_def.stripped_op_list.op if d.name == "Softsign"]
+    for node in nodes:
+        node.op = "Mine>Wave"
+    definitions[0].name = "Mine>Wave"
+    path.write_bytes(content.SerializeToString())
+    module = uair.load(tmp_path)
+    verify(module)
+    (kept,) = [n for n in module.main if n.op_type == "Opaque"]
+    assert kept.attributes["domain"] == "Mine" and kept.attributes["kind"] == "Wave"
+    assert kept.output.type.dtype.name == "F32" and kept.output.type.dims[1] == 3
+    assert parse_module(print_module(module), weights=weights_of(module)).main.output_names == ["output_0"]
+    definitions[0].name = "Softsign"
+    path.write_bytes(content.SerializeToString())
+    with pytest.raises(UnmappedOperatorError, match="Mine>Wave"):
+        uair.load(tmp_path)

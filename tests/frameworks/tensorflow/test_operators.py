@@ -418,6 +418,17 @@ CASES: dict[str, tuple[Callable[..., Any], list[np.ndarray]]] = {
         ],
         [f(4, 3)],
     ),
+    "quantize_and_dequantize": (
+        lambda x: [
+            tf.quantization.quantize_and_dequantize_v2(x, -1.5, 2.0, range_given=True),
+            tf.quantization.quantize_and_dequantize_v2(x, -2.5, 2.0, range_given=True, narrow_range=True, num_bits=5),
+            tf.quantization.quantize_and_dequantize_v2(x, 0.0, 2.0, range_given=True, signed_input=False),
+            raw.QuantizeAndDequantizeV3(
+                input=x, input_min=-1.5, input_max=2.0, num_bits=6, range_given=True, signed_input=True
+            ),
+        ],
+        [f(4, 3)],
+    ),
     "fourier": (
         lambda x: [
             tf.abs(tf.signal.rfft(x)),
