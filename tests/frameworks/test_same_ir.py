@@ -179,7 +179,8 @@ def test_the_graph_that_tensorflow_traces(name: str) -> None:
 
     @tf.function
     def traced(*x: Any) -> Any:
-        return model(list(x) if len(x) > 1 else x[0], training=False)
+        given = list(x)
+        return model(given if len(given) > 1 else given[0], training=False)
 
     graph = traced.get_concrete_function(*(tf.TensorSpec(t.shape, t.dtype) for t in model.inputs))
     found = difference(from_torch, uair.load(graph, channels=PAIRS[name].channels))
