@@ -14,6 +14,7 @@ import numpy as np
 
 from uair import ops
 from uair.frontends.keras.handlers.activation import hard_slope, named
+from uair.frontends.keras.handlers.recurrent_masks import Steps, steps_of
 from uair.frontends.keras.model import Layer, leaves
 from uair.frontends.keras.node import Family, KerasNode, Result
 from uair.ir.data import Data, derive
@@ -139,7 +140,9 @@ def _operator(n: KerasNode, cells: Sequence[Layer], direction: Any) -> Any:
     return ops.GRU(direction=direction, linear_before_reset=after.pop(), **functions)
 
 
-def _run(n: KerasNode, x: Tensor, cells: Sequence[Layer], direction: Any, states: Sequence[Tensor]) -> list[Tensor]:
+def _run(
+    n: KerasNode, x: Tensor, cells: Sequence[Layer], direction: Any, states: Sequence[Tensor], lengths: Tensor | None
+) -> list[Tensor]:
     """The operator's results for x [steps, batch, input] and initial states [batch, units] of every direction."""
     units = _units(n, cells[0])
     gates, count = _GATES[cells[0].kind], _STATES[cells[0].kind]
@@ -149,31 +152,49 @@ def _run(n: KerasNode, x: Tensor, cells: Sequence[Layer], direction: Any, states
         given.append(ones[0] if len(ones) == 1 else n(ops.Concat(axis=0), *ones))
     w, r = (_joined(n, cells, v, gates * units) for v in ("kernel", "recurrent_kernel"))
     op = _operator(n, cells, direction)
-    return list(n.all(op, x, w, r, _biases(n, cells, gates * units), None, *given))
+    return list(n.all(op, x, w, r, _biases(n, cells, gates * units), lengths, *given))
 
 
-def run_cell(n: KerasNode, x: Tensor, cell: Layer, states: Sequence[Tensor], *, reverse: bool) -> Run:
+def run_cell(
+    n: KerasNode,
+    x: Tensor,
+    cell: Layer,
+    states: Sequence[Tensor],
+    *,
+    reverse: bool,
+    lengths: Tensor | None = None,
+) -> Run:
     """One direction over x [steps, batch, input]; stacked cells run one after the other over the whole sequence.
+
+    Args:
+        n: the layer.
+        x: its operand.
+        cell: what it runs.
+        states: initial ones, each [batch, units]; none for zeros.
+        reverse: from the last step to the first.
+        lengths: how many steps of each sequence count, [batch]; None for all.
 
     Raises:
         SourceOperatorError: the cell is not one of Keras's.
     """
     if cell.kind == "StackedRNNCells":
-        return _stacked(n, x, cell, states, reverse=reverse)
+        return _stacked(n, x, cell, states, reverse=reverse, lengths=lengths)
     n.require(
         cell.kind in _GATES,
         f"the cell {cell.kind} is not known",
         "use LSTMCell, GRUCell, SimpleRNNCell or stacks of them",
     )
-    y, *last = _run(n, x, [cell], "reverse" if reverse else "forward", states)
+    y, *last = _run(n, x, [cell], "reverse" if reverse else "forward", states, lengths)
     return Run(n(ops.Squeeze(axes=(1,)), y), tuple(n(ops.Squeeze(axes=(0,)), s) for s in last))
 
 
-def _stacked(n: KerasNode, x: Tensor, stack: Layer, states: Sequence[Tensor], *, reverse: bool) -> Run:
+def _stacked(
+    n: KerasNode, x: Tensor, stack: Layer, states: Sequence[Tensor], *, reverse: bool, lengths: Tensor | None
+) -> Run:
     left, ends = list(states), list[Tensor]()
     for cell in stack.children.values():
         count = _STATES.get(cell.kind, 1)
-        run = run_cell(n, x, cell, left[:count], reverse=reverse)
+        run = run_cell(n, x, cell, left[:count], reverse=reverse, lengths=lengths)
         left, x = left[count:], run.outputs
         ends += run.states
     n.require(bool(ends), "the stack has no cells")
@@ -197,16 +218,32 @@ def _initial(n: KerasNode) -> list[Tensor]:
 def _layer(n: KerasNode) -> Result:
     x = n.xs[0]
     _require_plain(n, n.layer)
-    n.refuse_mask(x)
     n.require(n.rank(x) == 3, f"takes [batch, steps, features], is given shape {list(n.shape(x))}")
-    reverse = n.flag("go_backwards")
-    run = run_cell(n, n.transposed(x, _BATCH_FIRST), n.layer.children["cell"], _initial(n), reverse=reverse)
+    reverse, states = n.flag("go_backwards"), _initial(n)
+    steps = steps_of(n, x, with_states=bool(states))
+    n.require(steps is None or not n.flag("zero_output_for_mask"), "zero_output_for_mask is not expressed")
+    packed = x if steps is None else steps.packed(n, x)
+    lengths = None if steps is None else steps.lengths
+    cell = n.layer.children["cell"]
+    run = run_cell(n, n.transposed(packed, _BATCH_FIRST), cell, states, reverse=reverse, lengths=lengths)
+    outputs = _outputs(n, cell, run, steps, reverse=reverse, sequences=n.flag("return_sequences"), given=bool(states))
     if n.flag("return_sequences"):
-        outputs = n.transposed(run.outputs, _BATCH_FIRST)
-        outputs = n(ops.Flip(axes=(1,)), outputs) if reverse else outputs
-    else:
-        outputs = _last_output(n.layer.children["cell"], run)
+        if reverse:
+            outputs = n(ops.Flip(axes=(1,)), outputs)
+        if steps is not None:
+            n.importer.masks[outputs] = steps.mask
     return [outputs, *run.states] if n.flag("return_state") else outputs
+
+
+def _outputs(
+    n: KerasNode, cell: Layer, run: Run, steps: Steps | None, *, reverse: bool, sequences: bool, given: bool
+) -> Tensor:
+    """Outputs [batch, steps, units] in the order of time, or the last one; `given`: with an initial state."""
+    if sequences:
+        y = n.transposed(run.outputs, _BATCH_FIRST)
+        return y if steps is None else steps.spread(n, y, reverse=reverse)
+    last = _last_output(cell, run)
+    return last if steps is None or not given else steps.kept(n, last)
 
 
 def _last_output(cell: Layer, run: Run) -> Tensor:
@@ -226,27 +263,34 @@ def _bidirectional(n: KerasNode) -> Result:
         return _one_by_one(n, x, forward, backward)
     for layer in (forward, backward):
         n.require(set(layer.children) == {"cell"}, f"wraps a {layer.kind}, which is no recurrent layer")
-    n.refuse_mask(x)
+    states = _initial(n)
+    steps = steps_of(n, x, with_states=bool(states), zeros=True)
     n.require(
         not forward.config.get("go_backwards") and bool(backward.config.get("go_backwards")),
         "the directions of its two layers are not forward and backward",
     )
-    turned = n.transposed(x, _BATCH_FIRST)
-    states = _initial(n)
+    turned = n.transposed(x if steps is None else steps.packed(n, x), _BATCH_FIRST)
     first, second = (layer.children["cell"] for layer in (forward, backward))
-    if first.kind in _GATES and first.kind == second.kind and first.config.get("units") == second.config.get("units"):
+    if (
+        steps is None
+        and first.kind in _GATES
+        and first.kind == second.kind
+        and first.config.get("units") == second.config.get("units")
+    ):
         return _together(n, turned, (first, second), states)
     half = len(states) // 2
+    lengths = None if steps is None else steps.lengths
     runs = [
-        run_cell(n, turned, cell, part, reverse=reverse)
+        (cell, run_cell(n, turned, cell, part, reverse=reverse, lengths=lengths), reverse)
         for cell, part, reverse in ((first, states[:half], False), (second, states[half:], True))
     ]
-    ends = [s for run in runs for s in run.states]
-    if _gives_sequences(n):
-        a, b = (n.transposed(run.outputs, _BATCH_FIRST) for run in runs)
-    else:
-        a, b = (_last_output(cell, run) for cell, run in zip((first, second), runs, strict=True))
-    return _with_states(n, _merged(n, a, b), ends)
+    ends = [s for _, run, _ in runs for s in run.states]
+    sequences, given = _gives_sequences(n), bool(states)
+    a, b = (_outputs(n, cell, run, steps, reverse=r, sequences=sequences, given=given) for cell, run, r in runs)
+    merged = _merged(n, a, b)
+    if steps is not None and sequences:
+        n.importer.masks.update({t: steps.mask for t in leaves(merged)})
+    return _with_states(n, merged, ends)
 
 
 def _one_by_one(n: KerasNode, x: Tensor, forward: Layer, backward: Layer) -> Result:
@@ -267,7 +311,7 @@ def _gives_sequences(n: KerasNode) -> bool:
 
 def _together(n: KerasNode, x: Tensor, cells: Sequence[Layer], states: Sequence[Tensor]) -> Result:
     """Both directions as one operator: y [steps, 2, batch, units] and last states [2, batch, units]."""
-    y, *last = _run(n, x, cells, "bidirectional", states)
+    y, *last = _run(n, x, cells, "bidirectional", states, None)
     steps, _, batch, units = n.shape(y)
     ends: list[Tensor] = []
     wants_ends = bool(n.layer.children["forward_layer"].config.get("return_state"))

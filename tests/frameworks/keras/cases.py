@@ -163,6 +163,9 @@ def call_cases() -> list[Case]:
         x = L.LayerNormalization()(x + L.Dropout(0.1)(L.MultiHeadAttention(2, 3, dropout=0.1)(x, x)))
         return L.LayerNormalization(epsilon=1e-6)(x + L.Dense(4)(L.Dense(9, activation="gelu")(x)))
 
+    def words(x: Any) -> Any:
+        return L.Embedding(9, 5, mask_zero=True)(K.cast(K.abs(x) * 2, "int32")[:, :, 0])
+
     masked = L.Embedding(9, 5, mask_zero=True)
 
     def masked_attention(x: Any) -> Any:
@@ -206,6 +209,17 @@ def call_cases() -> list[Case]:
         ("ConvLSTM3D", (3, 4, 4, 3, 2), lambda x: L.ConvLSTM3D(2, 2, padding="same", use_bias=False)(x)),
         ("time-distributed-model", (4, 6, 5, 2), lambda x: L.TimeDistributed(keras.Sequential([keras.Input((6, 5, 2)), L.Conv2D(3, 3), L.MaxPooling2D(2), L.Flatten()]))(x)),
         ("time-distributed-LSTM", (3, 4, 5), lambda x: L.TimeDistributed(L.TimeDistributed(L.Dense(3)))(L.Reshape((3, 4, 1))(L.TimeDistributed(L.LSTM(4))(x)))),
+        ("masked-LSTM", SERIES, lambda x: L.LSTM(3)(words(x))),
+        ("masked-LSTM-steps", SERIES, lambda x: list(L.LSTM(3, return_sequences=True, return_state=True)(words(x)))),
+        ("masked-GRU-backwards", SERIES, lambda x: list(L.GRU(3, go_backwards=True, return_sequences=True, return_state=True)(words(x)))),
+        ("masked-twice", SERIES, lambda x: L.SimpleRNN(3)(L.GRU(3, return_sequences=True)(words(x)))),
+        ("masked-stack", SERIES, lambda x: L.RNN([L.LSTMCell(3), L.GRUCell(2)], return_sequences=True)(words(x))),
+        ("masked-Bidirectional", SERIES, lambda x: [L.Bidirectional(L.LSTM(3, return_sequences=True))(words(x)), L.Bidirectional(L.GRU(3))(words(x))]),
+        ("masked-Bidirectional-on", SERIES, lambda x: L.GRU(2)(L.Bidirectional(L.LSTM(3, return_sequences=True), merge_mode="sum")(words(x)))),
+        ("masked-initial-state", SERIES, lambda x: L.LSTM(3)(words(x), initial_state=[L.Dense(3)(x[:, 0]), L.Dense(3)(x[:, 1])])),
+        ("masked-initial-state-given", SERIES, lambda x: L.GRU(3, return_sequences=True)(x, initial_state=L.Dense(3)(x[:, 0]), mask=x[:, :, 1] > 0)),
+        ("masked-Masking", SERIES, lambda x: L.LSTM(3)(L.Masking(0.0)(K.relu(x[:, :, :1])))),
+        ("masked-all", SERIES, lambda x: K.concatenate([L.LSTM(3, return_sequences=True)(x, mask=x[:, :, 1] > 100), x], -1)),
         ("outputs-dict", ROW, lambda x: {"b": L.Dense(2)(x), "a": x * 2}),
         ("mixed", ROW, lambda x: L.Dense(3, dtype="mixed_bfloat16")(x)),
         ("ops-arithmetic", ROW, two(lambda a, b: K.sqrt(K.abs(a - b)) / (1.5 + K.square(a)) + K.exp(-a) * K.maximum(a, 0.3) ** 2)),

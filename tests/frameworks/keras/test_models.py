@@ -174,9 +174,15 @@ def test_a_sequential_that_was_never_built() -> None:
         uair.load(keras.Sequential([L.Dense(2)]))
 
 
-def test_a_mask_that_a_recurrent_layer_would_obey_is_refused() -> None:
-    x = keras.Input((5,), dtype="int32")
+def test_a_mask_that_a_recurrent_layer_cannot_obey_is_refused() -> None:
+    x = keras.Input((None,), dtype="int32")
     model = keras.Model(x, L.LSTM(3, name="reader")(L.Embedding(9, 4, mask_zero=True)(x)))
-    with pytest.raises(KerasMaskError) as caught:
+    with pytest.raises(UairError, match="known number of steps") as caught:
         uair.load(model)
     assert "reader" in caught.value.place
+    x = keras.Input((4, 5, 5, 2))
+    layer = L.ConvLSTM2D(3, 2, name="film")
+    model = keras.Model(x, layer(x, mask=keras.ops.sum(x, axis=(2, 3, 4)) > 0))
+    with pytest.raises(KerasMaskError) as caught:
+        uair.load(model)
+    assert "film" in caught.value.place
