@@ -8,6 +8,7 @@ import attrs
 
 from uair.ir.graph import Node, Tensor
 from uair.ops import LayerNorm, LogSoftmax, RMSNorm, Softmax
+from uair.ops.base import Operator
 from uair.rewrite import NoMatch, Rule, no, of
 
 
@@ -28,7 +29,8 @@ class CountAxisFromFirst(Rule):
     def rewrite(self, node: Node) -> Tensor:
         """The same operator over the same axis."""
         op: Any = node.op
-        return attrs.evolve(op, axis=op.axis + node.output.type.rank)(*node.inputs)
+        counted: Operator = attrs.evolve(op, axis=op.axis + node.output.type.rank)
+        return counted(*node.inputs)
 
 
 RULES = (CountAxisFromFirst,)

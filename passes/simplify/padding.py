@@ -23,6 +23,7 @@ from uair.ops import (
     Slice,
 )
 from uair.ops._windows import WindowOperator
+from uair.ops.base import Operator
 from uair.rewrite import NoMatch, Rule, no, of
 
 CONVOLUTIONS = (Conv1D, Conv2D, Conv3D)
@@ -76,7 +77,9 @@ class DropPaddingCount(Rule):
 
     def rewrite(self, node: Node) -> Tensor:
         """The same without the count."""
-        return attrs.evolve(node.op, count_include_pad=False)(*node.inputs)
+        op: Any = node.op
+        plain: Operator = attrs.evolve(op, count_include_pad=False)
+        return plain(*node.inputs)
 
 
 class SliceByNegativePad(Rule):

@@ -8,6 +8,7 @@ import attrs
 
 from uair.ir.graph import Node, Tensor
 from uair.ops import GRU, LSTM, RNN, Expand, Gather, Squeeze
+from uair.ops.base import Operator
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -62,7 +63,8 @@ class DropDefaultActivations(Rule):
     def rewrite(self, node: Node) -> tuple[Tensor, ...]:
         """The layer without their names."""
         op: Any = node.op
-        return attrs.evolve(op, activations=()).node(*node.inputs).outputs
+        plain: Operator = attrs.evolve(op, activations=())
+        return plain.node(*node.inputs).outputs
 
 
 class SqueezeByGather(Rule):
