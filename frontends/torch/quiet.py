@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def quiet() -> Iterator[None]:
     stream.write(held.getvalue())
 
 
-def _handlers(stream: object) -> list[logging.StreamHandler[io.TextIOBase]]:
+def _handlers(stream: object) -> list[Any]:
     """What writes torch's log to a stream."""
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "torch"]
     found = [h for name in names for h in logging.getLogger(name).handlers if isinstance(h, logging.StreamHandler)]

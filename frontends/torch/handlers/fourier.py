@@ -112,6 +112,8 @@ def _complex_to_real(node: TorchNode) -> Tensor:
 def _asked_plan(node: TorchNode, x: Tensor, inverse: bool) -> Plan:
     """The axes and lengths of torch.fft's functions: of one axis n and dim, of two or all s and dim."""
     rank = node.rank(x)
+    axes: tuple[int, ...]
+    lengths: tuple[Dim | None, ...]
     if "n" in node.values or not node.op_type.split(".")[1].endswith(("2", "n")):
         axes, lengths = (node.axis(node.get("dim", -1), rank),), (node.get("n"),)
     else:
