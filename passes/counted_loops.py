@@ -134,7 +134,7 @@ def _runs(goes_on: Tensor, counted: Mapping[Tensor, int]) -> int | None:
             continue
         a, b = (*node.inputs, None)[:2]
         limit = None if b is None or b.data is None or b.data.size != 1 else int(b.numpy().reshape(-1)[0])
-        if not isinstance(node.op, Less) or a not in counted or limit is None:
+        if not isinstance(node.op, Less) or a is None or a not in counted or limit is None:
             return None
         bounds.append(max(limit - counted[a], 1))
     return min(bounds) if bounds and not pending else None

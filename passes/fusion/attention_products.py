@@ -144,7 +144,8 @@ def _second(root: Node) -> tuple[_Operand, _Perm] | None:
     letters = _letters(root)
     if letters is None:
         return None
-    (b, n, t, s), w, result = letters
+    p, w, result = letters
+    b, n, t, s = list(p)
     size = set(w) - {b, n, s}
     if len(size) != 1 or t in w or set(result) != {b, n, t, *size}:
         return None
@@ -164,15 +165,16 @@ def _first(node: Node) -> tuple[_Operand, _Operand] | None:
     letters = _letters(node)
     if letters is None:
         return None
-    *terms, (b, n, t, s) = letters
+    terms = letters[:2]
+    b, n, t, s = list(letters[2])
     size = set(terms[0]) & set(terms[1]) - {b, n}
     if len(size) != 1 or not size.isdisjoint({t, s}):
         return None
     (h,) = size
     pairs = list(zip((a, c), terms, strict=True))
-    for (q, ql), (k, kl) in (pairs, pairs[::-1]):
+    for (query, ql), (key, kl) in (pairs, pairs[::-1]):
         if set(ql) == {b, n, t, h} and set(kl) == {b, n, s, h}:
-            return _Operand(q, _places(ql, f"{b}{n}{t}{h}")), _Operand(k, _places(kl, f"{b}{n}{s}{h}"))
+            return _Operand(query, _places(ql, f"{b}{n}{t}{h}")), _Operand(key, _places(kl, f"{b}{n}{s}{h}"))
     return None
 
 

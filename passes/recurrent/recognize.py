@@ -103,7 +103,10 @@ def _layer(node: Node) -> _Layer | None:
         width = found[0].type.dims[2 if found[1] != 2 else 1]
         return Atom(("step", at), width) if isinstance(width, int) else None
 
-    atoms = [Atom(("state", i), t.type.dims[-1]) for i, t in enumerate(states)]
+    widths = [t.type.dims[-1] for t in states]
+    atoms = [Atom(("state", i), width) for i, width in enumerate(widths) if isinstance(width, int)]
+    if len(atoms) < len(states):
+        return None
     values = read(body, dict(zip(states, atoms, strict=True)), step)
     following = [values.get(t) for t in body.outputs[1 : 1 + len(states)]]
     cell = recognize(atoms, following)
@@ -176,7 +179,7 @@ def _unturned(x: Tensor) -> Tensor | None:
         return source if node.op.axes == (0,) else None
     flip = source.producer
     if flip is not None and isinstance(flip.op, Flip) and flip.op.axes == (node.op.perm[0],):
-        return Transpose(perm=node.op.perm)(*flip.inputs)  # type: ignore[arg-type]
+        return Transpose(perm=node.op.perm)(*flip.inputs)
     return None
 
 

@@ -168,5 +168,6 @@ def _cover(n: TfNode, extent: Dim, size: int) -> np.ndarray[tuple[int, ...], np.
     places = np.arange(max(math.ceil(float(low[-1, 0]) + scale), extent))
     share = np.clip(np.minimum(low + scale, places + 1) - np.maximum(low, places), 0, None)
     result = np.zeros((size, extent))
-    np.add.at(result, (slice(None), np.minimum(places, extent - 1)), share)
+    for column, place in enumerate(np.minimum(places, extent - 1).tolist()):
+        result[:, place] += share[:, column]
     return np.asarray(result / scale)

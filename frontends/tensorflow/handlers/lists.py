@@ -6,6 +6,7 @@ A list that a loop writes once in each run becomes one of the loop's stacks: see
 from __future__ import annotations
 
 import attrs
+import numpy as np
 
 from uair.frontends.tensorflow.node import Family, Result, TensorList, TfNode
 from uair.ir.dims import InferredShape
@@ -86,7 +87,7 @@ def _scatter(n: TfNode) -> Result:
     count = max(count, max(places, default=-1) + 1)
     shape = n.shape(x)[1:]
     zeros = n(Expand(shape=(count, *shape)), n.like(0, x))
-    return TensorList(x.type.dtype, n(ScatterND(), zeros, n.of([[p] for p in places]), x), element=shape)
+    return TensorList(x.type.dtype, n(ScatterND(), zeros, n.of(np.array(places, np.int64)[:, None]), x), element=shape)
 
 
 @FAMILY.op("TensorListScatterIntoExistingList")
