@@ -168,7 +168,7 @@ def _pad(n: KerasNode) -> Result:
 def _resize(n: KerasNode) -> Result:
     size = n.integers_of(n.argument(1, "size"), "size", 2)
     n.require(not n.kwargs.get("preserve_aspect_ratio"), "preserve_aspect_ratio is not expressed")
-    config = {"height": size[0], "width": size[1], "antialias": bool(n.kwargs.get("antialias"))}
+    config: dict[str, Any] = {"height": size[0], "width": size[1], "antialias": bool(n.kwargs.get("antialias"))}
     config["interpolation"] = n.kwargs.get("method") or "bilinear"
     return _as(n, "Resizing", [n.args[0]], config)
 
