@@ -43,7 +43,7 @@ MEMORY = 1 << 30
 FILE_SIZE = 64 << 20
 FEED_BYTES = 16 << 20
 MAX_RUNS = 300
-PATIENCE = 4
+PATIENCE = 12
 """A process is killed after so many times the seconds, so that a machine under load fails no test by crashing it."""
 
 
