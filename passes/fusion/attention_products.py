@@ -160,8 +160,8 @@ def _first(node: Node) -> tuple[_Operand, _Operand] | None:
     if any(t.type.shape is None or t.type.rank != 4 for t in (a, c)):
         return None
     if isinstance(node.op, MatMul):
-        k = _Operand(c, _STRAIGHT if node.op.trans_b else (0, 1, 3, 2))
-        return None if node.op.trans_a else (_Operand(a, _STRAIGHT), k)
+        keys = _Operand(c, _STRAIGHT if node.op.trans_b else (0, 1, 3, 2))
+        return None if node.op.trans_a else (_Operand(a, _STRAIGHT), keys)
     letters = _letters(node)
     if letters is None:
         return None

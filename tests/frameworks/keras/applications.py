@@ -59,10 +59,10 @@ def _values(v: Any, rng: np.random.Generator) -> Array | None:
         return None
     if "kernel" in v.name:
         depthwise = len(v.shape) == 4 and v.shape[-1] == 1
-        return rng.normal(size=v.shape) * np.sqrt(1.5 / np.prod(v.shape[:2] if depthwise else v.shape[:-1]))
+        return np.asarray(rng.normal(size=v.shape) * np.sqrt(1.5 / np.prod(v.shape[:2] if depthwise else v.shape[:-1])))
     if v.name == "gamma" or v.name.startswith("variable"):  # also the scales of ConvNeXt's blocks, which have no name
-        return rng.uniform(0.6, 1.4, size=v.shape)
-    return rng.normal(size=v.shape) * 0.1
+        return np.asarray(rng.uniform(0.6, 1.4, size=v.shape))
+    return np.asarray(rng.normal(size=v.shape) * 0.1)
 
 
 def _measure(model: Any, norms: list[Any], batch: Array) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ def test_projection_is_refused(tmp_path: Path) -> None:
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in caught.value.place and caught.value.hint
 
 
-KERAS = {
+KERAS: dict[str, tuple[Callable[[], list[Any]], str]] = {
     "last": (lambda: [tf.keras.layers.LSTM(4)], "LSTM"),
     "gru": (lambda: [tf.keras.layers.GRU(4)], "GRU"),
     "sequences": (lambda: [tf.keras.layers.LSTM(4, return_sequences=True)], "LSTM"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +57,8 @@ class Iterated(torch.nn.Module):
         def body(i: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return i + 1, self.linear(x) + mean * x.shape[0]
 
-        return cast(Any, torch.while_loop(goes_on, body, (n, x)))
+        result: tuple[torch.Tensor, torch.Tensor] = torch.while_loop(goes_on, body, (n, x))
+        return result
 
 
 X = torch.tensor([[0.1, 0.5, 0.2], [0.1, 0.3, 0.4]])
@@ -70,8 +71,7 @@ def test_while_loop() -> None:
     module = check(Iterated(), zero, X, dynamic_shapes=shapes, others=others)
     (loop,) = (n for n in module.main if isinstance(n.op, Loop))
     assert len(loop.inputs) == 4
-    body = loop.op.body
-    assert body is not None
+    (body,) = loop.regions
     assert [n.op_type for n in body].count("Linear") + [n.op_type for n in body].count("MatMul") == 1
 
 

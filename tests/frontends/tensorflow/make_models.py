@@ -87,7 +87,7 @@ def main() -> None:
     unranked = tf.function(lambda image, gain: tf.nn.conv2d(image, kernel, 1, "SAME") * gain)
     concrete = unranked.get_concrete_function(tf.TensorSpec(None, name="image"), tf.TensorSpec([None], name="gain"))
     (HERE / "unranked.pb").write_bytes(concrete.graph.as_graph_def().SerializeToString())
-    gain = np.float32([1, -2, 3, 0.5])
+    gain = np.array([1, -2, 3, 0.5], np.float32)
     y = concrete(tf.constant(image), tf.constant(gain)).numpy()
     np.savez(HERE / "unranked.npz", image=image, gain=gain, y_Identity=y)
 

@@ -115,8 +115,10 @@ def main() -> None:
         feed = rng.integers(0, 9, (2, *shape)) if words else rng.normal(size=(2, *shape))
         feed = feed.astype(x.dtype.name)
         found = model(feed, training=False)
-        results = [np.asarray(y) for y in (found if isinstance(found, list) else [found])]
-        np.savez(HERE / f"{name}.npz", x=feed, **{f"y{i}": y for i, y in enumerate(results)})
+        arrays: dict[str, Any] = {
+            f"y{i}": np.asarray(y) for i, y in enumerate(found if isinstance(found, list) else [found])
+        }
+        np.savez(HERE / f"{name}.npz", x=feed, **arrays)
         model.save(HERE / f"{name}.h5")
         if not name.endswith("functions"):  # written out at length
             model.save(HERE / f"{name}.keras")
