@@ -9,6 +9,7 @@ docs/targets/cpu.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import attrs
 import numpy as np
@@ -123,7 +124,7 @@ class _Shift:
         """A Quantize and the Dequantize nodes behind it."""
         assert isinstance(node.op, Quantize)
         operands = [*node.inputs[:2], self._offset(node, 2, node.inputs[1])]
-        twin = self._before(node, Quantize(**{**node.op.attributes, "dtype": DType.U8}), operands)
+        twin = self._before(node, attrs.evolve(cast(Any, node.op), dtype=DType.U8), operands)
         for reader in readers:
             scale = reader.inputs[1]
             self._instead(reader, [twin.output, scale, self._offset(reader, 2, scale)])

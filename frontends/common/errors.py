@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from uair.errors import UairError
 
@@ -65,7 +65,7 @@ MALFORMED = (
 @contextlib.contextmanager
 def placed(
     place: str, operator: str, *, parts: str, inner: str = "", kind: type[UairError] = SourceOperatorError
-) -> Iterator[None]:
+) -> Generator[None]:
     """Around the import of one node: every error that leaves it says where, and is the project's own.
 
     Args:

@@ -7,12 +7,12 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Hold back what is written to stderr: shown in the end, or dropped when an exception says what is wrong.
 
     torch.export logs and prints when it cannot trace a module, for some by the page. Who has asked for its log, by

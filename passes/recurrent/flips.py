@@ -36,7 +36,9 @@ class CancelFlips(Rule):
             return no("no Flip stands in front of it", outer)
         assert isinstance(chain.first.op, Flip)
         rank = chain.first.output.type.rank
-        return chain.axes == {a % rank for a in chain.first.op.axes} or no("they turn other axes around", outer)
+        return chain.axes == frozenset(a % rank for a in chain.first.op.axes) or no(
+            "they turn other axes around", outer
+        )
 
     def rewrite(self, outer: Node) -> Tensor:
         """What is turned around first, with its axes moved as they were."""

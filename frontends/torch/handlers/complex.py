@@ -76,11 +76,11 @@ def _known_parts(node: TorchNode, x: Tensor) -> Pair | None:
 
 
 def _real_part(x: Array) -> Array:
-    return np.ascontiguousarray(x.real)
+    return np.ascontiguousarray(np.real(x))
 
 
 def _imaginary_part(x: Array) -> Array:
-    return np.ascontiguousarray(x.imag)
+    return np.ascontiguousarray(np.imag(x))
 
 
 def _zeros(node: TorchNode, x: Tensor) -> Tensor:
