@@ -149,16 +149,20 @@ class Interpreter:
             EvaluationError: an operator cannot be evaluated on the values it gets.
             ResultTypeError: a result is not of its recorded type.
         """
+        execution = self.start(feeds, observe=observe)
+        while execution.node is not None:
+            execution.advance()
+        return execution.outputs()
+
+    def start(self, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> Execution:
+        """A run that stands in front of the first node; arguments and errors are those of `run`."""
         arrays, sizes = check_feeds(self.graph, feeds)
         frame = _Frame({}, sizes, rounding=self.rounding.get(""))
         for name, tensor in zip(self.graph.input_names, self.graph.inputs, strict=True):
             frame.values[tensor] = _rounded(arrays[name], frame.rounding)
             if observe is not None:
                 observe(tensor, arrays[name])
-        with np.errstate(all="ignore"):
-            for step in self._steps:
-                self._run_step(step, frame, observe)
-        return self._collect(frame, list(arrays.values()))
+        return Execution(self, frame, arrays, observe)
 
     # ------------------------------------------------------------------- one node
     def _run_step(self, step: _Step, frame: _Frame, observe: Observer | None) -> None:

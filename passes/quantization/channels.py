@@ -1,0 +1,129 @@
+"""What single channels of activations look like, and which axis of a weight they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from uair.ir.dtype import Array
+from uair.ir.graph import Node, Tensor
+from uair.passes.quantization.statistics import Interpreter
+from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
+
+
+@attrs.define(eq=False)
+class ChannelRange:
+    """Least and greatest value and mean square of each channel.
+
+    Attributes:
+        low: [C], at most 0.
+        high: [C], at least 0.
+        energy: [C], sums of squares.
+        count: values per channel.
+    """
+
+    low: Array
+    high: Array
+    energy: Array
+    count: int = 0
+
+    @staticmethod
+    def empty(channels: int) -> ChannelRange:
+        """Of no values."""
+        return ChannelRange(np.zeros(channels), np.zeros(channels), np.zeros(channels))
+
+    def observe(self, values: Array, axis: int) -> None:
+        """Take in the values of one sample, whose channels lie along `axis`."""
+        rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+        if not rows.size:
+            return
+        self.low = np.minimum(self.low, rows.min(axis=1))
+        self.high = np.maximum(self.high, rows.max(axis=1))
+        self.energy = self.energy + np.einsum("cr,cr->c", rows, rows, dtype=np.float64)
+        self.count += rows.shape[1]
+
+    @property
+    def magnitude(self) -> Array:
+        """The greatest magnitude of each channel."""
+        return np.maximum(-self.low, self.high)
+
+    @property
+    def mean_square(self) -> Array:
+        """Of each channel."""
+        return self.energy / max(self.count, 1)
+
+
+def channel_axis(node: Node, rank: int) -> int:
+    """The axis of a weighted node's activation, of that rank, that its weight sums over; of its result, the channels."""
+    return 1 if node.op_type in (*CONVOLUTIONS, *TRANSPOSED) else rank - 1
+
+
+def collect_channels(
+    wanted: Mapping[Tensor, int], interpreter: Interpreter, samples: Iterable[Mapping[str, Array]]
+) -> dict[Tensor, ChannelRange]:
+    """Run the samples and look at the channels of the wanted tensors, given with the axis of their channels."""
+    found: dict[Tensor, ChannelRange] = {}
+
+    def observe(tensor: Tensor, values: Array) -> None:
+        axis = wanted.get(tensor)
+        if axis is not None:
+            if tensor not in found:
+                found[tensor] = ChannelRange.empty(values.shape[axis])
+            found[tensor].observe(values, axis)
+
+    for sample in samples:
+        interpreter.run(sample, observe=observe)
+    return found
+
+
+@attrs.frozen(eq=False)
+class WeightView:
+    """A constant weight as [output channels, input channels of its group, taps].
+
+    Attributes:
+        values: the weight in that order, a view where possible.
+        inputs: [output channels, input channels of its group]: which channel of the activation each one meets.
+    """
+
+    values: Array
+    inputs: Array
+
+    @staticmethod
+    def of(node: Node, w: Array) -> WeightView:
+        """The view of a weighted node's weight `w` of two axes or more."""
+        op: Any = node.op
+        if node.op_type in TRANSPOSED:  # [C, M / groups, ...]
+            per_group = w.reshape(op.groups, w.shape[0] // op.groups, w.shape[1], -1).swapaxes(1, 2)
+            values = per_group.reshape(-1, w.shape[0] // op.groups, per_group.shape[-1])
+        elif node.op_type in CONVOLUTIONS:  # [M, C / groups, ...]
+            values = w.reshape(w.shape[0], w.shape[1], -1)
+        else:
+            values = (w if _rows_are_outputs(op) else w.T)[:, :, None]
+        groups = int(getattr(op, "groups", 1))
+        outputs, width = values.shape[:2]
+        start = (np.arange(outputs) // max(outputs // groups, 1)) * width
+        return WeightView(values, start[:, None] + np.arange(width))
+
+
+def scaled_inputs(node: Node, w: Array, factor: Array) -> Array:
+    """The weight with what it meets of input channel c multiplied by factor[c]."""
+    op: Any = node.op
+    if node.op_type in TRANSPOSED:
+        shaped = factor.reshape(-1, *(1,) * (w.ndim - 1))
+    elif node.op_type in CONVOLUTIONS:
+        shaped = factor[WeightView.of(node, w).inputs].reshape(*w.shape[:2], *(1,) * (w.ndim - 2))
+    else:
+        shaped = factor[None, :] if _rows_are_outputs(op) else factor[:, None]
+    return (w * shaped).astype(w.dtype)
+
+
+def _rows_are_outputs(op: Any) -> bool:
+    return bool(op.transpose_w if op.op_type == "Linear" else op.trans_b)
+
+
+def is_matrix_or_more(tensors: Sequence[Tensor]) -> bool:
+    """Whether weights have the axes that WeightView needs: a vector, or a stack of matrices of MatMul, has not."""
+    return all(t.type.shape is not None and t.type.rank >= 2 for t in tensors)

@@ -1,0 +1,303 @@
+"""Equalisation: channels of an activation are brought to similar ranges, and the weights that read them make up for it.
+
+An activation has one scale for all its channels, so that a channel of small values is left with few steps. Dividing
+channel c by s[c], and multiplying what the weight has for it by s[c], changes nothing in float, and gives such channels
+more steps; the weights pay for it, since channel c's part in a row of weights grows. For a depthwise convolution with
+scales per channel the weights pay nothing. What both roundings cost is computed, not tried: rounding to steps of
+width d is noise of d^2 / 12 (SmoothQuant, arXiv 2211.10438, uses the same transformation with a fixed exponent).
+
+The division goes into the weights or the LayerNorm that make the activation, through operators that commute with
+positive factors (ReLU, pooling), and costs nothing; where that cannot be, it is a Mul, and pays only where the gain is great.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from uair.ir.dtype import Array
+from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.location import Location
+from uair.ops import LayerNorm, Mul
+from uair.passes.fusion import affine
+from uair.passes.quantization.channels import (
+    ChannelRange,
+    WeightView,
+    channel_axis,
+    collect_channels,
+    scaled_inputs,
+)
+from uair.passes.quantization.placement import Plan, QuantizedNode
+from uair.passes.quantization.statistics import Interpreter, display_name
+from uair.quant.parameters import WEIGHT_LIMIT
+from uair.quant.scheme import Scheme
+
+EXPONENTS = (0.25, 0.5, 0.75, 1.0)
+LEAST_FACTOR = 1e-3
+"""Channels that are hardly ever used are not blown up further than this."""
+FOLDED_GAIN = 0.8
+"""The predicted noise, as a part of the noise without equalisation, at which a change that costs nothing is made."""
+INSERTED_GAIN = 0.4
+"""The same for a change that costs a multiplication."""
+FLOOR = 1e-3
+"""Part of the mean energy of a result's channels that a weaker channel is taken to have."""
+COMMUTING = (
+    "Relu",
+    "LeakyRelu",
+    "PRelu",
+    "MaxPool1D",
+    "MaxPool2D",
+    "AvgPool1D",
+    "AvgPool2D",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+)
+"""Operators f with f(x * s) = f(x) * s for positive factors per channel (axis 1)."""
+
+
+@attrs.frozen(eq=False)
+class Equalisation:
+    """A change of one activation.
+
+    Attributes:
+        tensor: the activation.
+        readers: the nodes whose weights make up for it.
+        factor: [C], by which channels are divided.
+        maker: the node whose parameters take the division; None for a multiplication of its own.
+        gain: the predicted noise with it, as a part of the noise without.
+    """
+
+    tensor: Tensor
+    readers: tuple[Node, ...]
+    factor: Array
+    maker: Node | None
+    gain: float
+
+
+@attrs.define(eq=False)
+class Edits:
+    """Changes of operands that can be taken back.
+
+    Attributes:
+        graph: the graph that they are made in.
+    """
+
+    graph: Graph
+    _old: list[tuple[Node, int, Tensor | None]] = attrs.Factory(list["tuple[Node, int, Tensor | None]"])
+    _added: list[Node] = attrs.Factory(list[Node])
+
+    def set_input(self, node: Node, i: int, new: Tensor) -> None:
+        """Replace an operand."""
+        self._old.append((node, i, node.inputs[i]))
+        node.set_input(i, new)
+
+    def insert_before(self, anchor: Node, node: Node) -> Node:
+        """Add a node."""
+        self._added.append(node)
+        return self.graph.insert_before(anchor, node)
+
+    def undo(self) -> None:
+        """Bring the graph back to what it was."""
+        for node, i, tensor in reversed(self._old):
+            node.set_input(i, tensor)
+        for node in reversed(self._added):
+            self.graph.remove(node)
+        self._old.clear()
+        self._added.clear()
+
+
+def propose_equalisations(
+    plan: Plan, scheme: Scheme, interpreter: Interpreter, samples: Iterable[Mapping[str, Array]]
+) -> list[Equalisation]:
+    """The changes that are predicted to pay, in the graph's order.
+
+    Args:
+        plan: what will be quantized.
+        scheme: the target's.
+        interpreter: of the float model.
+        samples: some calibration samples.
+    """
+    readers = _readers(plan)
+    wanted: dict[Tensor, int] = {}
+    for tensor, items in readers.items():
+        wanted[tensor] = channel_axis(items[0].node, tensor.type.rank)
+        wanted.update((i.node.output, channel_axis(i.node, i.node.output.type.rank)) for i in items)
+    if not readers:
+        return []
+    channels = collect_channels(wanted, interpreter, samples)
+    found = (_best(tensor, items, channels, scheme) for tensor, items in readers.items() if tensor in channels)
+    return [change for change in found if change is not None]
+
+
+def apply_equalisations(graph: Graph, changes: Sequence[Equalisation]) -> Edits:
+    """Make the changes; the graph computes what it did."""
+    edits = Edits(graph)
+    for change in changes:
+        for node in change.readers:
+            w = node.inputs[1]
+            assert w is not None
+            edits.set_input(node, 1, constant(scaled_inputs(node, w.numpy(), change.factor), w.name))
+        if change.maker is not None:
+            _divide_results(edits, change.maker, change.factor)
+        else:
+            _insert(edits, change)
+    return edits
+
+
+# ------------------------------------------------------------------------------------------------------------ choosing
+def _readers(plan: Plan) -> dict[Tensor, list[QuantizedNode]]:
+    """The activations that only quantized nodes with a constant weight read as integers, with those nodes."""
+    others = {item.operand(i) for item in plan.nodes if item.weight is None for i in item.activations}
+    found: dict[Tensor, list[QuantizedNode]] = {}
+    for item in plan.nodes:
+        if item.weight is None or item.activations != (0,) or item.operand(item.weight).type.rank < 2:
+            continue
+        if item.node.op_type == "MatMul" and item.operand(item.weight).type.rank > 2:
+            continue
+        x = item.operand(0)
+        extent = x.type.dims[channel_axis(item.node, x.type.rank)]
+        if x not in others and isinstance(extent, int) and extent > 1:
+            found.setdefault(x, []).append(item)
+    axes = {x: {channel_axis(item.node, x.type.rank) for item in items} for x, items in found.items()}
+    return {x: items for x, items in found.items() if len(axes[x]) == 1}
+
+
+def _best(
+    tensor: Tensor, items: Sequence[QuantizedNode], channels: Mapping[Tensor, ChannelRange], scheme: Scheme
+) -> Equalisation | None:
+    """The change of one activation that is predicted to gain most; None when none gains enough."""
+    x = channels[tensor]
+    nodes = tuple(item.node for item in items)
+    maker = _maker(tensor, nodes, scheme)
+    if maker is None and scheme.placement != "compute":
+        return None  # between integers a multiplication would round as coarsely as what it is to mend
+    magnitude = x.magnitude
+    peak = magnitude.max()
+    if not np.isfinite(peak) or peak <= 0:
+        return None
+    relative = np.maximum(magnitude / peak, LEAST_FACTOR)
+    models = [_NoiseModel.of(item, x, channels[item.node.output], scheme) for item in items]
+    before = sum(model.noise(np.ones_like(relative)) for model in models)
+    if before <= 0:
+        return None
+    noise = {e: sum(model.noise(relative**e) for model in models) / before for e in EXPONENTS}
+    exponent = min(noise, key=lambda e: noise[e])
+    if noise[exponent] > (INSERTED_GAIN if maker is None else FOLDED_GAIN):
+        return None
+    return Equalisation(tensor, nodes, relative**exponent, maker, noise[exponent])
+
+
+@attrs.frozen(eq=False)
+class _NoiseModel:
+    """Predicts the relative noise of one node's result from both roundings.
+
+    Attributes:
+        x: the activation's channels.
+        inputs: see WeightView.
+        energy: [M, C / groups], squares of weights summed over taps.
+        greatest: [M, C / groups], the weights' greatest magnitudes.
+        taps: weights per pair of channels.
+        signal: [M], mean squares of the result.
+        symmetric: whether the activation's zero point is fixed.
+        per_channel: whether each output channel's weights have a scale of their own.
+    """
+
+    x: ChannelRange
+    inputs: Array
+    energy: Array
+    greatest: Array
+    taps: int
+    signal: Array
+    symmetric: bool
+    per_channel: bool
+
+    @staticmethod
+    def of(item: QuantizedNode, x: ChannelRange, y: ChannelRange, scheme: Scheme) -> _NoiseModel:
+        """The model of a node with that activation and result."""
+        assert item.weight is not None
+        view = WeightView.of(item.node, item.operand(item.weight).numpy())
+        signal = y.mean_square
+        return _NoiseModel(
+            x,
+            view.inputs,
+            np.square(view.values, dtype=np.float64).sum(axis=2),
+            np.abs(view.values).max(axis=2, initial=0.0),
+            view.values.shape[2],
+            signal + FLOOR * signal.mean() + 1e-30,
+            scheme.symmetric,
+            item.node.op_type in scheme.per_channel,
+        )
+
+    def noise(self, factor: Array) -> float:
+        """Mean over the output channels of noise by signal when input channel c is divided by factor[c]."""
+        by_weight = factor[self.inputs]
+        step = self._activation_step(factor)
+        rounding = (self.energy * by_weight**2).sum(axis=1) * step**2
+        limit = (self.greatest * by_weight).max(axis=1, initial=0.0)
+        if not self.per_channel:
+            limit = np.full_like(limit, limit.max(initial=0.0))
+        power = (self.x.mean_square[self.inputs] / by_weight**2).sum(axis=1) * self.taps
+        rounding = rounding + power * (limit / WEIGHT_LIMIT) ** 2
+        return float(np.mean(rounding / self.signal) / 12)
+
+    def _activation_step(self, factor: Array) -> float:
+        if self.symmetric:
+            return float((self.x.magnitude / factor).max()) / WEIGHT_LIMIT
+        return float((self.x.high / factor).max() - (self.x.low / factor).min()) / 255
+
+
+# ------------------------------------------------------------------------------------------------------------ changing
+def _maker(tensor: Tensor, readers: Sequence[Node], scheme: Scheme) -> Node | None:
+    """The node whose parameters can divide the channels of an activation that only the readers use."""
+    axis = channel_axis(readers[0], tensor.type.rank)
+    users: set[Node] = set(readers)
+    while tensor.producer is not None and not tensor.is_output and users.issuperset(tensor.users):
+        node = tensor.producer
+        if node.op_type in COMMUTING and axis == 1 and node.inputs[0] is not None:
+            tensor, users = node.inputs[0], {node}
+            continue
+        if isinstance(node.op, LayerNorm):
+            fits = axis == tensor.type.rank - 1 and node.op.axis in (-1, axis)
+            return node if fits and all(t is not None and t.is_constant for t in _parameters(node)) else None
+        if isinstance(node.op, affine.WEIGHTED) and affine.is_foldable(node) and node.op_type in scheme.per_channel:
+            return node if channel_axis(node, tensor.type.rank) == axis else None
+        return None
+    return None
+
+
+def _parameters(node: Node) -> tuple[Tensor | None, ...]:
+    """Scale and bias of a LayerNorm; None where it has none."""
+    inputs = node.inputs
+    return tuple(inputs[i] if i < len(inputs) else None for i in (1, 2))
+
+
+def _divide_results(edits: Edits, node: Node, factor: Array) -> None:
+    """Let a node's parameters divide the channels of its result."""
+    inverse = 1.0 / factor
+    if isinstance(node.op, LayerNorm):
+        for i in (1, 2):
+            old = node.inputs[i]
+            assert old is not None
+            edits.set_input(node, i, constant((old.numpy() * inverse).astype(old.type.dtype.numpy), old.name))
+        return
+    edits.set_input(node, 1, affine.scaled_weights(node, inverse))
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None:
+        edits.set_input(node, 2, constant((bias.numpy() * inverse).astype(bias.type.dtype.numpy), bias.name))
+
+
+def _insert(edits: Edits, change: Equalisation) -> None:
+    """A multiplication in front of the readers."""
+    first, tensor = change.readers[0], change.tensor
+    axis, rank = channel_axis(first, tensor.type.rank), tensor.type.rank
+    shape = tuple(-1 if i == axis else 1 for i in range(rank))
+    name = f"{display_name(tensor)}_equalised"
+    inverse: Any = (1.0 / change.factor).reshape(shape).astype(tensor.type.dtype.numpy)
+    location = Location.fused([first.loc], by="equalise")
+    node = Node(Mul(), [tensor, constant(inverse, f"{name}_by")], name=name, loc=location, output_names=[name])
+    edits.insert_before(first, node)
+    for reader in change.readers:
+        edits.set_input(reader, 0, node.output)
