@@ -165,9 +165,13 @@ class Interpreter:
         return Execution(self, frame, arrays, observe)
 
     # ------------------------------------------------------------------- one node
-    def _run_step(self, step: _Step, frame: _Frame, observe: Observer | None) -> None:
+    def _run_step(
+        self, step: _Step, frame: _Frame, observe: Observer | None, replaced: Mapping[int, Any] | None = None
+    ) -> tuple[Any, ...]:
         node = step.node
         operands = [None if t is None else self._value(t, frame) for t in node.inputs]
+        for i, value in (replaced or {}).items():
+            operands[i] = value
         if frame.rounding is not None and not step.exact:
             operands = [
                 a if t is None or t.data is None else narrowed(a, frame.rounding)
@@ -175,17 +179,20 @@ class Interpreter:
             ]
         call = self._caller(step, frame) if step.regions else None
         results = _evaluate(step, operands, frame.sizes, call)
+        values: list[Any] = []
         for tensor, value in zip(node.outputs, results, strict=True):
             _check_result(node, tensor, value, frame.sizes)
             if not step.exact:
                 value = _rounded(value, frame.rounding)
             frame.values[tensor] = value
+            values.append(value)
             if observe is not None:
                 observe(tensor, value)
         for tensor in step.dead:
             frame.values.pop(tensor, None)
             if tensor.data is not None and not self.keep_constants:
                 tensor.data.release()
+        return tuple(values)
 
     def _caller(self, step: _Step, frame: _Frame) -> Call:
         """What runs the graphs of a step's operator."""
@@ -233,6 +240,42 @@ class Interpreter:
             outputs[name] = _own(self._value(tensor, frame), taken)
             taken += _arrays(outputs[name])
         return outputs
+
+
+@attrs.define(eq=False)
+class Execution:
+    """A run of the main graph that goes on node by node, so that several can be compared, or changed, on the way."""
+
+    _interpreter: Interpreter
+    _frame: _Frame
+    _feeds: Mapping[str, Any]
+    _observe: Observer | None
+    _position: int = 0
+
+    @property
+    def node(self) -> Node | None:
+        """The node that `advance` will run; None at the end."""
+        steps = self._interpreter._steps
+        return steps[self._position].node if self._position < len(steps) else None
+
+    def value(self, tensor: Tensor) -> Any:
+        """The value of a tensor that is a constant or still needed."""
+        return self._interpreter._value(tensor, self._frame)
+
+    def replace(self, tensor: Tensor, value: Any) -> None:
+        """Let what comes use another value for a tensor that was computed."""
+        self._frame.values[tensor] = value
+
+    def advance(self, replaced: Mapping[int, Any] | None = None) -> tuple[Any, ...]:
+        """Run the next node, with other values for some of its operands if given; its results, which are read only."""
+        step = self._interpreter._steps[self._position]
+        self._position += 1
+        with np.errstate(all="ignore"):
+            return self._interpreter._run_step(step, self._frame, self._observe, replaced)
+
+    def outputs(self) -> dict[str, Any]:
+        """The graph's outputs by name, at the end."""
+        return self._interpreter._collect(self._frame, list(self._feeds.values()))
 
 
 def _rounded(value: Any, dtype: DType | None) -> Any:

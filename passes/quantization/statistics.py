@@ -19,6 +19,22 @@ from uair.quant.parameters import Parameters
 KEPT_SAMPLES = 8
 
 
+class Execution(Protocol):
+    """A run that goes on node by node: `uair.codegen.reference.interpreter.Execution`."""
+
+    def value(self, tensor: Tensor) -> Any:
+        """The value of a tensor that is a constant or still needed."""
+        ...
+
+    def replace(self, tensor: Tensor, value: Any) -> None:
+        """Let what comes use another value for a tensor."""
+        ...
+
+    def advance(self, replaced: Mapping[int, Any] | None = None) -> tuple[Any, ...]:
+        """Run the next node, with other values for some of its operands if given; its results."""
+        ...
+
+
 class Interpreter(Protocol):
     """What runs a module: `uair.codegen.reference.Interpreter`."""
 
@@ -26,6 +42,10 @@ class Interpreter(Protocol):
         self, feeds: Mapping[str, Any], *, observe: Callable[[Tensor, Array], None] | None = None
     ) -> dict[str, Array]:
         """The outputs; `observe` sees every input and every result in order."""
+        ...
+
+    def start(self, feeds: Mapping[str, Any]) -> Execution:
+        """A run that stands in front of the first node."""
         ...
 
 

@@ -1,0 +1,76 @@
+"""The float and the quantized model side by side, one node at a time, on several samples.
+
+What is decided for a node is decided knowing what the nodes before it have become: their errors reach it as they will
+in the end. Runs stop and go on, so that every node is evaluated once per sample and model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from uair.ir.dtype import Array
+from uair.ir.graph import Tensor
+from uair.passes.quantization.choose import NodeResult
+from uair.passes.quantization.trial import Study
+from uair.quant.parameters import Parameters
+
+Refine = Callable[[NodeResult, list[Array], list[Array]], "tuple[NodeResult, list[Array]]"]
+"""From a quantized node, its float results and its results as quantized so far (one per sample), what it becomes, and
+its results then."""
+
+
+@attrs.define(eq=False)
+class Lockstep:
+    """Walks through a model with its quantization.
+
+    Attributes:
+        study: the float model and what runs it.
+        results: how its nodes are quantized.
+    """
+
+    study: Study
+    results: Sequence[NodeResult]
+
+    def walk(self, samples: Sequence[Mapping[str, Array]], refine: Refine) -> list[NodeResult]:
+        """Show every quantized node with one result to `refine`, in order; the results with what became of them."""
+        interpreter = self.study.run(self.study.module)
+        exact = [interpreter.start(sample) for sample in samples]
+        rounded = [interpreter.start(sample) for sample in samples]
+        by_node = {result.node: result for result in self.results}
+        stored = self._stored()
+        found: list[NodeResult] = []
+        for node in self.study.module.main:
+            expected = [run.advance()[0:1] for run in exact]
+            result = by_node.get(node)
+            if result is None:
+                for run in rounded:
+                    run.advance()
+                continue
+            operands = [_operands(result, run) for run in rounded]
+            actual = [run.advance(given) for run, given in zip(rounded, operands, strict=True)]
+            refined = result
+            if len(node.outputs) == 1:
+                refined, values = refine(result, [e[0] for e in expected], [a[0] for a in actual])
+                for run, value in zip(rounded, values, strict=True):
+                    run.replace(node.output, value)
+            found.append(refined)
+            for tensor in node.outputs:
+                parameters = stored.get(tensor)
+                for run in rounded if parameters is not None and tensor.use_count else []:
+                    run.replace(tensor, parameters.rounded(run.value(tensor)))
+        return found
+
+    def _stored(self) -> dict[Tensor, Parameters]:
+        """Activations that are integers for all their users, with their parameters."""
+        if self.study.scheme.placement != "all":
+            return {}
+        return {r.item.operand(i): p for r in self.results for i, p in r.activations.items()}
+
+
+def _operands(result: NodeResult, run: Any) -> dict[int, Array]:
+    """The operands of a quantized node that integers stand for, as they leave them."""
+    activations = {i: p.rounded(run.value(result.item.operand(i))) for i, p in result.activations.items()}
+    return {**activations, **result.constants.values(result.item)}
