@@ -36,8 +36,10 @@ from uair.quant.parameters import WEIGHT_LIMIT
 from uair.quant.scheme import Scheme
 
 EXPONENTS = (0.25, 0.5, 0.75, 1.0)
-LEAST_FACTOR = 1e-3
-"""Channels that are hardly ever used are not blown up further than this."""
+LEAST_FACTOR = 1 / 16
+"""Channels that are hardly ever used are not blown up further: what few samples show of them says little."""
+LEAST_COUNT = 256
+"""Values per channel below which nothing is said about its range."""
 FOLDED_GAIN = 0.8
 """The predicted noise, as a part of the noise without equalisation, at which a change that costs nothing is made."""
 INSERTED_GAIN = 0.4
@@ -176,7 +178,7 @@ def _best(
         return None  # between integers a multiplication would round as coarsely as what it is to mend
     magnitude = x.magnitude
     peak = magnitude.max()
-    if not np.isfinite(peak) or peak <= 0:
+    if not np.isfinite(peak) or peak <= 0 or x.count < LEAST_COUNT:
         return None
     relative = np.maximum(magnitude / peak, LEAST_FACTOR)
     models = [_NoiseModel.of(item, x, channels[item.node.output], scheme) for item in items]
