@@ -14,6 +14,7 @@ from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.mixed import split_precision
 from uair.passes.quantization.placement import Plan, plan_quantization
+from uair.passes.quantization.refine import Refinement
 from uair.passes.quantization.report import make_report
 from uair.passes.quantization.statistics import collect_statistics
 from uair.passes.quantization.trial import Study, Trial, choose_trial
@@ -54,6 +55,8 @@ class QuantizeInt8(Pass):
         weight_search: choose weight scales by least squared error instead of by the greatest magnitude.
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
+        effort: "high" also equalises channels and corrects biases, each only where samples that are held out for
+            judging say that it helps; it takes a few times as long.
         least_cosine: parts of the model stay float until every output has at least this cosine similarity with the
             float model's, on some of the samples; 0: everything that can be is quantized.
         scheme: the target's scheme; overrides `target`.
@@ -72,6 +75,7 @@ class QuantizeInt8(Pass):
     weight_search: bool = True
     skip: tuple[str, ...] = ()
     quality: bool = True
+    effort: Literal["default", "high"] = "default"
     least_cosine: float = 0.0
     scheme: Scheme | None = _service()
     samples: Iterable[Mapping[str, Any]] | None = _service()
@@ -98,6 +102,10 @@ class QuantizeInt8(Pass):
         settings = Settings(self.range, self.percentile, self.per_channel, self.weight_search)
         study = Study(module, plan, statistics, scheme, resolve(self.interpreter))
         trial = choose_trial(study, settings)
+        refinement = Refinement(study, trial, samples, settings, self.skip, context, self.name)
+        if self.effort == "high":
+            refinement.run()
+        study, trial, plan = refinement.study, refinement.trial, refinement.study.plan
         trial.results, sensitive = split_precision(study, trial.results, self.least_cosine)
         plan.float_nodes += [*trial.failed, *sensitive]
         plan.nodes = [result.item for result in trial.results]
@@ -105,7 +113,10 @@ class QuantizeInt8(Pass):
         if self.quality:
             study.measure_nodes(trial.results)
         changed = self._insert(module, context, plan, trial.results, scheme)
-        context.reports[REPORT] = make_report(plan, trial, outputs, samples, statistics, spec=self.spec, scheme=scheme)
+        report = make_report(plan, trial, outputs, samples, statistics, spec=self.spec, scheme=scheme)
+        report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
+        report["notes"] += refinement.notes
+        context.reports[REPORT] = report
         return changed
 
     # -------------------------------------------------------------------------------------------------------- inputs

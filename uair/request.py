@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
@@ -12,6 +12,10 @@ from uair.preprocess import Preprocess
 if TYPE_CHECKING:
     from uair.quant.calibration import Calibration
     from uair.quant.tensor_range import TensorRange
+
+
+Effort: TypeAlias = Literal["default", "high"]
+EFFORTS: tuple[Effort, ...] = ("default", "high")
 
 
 @attrs.frozen
@@ -24,6 +28,8 @@ class Int8:
         samples: how many samples are used at most.
         per_channel: whether weights have one scale per output channel.
         skip: names of source nodes, with `*` and `?`, that stay in float.
+        effort: "high" also tries what takes longer (equalised channels, corrected biases), and keeps what held-out
+            samples say is better.
         least_cosine: parts of the model stay in float until every output has at least this cosine similarity with the
             float model's on calibration samples, from 0 (everything is quantized that can be) to 1; None: what the
             device file says.
@@ -33,6 +39,7 @@ class Int8:
     samples: int = 64
     per_channel: bool = True
     skip: tuple[str, ...] = ()
+    effort: Effort = "default"
     least_cosine: float | None = None
 
 

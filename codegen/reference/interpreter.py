@@ -162,7 +162,44 @@ class Interpreter:
             frame.values[tensor] = _rounded(arrays[name], frame.rounding)
             if observe is not None:
                 observe(tensor, arrays[name])
-        return Execution(self, frame, arrays, observe)
+        return Execution(self, self._steps, self._constants, frame, arrays, observe)
+
+
+@attrs.define(eq=False)
+class Execution:
+    """A run of the main graph that goes on node by node, so that several can be compared, or changed, on the way."""
+
+    _interpreter: Interpreter
+    _steps: tuple[_Step, ...]
+    _constants: dict[Tensor, Array]
+    _frame: _Frame
+    _feeds: Mapping[str, Any]
+    _observe: Observer | None
+    _position: int = 0
+
+    @property
+    def node(self) -> Node | None:
+        """The node that `advance` will run; None at the end."""
+        return self._steps[self._position].node if self._position < len(self._steps) else None
+
+    def value(self, tensor: Tensor) -> Any:
+        """The value of a tensor that is a constant or still needed."""
+        return self._value(tensor, self._frame)
+
+    def replace(self, tensor: Tensor, value: Any) -> None:
+        """Let what comes use another value for a tensor that was computed."""
+        self._frame.values[tensor] = value
+
+    def advance(self, replaced: Mapping[int, Any] | None = None) -> tuple[Any, ...]:
+        """Run the next node, with other values for some of its operands if given; its results, which are read only."""
+        step = self._steps[self._position]
+        self._position += 1
+        with np.errstate(all="ignore"):
+            return self._run_step(step, self._frame, self._observe, replaced)
+
+    def outputs(self) -> dict[str, Any]:
+        """The graph's outputs by name, at the end."""
+        return self._collect(self._frame, list(self._feeds.values()))
 
     # ------------------------------------------------------------------- one node
     def _run_step(
@@ -190,7 +227,7 @@ class Interpreter:
                 observe(tensor, value)
         for tensor in step.dead:
             frame.values.pop(tensor, None)
-            if tensor.data is not None and not self.keep_constants:
+            if tensor.data is not None and not self._interpreter.keep_constants:
                 tensor.data.release()
         return tuple(values)
 
@@ -198,12 +235,12 @@ class Interpreter:
         """What runs the graphs of a step's operator."""
         runs = itertools.count(1)
         op = step.node.op
-        rounding = self.rounding.get(op.device) if isinstance(op, Placed) else frame.rounding
+        rounding = self._interpreter.rounding.get(op.device) if isinstance(op, Placed) else frame.rounding
 
         def call(graph: Graph, inputs: Sequence[Any]) -> tuple[Any, ...]:
-            if next(runs) > self.max_runs:
+            if next(runs) > self._interpreter.max_runs:
                 raise EvaluationError(
-                    f"{step.node.op_type} has run its body {self.max_runs:,} times and goes on",
+                    f"{step.node.op_type} has run its body {self._interpreter.max_runs:,} times and goes on",
                     hint="check its condition and its trip count; `Interpreter(max_runs=...)` allows more",
                 )
             inner = _Frame({}, dict(frame.sizes), frame, rounding)
@@ -224,7 +261,7 @@ class Interpreter:
         assert data is not None  # the verifier's rule: an operand is an input, a constant or an earlier result
         if isinstance(data, (ArrayData, SplatData)):
             return data.array()
-        if self.keep_constants:
+        if self._interpreter.keep_constants:
             if tensor not in self._constants:
                 self._constants[tensor] = data.array()
             return self._constants[tensor]
@@ -236,46 +273,10 @@ class Interpreter:
         """The outputs; copied where they would be views of a feed, of a constant, or of each other."""
         outputs: dict[str, Any] = {}
         taken = [a for value in feeds for a in _arrays(value)]
-        for name, tensor in zip(self.graph.output_names, self.graph.outputs, strict=True):
+        for name, tensor in zip(self._interpreter.graph.output_names, self._interpreter.graph.outputs, strict=True):
             outputs[name] = _own(self._value(tensor, frame), taken)
             taken += _arrays(outputs[name])
         return outputs
-
-
-@attrs.define(eq=False)
-class Execution:
-    """A run of the main graph that goes on node by node, so that several can be compared, or changed, on the way."""
-
-    _interpreter: Interpreter
-    _frame: _Frame
-    _feeds: Mapping[str, Any]
-    _observe: Observer | None
-    _position: int = 0
-
-    @property
-    def node(self) -> Node | None:
-        """The node that `advance` will run; None at the end."""
-        steps = self._interpreter._steps
-        return steps[self._position].node if self._position < len(steps) else None
-
-    def value(self, tensor: Tensor) -> Any:
-        """The value of a tensor that is a constant or still needed."""
-        return self._interpreter._value(tensor, self._frame)
-
-    def replace(self, tensor: Tensor, value: Any) -> None:
-        """Let what comes use another value for a tensor that was computed."""
-        self._frame.values[tensor] = value
-
-    def advance(self, replaced: Mapping[int, Any] | None = None) -> tuple[Any, ...]:
-        """Run the next node, with other values for some of its operands if given; its results, which are read only."""
-        step = self._interpreter._steps[self._position]
-        self._position += 1
-        with np.errstate(all="ignore"):
-            return self._interpreter._run_step(step, self._frame, self._observe, replaced)
-
-    def outputs(self) -> dict[str, Any]:
-        """The graph's outputs by name, at the end."""
-        return self._interpreter._collect(self._frame, list(self._feeds.values()))
 
 
 def _rounded(value: Any, dtype: DType | None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -57,7 +57,7 @@ class ChannelRange:
 
 
 def channel_axis(node: Node, rank: int) -> int:
-    """The axis of a weighted node's activation, of that rank, that its weight sums over; of its result, the channels."""
+    """The axis of the channels of a weighted node's activation or result of that rank."""
     return 1 if node.op_type in (*CONVOLUTIONS, *TRANSPOSED) else rank - 1
 
 
@@ -122,8 +122,3 @@ def scaled_inputs(node: Node, w: Array, factor: Array) -> Array:
 
 def _rows_are_outputs(op: Any) -> bool:
     return bool(op.transpose_w if op.op_type == "Linear" else op.trans_b)
-
-
-def is_matrix_or_more(tensors: Sequence[Tensor]) -> bool:
-    """Whether weights have the axes that WeightView needs: a vector, or a stack of matrices of MatMul, has not."""
-    return all(t.type.shape is not None and t.type.rank >= 2 for t in tensors)

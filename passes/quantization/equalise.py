@@ -7,7 +7,8 @@ scales per channel the weights pay nothing. What both roundings cost is computed
 width d is noise of d^2 / 12 (SmoothQuant, arXiv 2211.10438, uses the same transformation with a fixed exponent).
 
 The division goes into the weights or the LayerNorm that make the activation, through operators that commute with
-positive factors (ReLU, pooling), and costs nothing; where that cannot be, it is a Mul, and pays only where the gain is great.
+positive factors (ReLU, pooling), and costs nothing; where that cannot be, it is a Mul, and pays only where the gain is
+great.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Lockstep:
         stored = self._stored()
         found: list[NodeResult] = []
         for node in self.study.module.main:
-            expected = [run.advance()[0:1] for run in exact]
+            expected = [run.advance() for run in exact]
             result = by_node.get(node)
             if result is None:
                 for run in rounded:
@@ -59,8 +59,9 @@ class Lockstep:
             found.append(refined)
             for tensor in node.outputs:
                 parameters = stored.get(tensor)
-                for run in rounded if parameters is not None and tensor.use_count else []:
-                    run.replace(tensor, parameters.rounded(run.value(tensor)))
+                if parameters is not None and tensor.use_count:
+                    for run in rounded:
+                        run.replace(tensor, parameters.rounded(run.value(tensor)))
         return found
 
     def _stored(self) -> dict[Tensor, Parameters]:

@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 @click.option("--per-tensor", is_flag=True, help="One weight scale per tensor instead of one per output channel.")
 @click.option("--skip", metavar="NAME", multiple=True, help="Keep nodes in float: name of a source node, with * and ?.")
 @click.option(
+    "--effort",
+    type=click.Choice(["default", "high"]),
+    help="high: also equalise channels and correct biases, where held-out samples say that it helps; takes longer.",
+)
+@click.option(
     "--least-cosine",
     metavar="COSINE",
     type=click.FloatRange(0, 1),
@@ -158,9 +163,9 @@ def _quantization(given: Mapping[str, Any]) -> Int8 | None:
     from uair.request import Int8
 
     if not given["quantize"]:
-        if given["calib"] or given["skip"] or given["per_tensor"] or given["least_cosine"] is not None:
+        if any(given[name] for name in ("calib", "skip", "per_tensor", "effort")) or given["least_cosine"] is not None:
             raise click.UsageError(
-                "--calib, --skip, --per-tensor and --least-cosine are for quantization: add --quantize int8"
+                "--calib, --skip, --per-tensor, --effort and --least-cosine are for quantization: add --quantize int8"
             )
         return None
     if not given["calib"]:
@@ -170,6 +175,7 @@ def _quantization(given: Mapping[str, Any]) -> Int8 | None:
         samples=given["calib_samples"],
         per_channel=not given["per_tensor"],
         skip=tuple(given["skip"]),
+        effort=given["effort"] or "default",
         least_cosine=given["least_cosine"],
     )
 

@@ -85,6 +85,7 @@ class Stages:
             per_channel=settings.per_channel,
             skip=settings.skip,
             scheme=self.target.quantization,
+            effort=settings.effort,
             least_cosine=least,
             samples=samples,
             interpreter=Interpreter,

@@ -16,7 +16,7 @@ from uair.ir.module import Module
 from uair.pipeline import Instrument, Measure, PassContext, PassManager, Verify
 from uair.preprocess import Preprocess, PreprocessError
 from uair.quant.errors import SchemeError
-from uair.request import CompileRequest
+from uair.request import EFFORTS, CompileRequest
 
 if TYPE_CHECKING:
     from uair.passes.shape_buckets import Buckets
@@ -211,14 +211,15 @@ def _require_scheme(request: CompileRequest, target: Any) -> None:
             f"target {target.name!r} does not run quantized models",
             hint="compile it in float, or choose a target with INT8 (`uair targets NAME` says)",
         )
-    least = request.quantization.least_cosine
-    if least is None:
-        return
-    if not 0 <= least <= 1:
+    least, effort = request.quantization.least_cosine, request.quantization.effort
+    if least is not None and not 0 <= least <= 1:
         raise SchemeError(f"least_cosine is {least}", hint="a cosine similarity that can be asked for is from 0 to 1")
-    if target.description.emits_float:
+    if effort not in EFFORTS:
+        raise SchemeError(f"there is no effort {effort!r}", hint=f"it is one of {', '.join(EFFORTS)}")
+    given = "least_cosine" if least is not None else "effort" if effort != EFFORTS[0] else ""
+    if given and target.description.emits_float:
         raise SchemeError(
-            f"least_cosine is given, but for target {target.name!r} the vendor's tool decides what is quantized",
+            f"{given} is given, but for target {target.name!r} the vendor's tool decides what is quantized",
             hint="leave it out; `uair targets NAME` lists what that tool can be told",
         )
 

@@ -74,7 +74,7 @@ class RuleSet:
             for op in rule.root_ops:
                 self._by_op.setdefault(op, []).append((rule, tuple(root for root in rule.roots if op in root.ops)))
 
-    def rules_for(self, node: Node) -> list[Rule]:
+    def rules_for(self, node: Node) -> Sequence[Rule]:
         """The rules that may start at this node, by its operator and those in front of it."""
         known = self._by_op.get(type(node.op), ())
         return [rule for rule, roots in known if any(root.may_match(node) for root in roots)]

@@ -1,0 +1,264 @@
+"""Equalisation of channels and correction of biases: the function stays, the noise shrinks, or the stage is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import uair
+from tests.quant.networks import Builder, all_products, samples, small_cnn
+from uair.codegen.reference import Interpreter, run
+from uair.errors import UairError
+from uair.ir.compare import difference, graph_difference
+from uair.ir.graph import Node, Tensor, constant
+from uair.ir.module import Module
+from uair.ir.verify import verify
+from uair.ops import Add, Conv2D, ConvTranspose2D, HardSwish, LayerNorm, Linear, MatMul, MaxPool2D, Relu
+from uair.passes.quantization.bias import correct_biases
+from uair.passes.quantization.choose import Settings
+from uair.passes.quantization.equalise import Equalisation, apply_equalisations, propose_equalisations
+from uair.passes.quantization.placement import plan_quantization
+from uair.passes.quantization.refine import Stage
+from uair.passes.quantization.statistics import collect_statistics
+from uair.passes.quantization.trial import Study, choose_trial
+from uair.passes.quantize_int8 import QuantizeInt8
+from uair.pipeline import PassContext, PassManager
+from uair.quant.parameters import sqnr
+from uair.quant.scheme import Scheme
+from uair.targets import load_description
+
+SPREAD = np.geomspace(0.05, 4.0, 16).astype(np.float32)
+
+
+def uneven(b: Builder, *shape: int) -> Tensor:
+    """Weights whose output channels differ by a factor of 80 in magnitude."""
+    return constant((b.weight(*shape).numpy() * SPREAD.reshape(-1, *(1,) * (len(shape) - 1))), "uneven")
+
+
+def uneven_cnn(between: Any = None) -> Module:
+    """A convolution with uneven channels, an activation, a depthwise convolution and a projection."""
+    b = Builder(1, 3, 16, 16)
+    x = b.add(Conv2D(pads=(1, 1, 1, 1)), b.x, uneven(b, 16, 3, 3, 3), b.weight(16, scale=0.1), name="stem")
+    x = b.add(Relu() if between is None else between, x, name="act")
+    depthwise = constant(b.weight(16, 1, 3, 3).numpy() / SPREAD.reshape(-1, 1, 1, 1), "dw")
+    x = b.add(Conv2D(pads=(1, 1, 1, 1), groups=16), x, depthwise, b.weight(16), name="depthwise")
+    return b.done(b.add(Conv2D(), b.add(Relu(), x), b.weight(8, 16, 1, 1), b.weight(8), name="last"))
+
+
+def images(n: int = 16, seed: int = 5) -> list[dict[str, Any]]:
+    return samples(n, (1, 3, 16, 16), seed)
+
+
+def scheme_of(target: str) -> Scheme:
+    described = load_description(target).quantization
+    assert described is not None
+    return described.scheme
+
+
+def quantize(module: Module, feeds: Any, **options: Any) -> dict[str, Any]:
+    context = PassContext()
+    PassManager([QuantizeInt8(samples=feeds, **options)], context=context).run(module)
+    report: dict[str, Any] = context.reports["quantization"]
+    return report
+
+
+def named(module: Module, name: str) -> Node:
+    return next(node for node in module.main if node.name == name)
+
+
+# ----------------------------------------------------------------------------------------------------- equalisation
+def test_uneven_channels_are_folded_into_what_makes_them() -> None:
+    module, before = uneven_cnn(), uneven_cnn()
+    plan = plan_quantization(module.main, scheme_of("cpu"))
+    changes = propose_equalisations(plan, scheme_of("cpu"), Interpreter(module), images())
+    change = next(c for c in changes if c.readers[0] is named(module, "depthwise"))
+    assert change.maker is named(module, "stem")
+    assert change.gain < 0.2
+    assert change.factor.max() == 1
+    apply_equalisations(module.main, [change])
+    verify(module)
+    assert len(module.main) == len(before.main), "a division that is folded costs nothing"
+    feeds = images(1)[0]
+    want, got = run(before, feeds)["y"], run(module, feeds)["y"]
+    assert np.abs(want - got).max() <= 1e-6 * np.abs(want).max()
+
+
+def test_what_cannot_be_folded_is_a_multiplication_where_floats_are_between() -> None:
+    module, before = uneven_cnn(HardSwish()), uneven_cnn(HardSwish())
+    plan = plan_quantization(module.main, scheme_of("cpu"))
+    changes = propose_equalisations(plan, scheme_of("cpu"), Interpreter(module), images())
+    change = next(c for c in changes if c.readers[0] is named(module, "depthwise"))
+    assert change.maker is None
+    edits = apply_equalisations(module.main, [change])
+    verify(module)
+    added = named(module, "act_equalised")
+    assert added.op_type == "Mul"
+    assert added.loc.by == ("equalise",)
+    feeds = images(1)[0]
+    want, got = run(before, feeds)["y"], run(module, feeds)["y"]
+    assert np.abs(want - got).max() <= 1e-6 * np.abs(want).max()
+    edits.undo()
+    assert difference(module, before) == ""
+    everywhere = scheme_of("rk3588")
+    plan = plan_quantization(module.main, everywhere)
+    assert all(c.maker is not None for c in propose_equalisations(plan, everywhere, Interpreter(module), images()))
+
+
+def _weighted(kind: str) -> tuple[Module, tuple[Node, ...], Node | None]:
+    """A network in which an activation can be equalised, with its readers and what makes it."""
+    b = Builder(1, 6, 6, 6)
+    x = b.add(Conv2D(), b.x, b.weight(6, 6, 1, 1), b.weight(6), name="maker")
+    if kind == "grouped":
+        y = b.add(Conv2D(groups=2), b.add(Relu(), x), b.weight(4, 3, 2, 2), b.weight(4), name="reader")
+    elif kind == "transposed":
+        y = b.add(ConvTranspose2D(groups=3), b.add(MaxPool2D(kernel=(2, 2)), x), b.weight(6, 2, 2, 2), name="reader")
+    elif kind == "from a transposed one":
+        x = b.add(ConvTranspose2D(groups=2), b.x, b.weight(6, 3, 2, 2), b.weight(6), name="maker2")
+        y = b.add(Conv2D(), x, b.weight(4, 6, 1, 1), name="reader")
+    elif kind == "linear":
+        x = b.add(LayerNorm(), x, b.weight(6), b.weight(6), name="norm")
+        y = b.add(Linear(), x, b.weight(5, 6), b.weight(5), name="reader")
+    elif kind == "linear untransposed":
+        x = b.add(Linear(transpose_w=False), x, b.weight(6, 6), name="plain")
+        y = b.add(Linear(transpose_w=False), x, b.weight(6, 5), name="reader")
+    else:
+        y = b.add(MatMul(trans_b=kind == "matmul transposed"), x, b.weight(6, 6), name="reader")
+    module = b.done(y)
+    makers = {"linear": "norm", "linear untransposed": "plain", "from a transposed one": "maker2"}
+    maker = None if kind.startswith("matmul") else named(module, makers.get(kind, "maker"))
+    return module, (named(module, "reader"),), maker
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "grouped",
+        "transposed",
+        "from a transposed one",
+        "linear",
+        "linear untransposed",
+        "matmul",
+        "matmul transposed",
+    ],
+)
+def test_the_function_stays(kind: str) -> None:
+    module, readers, maker = _weighted(kind)
+    feeds = samples(1, (1, 6, 6, 6))[0]
+    want = run(module, feeds)["y"]
+    tensor = readers[0].inputs[0]
+    assert tensor is not None
+    factor = np.array([1, 0.5, 0.3, 0.25, 0.7, 0.1])
+    apply_equalisations(module.main, [Equalisation(tensor, readers, factor, maker, 0.1)])
+    verify(module)
+    got = run(module, feeds)["y"]
+    assert np.abs(want - got).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_channels_that_others_see_are_left_alone() -> None:
+    """A division that is folded would reach a reader in float: there it is a multiplication, or nothing."""
+    b = Builder(1, 3, 16, 16)
+    x = b.add(Conv2D(pads=(1, 1, 1, 1)), b.x, uneven(b, 16, 3, 3, 3), b.weight(16), name="stem")
+    y = b.add(Conv2D(pads=(1, 1, 1, 1), groups=16), x, b.weight(16, 1, 3, 3), name="depthwise")
+    module = b.done(b.add(Add(), x, y))
+    plan = plan_quantization(module.main, scheme_of("cpu"))
+    changes = propose_equalisations(plan, scheme_of("cpu"), Interpreter(module), images())
+    assert [c.maker for c in changes if c.tensor is x] in ([], [None])
+
+
+# ----------------------------------------------------------------------------------------------------------- biases
+def _study(module: Module, feeds: Any, method: Any = "percentile", percentile: float = 95.0) -> tuple[Study, Any]:
+    scheme = scheme_of("cpu")
+    plan = plan_quantization(module.main, scheme)
+    study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme, Interpreter)
+    return study, choose_trial(study, Settings(method=method, percentile=percentile)).results
+
+
+def test_what_clipping_shifts_is_taken_out_of_the_biases() -> None:
+    module, feeds = uneven_cnn(), images(24)
+    study, results = _study(module, feeds)
+    corrected = correct_biases(study, results, feeds, 6)
+    assert [r.node for r in corrected] == [r.node for r in results]
+    assert any(new is not old for new, old in zip(corrected, results, strict=True))
+    shifts: list[float] = []
+    for each in (results, corrected):
+        quantized = study.quantized_copy(each)[0]
+        errors = [run(module, f)["y"] - run(quantized, f)["y"] for f in images(16, seed=77)]
+        shifts.append(float(np.abs(np.mean(errors, axis=(0, 1, 3, 4))).sum()))
+    assert shifts[1] < shifts[0] / 2
+    for old, new in zip(results, corrected, strict=True):
+        assert old.constants.weight is not None
+        assert new.constants.weight is old.constants.weight
+        assert new.activations == old.activations
+
+
+def test_a_correction_that_held_out_samples_contradict_is_not_made() -> None:
+    """Learned from one sample of another kind than all the others, a shift makes these worse."""
+    module = uneven_cnn()
+    feeds = images(12)
+    odd = {"x": np.full((1, 3, 16, 16), 9, np.float32)}
+    study, results = _study(module, feeds, "minmax")
+    corrected = correct_biases(study, results, [odd, *feeds], len(feeds))
+    assert all(new is old for new, old in zip(corrected, results, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------------- together
+def test_high_effort_is_better_on_fresh_samples() -> None:
+    plain, refined, reference = uneven_cnn(), uneven_cnn(), uneven_cnn()
+    feeds = images(24)
+    quantize(plain, feeds)
+    report = quantize(refined, feeds, effort="high")
+    stages = {stage["stage"]: stage for stage in report["summary"]["stages"]}
+    assert set(stages) == {"equalise", "bias-correction"}
+    assert stages["equalise"]["kept"] and stages["equalise"]["changed"] >= 1
+    for stage in stages.values():
+        assert stage["kept"] == (stage["changed"] > 0 and stage["after"] < stage["before"])
+    fresh = images(8, seed=99)
+    gain = [
+        sqnr(run(reference, f)["y"], run(refined, f)["y"]) - sqnr(run(reference, f)["y"], run(plain, f)["y"])
+        for f in fresh
+    ]
+    assert np.mean(gain) > 2
+
+
+@pytest.mark.parametrize("make", [small_cnn, all_products])
+def test_every_network_survives(make: Callable[[], Module]) -> None:
+    module = make()
+    shape = tuple(int(str(d)) for d in module.main.inputs[0].type.dims)
+    report = quantize(module, samples(16, shape), effort="high")
+    verify(module)
+    assert len(report["summary"]["stages"]) == 2
+    reference, fresh = make(), samples(2, shape, seed=3)
+    for feeds in fresh:
+        want, got = run(reference, feeds), run(module, feeds)
+        assert all(sqnr(want[name], got[name]) > 15 for name in want)
+
+
+def test_a_stage_that_does_not_help_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stage, "is_kept", property(lambda _: False))
+    plain, refined = uneven_cnn(HardSwish()), uneven_cnn(HardSwish())
+    feeds = images()
+    quantize(plain, feeds)
+    quantize(refined, feeds, effort="high")
+    assert graph_difference(plain.main, refined.main) == ""
+
+
+def test_too_few_samples_to_judge_by() -> None:
+    report = quantize(uneven_cnn(), images(5), effort="high")
+    assert report["summary"]["stages"] == []
+    assert "needs 8 samples" in report["notes"][-1]
+
+
+def test_through_compile(tmp_path: Path) -> None:
+    module, feeds = uneven_cnn(), images(12)
+    settings = uair.Int8(calibration=feeds, effort="high")
+    artifact = uair.compile(module, "cpu", output=tmp_path / "a", quantize=settings)
+    assert "effort=high" in artifact.manifest["quantization"]["pass"]
+    with pytest.raises(UairError, match="effort is given, but for target 'horizon_j5' the vendor's tool decides"):
+        uair.compile(module, "horizon_j5", output=tmp_path / "b", quantize=settings)
+    wrong: Any = "most"
+    with pytest.raises(UairError, match="no effort 'most'"):
+        uair.compile(module, "cpu", output=tmp_path / "c", quantize=uair.Int8(calibration=feeds, effort=wrong))
