@@ -275,7 +275,10 @@ def test_a_broken_file_is_refused(right: ModelProto, tmp_path: Path) -> None:
 
 
 def test_an_asymmetric_model_does_not_fit(tmp_path: Path) -> None:
-    cpu = uair.compile(small_cnn(), "cpu", quantize=Int8(calibration=samples()), output=tmp_path / "cpu")
+    signed = {"int8": "vnni"}
+    cpu = uair.compile(
+        small_cnn(), "cpu", quantize=Int8(calibration=samples()), output=tmp_path / "cpu", options=signed
+    )
     with pytest.raises(DoesNotFit, match="symmetric"):
         uair.compile(cpu.file("model.onnx"), "jetson_orin", output=tmp_path / "orin", fallback=False)
     assert not (tmp_path / "orin").exists()

@@ -17,7 +17,7 @@ import pytest
 import uair
 from uair.errors import UairError
 from uair.frontends.common.errors import SourceFileError, UnmappedOperatorError, UnsafeModelError
-from uair.frontends.keras.errors import KerasMaskError, KerasWeightsError
+from uair.frontends.keras.errors import KerasWeightsError
 from uair.ir.compare import difference, graph_difference
 from uair.ir.verify import verify
 from uair.text import parse_module, print_module, weights_of
@@ -137,11 +137,16 @@ def test_code_is_not_run(tmp_path: Path) -> None:
     assert "groups" in caught.value.place
 
 
-def test_a_mask_that_a_recurrent_layer_would_obey_is_refused(tmp_path: Path) -> None:
-    path = rewritten(tmp_path, "words", lambda c: layer(c, "table")["config"].update(mask_zero=True))
-    with pytest.raises(KerasMaskError) as caught:
-        uair.load(path)
-    assert "both" in caught.value.place
+def test_a_recurrent_layer_obeys_the_mask_of_its_words(tmp_path: Path) -> None:
+    plain = uair.load(FILES / "words.keras")
+    masked = uair.load(rewritten(tmp_path, "words", lambda c: layer(c, "table")["config"].update(mask_zero=True)))
+    words = np.load(FILES / "words.npz")["x"]
+    whole = np.where(words == 0, 1, words)
+    padded = whole.copy()
+    padded[:, -2:] = 0
+    for feed, same in ((whole, True), (padded, False)):
+        (want,), (got,) = (uair.run(module, feed).values() for module in (plain, masked))
+        assert np.allclose(want, got, rtol=1e-5, atol=1e-6) == same
 
 
 def test_a_graph_with_a_cycle_is_refused(tmp_path: Path) -> None:
