@@ -16,7 +16,7 @@ import numpy as np
 from uair.ir.dtype import Array
 from uair.passes.quantization.channels import channel_axis
 from uair.passes.quantization.choose import NodeResult
-from uair.passes.quantization.lockstep import Lockstep
+from uair.passes.quantization.lockstep import walk
 from uair.passes.quantization.trial import Study
 from uair.quant.parameters import Parameters
 
@@ -51,7 +51,7 @@ def correct_biases(
             return result, actual
         return corrected, values
 
-    return Lockstep(study, results).walk(samples, refine)
+    return walk(study, results, samples, refine)
 
 
 def _mean_error(expected: Sequence[Array], actual: Sequence[Array], axis: int) -> Array:

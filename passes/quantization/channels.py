@@ -10,6 +10,7 @@ import numpy as np
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
+from uair.passes.quantization.placement import weight_axis
 from uair.passes.quantization.statistics import Interpreter
 from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
 
@@ -101,7 +102,7 @@ class WeightView:
         elif node.op_type in CONVOLUTIONS:  # [M, C / groups, ...]
             values = w.reshape(w.shape[0], w.shape[1], -1)
         else:
-            values = (w if _rows_are_outputs(op) else w.T)[:, :, None]
+            values = (w if weight_axis(op, w.ndim) == 0 else w.T)[:, :, None]
         groups = int(getattr(op, "groups", 1))
         outputs, width = values.shape[:2]
         start = (np.arange(outputs) // max(outputs // groups, 1)) * width
@@ -116,9 +117,5 @@ def scaled_inputs(node: Node, w: Array, factor: Array) -> Array:
     elif node.op_type in CONVOLUTIONS:
         shaped = factor[WeightView.of(node, w).inputs].reshape(*w.shape[:2], *(1,) * (w.ndim - 2))
     else:
-        shaped = factor[None, :] if _rows_are_outputs(op) else factor[:, None]
+        shaped = factor[None, :] if weight_axis(op, w.ndim) == 0 else factor[:, None]
     return (w * shaped).astype(w.dtype)
-
-
-def _rows_are_outputs(op: Any) -> bool:
-    return bool(op.transpose_w if op.op_type == "Linear" else op.trans_b)

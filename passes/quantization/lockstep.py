@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import attrs
-
 from uair.ir.dtype import Array
 from uair.ir.graph import Tensor
 from uair.passes.quantization.choose import NodeResult
@@ -22,53 +20,51 @@ Refine = Callable[[NodeResult, list[Array], list[Array]], "tuple[NodeResult, lis
 its results then."""
 
 
-@attrs.define(eq=False)
-class Lockstep:
-    """Walks through a model with its quantization.
+def walk(
+    study: Study, results: Sequence[NodeResult], samples: Sequence[Mapping[str, Array]], refine: Refine
+) -> list[NodeResult]:
+    """Show every quantized node with one result to `refine`, in order; the results with what became of them.
 
-    Attributes:
+    Args:
         study: the float model and what runs it.
         results: how its nodes are quantized.
+        samples: feeds.
+        refine: what decides.
     """
-
-    study: Study
-    results: Sequence[NodeResult]
-
-    def walk(self, samples: Sequence[Mapping[str, Array]], refine: Refine) -> list[NodeResult]:
-        """Show every quantized node with one result to `refine`, in order; the results with what became of them."""
-        interpreter = self.study.run(self.study.module)
-        exact = [interpreter.start(sample) for sample in samples]
-        rounded = [interpreter.start(sample) for sample in samples]
-        by_node = {result.node: result for result in self.results}
-        stored = self._stored()
-        found: list[NodeResult] = []
-        for node in self.study.module.main:
-            expected = [run.advance() for run in exact]
-            result = by_node.get(node)
-            if result is None:
+    interpreter = study.run(study.module)
+    exact = [interpreter.start(sample) for sample in samples]
+    rounded = [interpreter.start(sample) for sample in samples]
+    by_node = {result.node: result for result in results}
+    stored = _stored(study, results)
+    found: list[NodeResult] = []
+    for node in study.module.main:
+        expected = [run.advance() for run in exact]
+        result = by_node.get(node)
+        if result is None:
+            for run in rounded:
+                run.advance()
+            continue
+        operands = [_operands(result, run) for run in rounded]
+        actual = [run.advance(given) for run, given in zip(rounded, operands, strict=True)]
+        refined = result
+        if len(node.outputs) == 1:
+            refined, values = refine(result, [e[0] for e in expected], [a[0] for a in actual])
+            for run, value in zip(rounded, values, strict=True):
+                run.replace(node.output, value)
+        found.append(refined)
+        for tensor in node.outputs:
+            parameters = stored.get(tensor)
+            if parameters is not None and tensor.use_count:
                 for run in rounded:
-                    run.advance()
-                continue
-            operands = [_operands(result, run) for run in rounded]
-            actual = [run.advance(given) for run, given in zip(rounded, operands, strict=True)]
-            refined = result
-            if len(node.outputs) == 1:
-                refined, values = refine(result, [e[0] for e in expected], [a[0] for a in actual])
-                for run, value in zip(rounded, values, strict=True):
-                    run.replace(node.output, value)
-            found.append(refined)
-            for tensor in node.outputs:
-                parameters = stored.get(tensor)
-                if parameters is not None and tensor.use_count:
-                    for run in rounded:
-                        run.replace(tensor, parameters.rounded(run.value(tensor)))
-        return found
+                    run.replace(tensor, parameters.rounded(run.value(tensor)))
+    return found
 
-    def _stored(self) -> dict[Tensor, Parameters]:
-        """Activations that are integers for all their users, with their parameters."""
-        if self.study.scheme.placement != "all":
-            return {}
-        return {r.item.operand(i): p for r in self.results for i, p in r.activations.items()}
+
+def _stored(study: Study, results: Sequence[NodeResult]) -> dict[Tensor, Parameters]:
+    """Activations that are integers for all their users, with their parameters."""
+    if study.scheme.placement != "all":
+        return {}
+    return {r.item.operand(i): p for r in results for i, p in r.activations.items()}
 
 
 def _operands(result: NodeResult, run: Any) -> dict[int, Array]:

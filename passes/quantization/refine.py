@@ -6,12 +6,11 @@ They cost a few more runs of the samples, which is why they are asked for (`effo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
 from uair.ir.dtype import Array
-from uair.ir.graph import Node
 from uair.passes.quantization.bias import correct_biases
 from uair.passes.quantization.choose import Settings
 from uair.passes.quantization.equalise import apply_equalisations, propose_equalisations
@@ -19,6 +18,8 @@ from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import SpreadSamples, collect_statistics
 from uair.passes.quantization.trial import Study, Trial, choose_trial
 from uair.pipeline import PassContext
+
+Samples: TypeAlias = Sequence[Mapping[str, Array]]
 
 MOST_SAMPLES = 32
 LEAST_SAMPLES = 8
@@ -94,42 +95,45 @@ class Refinement:
             return
         judging = spread.kept[HELD_OUT - 1 :: HELD_OUT]
         learning = [s for i, s in enumerate(spread.kept) if i % HELD_OUT != HELD_OUT - 1]
-        self._equalise(learning, judging)
-        self._correct_biases(learning, judging)
+        noise = self._noise(self.study, self.trial, judging)
+        noise = self._equalise(noise, learning, judging)
+        self._correct_biases(noise, learning, judging)
 
-    def _equalise(self, learning: Sequence[Mapping[str, Array]], judging: Sequence[Mapping[str, Array]]) -> None:
-        before = self._loss(self.study, self.trial, judging)
-        module = self.study.module
-        found = propose_equalisations(self.study.plan, self.study.scheme, self.study.run(module), learning)
-        changes = [c for c in found if self._may_change(c.readers[0])]
+    def _equalise(self, before: float, learning: Samples, judging: Samples) -> float:
+        """Try it; the noise at the outputs then."""
+        module, scheme = self.study.module, self.study.scheme
+        found = propose_equalisations(self.study.plan, scheme, self.study.run(module), learning)
+        changes = [c for c in found if self.context.fuel.draw(self.maker, c.readers[0])]
+        if not changes:
+            return self._note(Stage("equalise", 0, before, before))
         edits = apply_equalisations(module.main, changes)
-        study, trial = self.study, self.trial
-        if changes:
-            plan = plan_quantization(module.main, self.study.scheme, self.skip)
-            statistics = collect_statistics(plan, self.study.run(module), self.samples)
-            study = attrs.evolve(self.study, plan=plan, statistics=statistics)
-            trial = choose_trial(study, self.settings)
-        stage = Stage("equalise", len(changes), before, self._loss(study, trial, judging) if changes else before)
-        self.stages.append(stage)
+        plan = plan_quantization(module.main, scheme, self.skip)
+        statistics = collect_statistics(plan, self.study.run(module), self.samples)
+        study = attrs.evolve(self.study, plan=plan, statistics=statistics)
+        trial = choose_trial(study, self.settings)
+        stage = Stage("equalise", len(changes), before, self._noise(study, trial, judging))
         if stage.is_kept:
             self.study, self.trial = study, trial
         else:
             edits.undo()
+        return self._note(stage)
 
-    def _correct_biases(self, learning: Sequence[Mapping[str, Array]], judging: Sequence[Mapping[str, Array]]) -> None:
-        before = self._loss(self.study, self.trial, judging)
+    def _correct_biases(self, before: float, learning: Samples, judging: Samples) -> float:
+        """Try it; the noise at the outputs then."""
         results = correct_biases(self.study, self.trial.results, [*learning, *judging], len(judging))
         trial = attrs.evolve(self.trial, results=results)
         changed = sum(new is not old for new, old in zip(results, self.trial.results, strict=True))
-        stage = Stage("bias-correction", changed, before, self._loss(self.study, trial, judging))
-        self.stages.append(stage)
+        stage = Stage("bias-correction", changed, before, self._noise(self.study, trial, judging))
         if stage.is_kept:
             self.trial = trial
+        return self._note(stage)
 
-    def _may_change(self, node: Node) -> bool:
-        return self.context.fuel.draw(self.maker, node)
+    def _note(self, stage: Stage) -> float:
+        """Note what became of a stage; the noise behind it."""
+        self.stages.append(stage)
+        return stage.after if stage.is_kept else stage.before
 
     @staticmethod
-    def _loss(study: Study, trial: Trial, samples: Sequence[Mapping[str, Array]]) -> float:
+    def _noise(study: Study, trial: Trial, samples: Samples) -> float:
         judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=list(samples)))
         return judge.loss(trial.results, judge.references())
