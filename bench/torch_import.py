@@ -33,18 +33,6 @@ from tests.frameworks.torch import language, models
 from uair.frontends.torch import archive
 
 IMAGE = (1, 3, 224, 224)
-VISION = (
-    "resnet18",
-    "resnet50",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "convnext_tiny",
-    "densenet121",
-    "vit_b_16",
-    "swin_t",
-)
 FILES = ("mobilenet_v2", "resnet50")
 Inputs: TypeAlias = "tuple[Any, ...]"
 
@@ -64,7 +52,7 @@ class Row:
 def cases() -> dict[str, Callable[[], tuple[nn.Module, Inputs]]]:
     """The models, each with example inputs."""
     found: dict[str, Callable[[], tuple[nn.Module, Inputs]]] = {
-        name: lambda name=name: (models.torchvision_model(name), (torch.randn(*IMAGE),)) for name in VISION
+        name: lambda name=name: (models.torchvision_model(name), (torch.randn(*IMAGE),)) for name in models.TORCHVISION
     }
     found["unet"] = lambda: (models.randomized(models.UNet()), (torch.randn(1, 3, 64, 64),))
     found["detector"] = lambda: (models.spread(models.Detector()), (torch.randn(1, 3, 64, 64),))

@@ -29,6 +29,7 @@ from uair.ir.inference import number_unknowns
 from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ir.types import TensorType
+from uair.names import Namer
 from uair.ops import Cast, Dequantize, Quantize
 from uair.ops.custom import Opaque
 
@@ -187,10 +188,10 @@ class Importer:
     # ------------------------------------------------------------------ interface
     def _inputs(self, scope: Scope, signature: Signature | None) -> None:
         given = {tensor: name for name, tensor in (() if signature is None else signature.inputs)}
-        names: set[str] = set()
+        names = Namer()
         for i, number in enumerate(scope.subgraph.inputs):
             info = scope.subgraph.tensors[number]
-            name = unique(given.get(number) or info.name or f"input_{i}", names)
+            name = names.unique(given.get(number) or info.name or f"input_{i}")
             if number in scope.values:
                 raise SourceFileError(f"tensor {number} is an input twice", place=scope.where)
             t = declared(info, name, scope.where)
@@ -203,7 +204,7 @@ class Importer:
 
     def _outputs(self, scope: Scope, signature: Signature | None) -> None:
         given = {tensor: name for name, tensor in (() if signature is None else signature.outputs)}
-        names: set[str] = set()
+        names = Namer()
         for i, number in enumerate(scope.subgraph.outputs):
             info = scope.subgraph.tensors[number]
             value = scope.get(number, f"outputs of {scope.where}")
@@ -212,7 +213,7 @@ class Importer:
             q = info.quantization
             if self.numbers == "real" and q is not None and value.type.dtype.is_integer:
                 value = self._converted(scope, Dequantize(axis=q.axis), value, info)
-            scope.graph.add_output(unique(given.get(number) or info.name or f"output_{i}", names), value)
+            scope.graph.add_output(names.unique(given.get(number) or info.name or f"output_{i}"), value)
 
     def _converted(self, scope: Scope, op: Quantize | Dequantize, x: Tensor, info: TensorInfo) -> Tensor:
         """An input quantized, or an output dequantized."""
@@ -424,15 +425,6 @@ def declared(info: TensorInfo, name: str, where: str) -> TensorType:
         for axis, d in enumerate(info.signature or info.shape)
     ]
     return TensorType(info.dtype, tuple(extents))
-
-
-def unique(name: str, taken: set[str]) -> str:
-    """A name that is not taken yet, which takes it."""
-    result, count = name, 1
-    while result in taken:
-        result, count = f"{name}_{count}", count + 1
-    taken.add(result)
-    return result
 
 
 def strings(view: memoryview, shape: tuple[int, ...], name: str) -> Array:

@@ -19,7 +19,7 @@ from uair.frontends.common.errors import MissingFrameworkError, SourceOperatorEr
 from uair.frontends.torch import naming, recurrence
 from uair.frontends.torch.errors import TorchExportError
 from uair.frontends.torch.frames import user_line
-from uair.frontends.torch.program import HIGHER_ORDER, INLINED, Argument, Call, Program, ProgramGraph, Ref
+from uair.frontends.torch.program import HIGHER_ORDER, INLINED, Argument, Call, Program, ProgramGraph, Ref, unique_name
 from uair.frontends.torch.quiet import quiet
 from uair.frontends.torch.symbols import Sizes, names_of_inputs
 from uair.ir.data import ArrayData, Data
@@ -324,7 +324,7 @@ class GraphReader:
         symbols: dict[str, str] = {}
         for node in self.owner.graph.nodes:
             if node.op == "placeholder":
-                name = self._unique(node.name)
+                name = unique_name(node.name, self.names)
                 value = node.meta.get("val")
                 is_tensor = isinstance(value, self.torch.Tensor)
                 self.values[node] = Ref(name) if is_tensor else self._constant(value)
@@ -409,7 +409,7 @@ class GraphReader:
     def _results(self, node: Any, found: Sequence[Any]) -> tuple[str, ...]:
         """Names of the results of a call."""
         if not isinstance(node.meta.get("val"), (tuple, list)):
-            return tuple(self._unique(node.name) for _ in found)
+            return tuple(unique_name(node.name, self.names) for _ in found)
         used: dict[int, str] = {}
         for user in node.users:
             if user.op == "call_function" and target_name(user.target) == "_operator.getitem":
@@ -418,7 +418,7 @@ class GraphReader:
             else:
                 for i in range(len(found)):
                     used.setdefault(i, f"{node.name}_{i}")
-        return tuple(self._unique(used[i]) if i in used else "" for i in range(len(found)))
+        return tuple(unique_name(used[i], self.names) if i in used else "" for i in range(len(found)))
 
     def _inlined(self, node: Any) -> Argument:
         """The results of a graph that is run once, its calls put here."""
@@ -484,14 +484,6 @@ class GraphReader:
             return extent
         found = self.sizes.dim(extent.node.expr)
         return fresh_symbol() if found is None else found
-
-    def _unique(self, name: str) -> str:
-        unique, n = name, 1
-        while unique in self.names:
-            n += 1
-            unique = f"{name}_{n}"
-        self.names.add(unique)
-        return unique
 
 
 def target_name(target: Any) -> str:

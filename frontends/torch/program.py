@@ -113,3 +113,13 @@ class Program:
     ranges: Mapping[str, tuple[int, int | None]]
     producer: str = "pytorch"
     versions: tuple[tuple[str, str], ...] = ()
+
+
+def unique_name(name: str, taken: set[str]) -> str:
+    """`name`, or `name_2`, `name_3` ..., whichever is not taken yet; it is then."""
+    unique, n = name, 1
+    while unique in taken:
+        n += 1
+        unique = f"{name}_{n}"
+    taken.add(unique)
+    return unique

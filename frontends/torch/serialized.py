@@ -11,7 +11,7 @@ from typing import Any, cast
 from uair.frontends.common.errors import SourceOperatorError, UnsafeModelError
 from uair.frontends.torch.expressions import parsed, symbol_name
 from uair.frontends.torch.frames import user_line
-from uair.frontends.torch.program import HIGHER_ORDER, INLINED, Argument, Call, ProgramGraph, Ref
+from uair.frontends.torch.program import HIGHER_ORDER, INLINED, Argument, Call, ProgramGraph, Ref, unique_name
 from uair.frontends.torch.symbols import Sizes
 from uair.ir.dims import Dim, Shape
 from uair.ir.dtype import DType
@@ -105,7 +105,7 @@ class GraphReader:
         symbols: dict[str, str] = {}
         for given in graph["inputs"]:
             kind, name = only(given)[0], name_of(given)
-            unique = self._unique(name or f"input_{len(inputs)}")
+            unique = unique_name(name or f"input_{len(inputs)}", self.names)
             is_tensor = kind == "as_tensor"
             if name:
                 self.values[name] = Ref(unique) if is_tensor else self._argument(given)
@@ -175,7 +175,7 @@ class GraphReader:
         own = name_of(result)
         if not own or not known:
             return ""
-        name = self._unique(own)
+        name = unique_name(own, self.names)
         if only(result)[0] != "as_sym_int":
             self.values[own] = Ref(name)
         return name
@@ -258,14 +258,6 @@ class GraphReader:
         if isinstance(found, int) and found < 0:
             raise ValueError(f"{found} is no size")
         return found
-
-    def _unique(self, name: str) -> str:
-        unique, n = name, 1
-        while unique in self.names:
-            n += 1
-            unique = f"{name}_{n}"
-        self.names.add(unique)
-        return unique
 
 
 def only(union: Json) -> tuple[str, Any]:

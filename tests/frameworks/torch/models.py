@@ -10,6 +10,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+TORCHVISION = (
+    "resnet18",
+    "resnet50",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "convnext_tiny",
+    "densenet121",
+    "vit_b_16",
+    "swin_t",
+)
+"""Whole models of torchvision that are read and compared."""
+
 
 def _torchvision() -> Any:
     """Torchvision's models. Beside PyTorch for CPUs its compiled operators do not load: two of them are declared here.

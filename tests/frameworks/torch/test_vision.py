@@ -9,7 +9,7 @@ import torch
 
 import uair
 from tests.frameworks.torch.harness import WARNINGS, check
-from tests.frameworks.torch.models import Detector, UNet, randomized, spread, torchvision_model
+from tests.frameworks.torch.models import TORCHVISION, Detector, UNet, randomized, spread, torchvision_model
 
 pytestmark = WARNINGS
 
@@ -18,21 +18,7 @@ BATCH = torch.export.Dim("batch", min=2, max=64)
 EXPORTED = {"resnet18": 49, "mobilenet_v2": 100, "mobilenet_v3_small": 122, "densenet121": 368}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "resnet18",
-        "resnet50",
-        "mobilenet_v2",
-        "mobilenet_v3_small",
-        "mobilenet_v3_large",
-        "efficientnet_b0",
-        "convnext_tiny",
-        "densenet121",
-        "vit_b_16",
-        "swin_t",
-    ],
-)
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision(name: str) -> None:
     model = torchvision_model(name)
     side = 224 if name.startswith("vit") else 64
