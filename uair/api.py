@@ -27,6 +27,7 @@ from uair.preprocess import Preprocess
 from uair.request import CompileRequest, Int8
 
 if TYPE_CHECKING:
+    from uair.driver.quantizing import Quantized
     from uair.targets.check import CheckReport
 
 Model: TypeAlias = "Module | str | os.PathLike[str]"
@@ -45,6 +46,7 @@ __all__ = [
     "load",
     "optimize",
     "plain_value",
+    "quantize",
     "require_fit",
     "run",
     "run_pipeline",
@@ -120,19 +122,17 @@ def export_onnx(
     Args:
         module: the module; it is not changed.
         path: the file.
-        opset: operator set of the default domain; the newest that the writer knows when not given.
+        opset: operator set of the default domain. When not given, the lowest from 17 on that expresses the module,
+            which may mean that operators such as Gelu are written as arithmetic: runtimes and vendors' tools lag
+            years behind the newest operator set.
         ir_version: version of the file format; the lowest that knows the operator sets when not given.
 
     Raises:
         UairError: an operator cannot be expressed at that opset, or the file cannot be written.
     """
-    from uair.codegen.onnx import NEWEST_OPSET, export
-    from uair.passes.legalise_onnx import LegaliseOnnx
+    from uair.driver.exporting import export_onnx as write
 
-    chosen = NEWEST_OPSET if opset is None else opset
-    legal = module.clone()
-    PassManager([LegaliseOnnx(opset=chosen)], []).run(legal)
-    export(legal, path, opset=chosen, ir_version=ir_version)
+    write(module, path, opset=opset, ir_version=ir_version)
 
 
 def check(
@@ -244,6 +244,42 @@ def compile(
         raise
     weakref.finalize(artifact, temporary.cleanup)
     return artifact
+
+
+def quantize(
+    model: Model,
+    settings: Int8,
+    target: str = "cpu",
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    values: Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, Preprocess] | None = None,
+    instruments: Sequence[Instrument] = (),
+) -> Quantized:
+    """Quantize a model with the scheme of a target, without compiling it.
+
+    Args:
+        model: a module (which is not changed) or a path.
+        settings: how, with the calibration data.
+        target: name of the target whose scheme decides what is quantized and how finely.
+        shapes: fixed shapes by input name; sizes that are not given stay open.
+        values: of inputs that become constants, by name; see `compile`.
+        preprocess: how calibration images become inputs, by input name.
+        instruments: further watchers of the passes.
+
+    Returns:
+        the module with Quantize and Dequantize nodes and the report; it can be saved.
+
+    Raises:
+        UairError: from the calibration data, or a pass.
+    """
+    from uair.driver.quantizing import quantize_module
+
+    module, shapes = read_model(model, shapes)
+    request = CompileRequest(
+        target, dict(shapes), settings, preprocess=dict(preprocess or {}), values=dict(values or {})
+    )
+    return quantize_module(module, request, instruments)
 
 
 def run(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Effort: TypeAlias = Literal["default", "high"]
 EFFORTS: tuple[Effort, ...] = ("default", "high")
+RangeMethod: TypeAlias = Literal["auto", "minmax", "mse", "percentile"]
+RANGES: tuple[RangeMethod, ...] = ("auto", "minmax", "mse", "percentile")
 
 
 @attrs.frozen
@@ -33,6 +35,8 @@ class Int8:
         least_cosine: parts of the model stay in float until every output has at least this cosine similarity with the
             float model's on calibration samples, from 0 (everything is quantized that can be) to 1; None: what the
             device file says.
+        range: how activation ranges are chosen: the observed one, the one with the least squared error, the one of
+            99.99 % of the values, or by trying these.
     """
 
     calibration: Any
@@ -41,6 +45,7 @@ class Int8:
     skip: tuple[str, ...] = ()
     effort: Effort = "default"
     least_cosine: float | None = None
+    range: RangeMethod = "auto"
 
 
 @attrs.frozen

@@ -67,4 +67,4 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main([*arguments, str(tmp_path / "bad"), "--least-cosine", "2"]) == 2
     capsys.readouterr()
     assert main(["compile", str(tmp_path / "m.uair"), "-t", "cpu", "--least-cosine", "0.9"]) == 2
-    assert "--least-cosine are for quantization" in " ".join(capsys.readouterr().err.split())
+    assert "--least-cosine is for quantization" in " ".join(capsys.readouterr().err.split())

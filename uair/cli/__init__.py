@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "compile": "Compile a model for a target.",
+    "quantize": "Quantize a model to INT8.",
     "build": "Build an artifact with its vendor's tool.",
     "run": "Run a model or a compiled artifact.",
     "check": "Say which nodes each target takes, and why not.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uair.cli import options, output
+from uair.cli import calibration, options, output
 
 if TYPE_CHECKING:
     from uair.artifact import Artifact
@@ -38,24 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--quantize", "--quantization", type=click.Choice(["int8"], case_sensitive=False), help="Quantize to INT8."
 )
-@click.option("--calib", metavar="DATA", help="Calibration data: a folder of images, .npy or .npz files, or one file.")
-@click.option(
-    "--calib-samples", metavar="N", default=64, show_default=True, type=click.IntRange(1), help="Samples used at most."
-)
-@click.option("--per-tensor", is_flag=True, help="One weight scale per tensor instead of one per output channel.")
-@click.option("--skip", metavar="NAME", multiple=True, help="Keep nodes in float: name of a source node, with * and ?.")
-@click.option(
-    "--effort",
-    type=click.Choice(["default", "high"]),
-    help="high: also equalise channels and correct biases, where held-out samples say that it helps; takes longer.",
-)
-@click.option(
-    "--least-cosine",
-    metavar="COSINE",
-    type=click.FloatRange(0, 1),
-    help="Keep parts in float until every output has this cosine similarity with the float model's.  [default: what "
-    "the device file of the target says]",
-)
+@calibration.quantization_options
 @click.option(
     "--pin",
     "pins",
@@ -160,24 +143,10 @@ def _quantization(given: Mapping[str, Any]) -> Int8 | None:
     Raises:
         click.UsageError: some of them are missing, or say nothing without --quantize.
     """
-    from uair.request import Int8
-
-    if not given["quantize"]:
-        if any(given[name] for name in ("calib", "skip", "per_tensor", "effort")) or given["least_cosine"] is not None:
-            raise click.UsageError(
-                "--calib, --skip, --per-tensor, --effort and --least-cosine are for quantization: add --quantize int8"
-            )
-        return None
-    if not given["calib"]:
-        raise click.UsageError("--quantize int8 needs calibration data: --calib FOLDER")
-    return Int8(
-        calibration=given["calib"],
-        samples=given["calib_samples"],
-        per_channel=not given["per_tensor"],
-        skip=tuple(given["skip"]),
-        effort=given["effort"] or "default",
-        least_cosine=given["least_cosine"],
-    )
+    if given["quantize"]:
+        return calibration.int8_settings(given)
+    calibration.require_no_quantization(given)
+    return None
 
 
 def _pins(given: Sequence[str]) -> dict[str, str]:

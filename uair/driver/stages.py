@@ -9,10 +9,12 @@ import attrs
 
 from uair.driver.naming import name_tensors
 from uair.errors import UairError
+from uair.ir.graph import Graph
 from uair.ir.module import Module
 from uair.pipeline import Instrument, Pass, PassContext, PassManager
+from uair.quant.errors import SchemeError
 from uair.quant.tensor_range import TensorRange, ranges_of
-from uair.request import CompileRequest
+from uair.request import EFFORTS, RANGES, CompileRequest, Int8
 
 if TYPE_CHECKING:
     from uair.passes.shape_buckets import Buckets
@@ -86,6 +88,7 @@ class Stages:
             skip=settings.skip,
             scheme=self.target.quantization,
             effort=settings.effort,
+            range=settings.range,
             least_cosine=least,
             samples=samples,
             interpreter=Interpreter,
@@ -146,4 +149,37 @@ def require_fit(report: CheckReport, *, refused_by: str = "") -> None:
         f"{len(refused)} of {len(report.rows)} nodes {fault}",
         window="\n".join(shown[:20]),
         hint=f"`uair check MODEL --target {report.target}` shows every node with the source of the answer",
+    )
+
+
+def require_quantizable(settings: Int8, target: Any) -> None:
+    """Refuse INT8 for a device that has none (the interpreter, which is no device, runs the CPU's), and wrong settings.
+
+    Raises:
+        SchemeError: see there.
+    """
+    if target.quantization is None and target.fallback is not None:
+        raise SchemeError(
+            f"target {target.name!r} does not run quantized models",
+            hint="compile it in float, or choose a target with INT8 (`uair targets NAME` says)",
+        )
+    least = settings.least_cosine
+    if least is not None and not 0 <= least <= 1:
+        raise SchemeError(f"least_cosine is {least}", hint="a cosine similarity that can be asked for is from 0 to 1")
+    for name, value, known in (("effort", settings.effort, EFFORTS), ("range", settings.range, RANGES)):
+        if value not in known:
+            raise SchemeError(f"there is no {name} {value!r}", hint=f"it is one of {', '.join(known)}")
+
+
+def open_samples(request: CompileRequest, graph: Graph) -> Calibration | None:
+    """The calibration samples, when quantization is asked for."""
+    if request.quantization is None:
+        return None
+    from uair.quant.calibration import open_calibration
+
+    return open_calibration(
+        request.quantization.calibration,
+        {n: t.type for n, t in zip(graph.input_names, graph.inputs, strict=True)},
+        preprocess=request.preprocess,
+        limit=request.quantization.samples,
     )

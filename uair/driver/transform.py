@@ -9,7 +9,7 @@ import attrs
 
 from uair.context import Context
 from uair.driver.partitioned import Partitioned, compile_parts, place, verdicts_by_node
-from uair.driver.stages import Stages, require_fit
+from uair.driver.stages import Stages, open_samples, require_fit, require_quantizable
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
@@ -70,16 +70,16 @@ def transform(source: Module, request: CompileRequest, instruments: Sequence[Ins
     module = source.clone()
     measure = Measure()
     context = PassContext()
-    request = _bind_values(module, request, context, measure)
+    request = bind_values(module, request, context, measure)
     buckets, request = _resolve_buckets(module.main, request)
     bind = BindShapes(
         shapes=dict(request.shapes), sizes=dict(buckets.common), static=target.requires_static and not buckets.sizes
     )
     PassManager([bind], [Verify()], context).run(module)
-    _require_preprocess_fits(module.main, request.preprocess)
+    require_preprocess_fits(module.main, request.preprocess)
     references = [in_bucket(module, sizes) for sizes in buckets.sizes]
     reference = references[0] if references else module.clone()
-    samples = _calibration(request, module.main)
+    samples = open_samples(request, module.main)
     request = attrs.evolve(request, samples=samples)
     stages = Stages(request, target, buckets, context, [Verify(), measure, *instruments])
     final = _fitted(module, stages, samples)
@@ -87,7 +87,7 @@ def transform(source: Module, request: CompileRequest, instruments: Sequence[Ins
     return Compilation(target=target, reference=reference, context=context, measure=measure, sample=sample, **final)
 
 
-def _bind_values(module: Module, request: CompileRequest, context: PassContext, measure: Measure) -> CompileRequest:
+def bind_values(module: Module, request: CompileRequest, context: PassContext, measure: Measure) -> CompileRequest:
     """Make the inputs with values constants; the request without the shapes that were for them.
 
     Raises:
@@ -183,7 +183,7 @@ def _resolve_buckets(graph: Graph, request: CompileRequest) -> tuple[Buckets, Co
     return buckets, attrs.evolve(request, buckets=buckets.shapes)
 
 
-def _require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess]) -> None:
+def require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess]) -> None:
     """Refuse preprocessing for what is no image input of the model.
 
     Raises:
@@ -199,40 +199,18 @@ def _require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess])
 
 
 def _require_scheme(request: CompileRequest, target: Any) -> None:
-    """Refuse INT8 for a device that has none; the interpreter, which is no device, runs the CPU's.
+    """Refuse INT8 for a device that has none, and settings for what its vendor's tool decides.
 
     Raises:
         SchemeError: see there.
     """
     if request.quantization is None:
         return
-    if target.quantization is None and target.fallback is not None:
-        raise SchemeError(
-            f"target {target.name!r} does not run quantized models",
-            hint="compile it in float, or choose a target with INT8 (`uair targets NAME` says)",
-        )
+    require_quantizable(request.quantization, target)
     least, effort = request.quantization.least_cosine, request.quantization.effort
-    if least is not None and not 0 <= least <= 1:
-        raise SchemeError(f"least_cosine is {least}", hint="a cosine similarity that can be asked for is from 0 to 1")
-    if effort not in EFFORTS:
-        raise SchemeError(f"there is no effort {effort!r}", hint=f"it is one of {', '.join(EFFORTS)}")
     given = "least_cosine" if least is not None else "effort" if effort != EFFORTS[0] else ""
     if given and target.description.emits_float:
         raise SchemeError(
             f"{given} is given, but for target {target.name!r} the vendor's tool decides what is quantized",
             hint="leave it out; `uair targets NAME` lists what that tool can be told",
         )
-
-
-def _calibration(request: CompileRequest, graph: Graph) -> Calibration | None:
-    """The calibration samples, when quantization is asked for."""
-    if request.quantization is None:
-        return None
-    from uair.quant.calibration import open_calibration
-
-    return open_calibration(
-        request.quantization.calibration,
-        {n: t.type for n, t in zip(graph.input_names, graph.inputs, strict=True)},
-        preprocess=request.preprocess,
-        limit=request.quantization.samples,
-    )

@@ -1,0 +1,101 @@
+"""The options of quantization, which `uair compile` and `uair quantize` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from uair.request import Int8
+
+F = TypeVar("F", bound=Callable[..., Any])
+ONLY_QUANTIZED = {
+    "--calib": "calib",
+    "--skip": "skip",
+    "--per-tensor": "per_tensor",
+    "--effort": "effort",
+    "--range": "range_",
+    "--least-cosine": "least_cosine",
+}
+"""Options that say nothing about a float model, and their names in Python."""
+
+
+def quantization_options(command: F) -> F:
+    """`--calib` and how ranges, precision and effort are chosen."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS = (
+    click.option(
+        "--calib",
+        metavar="DATA",
+        help="Calibration data: a folder of images, .npy or .npz files, or one file.",
+    ),
+    click.option(
+        "--calib-samples",
+        "-n",
+        metavar="N",
+        default=64,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Samples used at most.",
+    ),
+    click.option("--per-tensor", is_flag=True, help="One weight scale per tensor instead of one per output channel."),
+    click.option(
+        "--skip", metavar="NAME", multiple=True, help="Keep nodes in float: name of a source node, with * and ?."
+    ),
+    click.option(
+        "--effort",
+        type=click.Choice(["default", "high"]),
+        help="high: also equalise channels and correct biases, where held-out samples say that it helps; takes longer.",
+    ),
+    click.option(
+        "--range",
+        "range_",
+        type=click.Choice(["auto", "minmax", "mse", "percentile"]),
+        help="How activation ranges are chosen; auto tries the others.  [default: auto]",
+    ),
+    click.option(
+        "--least-cosine",
+        metavar="COSINE",
+        type=click.FloatRange(0, 1),
+        help="Keep parts in float until every output has this cosine similarity with the float model's.  [default: "
+        "what the device file of the target says]",
+    ),
+)
+
+
+def require_no_quantization(given: Mapping[str, Any]) -> None:
+    """Refuse what says nothing about a float model.
+
+    Raises:
+        click.UsageError: such an option is given.
+    """
+    for option, name in ONLY_QUANTIZED.items():
+        if given[name] not in (None, False, ()):
+            raise click.UsageError(f"{option} is for quantization: add --quantize int8")
+
+
+def int8_settings(given: Mapping[str, Any]) -> Int8:
+    """What the options say.
+
+    Raises:
+        click.UsageError: there is no calibration data.
+    """
+    from uair.request import Int8
+
+    if not given["calib"]:
+        raise click.UsageError("INT8 needs calibration data: --calib FOLDER")
+    return Int8(
+        calibration=given["calib"],
+        samples=given["calib_samples"],
+        per_channel=not given["per_tensor"],
+        skip=tuple(given["skip"]),
+        effort=given["effort"] or "default",
+        least_cosine=given["least_cosine"],
+        range=given["range_"] or "auto",
+    )
