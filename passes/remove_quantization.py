@@ -63,7 +63,7 @@ class RemoveQuantization(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply the rules, then clean up."""
         everything = self.which == "all" or (self.which == "auto" and not is_all_integer(module))
-        changed = context.apply_rules(module, _ALL if everything else _DYNAMIC)
+        changed = context.apply_rules(module, ALL if everything else DYNAMIC)
         if changed:
             context.reports["quantization-removed"] = "all" if everything else "dynamic"
             Canonicalise().run(module, context)
@@ -270,5 +270,5 @@ class FloatOfMovedIntegers(Rule):
         return moved.op(node.op(x, s, z) if z is not None else node.op(x, s), *rest)
 
 
-_DYNAMIC = RuleSet([DropDynamicPair(), FloatOfIntegerProduct()])
-_ALL = RuleSet([DropDynamicPair(), FloatOfIntegerProduct(), DropPair(), FloatConstant(), FloatOfMovedIntegers()])
+DYNAMIC = RuleSet([DropDynamicPair(), FloatOfIntegerProduct()])
+ALL = RuleSet([DropDynamicPair(), FloatOfIntegerProduct(), DropPair(), FloatConstant(), FloatOfMovedIntegers()])

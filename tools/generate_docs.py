@@ -1,7 +1,8 @@
 """Writes the pages of docs/ that are made from the code, or with --check says whether they are up to date.
 
-docs/operators.md from the operator classes, docs/errors.md from the error classes, docs/passes.md from passes and
-rules, docs/source-operators.md from the handlers of the frontends.
+docs/operators.md from the operator classes, docs/errors.md from the error classes, docs/passes.md from the passes,
+docs/rules.md from the rules and the examples of their tests, docs/source-operators.md from the handlers of the
+frontends.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, cast
 
 import attrs
 
+from tools import rule_pairs
 from tools.source_operators import emitted, table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -88,21 +90,20 @@ def errors() -> str:
 
 
 def passes() -> str:
-    """Passes with their options, and the rules of simplification and fusion."""
+    """Passes with their options."""
     from uair.context import Context
-    from uair.passes import fuse, simplify
 
     context = Context.default()
-    lines = ["# Passes and rules", NOTE, "## Passes\n"]
+    lines = ["# Passes", NOTE, "What the rules of a pass do stands in [Rules](rules.md).\n"]
     for name in sorted(context.passes):
         cls: Any = context.pass_class(name)
-        lines += [f"### {name}\n", (inspect.getdoc(cls) or "") + "\n"]
-    fusion = (*fuse.ruleset().rules, *fuse.last_ruleset().rules)
-    for title, rules in (("simplify", simplify.ruleset().rules), ("fuse", fusion)):
-        lines += [f"## Rules of `{title}`\n", "| rule | what it does |", "|---|---|"]
-        lines += [f"| {rule.name} | {_cell(rule.description)} |" for rule in rules]
-        lines.append("")
+        lines += [f"## {name}\n", (inspect.getdoc(cls) or "") + "\n"]
     return "\n".join(lines)
+
+
+def rules() -> str:
+    """Every rule with its picture."""
+    return rule_pairs.page(NOTE)
 
 
 SOURCES = (
@@ -220,6 +221,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "operators.md": operators,
     "errors.md": errors,
     "passes.md": passes,
+    "rules.md": rules,
     "cli.md": command_line,
     "source-operators.md": source_operators,
 }
@@ -233,7 +235,12 @@ def main() -> int:
     stale: list[str] = []
     for name, make in PAGES.items():
         path = DOCS / name
-        text = "\n".join(line.rstrip() for line in make().rstrip().split("\n")) + "\n"
+        try:
+            made = make()
+        except rule_pairs.PairError as error:
+            sys.stderr.write(f"{name}: {error}\n")
+            return 1
+        text = "\n".join(line.rstrip() for line in made.rstrip().split("\n")) + "\n"
         if check and (not path.exists() or path.read_text() != text):
             stale.append(name)
         elif not check:
