@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from uair.errors import InternalError
-from uair.ir import ArrayData, ComputedData, DType, MappedData, MappedFile, SplatData, derive
+from uair.ir import ArrayData, ComputedData, DType, MappedData, MappedFile, PackedData, SplatData, derive
 from uair.ir.data import EAGER_BYTES, MAX_DEPTH, pack_bytes, unpack_bytes
 
 
@@ -32,6 +32,19 @@ def test_mapped_data_are_the_bytes_of_the_file(mapped: MappedFile) -> None:
 def test_a_range_outside_of_the_file_is_refused(mapped: MappedFile) -> None:
     with pytest.raises(ValueError, match="lie outside"):
         MappedData(mapped, 8, DType.F32, (2, 3))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(DType.I4, 3), (DType.U4, 3), (DType.I2, 2), (DType.I8, 5)])
+def test_packed_data_hold_what_a_file_holds(dtype: DType, size: int) -> None:
+    least, greatest = dtype.range
+    values = np.array([least, greatest, 0, 1, least], np.int8 if dtype.is_signed else np.uint8).astype(dtype.numpy)
+    data = PackedData(values)
+    assert (data.dtype, data.shape, data.nbytes) == (dtype, (5,), size)
+    assert len(data.tobytes()) == size
+    assert data.tobytes() is data.tobytes()  # no copy is made to write it
+    assert np.array_equal(data.array(), values)
+    assert not data.array().flags.writeable
+    assert data.equals(ArrayData(values))
 
 
 def test_splat_costs_nothing_and_equals_the_full_array() -> None:

@@ -1,6 +1,6 @@
 """The intermediate representation: types, tensors, nodes, graphs, modules."""
 
-from uair.ir.data import ArrayData, ComputedData, Data, MappedData, MappedFile, SplatData, derive
+from uair.ir.data import ArrayData, ComputedData, Data, MappedData, MappedFile, PackedData, SplatData, derive
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.layout import Layout
@@ -25,6 +25,7 @@ __all__ = [
     "Node",
     "Origin",
     "Source",
+    "PackedData",
     "SplatData",
     "Tensor",
     "TensorType",

@@ -97,6 +97,26 @@ class ArrayData(Data):
         return self._array
 
 
+class PackedData(Data):
+    """Values in memory as they lie in a file: types under 8 bits packed, at half a byte an element for those of 4 bits."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, array: Array, dtype: DType | None = None) -> None:
+        super().__init__(dtype or DType.from_numpy(array.dtype), tuple(int(d) for d in array.shape))
+        self._raw = pack_bytes(array, self.dtype)
+
+    def array(self) -> Array:
+        """The values, unpacked anew each time."""
+        values = unpack_bytes(self._raw, self.dtype, self.shape)
+        values.flags.writeable = False
+        return values
+
+    def tobytes(self) -> bytes | memoryview:
+        """The packed bytes themselves."""
+        return self._raw
+
+
 class SplatData(Data):
     """One value repeated over a shape; costs nothing until its bytes are written."""
 
