@@ -50,6 +50,7 @@ PASSES = {
     "pool-as-image": "uair.passes.pool_as_image:PoolAsImage",
     "propagate-layout": "uair.passes.propagate_layout:PropagateLayout",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
+    "quantize-weights": "uair.passes.quantize_weights:QuantizeWeights",
     "recognize-attention": "uair.passes.recognize_attention:RecognizeAttention",
     "recognize-lstm": "uair.passes.recognize_lstm:RecognizeLstm",
     "recognize-recurrent": "uair.passes.recurrent.recognize:RecognizeRecurrent",

@@ -80,7 +80,7 @@ def plan_quantization(graph: Graph, scheme: Scheme, skip: Sequence[str] = ()) ->
         UnknownNameError: a name in `skip` without wildcards fits no node.
     """
     plan = Plan()
-    skipped = _skipped(graph, skip, plan)
+    skipped, plan.unmatched = skipped_nodes(graph, skip)
     tail = frozenset[Node]() if scheme.placement == "compute" or scheme.ends else _after_last_compute(graph)
     chosen: dict[Node, int] = {}  # by node its position among them
     for node in graph:
@@ -103,9 +103,14 @@ def plan_quantization(graph: Graph, scheme: Scheme, skip: Sequence[str] = ()) ->
     return plan
 
 
-def _skipped(graph: Graph, patterns: Sequence[str], plan: Plan) -> dict[Node, str]:
-    """Nodes that the user keeps in float, with the reason."""
+def skipped_nodes(graph: Graph, patterns: Sequence[str]) -> tuple[dict[Node, str], list[str]]:
+    """Nodes that the user keeps in float, with the reason; and the patterns that fit no node.
+
+    Raises:
+        UnknownNameError: a name without wildcards fits no node.
+    """
     result: dict[Node, str] = {}
+    unmatched: list[str] = []
     for pattern in patterns:
         nodes = (node for each in (graph, *graph.nested()) for node in each)
         found = [node for node in nodes if any(fnmatch.fnmatchcase(name, pattern) for name in names_of(node))]
@@ -116,8 +121,8 @@ def _skipped(graph: Graph, patterns: Sequence[str], plan: Plan) -> dict[Node, st
                 hint="`uair dump` shows the names; * and ? are wildcards",
             )
         if not found:
-            plan.unmatched.append(pattern)
-    return result
+            unmatched.append(pattern)
+    return result, unmatched
 
 
 def names_of(node: Node) -> list[str]:

@@ -54,12 +54,13 @@ def make_report(
             "outputs": {name: _quality(c) for name, c in outputs.items()},
         },
         "nodes": [_entry(result) for result in trial.results],
-        "skipped": [{**_identity(node), "reason": reason} for node, reason in plan.float_nodes],
+        "skipped": [{**identity(node), "reason": reason} for node, reason in plan.float_nodes],
         "notes": notes,
     }
 
 
-def _identity(node: Node) -> dict[str, Any]:
+def identity(node: Node) -> dict[str, Any]:
+    """Names by which people know a node."""
     return {
         "name": node.name or (node.outputs[0].name if node.outputs else ""),
         "operator": node.op_type,
@@ -68,7 +69,7 @@ def _identity(node: Node) -> dict[str, Any]:
 
 
 def _entry(result: NodeResult) -> dict[str, Any]:
-    entry = _identity(result.node)
+    entry = identity(result.node)
     operands = result.node.op.params
     entry["activations"] = {
         operands[min(i, len(operands) - 1)].name if not operands[-1].variadic else str(i): {

@@ -98,7 +98,7 @@ class ArrayData(Data):
 
 
 class PackedData(Data):
-    """Values in memory as they lie in a file: types under 8 bits packed, at half a byte an element for those of 4 bits."""
+    """Values in memory as they lie in a file: types under 8 bits packed."""
 
     __slots__ = ("_raw",)
 

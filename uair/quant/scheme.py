@@ -124,6 +124,45 @@ class Scheme:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 
+BLOCKS = (16, 32, 64, 128, 256)
+"""Sizes of groups that runtimes have kernels for."""
+
+
+@attrs.frozen
+class WeightScheme:
+    """Weights of few bits that a target computes with in floating point; the default is what onnxruntime runs.
+
+    Attributes:
+        bits: of an integer.
+        groups: how many neighbours along the inputs of a matrix may share a scale; 0: all of an output channel.
+        symmetric: "any", or "only": zero points must be 0.
+        operators: those whose weights may be integers.
+    """
+
+    bits: tuple[int, ...] = (4, 8)
+    groups: tuple[int, ...] = (0, *BLOCKS)
+    symmetric: Literal["any", "only"] = "any"
+    operators: tuple[str, ...] = attrs.field(default=(*COMPUTE, "Gather"), converter=_names)
+
+    def require(self, bits: int, group: int, *, symmetric: bool) -> None:
+        """Refuse weights that the target does not take.
+
+        Raises:
+            SchemeError: see there.
+        """
+        if bits not in self.bits:
+            known = " or ".join(map(str, self.bits))
+            raise SchemeError(f"weights of {bits} bits are not taken", hint=f"those of {known} bits are")
+        if group not in self.groups:
+            known = ", ".join(map(str, self.groups))
+            raise SchemeError(f"weights in groups of {group} are not taken", hint=f"a group is one of {known}")
+        if self.symmetric == "only" and not symmetric:
+            raise SchemeError("weights with zero points are not taken", hint="choose symmetric weights")
+
+
+WEIGHT_ONLY = WeightScheme()
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise SchemeError(message)
