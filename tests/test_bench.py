@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnx.parser
 import pytest
 
-from bench import compile_time
+from bench import compile_time, int8_accuracy
+from bench.int8 import coverage, metrics
 from bench.models import RandomGraph
 from tests import zoo
 
@@ -47,3 +52,70 @@ def test_a_failing_tool_ends_the_benchmark_with_its_reason(tmp_path: Path) -> No
     broken.write_bytes(b"not a model")
     with pytest.raises(SystemExit, match=r"onnxruntime on broken\.onnx: exit status 1: .*broken\.onnx"):
         compile_time.run_once("onnxruntime", broken, tmp_path / "out.onnx", 60)
+
+
+# ----------------------------------------------------------------------------------------------------- INT8 accuracy
+HALF_QUANTIZED = """
+<ir_version: 10, opset_import: ["": 17]>
+half (float[1, 4] x) => (float[1, 2] y)
+<float s = {0.5}, int8 z = {0}, int8[4, 8] w = {ROWS},
+ float[8, 2] v = {HALF}>
+{
+    xq = QuantizeLinear(x, s, z)
+    xf = DequantizeLinear(xq, s, z)
+    wf = DequantizeLinear(w, s, z)
+    a = MatMul(xf, wf)
+    b = Relu(a)
+    y = MatMul(b, v)
+}
+"""
+
+
+def test_coverage_counts_what_is_on_integers(tmp_path: Path) -> None:
+    path = tmp_path / "half.onnx"
+    onnx.save(
+        onnx.parser.parse_model(
+            HALF_QUANTIZED.replace("ROWS", ", ".join("12345678" * 4)).replace("HALF", ", ".join("12345678" * 2))
+        ),
+        path,
+    )
+    found = coverage.measure(path)
+    assert found.products == (4 * 8) / (4 * 8 + 8 * 2)
+    assert found.activations == 4 / (4 + 8 + 8)
+
+
+def test_metrics_of_equal_and_of_spoilt_outputs() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random((8, 5))
+    labels = {"label": scores.argmax(axis=1)}
+    assert metrics.classes([scores], [scores], labels) == 1.0
+    assert metrics.classes([scores[:, ::-1]], [scores], labels) == np.mean(scores.argmax(1) == 4 - scores.argmax(1))
+    noise = rng.normal(0, 1, scores.shape)
+    noise *= np.sqrt(np.square(scores).sum() / np.square(noise).sum() / 100)  # a hundredth of the energy: 20 dB
+    assert metrics.sqnr([scores], [scores + noise]) == pytest.approx(20.0, abs=1e-6)
+    text = np.eye(4)[[0, 1, 1, 0, 2, 2, 3]][None]
+    truth = {"text": np.array(["ab c"]), "chars": ["", "a", "b", "c"]}
+    assert metrics.lines([text], [text], truth) == 1.0
+    assert metrics.lines([np.roll(text, 1, axis=2)], [text], truth) == 0.0
+    box = np.zeros((1, 6, 2))
+    box[0, :, 0] = (10, 10, 4, 4, 0.9, 0.1)
+    box[0, :, 1] = (40, 40, 4, 4, 0.1, 0.8)
+    lost = box.copy()
+    lost[0, 4:, 1] = 0.0
+    assert metrics.boxes([box], [box], {}) == 1.0
+    assert metrics.boxes([lost], [box], {}) == pytest.approx(2 / 3)
+
+
+def test_the_bench_measures_a_tool_and_keeps_the_reason_of_one_that_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "figures.json"
+    arguments = ["zoo:magika", "--tools", "uair", "nncf", "--python", f"nncf={sys.executable}", "--json", str(figures)]
+    assert int8_accuracy.main(arguments) == 0
+    ours, other = json.loads(figures.read_text())
+    assert ours["sqnr"] > 30
+    assert ours["products"] == 1.0
+    assert ours["cpu"] > 0
+    if importlib.util.find_spec("nncf") is None:
+        assert other["failed"].endswith("No module named 'nncf'")
+    assert "| UAIR |" in capsys.readouterr().out
