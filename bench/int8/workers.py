@@ -1,7 +1,7 @@
 """One tool on one model, in its own process: `python -m bench.int8.workers TOOL FLOAT CALIBRATION OUTPUT [HELD_OUT]`.
 
 CALIBRATION and HELD_OUT are .npz files, arrays by input name with the sample as first axis (its batch of one is
-left out). OUTPUT is the quantized ONNX file; for tools with a simulator an .npz of outputs (`out0`, `out1`, ...) on HELD_OUT.
+left out). OUTPUT is the quantized ONNX file; for a simulator an .npz of outputs on HELD_OUT (`out0`, ...).
 The last line of stdout is JSON: CPU seconds (the import, and the job), peak memory in MiB over what was resident after
 the import. A tool runs in whatever Python has it: nothing but NumPy is imported here before the tool.
 """
