@@ -27,6 +27,7 @@ from uair.preprocess import Preprocess
 from uair.request import CompileRequest, Int8
 
 if TYPE_CHECKING:
+    from uair.driver.difference import LayerErrors
     from uair.driver.quantizing import Quantized
     from uair.targets.check import CheckReport
 
@@ -36,11 +37,14 @@ __all__ = [
     "DoesNotFit",
     "UnknownFormatError",
     "check",
+    "comparable",
     "compare",
     "compile",
     "describe_interface",
     "describe_origin",
+    "diff",
     "export_onnx",
+    "golden_input",
     "interface_type",
     "is_artifact",
     "load",
@@ -308,6 +312,72 @@ def run(
 
     module = load(model)
     return interpret(module, named(inputs, module.main.input_names))
+
+
+def diff(
+    first: Model | Artifact,
+    second: Model | Artifact,
+    samples: Any = None,
+    *,
+    preprocess: Mapping[str, Preprocess] | None = None,
+    limit: int = 8,
+) -> LayerErrors:
+    """How far two models of one origin are apart, layer by layer, by the names of the user's model.
+
+    Both are run by the reference interpreter on the same inputs: a float model and its INT8 artifact, a model before
+    and after a pass, an ONNX file and the PyTorch module that it was exported from.
+
+    Args:
+        first: what the other is held against: a module, a path of a model or of an artifact, or an Artifact.
+        second: the other.
+        samples: inputs by the first model's names: one mapping of arrays, or what calibration data may be (a folder, a
+            file, an iterable). When not given: the golden input of an artifact, or noise.
+        preprocess: how images become inputs, by input name.
+        limit: how many samples are run at most.
+
+    Raises:
+        NotComparable: the models share no inputs or outputs.
+        UairError: a model or a sample cannot be read, or a node cannot be evaluated.
+    """
+    from uair.driver.difference import common_types, compare_layers, random_inputs
+    from uair.quant.calibration import open_calibration
+
+    a, b = comparable(first), comparable(second)
+    if samples is None:
+        samples = golden_input(first) or golden_input(second) or random_inputs(common_types(a.main, b.main))
+    if isinstance(samples, Mapping):
+        return compare_layers(a, b, [samples])
+    types = common_types(a.main, b.main)
+    return compare_layers(a, b, open_calibration(samples, types, preprocess=preprocess, limit=limit))
+
+
+def comparable(model: Model | Artifact) -> Module:
+    """A model, or the final module of an artifact, as one graph.
+
+    Raises:
+        UairError: it cannot be read.
+    """
+    from uair.driver.difference import without_placement
+
+    found = _artifact(model)
+    if found is None:
+        return without_placement(load(model))
+    from uair.text import load as load_text
+
+    return without_placement(load_text(found.file("model.uair")))
+
+
+def _artifact(model: Model | Artifact) -> Artifact | None:
+    if isinstance(model, (Artifact, Module)):
+        return model if isinstance(model, Artifact) else None
+    return Artifact.open(model) if is_artifact(Path(model)) else None
+
+
+def golden_input(model: Model | Artifact) -> dict[str, Any] | None:
+    """The golden input of an artifact that has one; None for a model."""
+    found = _artifact(model)
+    golden: dict[str, str] = {} if found is None else found.manifest.get("golden", {})
+    return found.arrays(golden["inputs"]) if found is not None and golden else None
 
 
 def is_artifact(path: Path) -> bool:
