@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from uair.ir.module import Module
@@ -12,6 +14,7 @@ from uair.passes.fold_shapes import FoldShapes
 from uair.passes.inline_branches import InlineBranches
 from uair.passes.simplify import Simplify
 from uair.pipeline import Pass, PassContext
+from uair.rewrite import RuleSet
 
 
 @attrs.frozen
@@ -23,6 +26,10 @@ class Canonicalise(Pass):
     """
 
     max_rounds: int = 6
+
+    def rulesets(self) -> Sequence[RuleSet]:
+        """The simplifications."""
+        return Simplify().rulesets()
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Run the steps in turn."""

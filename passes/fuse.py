@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import attrs
 
@@ -35,13 +36,17 @@ class Fuse(Pass):
     fused, for what the fusions left behind.
     """
 
+    def rulesets(self) -> Sequence[RuleSet]:
+        """The fusions; canonicalisation, which follows them, is a pass of its own."""
+        return ruleset(), last_ruleset()
+
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply all fusion rules."""
         changed = CountedLoops().run(module, context)
         changed |= RecognizeRecurrent().run(module, context)
         if changed:
             Canonicalise().run(module, context)
-        for rules in (ruleset(), last_ruleset()):
+        for rules in self.rulesets():
             if context.apply_rules(module, rules):
                 changed = True
                 EliminateCommonSubexpressions().run(module, context)  # layers that share a table then share its half

@@ -13,6 +13,7 @@ of a target. That integers saturate is no noise: what leaves their range is cut 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -59,6 +60,10 @@ class RemoveQuantization(Pass):
     """
 
     which: str = attrs.field(default="all", validator=attrs.validators.in_(("all", "auto", "dynamic")))
+
+    def rulesets(self) -> Sequence[RuleSet]:
+        """All rules; those of "dynamic" are among them."""
+        return (ALL,)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply the rules, then clean up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import attrs
@@ -12,7 +13,7 @@ from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
 from uair.passes import rewrites
 from uair.pipeline import Pass, PassContext
-from uair.rewrite import NoMatch, apply_match
+from uair.rewrite import NoMatch, RuleSet, apply_match
 
 
 class Chooser(Protocol):
@@ -34,6 +35,10 @@ class TargetRewrites(Pass):
 
     target: str = ""
     chooser: Any = attrs.field(default=None, metadata={"option": False}, repr=False, eq=False)
+
+    def rulesets(self) -> Sequence[RuleSet]:
+        """All rewrites; the target says where one helps."""
+        return (RuleSet(rewrites.rules().values()),)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Ask about every node, also about those that a rewrite makes.

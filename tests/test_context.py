@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from uair import builtin
-from uair.context import Context, lookup, resolve
+from uair.context import Context, installed, lookup, resolve
 from uair.errors import UairError, UnavailableError, UnknownNameError
 from uair.ops.elementwise import Add
 from uair.targets.target import Target
@@ -83,7 +83,7 @@ def test_entry_points_add_names(monkeypatch: pytest.MonkeyPatch) -> None:
         return [importlib.metadata.EntryPoint("theirs", known[group], group)] if group in known else []
 
     monkeypatch.setattr("uair.context.entry_points", entry_points)
-    context = Context.default.__wrapped__()
+    context = installed.__wrapped__()
     assert context.pass_class("theirs").name == "fuse"
     assert context.operator("theirs").__name__ == "Sub"
     assert "fuse" in context.passes

@@ -27,8 +27,10 @@ from uair.preprocess import Preprocess
 from uair.request import CompileRequest, Int8
 
 if TYPE_CHECKING:
+    from uair.debugging.bisect import Bisection
     from uair.driver.difference import LayerErrors
     from uair.driver.quantizing import Quantized
+    from uair.rewrite import Rule
     from uair.targets.check import CheckReport
 
 Model: TypeAlias = "Module | str | os.PathLike[str]"
@@ -36,6 +38,7 @@ Model: TypeAlias = "Module | str | os.PathLike[str]"
 __all__ = [
     "DoesNotFit",
     "UnknownFormatError",
+    "bisect",
     "check",
     "comparable",
     "compare",
@@ -170,6 +173,53 @@ def check(
     asked = [(target, loaded.for_target(target)) for target in map(context.target, names)]
     with shared_emissions():
         return [check_module(prepared.module, target, prepared.facts) for target, prepared in asked]
+
+
+def bisect(
+    model: Model,
+    passes: str | Sequence[Pass | Rule] = "canonicalise,fuse",
+    inputs: Mapping[str, Any] | Any = None,
+    *,
+    target: str | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    values: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    tolerance: float = 1e-4,
+    reduce: bool = True,
+) -> Bisection:
+    """Find the one change of a pipeline that changes what a model computes, as the reference interpreter has it.
+
+        found = uair.bisect(module, [MyRule()])
+        print(found)                      # which change, where, and by how much the outputs differ
+        found.save("fault")               # the smallest module that shows it, with its inputs
+
+    Args:
+        model: a module, which is not changed, or a path.
+        passes: a pipeline as text, or passes and rules in order.
+        inputs: arrays by input name, or one array; random numbers when not given.
+        target: bisect the whole pipeline of `compile` for this target, without quantization, instead of `passes`.
+        shapes: fixed shapes by input name.
+        values: of inputs that become constants, by name.
+        options: what the target is told, by name.
+        tolerance: greatest error allowed in an output, relative to its greatest magnitude.
+        reduce: whether to cut out the smallest module that shows the fault.
+
+    Raises:
+        BisectionError: inputs are missing for a model with open sizes, or the model is not repeatable.
+        UairError: the model itself cannot be read or run.
+    """
+    from uair.debugging.bisect import as_passes, bisect_passes, bisect_target
+    from uair.pipeline_syntax import parse_pipeline
+
+    module, shapes = read_model(model, shapes)
+    module = module.clone()
+    PassManager(_binding(module, shapes, values), [Verify()]).run(module)
+    feeds = None if inputs is None else named(inputs, module.main.input_names)
+    if target is not None:
+        request = CompileRequest(target, {}, options=dict(options or {}))
+        return bisect_target(module, request, feeds, tolerance=tolerance, reduce=reduce)
+    chosen = parse_pipeline(passes, Context.default()) if isinstance(passes, str) else as_passes(passes)
+    return bisect_passes(module, chosen, feeds, tolerance=tolerance, reduce=reduce)
 
 
 def compile(

@@ -22,6 +22,7 @@ OPERATORS = {
 """Operators of vendors, which only their target's lowering makes; the canonical ones are in uair.ops."""
 
 PASSES = {
+    "apply-rules": "uair.passes.apply_rules:ApplyRules",
     "bind-inputs": "uair.passes.bind_inputs:BindInputs",
     "bind-shapes": "uair.passes.bind_shapes:BindShapes",
     "canonicalise": "uair.passes.canonicalise:Canonicalise",

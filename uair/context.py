@@ -1,8 +1,8 @@
 """What is known to a run: operators, passes, rules, targets, frontends; UAIR's own and those of plug-ins.
 
 There is no registry filled by imports. `Context.default()` gathers the built-in names and the entry points
-`uair.operators`, `uair.passes`, `uair.targets` and `uair.frontends` of installed packages; a test builds a small one
-by hand.
+`uair.operators`, `uair.passes`, `uair.rules`, `uair.targets` and `uair.frontends` of installed packages; a test builds
+a small one by hand, and `with context.in_force():` makes it the default of a block (the command line's `--plugin`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -32,27 +34,28 @@ class Context:
         passes: pass classes by name.
         targets: targets by name; a class is called with the name, so that one class serves a family of chips.
         frontends: loaders by format name.
+        rules: rewrite rules of plug-ins by name; those of UAIR's own passes are in uair.passes.catalogue.
     """
 
     operators: Mapping[str, type[Operator]]
     passes: Mapping[str, Any] = attrs.field(factory=dict)
     targets: Mapping[str, Any] = attrs.field(factory=dict)
     frontends: Mapping[str, Any] = attrs.field(factory=dict)
+    rules: Mapping[str, Any] = attrs.field(factory=dict)
 
     @staticmethod
-    @functools.cache
     def default() -> Context:
-        """UAIR's own names and those of installed plug-ins."""
-        import uair.ops
-        from uair.builtin import FRONTENDS, OPERATORS, PASSES, TARGETS
+        """The context in force: UAIR's own names and those of installed plug-ins, unless a block says otherwise."""
+        return _in_force.get() or installed()
 
-        canonical = {name: getattr(uair.ops, name) for name in uair.ops.OPERATORS}
-        return Context(
-            ResolvingMapping({**canonical, **OPERATORS, **_plugins("uair.operators")}),
-            PASSES | _plugins("uair.passes"),
-            TARGETS | _plugins("uair.targets"),
-            FRONTENDS | _plugins("uair.frontends"),
-        )
+    @contextmanager
+    def in_force(self) -> Generator[Context, None, None]:
+        """Let this be `Context.default()` in a `with` block."""
+        token = _in_force.set(self)
+        try:
+            yield self
+        finally:
+            _in_force.reset(token)
 
     def operator(self, name: str) -> type[Operator]:
         """The operator class called `name`.
@@ -69,6 +72,8 @@ class Context:
         Raises:
             UnknownNameError: there is none.
         """
+        if name in self.rules and name not in self.passes:
+            raise UnknownNameError(f"{name!r} is a rule, not a pass", hint=f"write apply-rules{{rules=[{name}]}}")
         found: type[Pass] = resolve(lookup(self.passes, name, "pass"))
         return found
 
@@ -88,6 +93,25 @@ class Context:
             UnknownNameError: there is none.
         """
         return resolve(lookup(self.frontends, name, "frontend"))
+
+
+_in_force: ContextVar[Context | None] = ContextVar("uair.context", default=None)
+
+
+@functools.cache
+def installed() -> Context:
+    """UAIR's own names and those of installed plug-ins."""
+    import uair.ops
+    from uair.builtin import FRONTENDS, OPERATORS, PASSES, TARGETS
+
+    canonical = {name: getattr(uair.ops, name) for name in uair.ops.OPERATORS}
+    return Context(
+        ResolvingMapping({**canonical, **OPERATORS, **_plugins("uair.operators")}),
+        PASSES | _plugins("uair.passes"),
+        TARGETS | _plugins("uair.targets"),
+        FRONTENDS | _plugins("uair.frontends"),
+        _plugins("uair.rules"),
+    )
 
 
 class ResolvingMapping(Mapping[str, Any]):

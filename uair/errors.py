@@ -8,6 +8,7 @@ calibration and quantization, 08 vendor tools, 09 the command line. docs/errors.
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar
 
 
@@ -149,3 +150,11 @@ class SymbolicValueError(EvaluationError):
 
     code = "UAIR-E0332"
     title = "Value depends on a symbolic size"
+
+
+def raised_at(error: BaseException) -> str:
+    """File, line and function where an exception was raised; "" where that is not known."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""

@@ -133,6 +133,10 @@ class Pass(abc.ABC):
                 options.append(f"{field.name.replace('_', '-')}={option_text(value)}")
         return self.name + ("{" + " ".join(options) + "}" if options else "")
 
+    def rulesets(self) -> Sequence[RuleSet]:
+        """The rules that the pass applies, in its order: for `uair why-not` and `apply-rules`, which ask by name."""
+        return ()
+
     @classmethod
     def description(cls) -> str:
         """First sentence of the documentation."""
@@ -145,6 +149,10 @@ class RulePass(Pass):
     @abc.abstractmethod
     def rules(self) -> RuleSet:
         """The rules, in order of priority."""
+
+    def rulesets(self) -> Sequence[RuleSet]:
+        """These rules."""
+        return (self.rules(),)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply the rules to every graph."""
@@ -187,8 +195,8 @@ class Instrument:
     def end(self, module: Module) -> None:
         """After the last pass."""
 
-    def failed(self, pass_: Pass, error: UairError) -> None:
-        """When a pass, or the verification after it, raised."""
+    def failed(self, pass_: Pass, error: Exception) -> None:
+        """When a pass, or a check before or after it, raised."""
 
 
 @attrs.define(eq=False)
@@ -323,9 +331,10 @@ class PassManager:
             for instrument in self.instruments:
                 instrument.after(pass_, module, changed)
             check_all(pass_.ensures, module)
-        except UairError as error:
-            error.pass_name = error.pass_name or pass_.spec
-            add_window(error)
+        except Exception as error:
+            if isinstance(error, UairError):
+                error.pass_name = error.pass_name or pass_.spec
+                add_window(error)
             for instrument in self.instruments:
                 instrument.failed(pass_, error)
             raise

@@ -27,7 +27,7 @@ from uair.passes.recurrent.directions import merge_directions
 from uair.passes.recurrent.expressions import Atom, Expression, same
 from uair.passes.recurrent.flips import FLIPS
 from uair.pipeline import Pass, PassContext
-from uair.rewrite import insert_detached
+from uair.rewrite import RuleSet, insert_detached
 
 NAME = "recognize-recurrent"
 
@@ -35,6 +35,10 @@ NAME = "recognize-recurrent"
 @attrs.frozen
 class RecognizeRecurrent(Pass):
     """Make one LSTM, GRU or RNN of a Loop whose body is its cell, and one bidirectional layer of two directions."""
+
+    def rulesets(self) -> Sequence[RuleSet]:
+        """The rules that clean up behind the layers."""
+        return (FLIPS,)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Look at every Loop of every graph."""

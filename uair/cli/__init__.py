@@ -7,7 +7,7 @@ Exit status:
   itself is);
 - 2: the command line is wrong;
 - 3: `uair check` found nodes that a target does not take;
-- 4: `uair run` or `uair diff` found a result outside of `--tolerance`;
+- 4: `uair run` or `uair diff` found a result outside of `--tolerance`, or `uair bisect` the change that makes one so;
 - 130: interrupted.
 
 Results go to the standard output, errors, warnings and progress to the standard error stream. With `--json` the
@@ -38,6 +38,7 @@ COMMANDS = {
     "dump": "Print a model as IR text.",
     "opt": "Run passes over a model.",
     "diff": "Compare two models layer by layer.",
+    "bisect": "Find which change of a pipeline changed the numbers.",
     "inspect": "Summarize a model or an artifact.",
     "targets": "List the targets, or describe one.",
     "doctor": "Look for vendors' tools and devices on this machine.",

@@ -175,7 +175,8 @@ def preprocess_option(command: F) -> F:
 
 
 def loading_options(command: F) -> F:
-    """`--load`, `--external-data-root`, and what a model in Python code needs: `--weights`, `--example`."""
+    """`--load`, `--external-data-root`, `--plugin`, and what a model in Python code needs: `--weights`, `--example`."""
+    command = plugin_option(command)
     command = click.option(
         "--example",
         "examples",
@@ -204,6 +205,35 @@ def loading_options(command: F) -> F:
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         help="Also read external weights from this folder. Without it only the model's own folder is read.",
     )(command)
+
+
+def plugin_option(command: F) -> F:
+    """`--plugin`: what the files bring is known until the command ends."""
+    return click.option(
+        "--plugin",
+        "plugins",
+        metavar="FILE.py",
+        multiple=True,
+        is_eager=True,
+        callback=_load_plugins,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Run this Python file and use the rules, passes, operators and targets that it defines. Only a file that "
+        "you trust; may be given several times.",
+    )(command)
+
+
+def _load_plugins(context: click.Context, parameter: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Let what the files bring be known in the command.
+
+    Raises:
+        PluginError: a file cannot be loaded.
+    """
+    if files and not context.resilient_parsing:
+        from uair.context import Context
+        from uair.plugins import with_plugins
+
+        context.with_resource(with_plugins(Context.default(), files).in_force())
+    return files
 
 
 def model_argument(command: F) -> F:

@@ -8,7 +8,8 @@ deterministic either way: they are neither folded nor merged, for a device draws
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,20 @@ _process = np.random.RandomState()
 def reseed(seed: int) -> None:
     """Start the generator of operators without a seed anew."""
     _process.seed(seed)
+
+
+@contextmanager
+def repeated(seed: int = 0) -> Generator[None, None, None]:
+    """In the block, operators without a seed draw the same numbers as in every other block of that seed.
+
+    The process's generator goes on afterwards as if the block had not been.
+    """
+    state = _process.get_state()
+    _process.seed(seed)
+    try:
+        yield
+    finally:
+        _process.set_state(state)
 
 
 def generator(seed: int | None) -> np.random.RandomState:

@@ -1,0 +1,92 @@
+"""A case in files, with the command that replays it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from uair.artifact import write_arrays
+from uair.atomic import atomic_file, reported
+from uair.context import Context
+from uair.debugging.reduction import Case
+from uair.errors import UairError
+from uair.ir.module import Module
+from uair.pipeline import Pass
+from uair.pipeline_syntax import parse_pipeline
+from uair.text import save
+
+MODULE, AFTER, INPUTS, SCRIPT = "module.uair", "after.uair", "inputs.npz", "replay.sh"
+
+
+def save_case(folder: str | os.PathLike[str], case: Case, after: Module | None, command: str) -> list[Path]:
+    """Write a case: the module with its large constants, its inputs, the module afterwards, and a script.
+
+    Args:
+        folder: made when it is not there; files of these names in it are replaced.
+        case: the module and its inputs, arrays.
+        after: the module behind the pass, for people; None when there is none.
+        command: what replays it in the folder; "" when no command line can.
+
+    Returns:
+        the files.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    root = Path(folder)
+    with reported(root):
+        root.mkdir(parents=True, exist_ok=True)
+    save(case.module, root / MODULE)
+    with atomic_file(root / INPUTS) as file:
+        write_arrays(file, {name: np.asarray(value) for name, value in case.feeds.items()})
+    written = [root / MODULE, root / INPUTS]
+    if after is not None:
+        save(after, root / AFTER)
+        written.append(root / AFTER)
+    if command:
+        written.append(write_script(root, command))
+    return written
+
+
+def write_script(folder: Path, command: str) -> Path:
+    """A shell script that runs a command in its own folder."""
+    path = folder / SCRIPT
+    with atomic_file(path) as file:
+        file.write(f'#!/bin/sh\ncd "$(dirname "$0")" || exit 1\nexec {command}\n'.encode())
+    return path
+
+
+def replay_command(pass_: Pass, tolerance: float, plugins: Sequence[Path] = ()) -> str:
+    """The command that bisects a saved case; "" when the pass cannot be written on a command line."""
+    if not is_spoken(pass_):
+        return ""
+    words = [
+        "uair",
+        "bisect",
+        MODULE,
+        "-p",
+        pass_.spec,
+        "--input",
+        INPUTS,
+        "--tolerance",
+        f"{tolerance:g}",
+        "--no-reduce",
+    ]
+    return command_line(words, plugins)
+
+
+def command_line(words: Sequence[str], plugins: Sequence[Path] = ()) -> str:
+    """A command line, quoted for a shell, that finds its plug-ins from any folder."""
+    return shlex.join([*words, *(word for file in plugins for word in ("--plugin", str(file.resolve())))])
+
+
+def is_spoken(pass_: Pass) -> bool:
+    """Whether a pipeline's text says all of a pass: some have settings that only the API gives."""
+    try:
+        return parse_pipeline(pass_.spec, Context.default()) == [pass_]
+    except UairError:
+        return False
