@@ -50,6 +50,7 @@ PASSES = {
     "plan-layout": "uair.codegen.ascend.plan_layout:PlanLayout",
     "pool-as-image": "uair.passes.pool_as_image:PoolAsImage",
     "propagate-layout": "uair.passes.propagate_layout:PropagateLayout",
+    "prune-channels": "uair.passes.prune_channels:PruneChannels",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "quantize-weights": "uair.passes.quantize_weights:QuantizeWeights",
     "recognize-attention": "uair.passes.recognize_attention:RecognizeAttention",

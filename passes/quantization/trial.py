@@ -92,7 +92,7 @@ class Study:
         """Noise by signal where it counts, see `decisive_tensors`; the mean over channels and outputs."""
         copy, tensors = self.quantized_copy(results)
         watched = {tensors[t]: t for t in reference[0]}
-        energies = {t: _Energies(has_channels(t)) for t in reference[0]}
+        energies = {t: Energies(has_channels(t)) for t in reference[0]}
         interpreter = self.run(copy)
         for sample, expected in zip(self.statistics.kept, reference, strict=True):
 
@@ -184,7 +184,7 @@ def _best(study: Study, trials: Mapping[str, Trial], options: Options) -> Trial:
 
 
 @attrs.define(eq=False)
-class _Energies:
+class Energies:
     """Signal and noise of a tensor over samples, per channel (axis 1) or of the whole."""
 
     per_channel: bool

@@ -1,0 +1,147 @@
+"""Channel pruning: whole channels go, so that any device computes less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from uair.context import resolve
+from uair.ir.module import Module
+from uair.passes.pruning.choose import Budget, choose_channels
+from uair.passes.pruning.cost import open_node
+from uair.passes.pruning.errors import PruningBudgetError
+from uair.passes.pruning.pruner import Pruner, split_samples
+from uair.passes.pruning.report import calibration_entry, group_entry, identity
+from uair.pipeline import Pass, PassContext
+from uair.preprocess import Preprocess
+from uair.quant.calibration import Calibration, open_calibration
+from uair.quant.errors import CalibrationSourceError
+
+INTERPRETER = "uair.codegen.reference:Interpreter"
+REPORT = "pruning"
+
+
+def _service(default: Any = None) -> Any:
+    """A field that a program sets, and that is no option on the command line."""
+    return attrs.field(default=default, metadata={"option": False}, repr=False, eq=False)
+
+
+@attrs.frozen
+class PruneChannels(Pass):
+    """Remove the channels of convolutions and matrix products whose removal changes the outputs least.
+
+    Channels that belong together (of what meets in a sum, of grouped and depthwise convolutions, of normalization, of
+    reshaped heads) go together; those that reach an input, an output or an operator that needs them all stay. What was
+    removed is in `context.reports["pruning"]`.
+
+    Attributes:
+        flops: at most this part of the floating-point operations is left, from 0 to 1; 1: any number.
+        parameters: at most this part of the parameters is left.
+        criterion: "norm" of the weights; "output": what the layers that read a channel see of it, scaled by what
+            removing channels of its group does to the outputs, needs samples; "random"; or "auto": "output" with
+            samples, "norm" without.
+        power: of the weights' magnitudes for "norm", 1 or 2.
+        compensate: "none"; "mean": the means of removed channels go into the biases of the layers that read them;
+            "weights": these layers are fitted as well; "auto": "weights" with samples, "none" without.
+        multiple: the number of channels that a layer keeps is a multiple of this.
+        least: channels that a layer keeps at least.
+        skip: names of nodes or source nodes, with `*` and `?`, that keep their channels.
+        calib: path of the calibration data, see uair.quant.calibration.
+        limit: how many samples are used at most.
+        seed: of "random".
+        samples: the calibration samples, mappings of arrays by input name; overrides `calib`.
+        preprocess: how calibration images become inputs, by input name, for `calib`.
+        interpreter: class of what runs a module.
+    """
+
+    flops: float = 1.0
+    parameters: float = 1.0
+    criterion: Literal["auto", "norm", "output", "random"] = "auto"
+    power: int = 2
+    compensate: Literal["auto", "none", "mean", "weights"] = "auto"
+    multiple: int = 1
+    least: int = 4
+    skip: tuple[str, ...] = ()
+    calib: str = ""
+    limit: int = 64
+    seed: int = 0
+    samples: Iterable[Mapping[str, Any]] | None = _service()
+    preprocess: Mapping[str, Preprocess] | None = _service()
+    interpreter: Any = _service(INTERPRETER)
+
+    def run(self, module: Module, context: PassContext) -> bool:
+        """Prune the main graph.
+
+        Raises:
+            PruningBudgetError: the budget cannot be reached, or means nothing; UnknownNameError: `skip` names what does
+            not exist; CalibrationSourceError, CalibrationDataError, EmptyCalibrationError: the samples.
+        """
+        samples = self._samples(module)
+        pruner = Pruner(module, resolve(self.interpreter), *split_samples(samples), skip=self.skip)
+        self._check(pruner)
+        criterion = self.criterion if self.criterion != "auto" else ("norm" if samples is None else "output")
+        compensate = self.compensate if self.compensate != "auto" else ("none" if samples is None else "weights")
+        rankings = pruner.rank(criterion, power=self.power, seed=self.seed)
+        budget = self._budget(pruner, shifts=compensate != "none")
+        chosen = choose_channels(rankings, pruner.costs, budget)
+        removed: set[int] = set()
+        for ranking, k in zip(rankings, chosen, strict=True):
+            if k and context.fuel.draw(self.name, ranking.group.producers[0]):
+                removed.update(ranking.order[:k].tolist())
+        pruner.prune(removed, compensate)
+        context.reports[REPORT] = {
+            "summary": {
+                "pass": self.spec,
+                "criterion": criterion,
+                "compensate": compensate,
+                "calibration": calibration_entry(samples, len(pruner.learned) + len(pruner.held), len(pruner.held)),
+                **pruner.amounts(),
+                "stages": pruner.stages,
+                "outputs": pruner.compare_outputs(),
+            },
+            "groups": [group_entry(g, pruner.labelling, removed) for g in pruner.groups],
+            "fixed": [{**identity(node), "reason": reason} for node, reason in pruner.fixed.items()],
+            "notes": pruner.notes + (samples.notes if isinstance(samples, Calibration) else []),
+        }
+        return bool(removed)
+
+    def _check(self, pruner: Pruner) -> None:
+        for name, value in (("flops", self.flops), ("parameters", self.parameters)):
+            if not 0 < value <= 1:
+                raise PruningBudgetError(f"{name}={value:g} is no part of the whole", hint="give a number from 0 to 1")
+        if self.multiple < 1 or self.least < 1:
+            raise PruningBudgetError("`multiple` and `least` are numbers of channels", hint="give at least 1")
+        node = open_node(pruner.original.main)
+        if self.flops < 1 and node is not None:
+            raise PruningBudgetError(
+                f"the operations of {node!r} are not known: its sizes are open",
+                place=str(node.loc),
+                hint="fix the sizes of the inputs (--shape x=1,3,224,224), or give the budget as parameters=",
+            )
+        if not pruner.samples and (self.criterion == "output" or self.compensate in ("mean", "weights")):
+            raise CalibrationSourceError(
+                f"criterion={self.criterion} compensate={self.compensate} needs calibration data",
+                hint="give it with prune-channels{calib=FOLDER}, or use criterion=norm compensate=none",
+            )
+
+    def _budget(self, pruner: Pruner, *, shifts: bool) -> Budget:
+        """The budget; a bias that a layer gets to make up for channels is paid for beforehand."""
+        operations, parameters = pruner.new_biases() if shifts else (0, 0)
+        costs = pruner.costs
+        return Budget(
+            self.flops * costs.flops - operations if self.flops < 1 else None,
+            self.parameters * costs.parameters - parameters if self.parameters < 1 else None,
+            self.multiple,
+            self.least,
+        )
+
+    def _samples(self, module: Module) -> Calibration | None:
+        if isinstance(self.samples, Calibration):
+            return self.samples
+        source = self.calib if self.samples is None else self.samples
+        if self.samples is None and not self.calib:
+            return None
+        types = {n: t.type for n, t in zip(module.main.input_names, module.main.inputs, strict=True)}
+        return open_calibration(source, types, preprocess=self.preprocess, limit=self.limit)
