@@ -172,7 +172,7 @@ def command_line() -> str:
         _help(uair.cli.group, click.Context(uair.cli.group, info_name="uair", terminal_width=80)),
     ]
     for name in uair.cli.COMMANDS:
-        command: click.Command = importlib.import_module(f"uair.cli.{name}").command
+        command: click.Command = importlib.import_module(f"uair.cli.{name.replace('-', '_')}").command
         parent = click.Context(uair.cli.group, info_name="uair")
         context = click.Context(command, info_name=name, parent=parent, terminal_width=80)
         lines += [f"## uair {name}\n", _help(command, context)]

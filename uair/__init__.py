@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uair._version import __version__
 
 if TYPE_CHECKING:
-    from uair.api import bisect, check, compile, diff, export_onnx, load, optimize, quantize, run
+    from uair.api import bisect, check, compile, diff, export_onnx, load, optimize, quantize, run, why_not
     from uair.artifact import Artifact
     from uair.building import build
     from uair.errors import UairError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from uair.rewrite import Rule, RuleSet, any_of, no, of, optional
 
 _HOMES = {
-    "uair.api": ("bisect", "check", "compile", "diff", "export_onnx", "load", "optimize", "quantize", "run"),
+    "uair.api": ("bisect", "check", "compile", "diff", "export_onnx", "load", "optimize", "quantize", "run", "why_not"),
     "uair.artifact": ("Artifact",),
     "uair.building": ("build",),
     "uair.errors": ("UairError",),
@@ -83,6 +83,7 @@ __all__ = [
     "optional",
     "quantize",
     "run",
+    "why_not",
 ]
 
 

@@ -28,6 +28,7 @@ from uair.request import CompileRequest, Int8
 
 if TYPE_CHECKING:
     from uair.debugging.bisect import Bisection
+    from uair.debugging.why_not import WhyNot
     from uair.driver.difference import LayerErrors
     from uair.driver.quantizing import Quantized
     from uair.rewrite import Rule
@@ -58,6 +59,7 @@ __all__ = [
     "run",
     "run_pipeline",
     "standard_passes",
+    "why_not",
 ]
 
 
@@ -445,3 +447,41 @@ def is_artifact(path: Path) -> bool:
             return MANIFEST in archive.namelist()
     except (zipfile.BadZipFile, NotImplementedError):
         return False
+
+
+def why_not(
+    model: Model,
+    rule: str | Rule,
+    node: str = "",
+    *,
+    passes: str = "",
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> WhyNot:
+    """Why a rewrite rule does not apply to a model, as the matcher itself says.
+
+        print(uair.why_not("model.onnx", "fold-batch-norm", "bn1"))
+
+    Args:
+        model: a module, which is not changed, or a path.
+        rule: a rule, or the name of one.
+        node: the node to ask about: as `uair dump` prints its result (`%conv1`), its own name, or the name of its
+            source; every node that the rule could start from when not given.
+        passes: a pipeline that runs first. Without it the answer is about the model as it was read.
+        shapes: fixed shapes by input name.
+        values: of inputs that become constants, by name.
+
+    Raises:
+        UnknownNameError: there is no such rule or node; near names are suggested.
+        UairError: the model cannot be read.
+    """
+    from uair.debugging.why_not import ask
+    from uair.passes.catalogue import KnownRule, find_rule
+    from uair.pipeline_syntax import parse_pipeline
+
+    known = find_rule(rule) if isinstance(rule, str) else KnownRule(rule)
+    pipeline = parse_pipeline(passes, Context.default())
+    module, shapes = read_model(model, shapes)
+    module = module.clone()
+    PassManager(_binding(module, shapes, values), [Verify()]).run(module)
+    return ask(known, module, node, pipeline)

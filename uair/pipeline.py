@@ -324,6 +324,7 @@ class PassManager:
             check_all(pass_.requires, module)
             for instrument in self.instruments:
                 instrument.before(pass_, module)
+            self.context.fuel.pass_spec = pass_.spec
             changed = pass_.run(module, self.context)
             if changed:
                 number_unknowns(module)

@@ -39,6 +39,7 @@ COMMANDS = {
     "opt": "Run passes over a model.",
     "diff": "Compare two models layer by layer.",
     "bisect": "Find which change of a pipeline changed the numbers.",
+    "why-not": "Say why a rewrite rule does not apply.",
     "inspect": "Summarize a model or an artifact.",
     "targets": "List the targets, or describe one.",
     "doctor": "Look for vendors' tools and devices on this machine.",
@@ -58,7 +59,7 @@ class LazyGroup(click.Group):
         """The command, imported."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"uair.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"uair.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -21,12 +21,21 @@ from uair.rewrite.rule import Rule
 
 @attrs.frozen
 class Application:
-    """One application of a rule (or one change by a pass that draws fuel): for bisection and for people."""
+    """One application of a rule (or one change by a pass that draws fuel): for bisection and for people.
+
+    Attributes:
+        number: from 1 on.
+        rule: the rule, or the pass that draws fuel itself.
+        node: the node in the module of that moment.
+        location: where it comes from in the user's model.
+        pass_spec: the pass of the pipeline that was running.
+    """
 
     number: int
     rule: str
     node: str
     location: str
+    pass_spec: str = ""
 
 
 @attrs.define(eq=False)
@@ -36,12 +45,14 @@ class Fuel:
     Attributes:
         limit: how many applications are allowed; None for as many as there are.
         log: the applications done, when `keep_log`.
+        pass_spec: the pass that is running, kept up to date by the pass manager.
     """
 
     limit: int | None = None
     keep_log: bool = False
     used: int = 0
     log: list[Application] = attrs.Factory(list[Application])
+    pass_spec: str = ""
 
     def draw(self, rule: str, node: Node) -> bool:
         """Take one unit for applying `rule` at `node`; False when there is none left."""
@@ -49,7 +60,7 @@ class Fuel:
             return False
         self.used += 1
         if self.keep_log:
-            self.log.append(Application(self.used, rule, repr(node), str(node.loc)))
+            self.log.append(Application(self.used, rule, repr(node), str(node.loc), self.pass_spec))
         return True
 
 

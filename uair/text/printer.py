@@ -105,6 +105,10 @@ class GraphPrinter:
         self._constants = constants
         self._types: dict[TensorType, str] = {}
 
+    def name_of(self, tensor: Tensor) -> str:
+        """The name of a value in what was printed."""
+        return self._values.of(tensor, tensor.name)
+
     def graph(self, graph: Graph, head: str, indent: str) -> None:
         """Append a graph whose first line begins with `head`."""
         self.own.update(_graphs_of(graph))
