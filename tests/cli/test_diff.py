@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 
 import uair as api
 from tests.cli.helpers import EXAMPLE, Shell, tiny_model
+from tests.report.helpers import SVG, parse_page
 from uair.api import run_pipeline
 from uair.driver.difference import NotComparable, compare_layers, pair_graphs
 from uair.errors import UairError
@@ -174,6 +175,22 @@ def test_values_that_are_no_numbers_on_one_side_are_told(uair: Shell, tiny: Path
     assert bn["not_finite"] == 4 * 8 * 8 and bn["sqnr_db"] is None and bn["relative"] is None
     assert found["worst_drop"] == "bn1"
     assert "NaN" in uair("diff", tiny, other, "--shape", "x=1,3,8,8").require().out
+
+
+def test_the_page_is_one_file_with_plots(uair: Shell, tiny: Path, tmp_path: Path, samples: Path) -> None:
+    def hostile(model: onnx.ModelProto) -> None:
+        scaled("fc", 1.2)(model)
+        model.graph.node[5].name = "<script>alert('head')</script>\x07"
+
+    first = edited(tmp_path / "first.onnx", lambda model: hostile(model) or scaled("fc", 1 / 1.2)(model))
+    second = edited(tmp_path / "second.onnx", hostile)
+    uair("diff", first, second, "--samples", samples, "--html", "page.html").require()
+    page = parse_page((tmp_path / "page.html").read_text("utf-8"))
+    assert page.tables["The 6 worst layers"][0][0] == "<script>alert('head')</script>\\x07"
+    assert [row[0] for row in page.tables["All layers, in order of execution"]][:5] == LAYERS[:5]
+    depth, groups = page.plots
+    assert len(depth.findall(f"{SVG}circle")) == 6 + 1  # and the worst drop
+    assert len(groups.findall(f"{SVG}rect")) == 5 + 1  # and the legend
 
 
 def test_values_are_held_until_their_partners_are_there() -> None:

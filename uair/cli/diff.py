@@ -52,6 +52,12 @@ SHOWN = 12
 @click.option(
     "--least-sqnr", metavar="DB", type=float, help="Least signal-to-noise ratio accepted of an output, in dB."
 )
+@click.option(
+    "--html",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write a page with plots: one file, without scripts.",
+)
 @options.output_option("Also write the comparison as JSON into this file.")
 @options.preprocess_option
 @options.shape_option
@@ -72,6 +78,7 @@ def command(**given: Any) -> int:
     uair diff model.onnx model-cpu/ --structure
     """  # noqa: D301  \b is click's mark of text that is not to be wrapped
     from uair.driver.difference import compare_structure
+    from uair.report import difference_page
 
     _require_sensible(given)
     with output.progress(f"reading {given['first'].name}"):
@@ -84,6 +91,8 @@ def command(**given: Any) -> int:
     with output.progress("comparing"):
         found = _compared(first, second, given)
     failed = _outside(found, given)
+    if given["html"]:
+        write_page(given["html"], difference_page(found.to_json(), *_names(given)))
     if not _deliver({**found.to_json(), "outside_tolerance": failed}, given):
         _show(found, given["worst"], failed)
     return OUT_OF_TOLERANCE_STATUS if failed else 0
@@ -99,8 +108,9 @@ def _require_sensible(given: Mapping[str, Any]) -> None:
         raise click.UsageError("give a second model, or --passes to compare the first with what they make of it")
     if given["inputs"] and given["samples"]:
         raise click.UsageError("--input is one input, --samples are several: give one of them")
-    if given["structure"] and (given["inputs"] or given["samples"] or given["tolerance"] is not None):
-        raise click.UsageError("--structure runs nothing: it takes no --input, --samples or --tolerance")
+    for_runs = ("inputs", "samples", "tolerance", "least_sqnr", "worst", "html")
+    if given["structure"] and any(given[name] not in (None, ()) for name in for_runs):
+        raise click.UsageError("--structure runs nothing: it takes no inputs, limits, --worst or --html")
 
 
 # -------------------------------------------------------------------------------------------------------------- models
@@ -193,6 +203,25 @@ def _deliver(facts: dict[str, Any], given: Mapping[str, Any]) -> bool:
     if given["as_json"]:
         output.print_json(facts)
     return bool(given["as_json"])
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write an HTML file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from uair.atomic import atomic_file
+
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def _names(given: Mapping[str, Any]) -> tuple[str, str]:
+    """The models as a page calls them."""
+    first = str(given["first"])
+    second = first if given["second"] is None else str(given["second"])
+    return first, f"{second} after {given['passes']}" if given["passes"] else second
 
 
 def _outside(found: LayerErrors, given: Mapping[str, Any]) -> list[str]:

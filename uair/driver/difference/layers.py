@@ -41,6 +41,7 @@ class Layer:
         name: of the layer in the first model, in the words of the user's model.
         pair: the two tensors.
         errors: over all samples, of everything up to here.
+        shape: of its values in the last sample.
         before: SQNR of its worst operand in dB; infinite when all operands are exact.
         behind: name of that operand's layer; empty when all operands are exact.
     """
@@ -48,6 +49,7 @@ class Layer:
     name: str
     pair: Pair
     errors: ErrorSums
+    shape: tuple[int, ...] = ()
     before: float = math.inf
     behind: str = ""
 
@@ -75,7 +77,7 @@ class Layer:
             "sources": [s.name for s in a.producer.loc.sources],
             "made_by": [m for m in b.producer.loc.by if m not in a.producer.loc.by],
             "tensors": [a.name, b.name],
-            "shape": [d if isinstance(d, int) else str(d) for d in a.type.shape] if a.type.shape is not None else None,
+            "shape": list(self.shape),
             "paired_by": self.pair.how,
             **self.errors.to_json(),
             "before_db": round(self.before, 2) if math.isfinite(self.before) else None,
@@ -275,6 +277,7 @@ class _Study:
 
     pairing: Pairing
     errors: dict[Tensor, ErrorSums] = attrs.Factory(dict[Tensor, ErrorSums])
+    shapes: dict[Tensor, tuple[int, ...]] = attrs.Factory(dict[Tensor, "tuple[int, ...]"])
     outputs: dict[str, OutputErrors] = attrs.Factory(dict[str, OutputErrors])
     reasons: dict[str, str] = attrs.Factory(dict[str, str])
 
@@ -300,6 +303,7 @@ class _Study:
         fitting = self._fitting(label(pair.a.producer), pair, expected, actual)
         if fitting is not None:
             self.errors.setdefault(pair.a, ErrorSums()).add(*fitting)
+            self.shapes[pair.a] = fitting[0].shape
 
     def _fitting(self, name: str, pair: Pair, expected: Any, actual: Any) -> tuple[Array, Array] | None:
         """Both values as arrays of numbers in one shape; None, and the reason noted, when they cannot be compared."""
@@ -328,7 +332,7 @@ class _Study:
                     levels[tensor] = before, behind
                     continue
                 levels[tensor] = errors.sqnr, name if errors.sqnr < math.inf else ""
-                layers.append(Layer(name, pairs[tensor], errors, before, behind))
+                layers.append(Layer(name, pairs[tensor], errors, self.shapes[tensor], before, behind))
         return LayerErrors(
             tuple(layers), tuple(self.outputs.values()), self.pairing, tuple(self.reasons.items()), count
         )
