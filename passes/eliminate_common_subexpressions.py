@@ -10,12 +10,19 @@ from uair.ir.data import EAGER_BYTES, Data, SplatData
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.location import Location
 from uair.ir.module import Module
+from uair.ops import BatchNorm
+from uair.passes.fusion.affine import WEIGHTED, is_foldable
 from uair.pipeline import Pass, PassContext
 
 
 @attrs.frozen
 class EliminateCommonSubexpressions(Pass):
-    """Merge nodes with equal operators and operands, and equal small constants."""
+    """Merge nodes with equal operators and operands, and equal small constants.
+
+    A convolution or Linear in front of its own BatchNorm is left alone until that has gone into its weights: merged
+    with another one it would have two users, and neither BatchNorm could. Where the BatchNorms are equal, what the two
+    become is merged.
+    """
 
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk in order, with a table of what is computed already."""
@@ -60,7 +67,7 @@ def _merge_nodes(graph: Graph, context: PassContext) -> bool:
         if node.op.commutative and len(operands) == 2:
             operands = tuple(sorted(operands))
         first = seen.setdefault((node.op, operands), node)
-        if first is node:
+        if first is node or _awaits_batch_norm(node):
             continue
         if not context.fuel.draw("eliminate-common-subexpressions", node):
             return changed
@@ -68,3 +75,11 @@ def _merge_nodes(graph: Graph, context: PassContext) -> bool:
         graph.replace(node, first.outputs)
         changed = True
     return changed
+
+
+def _awaits_batch_norm(node: Node) -> bool:
+    """Whether a weighted node's only user is a BatchNorm that can go into its weights."""
+    if not isinstance(node.op, WEIGHTED) or node.output.use_count != 1 or not is_foldable(node):
+        return False
+    (user,) = node.output.users
+    return isinstance(user.op, BatchNorm) and all(t is not None and t.is_constant for t in user.inputs[1:])

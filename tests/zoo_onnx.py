@@ -368,9 +368,12 @@ def session_options() -> Any:
     return options
 
 
-def session(model: Path) -> onnxruntime.InferenceSession:
+def session(model: Path, *, optimise: bool = True) -> onnxruntime.InferenceSession:
     """Onnxruntime on a file."""
-    return onnxruntime.InferenceSession(str(model), session_options(), providers=["CPUExecutionProvider"])
+    options = session_options()
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
 def nodes_of(graph: onnx.GraphProto) -> int:

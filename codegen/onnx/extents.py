@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from uair.codegen.onnx.writer import GraphWriter
 
 EXTENT = TensorType(DType.I64, (1,))
+INTEGER_EXTREMES = 12
+"""The operator set from which on Min and Max take int64."""
 
 
 class Extents:
@@ -130,6 +132,9 @@ class Extents:
         numerator, denominator = d.as_numer_denom()
         if denominator != 1:
             return self._op("Div", self.extent(_plain(numerator)), self.extent(_plain(denominator)))
+        number, rest = d.as_coeff_Add()
+        if number != 0:  # n + 1 and n + 2 share n, which may be a long sum itself
+            return self._op("Add", self.extent(rest), self.extent(_plain(number)))
         return self._fold("Add", d)
 
     def _power(self, d: Any) -> str:
@@ -144,18 +149,25 @@ class Extents:
     def _floor(self, d: Any) -> str:
         """floor(p / q) = (p - p mod q) / q, with the modulus that has the sign of q; ONNX Div truncates."""
         numerator, denominator = d.args[0].as_numer_denom()
+        if _is_truncated(numerator, denominator):
+            return self._op("Div", self.extent(_plain(numerator)), self.extent(_plain(denominator)))
         p, q = self.extent(_plain(numerator)), self.extent(_plain(denominator))
         return self._op("Div", self._op("Sub", p, self._op("Mod", p, q)), q)
 
     def _ceiling(self, d: Any) -> str:
-        """ceil(p / q) = -floor(-p / q)."""
+        """ceil(p / q) = -floor(-p / q), which is floor((p + q - 1) / q) in integers with a positive q."""
         numerator, denominator = d.args[0].as_numer_denom()
+        if _is_truncated(numerator, denominator):
+            last = self._op("Add", self.extent(_plain(numerator)), self.extent(_plain(denominator - 1)))
+            return self._op("Div", last, self.extent(_plain(denominator)))
         p, q = self._op("Neg", self.extent(_plain(numerator))), self.extent(_plain(denominator))
         return self._op("Neg", self._op("Div", self._op("Sub", p, self._op("Mod", p, q)), q))
 
-    def _extreme(self, comparison: str, d: Any) -> str:
-        """Min and Max by comparison: ONNX has them for int64 only from opset 12 on."""
+    def _extreme(self, op_type: str, comparison: str, d: Any) -> str:
+        """Min and Max; by comparison below opset 12, which has them for int64 first."""
         names = [self.extent(_plain(a)) for a in d.args]
+        if self._graph.opset >= INTEGER_EXTREMES:
+            return self._op(op_type, *names)
         result = names[0]
         for name in names[1:]:
             chosen = self._op(comparison, result, name, type=EXTENT.with_dtype(DType.BOOL))
@@ -166,10 +178,10 @@ class Extents:
         return self._fold("Mod", d)
 
     def _minimum(self, d: Any) -> str:
-        return self._extreme("Less", d)
+        return self._extreme("Min", "Less", d)
 
     def _maximum(self, d: Any) -> str:
-        return self._extreme("Greater", d)
+        return self._extreme("Max", "Greater", d)
 
     _makers: ClassVar[dict[str, Callable[[Extents, Any], str]]] = {
         "Add": _sum,
@@ -189,6 +201,11 @@ class Extents:
         name = self._graph.fresh(f"shape_{op_type}", type)
         self._graph.add(op_type, inputs, [name], attributes, name)
         return name
+
+
+def _is_truncated(numerator: Any, denominator: Any) -> bool:
+    """Whether the quotient of two integers is not negative, so that what rounds towards zero rounds down."""
+    return bool(numerator.is_nonnegative and denominator.is_positive)
 
 
 def _plain(d: Any) -> Dim:

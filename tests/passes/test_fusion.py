@@ -10,6 +10,7 @@ import pytest
 from uair.codegen.reference import random_feeds, run
 from uair.ir.module import Module
 from uair.ir.verify import verify
+from uair.passes.canonicalise import Canonicalise
 from uair.passes.fuse import Fuse, ruleset
 from uair.pipeline import PassContext
 from uair.rewrite import NoMatch
@@ -76,6 +77,19 @@ def test_batch_norm_goes_into_linear() -> None:
     text = "constant @w = [0.5,-1.0,2.0,0.25,1.5,-0.75] : f32[3,2]  " + STATISTICS
     module = fused(text + "%x: f32[4,2]  %c = Linear(%x, @w)  %y = BatchNorm(%c, @scale, @shift, @mean, @var)")
     assert ops(module) == ["Linear"]
+
+
+def test_equal_convolutions_are_not_merged_in_front_of_their_batch_norms() -> None:
+    text = WEIGHTS + STATISTICS + "%x: f32[1,2,4,4]  %c = Conv2D(%x, @w)  %d = Conv2D(%x, @w)  "
+    text += "%y = BatchNorm(%c, @scale, @shift, @mean, @var)  %z = BatchNorm(%d, @scale, @SHIFT, @mean, @var)  "
+    for shift, left in (("mean", 2), ("shift", 1)):
+        module = parse_module(text.replace("SHIFT", shift) + "%o = Add(%y, %z)")
+        Canonicalise().run(module, PassContext())
+        Fuse().run(module, PassContext())
+        assert ops(module) == ["Conv2D"] * left + ["Add"]
+    merged = parse_module(WEIGHTS + "%x: f32[1,2,4,4]  %c = Conv2D(%x, @w)  %d = Conv2D(%x, @w)  %o = Add(%c, %d)")
+    Canonicalise().run(merged, PassContext())
+    assert ops(merged) == ["Conv2D", "Add"]
 
 
 def test_batch_norm_stays_when_the_convolution_has_another_user() -> None:

@@ -330,6 +330,29 @@ def test_symbolic_sizes(shape: Sequence[Dim], op: object, expected: list[str], o
         assert np.array_equal(run(model, {"x": feed})["y"], want), sizes
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (floor_div(M, 4), ["Div"]),
+        (ceil_div(M, 4), ["Add", "Div"]),
+        (maximum(M, 9), ["Max"]),
+        (minimum(M, 9), ["Min"]),
+    ],
+    ids=str,
+)
+def test_sizes_need_few_operators(size: Dim, expected: list[str]) -> None:
+    kinds = [n.op_type for n in check(model_bytes(unary((M,), Expand(shape=(size, M))), opset=17)).graph.node]
+    assert kinds == ["Shape", "Gather", *expected, "Concat", "Expand"]
+
+
+def test_sums_that_differ_by_a_number_share_the_rest() -> None:
+    total = floor_div(M, 4) + N
+    kinds = [
+        n.op_type for n in check(model_bytes(unary((N, M), Expand(shape=(total + 1, total + 2, N, M))))).graph.node
+    ]
+    assert kinds.count("Div") == 1 and kinds.count("Add") == 3
+
+
 @pytest.mark.parametrize("opset", [11, 13])
 def test_a_split_into_symbolic_parts(opset: int) -> None:
     graph = Graph()
