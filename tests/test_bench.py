@@ -15,7 +15,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from bench import compile_time, int8_accuracy
+from bench import compile_time, int8_accuracy, node_counts
 from bench.int8 import coverage, metrics
 from bench.models import RandomGraph
 from tests import zoo
@@ -119,3 +119,14 @@ def test_the_bench_measures_a_tool_and_keeps_the_reason_of_one_that_fails(
     if importlib.util.find_spec("nncf") is None:
         assert other["failed"].endswith("No module named 'nncf'")
     assert "| UAIR |" in capsys.readouterr().out
+
+
+def test_the_table_of_nodes_holds_what_a_run_says(capsys: pytest.CaptureFixture[str]) -> None:
+    source, feeds = node_counts.models()["light_squeezenet"]
+    row = node_counts.Row("light_squeezenet", source, feeds)
+    row.measure(sys.executable, 1, ["onnxruntime"])
+    assert len(row.cells()) == len(node_counts.COLUMNS)
+    assert row.before == len(onnx.load(source).graph.node) > row.standard >= row.canonical
+    assert row.peers["onnxruntime"] and row.error <= 1e-5 and row.time > 0
+    row.measure(sys.executable, 0, ["no_such_tool"])
+    assert row.peers == {"no_such_tool": None} and "no_such_tool on light_squeezenet" in capsys.readouterr().err
