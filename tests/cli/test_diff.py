@@ -179,11 +179,13 @@ def test_values_that_are_no_numbers_on_one_side_are_told(uair: Shell, tiny: Path
 
 def test_the_page_is_one_file_with_plots(uair: Shell, tiny: Path, tmp_path: Path, samples: Path) -> None:
     def hostile(model: onnx.ModelProto) -> None:
-        scaled("fc", 1.2)(model)
         model.graph.node[5].name = "<script>alert('head')</script>\x07"
 
-    first = edited(tmp_path / "first.onnx", lambda model: hostile(model) or scaled("fc", 1 / 1.2)(model))
-    second = edited(tmp_path / "second.onnx", hostile)
+    def wrong(model: onnx.ModelProto) -> None:
+        hostile(model)
+        scaled("fc", 1.2)(model)
+
+    first, second = edited(tmp_path / "first.onnx", hostile), edited(tmp_path / "second.onnx", wrong)
     uair("diff", first, second, "--samples", samples, "--html", "page.html").require()
     page = parse_page((tmp_path / "page.html").read_text("utf-8"))
     assert page.tables["The 6 worst layers"][0][0] == "<script>alert('head')</script>\\x07"

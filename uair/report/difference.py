@@ -96,7 +96,7 @@ def _layer_table(layers: Sequence[Mapping[str, Any]]) -> Element:
         )
         for layer in layers
     ]
-    return table(columns, rows, numbers=(3, 4, 5, 6, 7))
+    return table(columns, rows, numbers=(2, 3, 4, 5, 6, 7))
 
 
 def _outputs(outputs: Sequence[Mapping[str, Any]]) -> list[Element]:

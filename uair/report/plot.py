@@ -151,11 +151,11 @@ class Plot:
         """A few words beside a point; to the left of it in the right half of the frame."""
         near_end = self.x.at(x) > 0.5
         at = {"x": _n(self._x(x) + (-7 if near_end else 7)), "y": _n(self._y(y) - 5)}
-        halo = {"stroke": "#fff", "stroke-width": "3", "paint-order": "stroke", "stroke-linejoin": "round"}
-        style = {"fill": colour, "font-size": SIZE, "text-anchor": "end" if near_end else "start"}
-        element = Element("text", {**at, **style, **halo})
-        element.text = text
-        self._marks.append(element)
+        style = {"font-size": SIZE, "text-anchor": "end" if near_end else "start"}
+        for layer in ({"stroke": "#fff", "stroke-width": "3"}, {"fill": colour}):  # what is below it shines through
+            element = Element("text", {**at, **style, **layer})
+            element.text = text
+            self._marks.append(element)
 
     def element(self) -> Element:
         """The plot as an <svg> element."""
