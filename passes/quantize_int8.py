@@ -14,9 +14,9 @@ from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.mixed import split_precision
 from uair.passes.quantization.placement import Plan, plan_quantization
+from uair.passes.quantization.recording import calibrate
 from uair.passes.quantization.refine import Refinement
 from uair.passes.quantization.report import make_report
-from uair.passes.quantization.statistics import collect_statistics
 from uair.passes.quantization.trial import Study, Trial, choose_trial
 from uair.pipeline import Pass, PassContext
 from uair.preprocess import Preprocess
@@ -27,6 +27,11 @@ from uair.targets import load_description
 
 INTERPRETER = "uair.codegen.reference:Interpreter"
 REPORT = "quantization"
+FALLBACK = "mse"
+WITHOUT_SAMPLES = (
+    "the calibration keeps no samples: ways to choose ranges were not compared (range=auto means the least squared "
+    "error), and the outputs were not measured"
+)
 
 
 def _service(default: Any = None) -> Any:
@@ -96,10 +101,15 @@ class QuantizeInt8(Pass):
         if not plan.nodes:
             context.reports[REPORT] = make_report(plan, Trial(), {}, samples, None, spec=self.spec, scheme=scheme)
             return False
-        statistics = collect_statistics(plan, resolve(self.interpreter)(module), samples)
+        calibrated = calibrate(module, plan, resolve(self.interpreter)(module), samples)
+        statistics = calibrated.statistics
         if not statistics.count:
             raise EmptyCalibrationError("there are no calibration samples", hint="give at least one")
-        settings = Settings(self.range, self.percentile, self.per_channel, self.weight_search)
+        if not statistics.kept:
+            self._require_no_trials()
+            calibrated.notes.append(WITHOUT_SAMPLES)
+        method = self.range if statistics.kept or self.range != "auto" else FALLBACK
+        settings = Settings(method, self.percentile, self.per_channel, self.weight_search)
         study = Study(module, plan, statistics, scheme, resolve(self.interpreter))
         trial = choose_trial(study, settings)
         refinement = Refinement(study, trial, samples, settings, self.skip, context, self.name)
@@ -115,9 +125,24 @@ class QuantizeInt8(Pass):
         changed = self._insert(module, context, plan, trial.results, scheme)
         report = make_report(plan, trial, outputs, samples, statistics, spec=self.spec, scheme=scheme)
         report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
-        report["notes"] += refinement.notes
+        report["notes"] += [*calibrated.notes, *refinement.notes]
+        if calibrated.digest:
+            report["summary"]["calibration"]["statistics"] = calibrated.digest
         context.reports[REPORT] = report
         return changed
+
+    def _require_no_trials(self) -> None:
+        """Refuse what is decided by running samples, where a record keeps none.
+
+        Raises:
+            EmptyCalibrationError: see there.
+        """
+        asked = [f"effort={self.effort}"] * (self.effort != "default") + ["least-cosine"] * (self.least_cosine > 0)
+        if asked:
+            raise EmptyCalibrationError(
+                f"{asked[0]} is decided by running some of the samples, and the calibration keeps none",
+                hint="give the calibration data, or save the calibration with some samples in it",
+            )
 
     # -------------------------------------------------------------------------------------------------------- inputs
     def _scheme(self) -> Scheme:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -25,8 +26,8 @@ class Int8:
     """INT8 post-training quantization.
 
     Attributes:
-        calibration: a folder of images, .npy or .npz files, one .npz file, or an iterable of inputs (a mapping by input
-            name, or one array for a model with one input).
+        calibration: a folder of images, .npy or .npz files, one .npz file, an iterable of inputs (a mapping by input
+            name, or one array for a model with one input), or another source that docs/quantization.md lists.
         samples: how many samples are used at most.
         per_channel: whether weights have one scale per output channel.
         skip: names of source nodes, with `*` and `?`, that stay in float.
@@ -37,6 +38,9 @@ class Int8:
             device file says.
         range: how activation ranges are chosen: the observed one, the one with the least squared error, the one of
             99.99 % of the values, or by trying these.
+        statistics: a file, `calibration.json`, that keeps what the samples showed. Where there is none it is written;
+            where it is of these samples and this model, they are not run again. As `calibration` it stands for them.
+        keep_samples: how many of the samples are put into that file.
     """
 
     calibration: Any
@@ -46,6 +50,8 @@ class Int8:
     effort: Effort = "default"
     least_cosine: float | None = None
     range: RangeMethod = "auto"
+    statistics: str | os.PathLike[str] | None = None
+    keep_samples: int = 8
 
 
 @attrs.frozen

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 import numpy as np
@@ -12,7 +12,8 @@ from uair.errors import UairError
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
 from uair.passes.quantization.placement import Plan, QuantizedNode
-from uair.passes.quantization.used_range import used_ranges
+from uair.passes.quantization.used_range import UsedRange, used_ranges
+from uair.quant.errors import QuantizationError
 from uair.quant.observers import RangeObserver
 from uair.quant.parameters import Parameters
 
@@ -60,12 +61,18 @@ class SpreadSamples:
 
     def offer(self, sample: Mapping[str, Array]) -> None:
         """Keep every 2^k-th sample; when there are too many, every second of those goes and k grows."""
-        if self._seen % self._step == 0:
+        if self.limit and self._seen % self._step == 0:
             self.kept.append(sample)
             if len(self.kept) > self.limit:
                 self.kept = self.kept[::2]
                 self._step *= 2
         self._seen += 1
+
+    def passing(self, samples: Iterable[Mapping[str, Array]]) -> Iterator[Mapping[str, Array]]:
+        """All samples, offered on their way."""
+        for sample in samples:
+            self.offer(sample)
+            yield sample
 
 
 @attrs.define(eq=False)
@@ -83,23 +90,56 @@ class Statistics:
     count: int
 
 
-def collect_statistics(plan: Plan, interpreter: Interpreter, samples: Iterable[Mapping[str, Array]]) -> Statistics:
-    """Run all samples once. Values that the users of a tensor cannot tell apart count as the nearest one that they can.
+Progress: TypeAlias = "Callable[[int], None]"
+"""Is told how many samples are done."""
+
+
+Watch: TypeAlias = "tuple[Tensor, UsedRange]"
+"""A tensor, and the range beyond which its values count as the ends."""
+
+
+def watches(plan: Plan) -> list[Watch]:
+    """The tensors whose values decide parameters, each with the range that its group's users can tell apart."""
+    used = used_ranges(plan)
+    return [(tensor, used[plan.groups[tensor]]) for tensor in plan.observed()]
+
+
+def observe_tensors(
+    wanted: Iterable[Watch],
+    interpreter: Interpreter,
+    samples: Iterable[Mapping[str, Array]],
+    *,
+    optional: Collection[Watch] = (),
+    progress: Progress | None = None,
+) -> tuple[dict[Watch, RangeObserver], int]:
+    """Run all samples once; statistics of tensors, and the number of samples.
+
+    Args:
+        wanted: the tensors, each with the range beyond which values count as its ends.
+        interpreter: runs the float model.
+        samples: feeds.
+        optional: more of them, which are left out when they are not finite.
+        progress: is told how far it is.
 
     Raises:
-        QuantizationError: an activation is NaN or infinite; UairError from a sample or from the interpreter.
+        QuantizationError: a value that is wanted is NaN or infinite; UairError from a sample or from the interpreter.
     """
-    observers = {root: RangeObserver(display_name(root)) for root in plan.groups.values()}
-    watched = {t: observers[plan.groups[t]] for t in plan.observed()}
-    used = used_ranges(plan)
-    ends = {t: used[plan.groups[t]] for t in watched}
-    spread = SpreadSamples()
+    observers = {watch: RangeObserver(display_name(watch[0])) for watch in (*wanted, *optional)}
+    by_tensor: dict[Tensor, list[Watch]] = {}
+    for watch in observers:
+        by_tensor.setdefault(watch[0], []).append(watch)
     count = 0
 
     def observe(tensor: Tensor, values: Array) -> None:
-        observer = watched.get(tensor)
-        if observer is not None:
-            observer.observe(values, *ends[tensor])
+        for watch in by_tensor.get(tensor, ()):
+            if watch not in observers:
+                continue
+            try:
+                observers[watch].observe(values, *watch[1])
+            except QuantizationError:
+                if watch not in optional:
+                    raise
+                del observers[watch]
 
     for sample in samples:
         try:
@@ -107,9 +147,34 @@ def collect_statistics(plan: Plan, interpreter: Interpreter, samples: Iterable[M
         except UairError as error:
             error.place = error.place or f"calibration sample {count}"
             raise
-        spread.offer(sample)
         count += 1
-    return Statistics(observers, spread.kept, count)
+        if progress is not None:
+            progress(count)
+    return observers, count
+
+
+def group_observers(plan: Plan, observers: Mapping[Watch, RangeObserver]) -> dict[Tensor, RangeObserver]:
+    """What the tensors of each group showed together, by the one that stands for the group."""
+    found = {root: RangeObserver(display_name(root)) for root in plan.groups.values()}
+    for watch in watches(plan):
+        found[plan.groups[watch[0]]].merge(observers[watch])
+    return found
+
+
+def collect_statistics(
+    plan: Plan,
+    interpreter: Interpreter,
+    samples: Iterable[Mapping[str, Array]],
+    progress: Progress | None = None,
+) -> Statistics:
+    """Run all samples once. Values that the users of a tensor cannot tell apart count as the nearest one that they can.
+
+    Raises:
+        QuantizationError: an activation is NaN or infinite; UairError from a sample or from the interpreter.
+    """
+    spread = SpreadSamples()
+    observers, count = observe_tensors(watches(plan), interpreter, spread.passing(samples), progress=progress)
+    return Statistics(group_observers(plan, observers), spread.kept, count)
 
 
 def display_name(tensor: Tensor) -> str:

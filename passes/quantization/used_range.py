@@ -51,6 +51,12 @@ def used_ranges(plan: Plan) -> dict[Tensor, UsedRange]:
     return ranges
 
 
+def used_alone(tensors: Iterable[Tensor]) -> dict[Tensor, UsedRange]:
+    """The range that is used of each tensor by itself."""
+    known: dict[Tensor, UsedRange] = {}
+    return {tensor: _of_tensor(tensor, known) for tensor in tensors}
+
+
 def _of_tensor(tensor: Tensor, known: dict[Tensor, UsedRange]) -> UsedRange:
     """What the users of a tensor take of it; `known` is filled with what was found on the way.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 ONLY_QUANTIZED = {
     "--calib": "calib",
+    "--save-calibration": "statistics",
     "--skip": "skip",
     "--per-tensor": "per_tensor",
     "--effort": "effort",
@@ -33,7 +35,8 @@ _OPTIONS = (
     click.option(
         "--calib",
         metavar="DATA",
-        help="Calibration data: a folder of images, .npy or .npz files, or one file.",
+        help="Calibration data: a folder of images, .npy, .npz or .bin files, one such file, a list of files (.txt), "
+        "file.py:function, or a saved calibration (.json).",
     ),
     click.option(
         "--calib-samples",
@@ -43,6 +46,23 @@ _OPTIONS = (
         show_default=True,
         type=click.IntRange(1),
         help="Samples used at most.",
+    ),
+    click.option(
+        "--save-calibration",
+        "--statistics",
+        "statistics",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Keep what the samples showed in this .json file; where it is there already and fits, they are not run "
+        "again. `--calib FILE` takes it in their place, for any target.",
+    ),
+    click.option(
+        "--keep-samples",
+        metavar="N",
+        default=8,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Samples that are put into that file, for what statistics alone cannot tell.",
     ),
     click.option("--per-tensor", is_flag=True, help="One weight scale per tensor instead of one per output channel."),
     click.option(
@@ -98,4 +118,6 @@ def int8_settings(given: Mapping[str, Any]) -> Int8:
         effort=given["effort"] or "default",
         least_cosine=given["least_cosine"],
         range=given["range_"] or "auto",
+        statistics=given["statistics"],
+        keep_samples=given["keep_samples"],
     )

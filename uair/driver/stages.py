@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -82,7 +83,7 @@ class Stages:
         assert settings is not None
         least = settings.least_cosine
         if least is None:
-            least = 0.0 if described is None else described.least_cosine
+            least = 0.0 if described is None or not _may_be_run(samples) else described.least_cosine
         quantization = QuantizeInt8(
             per_channel=settings.per_channel,
             skip=settings.skip,
@@ -94,6 +95,8 @@ class Stages:
             interpreter=Interpreter,
         )
         self.run([quantization], module)
+        if settings.statistics is not None and samples is not None and samples.made is not None:
+            samples.made.save(settings.statistics)
 
     def check(self, module: Module) -> list[CheckReport]:
         """The verdicts; one report for each bucket."""
@@ -177,9 +180,22 @@ def open_samples(request: CompileRequest, graph: Graph) -> Calibration | None:
         return None
     from uair.quant.calibration import open_calibration
 
-    return open_calibration(
-        request.quantization.calibration,
+    settings = request.quantization
+    samples = open_calibration(
+        settings.calibration,
         {n: t.type for n, t in zip(graph.input_names, graph.inputs, strict=True)},
         preprocess=request.preprocess,
-        limit=request.quantization.samples,
+        limit=settings.samples,
     )
+    if settings.statistics is not None and not samples.stands_alone:
+        from uair.quant.record import CalibrationRecord
+
+        samples.keep = settings.keep_samples
+        saved = Path(settings.statistics)
+        samples.record = CalibrationRecord.load(saved) if saved.exists() else None
+    return samples
+
+
+def _may_be_run(samples: Calibration | None) -> bool:
+    """Whether there are samples, and not only what they showed."""
+    return samples is None or samples.record is None or not samples.stands_alone or bool(samples.record.kept)

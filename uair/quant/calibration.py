@@ -6,10 +6,17 @@
 A source is recognised by what it is:
 
 - a .npz file: arrays by input name, the first axis is the sample; a .npy file: the same for a model with one input;
-- a folder of .npz or .npy files, in order of their names, read the same way (usually one sample a file);
+- a .bin or .raw file: the numbers of an input of known size as they lie in memory, one sample after the other, of the
+  input's type, or the 8-bit pixels of one sample for an input with a `Preprocess`;
+- a folder of .npz, .npy, .bin or .raw files, in order of their names, read the same way (usually one sample a file);
 - a folder of images, or one image, for a model with one image input, made by its `Preprocess`;
+- a folder with one sub-folder for each input, named after it, of any of these, in the same order;
+- a .txt file, as RKNN's tools take it: one sample a line, the files of all inputs separated by blanks;
+- a .json file that holds the record of a calibration, see uair.quant.record;
+- `file.py:function` or `package.module:function`: what that function returns when it is called;
 - a mapping of arrays by input name, or one array: as a .npz or .npy file;
-- any other iterable: every item is a mapping by input name, a sequence in the inputs' order, or one array.
+- any other iterable (a DataLoader among them): every item is a mapping by input name, a sequence in the inputs' order,
+  or one array. What else an item holds, labels for instance, is left out.
 
 An array fits an input when it has its shape; or lacks its batch axis of extent 1; or holds several samples along the
 first axis, which are taken apart. Numbers of another type are converted when that loses nothing that matters (float64
@@ -21,27 +28,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import numpy as np
 
-from uair.ir.dims import Dim, static
 from uair.ir.dtype import Array, DType
 from uair.ir.types import TensorType
-from uair.preprocess import IMAGE_SUFFIXES, Preprocess
+from uair.preprocess import Preprocess
 from uair.quant.errors import CalibrationDataError, CalibrationSourceError, EmptyCalibrationError
-from uair.quant.npy import ArrayStream, read_streams
+from uair.quant.looks import SampleLook, digest_of
+from uair.quant.reader import KINDS, Feeds, SampleReader
+from uair.quant.record import CalibrationRecord
 
-ARRAY_SUFFIXES = (".npz", ".npy")
-KINDS = "a folder of images, .npy or .npz files, one such file, or an iterable of inputs"
-FEW_SAMPLES = 8
-
-Feeds = dict[str, Array]
+__all__ = ["Calibration", "open_calibration"]
 
 
 def open_calibration(
@@ -71,9 +73,69 @@ def open_calibration(
         raise CalibrationSourceError(
             f"preprocessing is given for {unknown[0]!r}, which is no input", hint=f"the inputs are {', '.join(types)}"
         )
-    reader = _Reader(dict(types), known)
+    reader = SampleReader(dict(types), known)
+    record = _record_of(source)
+    if record is not None:
+        _require_inputs(record, reader.types, str(source))
+        reader.preprocess |= _recorded_preprocess(record)
+        kept = record.kept
+        places = [f"kept sample {i} of {Path(source).name}" for i in range(len(kept))]
+        return Calibration(
+            record.source, reader, lambda: iter(zip(kept, places, strict=True)), limit, record=record, stands_alone=True
+        )
+    if isinstance(source, Calibration):
+        again = source
+        return Calibration(
+            again.description, reader, lambda: ((feeds, again.description) for feeds in again), limit, again.record
+        )
     description, samples = reader.open(source)
     return Calibration(description, reader, samples, limit)
+
+
+def _record_of(source: Any) -> CalibrationRecord | None:
+    """The record of a calibration that a source names; None when it is something else."""
+    if not isinstance(source, (str, Path)) or Path(source).suffix.lower() != ".json" or not Path(source).is_file():
+        return None
+    return CalibrationRecord.load(source)
+
+
+def _require_inputs(record: CalibrationRecord, types: Mapping[str, TensorType], place: str) -> None:
+    """Refuse a record of other inputs.
+
+    Raises:
+        CalibrationDataError: naming the first difference.
+    """
+    expected = {name: str(t) for name, t in types.items()}
+    found = {name: str(value.get("type")) for name, value in record.inputs.items()}
+    if expected != found:
+        raise CalibrationDataError(
+            f"the calibration was made for the inputs {_listed(found)}, the model has {_listed(expected)}",
+            place=Path(place).name,
+            hint="calibrate again, or give the shapes that it was made with",
+        )
+    for sample in record.kept:
+        for name, t in types.items():
+            array = sample.get(name)
+            if array is None or array.dtype != t.dtype.numpy or not _has_shape(array, t):
+                raise CalibrationDataError(f"a kept sample does not fit {name!r}: {t}", place=Path(place).name)
+
+
+def _listed(types: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}: {text}" for name, text in types.items())
+
+
+def _has_shape(array: Array, t: TensorType) -> bool:
+    dims = t.shape
+    return dims is None or (
+        array.ndim == len(dims)
+        and all(not isinstance(d, int) or d == size for d, size in zip(dims, array.shape, strict=True))
+    )
+
+
+def _recorded_preprocess(record: CalibrationRecord) -> dict[str, Preprocess]:
+    """How images became the inputs."""
+    given = {name: value.get("preprocess") for name, value in record.inputs.items()}
+    return {name: Preprocess.from_json(value) for name, value in given.items() if value is not None}
 
 
 @attrs.define(eq=False)
@@ -82,38 +144,56 @@ class Calibration:
 
     Attributes:
         description: what the source is, for reports.
-        count: number of samples of the last complete iteration.
+        limit: how many samples are used at most.
+        record: what these samples, or others that are lost, showed before; None when that is not known.
+        stands_alone: whether there is nothing but the record, with the samples that it keeps.
+        keep: how many samples are put into the record of this calibration; None when none is wanted.
+        made: the record that was asked for, once it is made.
+        count: number of samples of the last complete iteration; with a record alone, of those that it was made from.
         notes: what looks wrong about the data, in sentences; known after an iteration.
         first: the first sample, once one was read.
     """
 
     description: str
-    _reader: _Reader
+    _reader: SampleReader
     _samples: Callable[[], Iterator[tuple[Feeds, str]]]
     limit: int
+    record: CalibrationRecord | None = None
+    stands_alone: bool = False
+    keep: int | None = None
+    made: CalibrationRecord | None = None
     count: int = 0
     notes: list[str] = attrs.Factory(list[str])
     first: Feeds | None = None
     _digest: str = ""
 
+    def __attrs_post_init__(self) -> None:
+        if self.stands_alone and self.record is not None:
+            self.count, self._digest = self.record.count, self.record.sha256
+            self.notes = list(self.record.notes)
+
     def __iter__(self) -> Iterator[Feeds]:
-        digest = hashlib.sha256()
-        looks = {name: _Look() for name in self._reader.types}
-        count = 0
+        digest, count = hashlib.sha256(), 0
+        sample_look = SampleLook()
+        looks = {name: self._reader.look(name) for name in self._reader.types}
         for feeds, place in itertools.islice(self._samples(), self.limit):
             for name in sorted(feeds):
                 _check_finite(name, feeds[name], place)
                 looks[name].see(feeds[name])
-                digest.update(f"{name} {feeds[name].dtype} {feeds[name].shape}\n".encode())
-                digest.update(np.ascontiguousarray(feeds[name]).reshape(-1).view(np.uint8).data)
+            of_sample = digest_of(feeds)
+            sample_look.see(of_sample)
+            digest.update(of_sample)
             if self.first is None:
                 self.first = feeds
             count += 1
             yield feeds
+        if self.stands_alone:
+            return
         if not count:
             raise EmptyCalibrationError(f"{self.description} has no samples", hint=f"calibration data is {KINDS}")
         self.count, self._digest = count, digest.hexdigest()
-        self.notes = self._judge(looks)
+        self.notes = [*(note for look in looks.values() for note in look.notes()), *sample_look.notes(count)]
+        self.notes += self._reader.notes
 
     def digest(self) -> str:
         """sha256 over names, types, shapes and values of the samples used; reads them if that was not done yet."""
@@ -122,302 +202,28 @@ class Calibration:
                 pass
         return self._digest
 
-    def _judge(self, looks: Mapping[str, _Look]) -> list[str]:
-        notes = [note for name, look in looks.items() for note in look.notes(name, self._reader, self.count)]
-        if self.count < FEW_SAMPLES:
-            notes.append(f"only {self.count} calibration samples: 32 or more give steadier ranges")
-        return notes
-
-
-@attrs.define(eq=False)
-class _Look:
-    """What an input's calibration data look like."""
-
-    low: float = math.inf
-    high: float = -math.inf
-    whole: bool = True
-
-    def see(self, array: Array) -> None:
-        if array.size and array.dtype.kind in "fiu":
-            self.low, self.high = min(self.low, float(array.min())), max(self.high, float(array.max()))
-            self.whole = self.whole and bool((array == np.floor(array)).all())
-
-    def notes(self, name: str, reader: _Reader, count: int) -> Iterator[str]:
-        t = reader.types[name]
-        if not t.dtype.is_float or self.low > self.high:
-            return
-        if self.whole and self.low >= 0 and 64 < self.high <= 255 and name not in reader.preprocess:
-            yield (
-                f"input {name!r} gets whole numbers from {self.low:g} to {self.high:g}: if they are pixels that the "
-                "model expects scaled, give their preprocessing"
-            )
-        if self.low == self.high and count > 1:
-            yield f"input {name!r} is {self.low:g} in all samples"
-
-
-@attrs.define(eq=False)
-class _Kept:
-    """What an iterator gives, as often as one likes; nothing is read before it is asked for."""
-
-    _source: Iterator[Any]
-    _seen: list[Any] = attrs.Factory(list[Any])
-
-    def __iter__(self) -> Iterator[Any]:
-        for i in itertools.count():
-            if i == len(self._seen):
-                try:
-                    self._seen.append(next(self._source))
-                except StopIteration:
-                    return
-            yield self._seen[i]
+    def described_inputs(self) -> dict[str, dict[str, Any]]:
+        """Type and preprocessing by input name, as plain data."""
+        return {
+            name: {"type": str(t)}
+            | ({"preprocess": self._reader.preprocess[name].to_json()} if name in self._reader.preprocess else {})
+            for name, t in self._reader.types.items()
+        }
 
 
 def _check_finite(name: str, array: Array, place: str) -> None:
-    dtype = DType.from_numpy(array.dtype)
-    if dtype.is_float and array.size and not np.isfinite(array.astype(np.float32, copy=False)).all():
-        raise CalibrationDataError(f"input {name!r} has NaN or infinite values", place=place)
+    """Refuse NaN and infinity.
 
-
-# -------------------------------------------------------------------------------------------------------------- sources
-@attrs.define(eq=False)
-class _Reader:
-    """Turns a source into samples for inputs of these types."""
-
-    types: dict[str, TensorType]
-    preprocess: dict[str, Preprocess]
-
-    def open(self, source: Any) -> tuple[str, Callable[[], Iterator[tuple[Feeds, str]]]]:
-        """What the source is, and a function that begins to read it."""
-        if isinstance(source, (str, os.PathLike)):
-            return self._open_path(Path(cast("str | os.PathLike[str]", source)))
-        if isinstance(source, Calibration):
-            again = source
-            return again.description, lambda: ((feeds, again.description) for feeds in again)
-        if isinstance(source, Mapping):
-            arrays = {str(k): _as_array(v, f"the array of {k!r}") for k, v in source.items()}
-            return "arrays", lambda: self._from_streams({k: ArrayStream.of(v) for k, v in arrays.items()}, "arrays")
-        if isinstance(source, np.ndarray):
-            stream = {self._single("one array"): ArrayStream.of(cast(Array, source))}
-            return "an array", lambda: self._from_streams(stream, "the array")
-        if isinstance(source, Iterable):
-            items = _Kept(source) if isinstance(source, Iterator) else source
-            return "an iterable", lambda: self._from_items(items)
-        raise CalibrationSourceError(
-            f"{type(source).__name__} is no calibration data", hint=f"calibration data is {KINDS}"
-        )
-
-    def _open_path(self, path: Path) -> tuple[str, Callable[[], Iterator[tuple[Feeds, str]]]]:
-        if path.is_dir():
-            return self._open_folder(path)
-        if not path.is_file():
-            raise CalibrationSourceError(f"there is no calibration data {path}", hint=f"calibration data is {KINDS}")
-        suffix = path.suffix.lower()
-        if suffix in ARRAY_SUFFIXES:
-            return f"the file {path.name}", lambda: self._from_file(path)
-        if suffix in IMAGE_SUFFIXES:
-            self._image_input()
-            return f"the image {path.name}", lambda: self._from_images([path])
-        raise CalibrationSourceError(f"{path} is of no known kind", hint=f"calibration data is {KINDS}")
-
-    def _open_folder(self, path: Path) -> tuple[str, Callable[[], Iterator[tuple[Feeds, str]]]]:
-        files = sorted(
-            p for p in path.rglob("*")
-            if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
-        )  # fmt: skip
-        arrays = [p for p in files if p.suffix.lower() in ARRAY_SUFFIXES]
-        images = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
-        if arrays and images:
-            raise CalibrationSourceError(
-                f"{path} holds images ({images[0].name}) and arrays ({arrays[0].name})",
-                hint="keep the calibration samples of one kind in a folder of their own",
-            )
-        if arrays:
-            return f"the folder {path.name} of {len(arrays)} array files", lambda: (
-                sample for file in arrays for sample in self._from_file(file)
-            )
-        if images:
-            self._image_input()
-            return f"the folder {path.name} of {len(images)} images", lambda: self._from_images(images)
-        found = f"it has {len(files)} other files, such as {files[0].name}" if files else "it is empty"
-        raise CalibrationSourceError(
-            f"{path} holds no calibration samples: {found}",
-            hint=f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}, .npy and .npz files",
-        )
-
-    # ---------------------------------------------------------------------------------------------------------- samples
-    def _from_file(self, path: Path) -> Iterator[tuple[Feeds, str]]:
-        with read_streams(path) as streams:
-            named = streams if path.suffix.lower() == ".npz" else {self._single(path.name): streams[""]}
-            yield from self._from_streams(named, path.name)
-
-    def _from_streams(self, streams: Mapping[str, ArrayStream], place: str) -> Iterator[tuple[Feeds, str]]:
-        """Samples along the first axes of arrays."""
-        chosen = {name: stream for name, stream in streams.items() if not name.startswith("__")}
-        self._require_names(chosen, place)
-        plans = {name: _plan(self.types[name], stream.shape, name, place) for name, stream in chosen.items()}
-        counts = {name: plan.count for name, plan in plans.items()}
-        if len(set(counts.values())) > 1:
-            shown = ", ".join(f"{count} for {name!r}" for name, count in counts.items())
-            raise CalibrationDataError(f"the inputs have different numbers of samples: {shown}", place=place)
-        for i in range(next(iter(counts.values()), 0)):
-            feeds = {name: self._convert(name, plan.take(chosen[name]), place) for name, plan in plans.items()}
-            yield feeds, f"sample {i} of {place}"
-
-    def _from_items(self, items: Iterable[Any]) -> Iterator[tuple[Feeds, str]]:
-        for i, item in enumerate(items):
-            place = f"item {i}"
-            if isinstance(item, Mapping):
-                named = {str(k): _as_array(v, place) for k, v in item.items()}
-            elif isinstance(item, (tuple, list)) and len(cast("Sequence[Any]", item)) == len(self.types):
-                values = cast("Sequence[Any]", item)
-                named = {name: _as_array(v, place) for name, v in zip(self.types, values, strict=True)}
-            else:
-                named = {self._single(place): _as_array(item, place)}
-            yield from self._from_streams({k: ArrayStream.of(v) for k, v in named.items()}, place)
-
-    def _from_images(self, paths: Sequence[Path]) -> Iterator[tuple[Feeds, str]]:
-        name, preprocess = self._image_input()
-        t = self.types[name]
-        try:
-            shape = static(t.dims)
-        except (TypeError, ValueError):
-            raise CalibrationSourceError(
-                f"images need an input of known size, {name!r} is {t}", hint=f"bind it with --shape {name}=1,3,224,224"
-            ) from None
-        for path in paths:
-            yield {name: preprocess.load(path, shape).astype(t.dtype.numpy, copy=False)}, path.name
-
-    # ------------------------------------------------------------------------------------------------------------ names
-    def _single(self, what: str) -> str:
-        if len(self.types) != 1:
-            raise CalibrationSourceError(
-                f"{what} cannot feed a model with {len(self.types)} inputs",
-                hint=f"give arrays by name in .npz files: {', '.join(self.types)}",
-            )
-        return next(iter(self.types))
-
-    def _image_input(self) -> tuple[str, Preprocess]:
-        """The one input that images are for: the one with preprocessing, or the only one."""
-        name = next(iter(self.preprocess)) if len(self.preprocess) == 1 else self._single("a folder of images")
-        if len(self.types) != 1:
-            raise CalibrationSourceError(
-                f"images feed {name!r} only, the model has the inputs {', '.join(self.types)}",
-                hint="give arrays by name in .npz files",
-            )
-        return name, self.preprocess.get(name, Preprocess())
-
-    def _require_names(self, given: Iterable[str], place: str) -> None:
-        names = list(given)
-        missing = [name for name in self.types if name not in names]
-        unknown = [name for name in names if name not in self.types]
-        if missing or unknown:
-            detail = f"it lacks {missing[0]!r}" if missing else f"{unknown[0]!r} is no input"
-            raise CalibrationDataError(
-                f"the arrays {', '.join(names) or '(none)'} are not the model's inputs: {detail}",
-                place=place,
-                hint=f"the inputs are {', '.join(f'{n}: {t}' for n, t in self.types.items())}",
-            )
-
-    def _convert(self, name: str, array: Array, place: str) -> Array:
-        """The array in the input's element type."""
-        want = self.types[name].dtype
-        if name in self.preprocess and array.dtype == np.uint8 and want.is_float:
-            array = _normalised(array, self.preprocess[name])
-        if array.dtype == want.numpy:
-            return array
-        source = _dtype_of(array, name, place)
-        integers = source.is_integer or source is DType.BOOL
-        if (want.is_float and (source.is_float or integers)) or (want.is_integer and integers and _holds(array, want)):
-            return array.astype(want.numpy)
+    Raises:
+        CalibrationDataError: naming the first such element.
+    """
+    if not DType.from_numpy(array.dtype).is_float or not array.size:
+        return
+    finite = np.isfinite(array.astype(np.float32, copy=False))
+    if not finite.all():
+        at = np.unravel_index(int(np.argmin(finite)), array.shape)
         raise CalibrationDataError(
-            f"input {name!r} expects {want}, its calibration data is {source}", place=place, hint="convert the data"
+            f"input {name!r} has NaN or infinite values: {array[at]} at [{', '.join(str(i) for i in at)}], "
+            f"{int(finite.size - finite.sum())} of {finite.size} in all",
+            place=place,
         )
-
-
-def _holds(array: Array, dtype: DType) -> bool:
-    """Whether an integer type can hold all values."""
-    low, high = dtype.range
-    return not array.size or (int(array.min()) >= low and int(array.max()) <= high)
-
-
-def _dtype_of(array: Array, name: str, place: str) -> DType:
-    try:
-        return DType.from_numpy(array.dtype)
-    except TypeError as error:
-        raise CalibrationDataError(f"input {name!r}: {error}", place=place) from None
-
-
-def _normalised(array: Array, preprocess: Preprocess) -> Array:
-    """Pixels of the right size minus mean, by standard deviation."""
-    mean, std = (np.asarray(v, np.float32) for v in preprocess.per_channel())
-    shape = (-1, 1, 1) if preprocess.layout == "NCHW" else (1, 1, -1)
-    result: Array = (array.astype(np.float32) - mean.reshape(shape)) / std.reshape(shape)
-    return result
-
-
-def _as_array(value: Any, place: str) -> Array:
-    """An array from whatever NumPy understands (PyTorch and TensorFlow tensors among it).
-
-    Raises:
-        CalibrationDataError: it is none.
-    """
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise CalibrationDataError(f"{type(value).__name__} is no array: {error}", place=place) from error
-    if array.dtype == object:
-        raise CalibrationDataError(f"{type(value).__name__} is no array of numbers", place=place)
-    return array
-
-
-# -------------------------------------------------------------------------------------------------------------- shapes
-@attrs.frozen
-class _Plan:
-    """How samples lie in an array: several, each of `rows` entries of the first axis, or the array is one sample.
-
-    Attributes:
-        count: number of samples.
-        rows: entries of the first axis per sample; 0 when the array is one sample.
-        shape: shape of a sample.
-    """
-
-    count: int
-    rows: int
-    shape: tuple[int, ...]
-
-    def take(self, stream: ArrayStream) -> Array:
-        """The next sample."""
-        return stream.read(self.rows or None).reshape(self.shape)
-
-
-def _plan(t: TensorType, shape: tuple[int, ...], name: str, place: str) -> _Plan:
-    """How samples of type `t` lie in an array of that shape.
-
-    Raises:
-        CalibrationDataError: they cannot.
-    """
-    if t.shape is None:
-        return _Plan(1, 0, shape)
-    dims = t.shape
-    batch = dims[0] if dims else 1
-    rows = batch if isinstance(batch, int) else 1
-    if len(shape) == len(dims) + 1 and _fits(shape[1:], dims):
-        return _Plan(shape[0], 1, shape[1:])
-    if len(shape) == len(dims) and dims and _fits(shape[1:], dims[1:]):
-        if rows and shape[0] % rows == 0:
-            return _Plan(shape[0] // rows, rows, (rows, *shape[1:]))
-    elif not shape and not dims:
-        return _Plan(1, 0, ())
-    elif len(shape) == len(dims) - 1 and batch == 1 and _fits(shape, dims[1:]):
-        return _Plan(1, 0, (1, *shape))
-    raise CalibrationDataError(
-        f"input {name!r} is {t}, its calibration data has shape {list(shape)}",
-        place=place,
-        hint="a sample has the input's shape; several samples lie along the first axis",
-    )
-
-
-def _fits(shape: Sequence[int], dims: Sequence[Dim]) -> bool:
-    return len(shape) == len(dims) and all(
-        not isinstance(want, int) or got == want for got, want in zip(shape, dims, strict=True)
-    )

@@ -122,6 +122,27 @@ class RangeObserver:
         self._coarsen(exponent)
         self._add(copy.first, copy.counts)
 
+    def clipped(self, least: float, greatest: float) -> RangeObserver:
+        """What the observer would be if values outside of a range counted as its ends, to the width of a bin."""
+        low, high = (min(max(end, least), greatest) for end in (self.minimum, self.maximum))
+        result = attrs.evolve(self, counts=self.counts.copy())
+        if not self.count or (low, high) == (self.minimum, self.maximum):
+            return result
+        result.minimum, result.maximum = low, high
+        first, last = (math.floor(math.ldexp(end, -self.exponent)) for end in (low, high))
+        places = np.clip(np.arange(len(self.counts)) + self.first, first, last) - first
+        result.counts = np.bincount(places, self.counts, minlength=last - first + 1).astype(np.int64)
+        result.first = first
+        return result
+
+    def is_consistent(self) -> bool:
+        """Whether the range is that of the histogram: its ends lie in bins, and the outermost bins hold something."""
+        if not self.minimum <= self.maximum:
+            return False
+        low, high = (math.floor(math.ldexp(end, -self.exponent)) for end in (self.minimum, self.maximum))
+        filled = np.flatnonzero(self.counts)
+        return bool(len(filled)) and (low, high) == (self.first + int(filled[0]), self.first + int(filled[-1]))
+
     def histogram(self) -> tuple[Array, Array]:
         """Centres and counts of the bins that hold something, f64. A bin's centre lies inside [minimum, maximum]."""
         filled = np.flatnonzero(self.counts)
