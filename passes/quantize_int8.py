@@ -101,7 +101,14 @@ class QuantizeInt8(Pass):
         if not plan.nodes:
             context.reports[REPORT] = make_report(plan, Trial(), {}, samples, None, spec=self.spec, scheme=scheme)
             return False
-        calibrated = calibrate(module, plan, resolve(self.interpreter)(module), samples)
+        most = samples.limit if isinstance(samples, Calibration) else 0
+        calibrated = calibrate(
+            module,
+            plan,
+            resolve(self.interpreter)(module),
+            samples,
+            lambda n: context.tell("calibration samples", n, most),
+        )
         statistics = calibrated.statistics
         if not statistics.count:
             raise EmptyCalibrationError("there are no calibration samples", hint="give at least one")
@@ -111,14 +118,17 @@ class QuantizeInt8(Pass):
         method = self.range if statistics.kept or self.range != "auto" else FALLBACK
         settings = Settings(method, self.percentile, self.per_channel, self.weight_search)
         study = Study(module, plan, statistics, scheme, resolve(self.interpreter))
+        context.tell("choosing ranges")
         trial = choose_trial(study, settings)
         refinement = Refinement(study, trial, samples, settings, self.skip, context, self.name)
         if self.effort == "high":
+            context.tell("equalising channels, correcting biases")
             refinement.run()
         study, trial, plan = refinement.study, refinement.trial, refinement.study.plan
         trial.results, sensitive = split_precision(study, trial.results, self.least_cosine)
         plan.float_nodes += [*trial.failed, *sensitive]
         plan.nodes = [result.item for result in trial.results]
+        context.tell("measuring the result")
         outputs = study.compare_outputs(trial.results) if self.quality else {}
         if self.quality:
             study.measure_nodes(trial.results)

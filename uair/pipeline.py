@@ -14,6 +14,7 @@ is `drop-dropout` on the command line, `-p "drop-dropout{keep=[head]}"` with an 
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
 import re
 import time
@@ -84,11 +85,18 @@ class PassContext:
         fuel: budget of rule applications.
         statistics: applications by rule.
         reports: results of passes for people and files, by name (plain data that can be written as JSON).
+        listener: is told how far the running pass is: a stage, and of that how much is done of how much in all.
     """
 
     fuel: Fuel = attrs.Factory(Fuel)
     statistics: Statistics = attrs.Factory(Statistics)
     reports: dict[str, Any] = attrs.Factory(dict[str, Any])
+    listener: Callable[[str, int, int], None] | None = None
+
+    def tell(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """Say how far the running pass is; `total` is the most that there is to do, 0 when that is not known."""
+        if self.listener is not None:
+            self.listener(stage, done, total)
 
     def apply_rules(self, module: Module, rules: RuleSet | Sequence[Rule]) -> bool:
         """Apply rules to every graph of a module, with this run's fuel and statistics."""
@@ -194,6 +202,9 @@ class Instrument:
 
     def end(self, module: Module) -> None:
         """After the last pass."""
+
+    def progress(self, pass_: Pass, stage: str, done: int, total: int) -> None:
+        """While a pass works that takes long, see `PassContext.tell`."""
 
     def failed(self, pass_: Pass, error: Exception) -> None:
         """When a pass, or a check before or after it, raised."""
@@ -325,6 +336,7 @@ class PassManager:
             for instrument in self.instruments:
                 instrument.before(pass_, module)
             self.context.fuel.pass_spec = pass_.spec
+            self.context.listener = functools.partial(self._progress, pass_)
             changed = pass_.run(module, self.context)
             if changed:
                 number_unknowns(module)
@@ -339,6 +351,12 @@ class PassManager:
             for instrument in self.instruments:
                 instrument.failed(pass_, error)
             raise
+        finally:
+            self.context.listener = None
+
+    def _progress(self, pass_: Pass, stage: str, done: int, total: int) -> None:
+        for instrument in self.instruments:
+            instrument.progress(pass_, stage, done, total)
 
 
 def add_window(error: UairError) -> None:

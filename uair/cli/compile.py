@@ -111,7 +111,7 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
         raise click.UsageError("--golden and --no-golden exclude each other")
     model: Path = given["model"]
     values = options.values_by_input(given["values"])
-    with output.progress(f"reading {model.name}") as watchers:
+    with output.progress(f"reading {model.name}", silent=given["as_json"]) as watchers:
         module, shapes = options.load_model(model, given)
         preprocess = options.preprocess_by_input(given["preprocess"], module.main.input_names)
         warnings = advice.before(module.main, shapes, preprocess, quantize=quantize is not None)

@@ -119,12 +119,12 @@ def shortened(name: str) -> str:
 
 
 @contextmanager
-def progress(message: str) -> Generator[list[Instrument], None, None]:
+def progress(message: str, *, silent: bool = False) -> Generator[list[Instrument], None, None]:
     """A status line on the standard error stream while work goes on; instruments that keep it up to date.
 
-    Nothing is shown when the stream is not a terminal.
+    Nothing is shown when the stream is not a terminal, or silence is asked for.
     """
-    if not sys.stderr.isatty():
+    if silent or not sys.stderr.isatty():
         yield []
         return
     from rich.console import Console

@@ -24,6 +24,11 @@ class PassProgress(Instrument):
         """Name the pass."""
         self.update(f"{pass_.name} ({len(module.main)} nodes)")
 
+    def progress(self, pass_: Pass, stage: str, done: int, total: int) -> None:
+        """Name the stage, and how much of it is done."""
+        share = f", {done} of at most {total}" if total else f", {done}" if done else ""
+        self.update(f"{pass_.name}: {stage}{share}")
+
     def end(self, module: Module) -> None:
         """What follows the last pass takes time too."""
         self.update(f"writing ({len(module.main)} nodes)")

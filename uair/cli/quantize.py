@@ -95,7 +95,7 @@ def _quantize(model: Path, given: Mapping[str, Any]) -> Quantized:
     from uair.text import print_module
 
     settings = calibration.int8_settings(given)
-    with output.progress(f"reading {model.name}") as watchers:
+    with output.progress(f"reading {model.name}", silent=given["as_json"]) as watchers:
         module, shapes = options.load_model(model, given)
         preprocess = options.preprocess_by_input(given["preprocess"], module.main.input_names)
         warnings = advice.before(module.main, shapes, preprocess, quantize=True)
