@@ -44,6 +44,7 @@ PASSES = {
     "legalise-onnx": "uair.passes.legalise_onnx:LegaliseOnnx",
     "log-of-squares": "uair.passes.log_of_squares:LogOfSquares",
     "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
+    "lower-to-integer": "uair.passes.lower_to_integer:LowerToInteger",
     "narrow-float64": "uair.passes.narrow_float64:NarrowFloat64",
     "narrow-floats": "uair.passes.narrow_floats:NarrowFloats",
     "partition": "uair.passes.partition:Partition",

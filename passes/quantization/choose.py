@@ -245,7 +245,7 @@ def quantize_constants(
     depth = accumulation_depth(item)
     if item.bias is not None:
         bias = item.operand(item.bias).numpy()
-        parameters, result.widened = widen_for_bias(parameters, bias, x, bias_room(depth, x, scheme), name=name)
+        parameters, result.widened = widen_for_bias(parameters, bias, x, bias_room(depth, x, scheme), scheme, name=name)
         scale = product_scale(x, parameters, repeat)
         integers = quantize_bias(bias, scale)
         zero = np.zeros(scale.shape, np.int32)

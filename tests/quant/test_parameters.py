@@ -141,7 +141,7 @@ def test_scales_grow_where_a_bias_would_overflow() -> None:
     bias = np.array([50.0, 0.5], np.float32)
     room = bias_room(9, x, Scheme())
     assert room == 2**31 - 1 - 9 * 128 * 127
-    wider, grown = widen_for_bias(w, bias, x, room)
+    wider, grown = widen_for_bias(w, bias, x, room, Scheme())
     assert grown == 1
     assert wider.scale[1] == w.scale[1]
     integers = quantize_bias(bias, product_scale(x, wider)).astype(np.int64)
@@ -151,7 +151,7 @@ def test_scales_grow_where_a_bias_would_overflow() -> None:
 
 def test_bias_scales_of_grouped_transposed_convolutions_repeat() -> None:
     wider, grown = widen_for_bias(
-        parameters([1e-9, 1.0]), np.array([0, 0.5, 99, 0.5], np.float32), parameters(1e-3), 1000
+        parameters([1e-9, 1.0]), np.array([0, 0.5, 99, 0.5], np.float32), parameters(1e-3), 1000, Scheme()
     )
     assert grown == 1
     assert wider.scale[0] == pytest.approx(99 / (1000 * 1e-3), rel=1e-4)
@@ -160,7 +160,7 @@ def test_bias_scales_of_grouped_transposed_convolutions_repeat() -> None:
 def test_sums_that_exceed_32_bits() -> None:
     assert bias_room(200_000, parameters(0.1), Scheme()) == 0
     with pytest.raises(QuantizationError, match="may exceed 32 bits"):
-        widen_for_bias(parameters([1.0]), np.zeros(1, np.float32), parameters(0.1), 0, name="fc")
+        widen_for_bias(parameters([1.0]), np.zeros(1, np.float32), parameters(0.1), 0, Scheme(), name="fc")
 
 
 def test_decibels() -> None:

@@ -222,6 +222,7 @@ from uair.ops.reduction import (
     ReduceSum,
     ReduceSumSquare,
 )
+from uair.ops.requantization import Requantize
 from uair.ops.resize import (
     Resize,
 )
@@ -427,6 +428,7 @@ __all__ = [
     "RegexFullMatch",
     "Relu",
     "Reshape",
+    "Requantize",
     "Resize",
     "ReverseSequence",
     "RoiAlign",

@@ -19,6 +19,8 @@ from uair.quant.scheme import Scheme
 WEIGHT_LIMIT = 127
 WEIGHT_CANDIDATES = np.linspace(1.0, 0.78, 12)
 """Fractions of the greatest magnitude that are tried as a weight channel's limit."""
+HALVED = (1.0, 0.5, 0.25)
+"""The same where scales are powers of two."""
 
 
 @attrs.frozen(eq=False)
@@ -99,7 +101,7 @@ def activation_parameters(low: float, high: float, scheme: Scheme, *, name: str 
         zero = 0
     if low == high:
         scale = 1.0
-    scale = float(np.float32(max(scale, scheme.scale_min)))
+    scale = float(np.float32(scheme.allowed(np.array(max(scale, scheme.scale_min)))))
     if scale > scheme.scale_max:
         raise QuantizationError(
             f"tensor {name!r} takes values from {low:g} to {high:g}, which needs scale {scale:g}; the target allows "
@@ -141,23 +143,24 @@ def weight_parameters(
         if importance is not None:
             spread = np.broadcast_to(importance, w.shape)
             importance = spread.reshape(1, -1) if axis is None else np.moveaxis(spread, axis, 0).reshape(rows.shape)
-        limit = limit * _best_fraction(rows, limit, importance)
+        limit = limit * _best_fraction(rows, limit, importance, scheme)
     scale = limit.astype(np.float64) / WEIGHT_LIMIT
     tiny = scale < scheme.scale_min
     scale[tiny] = np.median(scale[~tiny]) if not tiny.all() else max(1.0 / WEIGHT_LIMIT, scheme.scale_min)
+    scale = scheme.allowed(scale)
     if scale.max(initial=0.0) > scheme.scale_max:
         raise QuantizationError(f"weight {name!r} needs scale {scale.max():g}, the target allows {scheme.scale_max:g}")
     shaped = scale.astype(np.float32) if axis is not None else scale.astype(np.float32).reshape(())
     return Parameters(shaped, np.zeros(shaped.shape, np.int8), DType.I8, axis)
 
 
-def _best_fraction(rows: Array, limit: Array, importance: Array | None) -> Array:
+def _best_fraction(rows: Array, limit: Array, importance: Array | None, scheme: Scheme) -> Array:
     """Per row the fraction of its limit with the least squared error."""
     best = np.ones(len(rows))
     least = np.full(len(rows), np.inf)
     safe = np.where(limit > 0, limit, 1.0)
-    for fraction in WEIGHT_CANDIDATES:
-        step = (safe * np.float32(fraction / WEIGHT_LIMIT)).astype(np.float32)[:, None]
+    for fraction in HALVED if scheme.power_of_two else WEIGHT_CANDIDATES:
+        step = scheme.allowed(safe * np.float32(fraction / WEIGHT_LIMIT)).astype(np.float32)[:, None]
         error = np.rint(rows / step)
         np.clip(error, -WEIGHT_LIMIT, WEIGHT_LIMIT, out=error)
         error *= step
@@ -198,7 +201,9 @@ def bias_room(depth: int, x: Parameters, scheme: Scheme) -> int:
     return max(min(room, scheme.bias_limit), 0)
 
 
-def widen_for_bias(w: Parameters, bias: Array, x: Parameters, room: int, *, name: str = "") -> tuple[Parameters, int]:
+def widen_for_bias(
+    w: Parameters, bias: Array, x: Parameters, room: int, scheme: Scheme, *, name: str = ""
+) -> tuple[Parameters, int]:
     """Weight parameters under which the bias fits, and how many scales had to grow.
 
     A bias b is the integer b / (s_x * s_w): where that exceeds `room`, the channel's weight scale is made larger.
@@ -220,7 +225,7 @@ def widen_for_bias(w: Parameters, bias: Array, x: Parameters, room: int, *, name
     grown = needed > scale
     if not grown.any():
         return w, 0
-    wider = np.where(grown, needed, scale).astype(np.float32).reshape(w.scale.shape)
+    wider = np.where(grown, scheme.allowed(np.maximum(needed, scale)), scale).astype(np.float32).reshape(w.scale.shape)
     return attrs.evolve(w, scale=wider), int(grown.sum())
 
 

@@ -69,10 +69,10 @@ def _errors(centres: Array, counts: Array, lows: Array, highs: Array, scheme: Sc
     least, greatest = scheme.activation.range
     if scheme.symmetric:
         zero = np.full(len(lows), float(scheme.zero_point))
-        steps = np.maximum(-lows, highs) / (greatest - zero)
+        steps = scheme.allowed(np.maximum(-lows, highs) / (greatest - zero))
     else:
         steps = (highs - lows) / (greatest - least)
-        steps = np.where(steps > 0, steps, 1.0)
+        steps = scheme.allowed(np.where(steps > 0, steps, 1.0))
         zero = np.clip(np.rint(least - lows / steps), least, greatest)
     scaled = centres[None, :] / steps[:, None]
     np.rint(scaled, out=scaled)

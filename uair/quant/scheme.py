@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
 import attrs
+import numpy as np
 
-from uair.ir.dtype import DType
+from uair.ir.dtype import Array, DType
 from uair.quant.errors import SchemeError
 
 CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D")
@@ -31,6 +32,8 @@ ACTIVATIONS = (
 )
 FLOAT_EPSILON = 1.1920928955078125e-07
 """2**-23, the least scale that vendors' tools accept (Ascend's AMCT refuses smaller ones)."""
+LOG_TOLERANCE = 1e-6
+"""What the logarithm of a scale may be above a whole number and still count as that power of two: f32 rounding."""
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -66,6 +69,7 @@ class Scheme:
         fused: activations that the target computes together with the operator before them: nothing is quantized
             between the two.
         two_activations: whether a product of two activations is computed on integers too.
+        power_of_two: whether every scale is a power of two, so that the device shifts where others multiply.
         scale_min: least scale allowed.
         scale_max: greatest scale allowed.
         bias_limit: greatest absolute value of a quantized bias.
@@ -82,6 +86,7 @@ class Scheme:
     pass_through: tuple[str, ...] = attrs.field(default=(), converter=_names)
     fused: tuple[str, ...] = attrs.field(default=ACTIVATIONS, converter=_names)
     two_activations: bool = False
+    power_of_two: bool = False
     scale_min: float = FLOAT_EPSILON
     scale_max: float = float(2**127)
     bias_limit: int = 2**31 - 1
@@ -98,6 +103,10 @@ class Scheme:
     def zero_point(self) -> int:
         """The zero point of symmetric activations."""
         return 0 if self.activation is DType.I8 else 128
+
+    def allowed(self, scale: Array) -> Array:
+        """The least scales that this scheme has and that are not smaller: the same ones, or powers of two."""
+        return np.exp2(np.ceil(np.log2(scale) - LOG_TOLERANCE)) if self.power_of_two else scale
 
     @staticmethod
     def from_mapping(value: Mapping[str, Any]) -> Scheme:

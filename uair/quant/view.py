@@ -15,6 +15,13 @@ an integer device computes, bit for bit, for y = Conv(x, w, b), ConvTranspose(x,
 
 Steps 3 and 4 are the Dequantize operator applied to an i32 tensor. The float module rounds differently: it multiplies
 and adds real numbers in f32, in the order of its matrix product. The two agree to f32 rounding.
+
+Devices do not go back to real numbers between two layers. With `requantization` a node whose result goes through Relu
+or Clip at most into one Quantize becomes integers throughout: steps 3 to 5 and the Quantize are one Requantize, whose
+documentation says how each arithmetic rounds ("litert": "fixed_point" for convolutions, "fixed_point_once" for matrix
+products, bit for bit what LiteRT's reference kernels give). Its scale is s_x * s_w / s_y: for "float" in f32, from the
+left, as onnxruntime computes it; otherwise in f64, as TFLite does. A node with a bias that is not i32 of scale
+s_x * s_w stays as above.
 """
 
 from __future__ import annotations
@@ -48,6 +55,7 @@ from uair.ops import (
     Quantize,
 )
 from uair.ops.base import Operator
+from uair.quant.requantize import Requantization, find_tail, requantize
 
 MAKER = "lower-to-integer"
 INTEGER: dict[type[Operator], type[Operator]] = {
@@ -115,7 +123,10 @@ class QuantizedView:
 
     def accumulator_scale(self) -> Array:
         """s_x * s_w as f32: a scalar or one number per output channel."""
-        scale = np.asarray(self.x.scale * self.w.scale, np.float32)
+        return self.repeated(np.asarray(self.x.scale * self.w.scale, np.float32))
+
+    def repeated(self, scale: Array) -> Array:
+        """Scales of the weight's channels as those of the result's: a transposed convolution's groups share them."""
         if scale.ndim and isinstance(self.node.op, TRANSPOSED):
             return np.tile(scale, self.node.op.groups)
         return scale
@@ -204,7 +215,7 @@ def quantized_nodes(graph: Graph) -> list[QuantizedView]:
     return [view for node in graph if (view := quantized_view(node)) is not None]
 
 
-def lower_to_integer(module: Module) -> Module:
+def lower_to_integer(module: Module, requantization: Requantization | None = None) -> Module:
     """A copy of a quantized module in which every node with a quantized view computes on integers.
 
     Such a node becomes an Integer operator, a Dequantize of its i32 sums, and an Add where the bias stays real.
@@ -212,19 +223,21 @@ def lower_to_integer(module: Module) -> Module:
 
     Args:
         module: the module; not changed.
+        requantization: how sums become the next tensor's integers; None: by way of real numbers.
     """
     result = module.clone()
     for graph in result.graphs.values():
-        for view in quantized_nodes(graph):
-            _lower(graph, view)
+        for node in list(graph):
+            if (view := quantized_view(node)) is not None:
+                _lower(graph, view, requantization)
         for node in reversed(graph):
             if not any(t.use_count for t in node.outputs) and isinstance(node.op, (Dequantize, Quantize)):
                 graph.remove(node)
     return result
 
 
-def _lower(graph: Graph, view: QuantizedView) -> None:
-    """Replace one node."""
+def _lower(graph: Graph, view: QuantizedView, requantization: Requantization | None) -> None:
+    """Replace one node, and what makes integers of its result."""
     node, name = view.node, view.node.output.name or view.node.name
     location = Location.fused([node.loc], by=MAKER)
     operands: list[Tensor | None] = [
@@ -241,6 +254,10 @@ def _lower(graph: Graph, view: QuantizedView) -> None:
     graph.insert_before(node, accumulate)
     scale = view.accumulator_scale()
     axis = None if scale.ndim == 0 else node.output.type.rank - 1 if isinstance(node.op, (Linear, MatMul)) else 1
+    if requantization is not None and (added is not None or len(node.inputs) < 3 or node.inputs[2] is None):
+        if (tail := find_tail(node)) is not None:
+            requantize(graph, view, accumulate.output, tail, requantization, axis)
+            return
     scaled = Node(
         Dequantize(axis=axis),
         [accumulate.output, constant(scale, f"{name}_acc_scale")],
