@@ -23,6 +23,7 @@ class UairError(Exception):
 
     Attributes:
         pass_name: the pass that was running.
+        rule_name: the rewrite rule that was being applied.
         node: the node that it is about (a `uair.ir.Node`); the pass manager prints the lines around it.
     """
 
@@ -38,12 +39,14 @@ class UairError(Exception):
         self.place = place
         self.window = window
         self.pass_name = ""
+        self.rule_name = ""
         self.node: object | None = None
 
     def __str__(self) -> str:
         head = f"{self.code} {self.message}"
-        if self.pass_name:
-            head += f"  [pass: {self.pass_name}]"
+        if self.pass_name or self.rule_name:
+            running = {"pass": self.pass_name, "rule": self.rule_name}
+            head += f"  [{', '.join(f'{kind}: {name}' for kind, name in running.items() if name)}]"
         lines = [head]
         if self.place:
             lines.append(f"   at {self.place}")

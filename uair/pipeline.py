@@ -25,7 +25,7 @@ from typing import Any, ClassVar, cast
 import attrs
 
 from uair.atomic import reported
-from uair.errors import UairError, VerificationError
+from uair.errors import UairError, VerificationError, raised_at
 from uair.ir.graph import Node, Tensor
 from uair.ir.inference import number_unknowns
 from uair.ir.module import AppliedPass, Module
@@ -105,6 +105,13 @@ class PassContext:
         for graph in list(module.all_graphs()):
             changed |= apply_rules(graph, ruleset, fuel=self.fuel, statistics=self.statistics)
         return changed
+
+
+class PassCrashed(UairError):
+    """A pass raised an exception that is no UairError: the pass is wrong, not the model."""
+
+    code = "UAIR-E0414"
+    title = "A pass raised an exception"
 
 
 class Pass(abc.ABC):
@@ -317,6 +324,7 @@ class PassManager:
 
         Raises:
             UairError: from a pass or an instrument; `pass_name` tells which pass it was.
+            PassCrashed: a pass raised something else, but for MemoryError and OSError, which are passed on.
         """
         try:
             for instrument in self.instruments:
@@ -337,7 +345,7 @@ class PassManager:
                 instrument.before(pass_, module)
             self.context.fuel.pass_spec = pass_.spec
             self.context.listener = functools.partial(self._progress, pass_)
-            changed = pass_.run(module, self.context)
+            changed = _run_guarded(pass_, module, self.context)
             if changed:
                 number_unknowns(module)
             module.applied.append(AppliedPass(pass_.spec, changed))
@@ -357,6 +365,24 @@ class PassManager:
     def _progress(self, pass_: Pass, stage: str, done: int, total: int) -> None:
         for instrument in self.instruments:
             instrument.progress(pass_, stage, done, total)
+
+
+def _run_guarded(pass_: Pass, module: Module, context: PassContext) -> bool:
+    """Run a pass; what it raises is told as a UairError.
+
+    Raises:
+        PassCrashed: see there.
+    """
+    try:
+        return pass_.run(module, context)
+    except (UairError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise PassCrashed(
+            f"pass {pass_.name} raises {type(error).__name__}: {error}",
+            place=raised_at(error),
+            hint="with `--reproducer FOLDER` the module before the pass is written, and the command that replays it",
+        ) from error
 
 
 def add_window(error: UairError) -> None:

@@ -56,7 +56,7 @@ def test_errors_as_json(uair: Shell, tiny: Path) -> None:
     usage = uair("compile", tiny, "--json").require(2)
     assert usage.json["error"]["code"] == "UAIR-E0900"
     assert "--target" in usage.json["error"]["message"]
-    assert set(usage.json["error"]) == {"code", "message", "place", "hint", "pass_name", "window"}
+    assert set(usage.json["error"]) == {"code", "message", "place", "hint", "pass_name", "rule_name", "window"}
 
 
 @pytest.mark.parametrize(

@@ -88,5 +88,5 @@ def as_uair_error(error: Exception) -> UairError:
 
 
 def _print_json(error: UairError) -> None:
-    fields = ("code", "message", "place", "hint", "pass_name", "window")
+    fields = ("code", "message", "place", "hint", "pass_name", "rule_name", "window")
     sys.stdout.write(json.dumps({"error": {f: getattr(error, f) for f in fields}}, indent=2) + "\n")

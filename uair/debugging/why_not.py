@@ -15,7 +15,8 @@ from uair.ir.module import Module
 from uair.passes.catalogue import KnownRule
 from uair.pipeline import Pass, PassContext, PassManager, Verify
 from uair.rewrite import Match, NoMatch, Rule
-from uair.rewrite.driver import Application, Fuel, check_replacements
+from uair.rewrite.driver import Application, Fuel
+from uair.rewrite.failures import check_replacements
 from uair.rewrite.pattern import AnyOf, OpPattern
 from uair.text.names import ValueNames
 from uair.text.printer import GraphPrinter

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
-from uair.errors import InternalError, TypeMismatch
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.location import Location
-from uair.ops.base import Operator, unify_extents
+from uair.ops.base import Operator
+from uair.rewrite.failures import Bound, check_replacements, guarded
 from uair.rewrite.matcher import Match, NoMatch
 from uair.rewrite.pattern import OpPattern
 from uair.rewrite.rule import Rule
@@ -111,15 +111,18 @@ def apply_rules(
 
     Raises:
         TypeMismatch: a rewrite returned a tensor of another type than the one it replaces.
+        RuleError: a rule raised, or returned what is no tensor.
+        RulesDoNotEnd: rules were applied far more often than the size of the graph explains.
     """
     work = _Worklist(reversed(graph))
     fuel = fuel or Fuel()
+    bound = Bound(len(graph))
     changed = False
     while (node := work.pop()) is not None:
         if node.graph is not graph:
             continue
         for rule in rules.rules_for(node):
-            found = rule.match(node)
+            found = guarded(rule, node, rule.match, node)
             if isinstance(found, NoMatch):
                 continue
             applied = apply_match(graph, rule, found, fuel, work.push)
@@ -127,6 +130,7 @@ def apply_rules(
                 return changed
             if applied:
                 changed = True
+                bound.count(rule, node)
                 if statistics is not None:
                     statistics.count(rule.name)
                 break
@@ -136,13 +140,17 @@ def apply_rules(
 def apply_match(
     graph: Graph, rule: Rule, found: Match, fuel: Fuel, touched: Callable[[Node], None] = lambda node: None
 ) -> bool | None:
-    """Apply one rule at one match. True: done; False: the rewrite refused; None: no fuel left."""
+    """Apply one rule at one match. True: done; False: the rewrite refused; None: no fuel left.
+
+    Raises:
+        UairError: see `apply_rules`.
+    """
     if fuel.limit is not None and fuel.used >= fuel.limit:
         return None
-    replacements = rule.replacement(found)
+    root = found.root
+    replacements = guarded(rule, root, rule.replacement, found)
     if isinstance(replacements, NoMatch):
         return False
-    root = found.root
     check_replacements(rule, root, replacements)
     fuel.draw(rule.name, root)
     location = Location.fused([node.loc for node in reversed(found.nodes)], by=rule.name)
@@ -165,29 +173,6 @@ def _name_for(node: Node, found: Match) -> str:
     """
     same = (n.name for n in found.nodes if type(n.op) is type(node.op) and n.name)
     return next(same, found.root.name)
-
-
-def check_replacements(rule: Rule, root: Node, replacements: Sequence[Tensor]) -> None:
-    """A rewrite must return one tensor of the same type for every result of the root."""
-    if len(replacements) != len(root.outputs):
-        raise InternalError(
-            f"rule {rule.name} returned {len(replacements)} tensors for the {len(root.outputs)} of {root!r}"
-        )
-    for old, new in zip(root.outputs, replacements, strict=True):
-        a, b = old.type, new.type
-        same_shape = (
-            a.shape is None
-            or b.shape is None
-            or (
-                len(a.shape) == len(b.shape) and all(unify_extents(p, q) for p, q in zip(a.shape, b.shape, strict=True))
-            )
-        )
-        if a.dtype is not b.dtype or not same_shape:
-            error = TypeMismatch(
-                f"rule {rule.name} replaces {old!r} at {root!r} by {new!r} of another type", place=str(root.loc)
-            )
-            error.node = root
-            raise error
 
 
 def insert_detached(graph: Graph, anchor: Node, results: Iterable[Tensor], location: Location) -> list[Node]:
