@@ -22,7 +22,7 @@ from uair.driver.stages import DoesNotFit, require_fit, standard_passes
 from uair.driver.transform import transform
 from uair.driver.writing import emit
 from uair.ir.module import Module
-from uair.pipeline import Instrument, Pass, PassManager, Verify
+from uair.pipeline import Instrument, Pass, PassContext, PassManager, Verify
 from uair.preprocess import Preprocess
 from uair.request import CompileRequest, Int8
 
@@ -100,8 +100,11 @@ def run_pipeline(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     values: Mapping[str, Any] | None = None,
     instruments: Sequence[Instrument] | None = None,
+    context: PassContext | None = None,
 ) -> Module:
     """Bind values and shapes, then run a pipeline given as text, in place; returns the module.
+
+    What passes report is in `context` afterwards, when one is given.
 
     Raises:
         PipelineSyntaxError: the text cannot be understood.
@@ -109,7 +112,8 @@ def run_pipeline(
     from uair.pipeline_syntax import parse_pipeline
 
     passes = [*_binding(module, shapes, values), *parse_pipeline(pipeline, Context.default())]
-    return PassManager(passes, [Verify()] if instruments is None else instruments).run(module)
+    watching = [Verify()] if instruments is None else instruments
+    return PassManager(passes, watching, PassContext() if context is None else context).run(module)
 
 
 def _binding(

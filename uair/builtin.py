@@ -51,6 +51,7 @@ PASSES = {
     "plan-layout": "uair.codegen.ascend.plan_layout:PlanLayout",
     "pool-as-image": "uair.passes.pool_as_image:PoolAsImage",
     "propagate-layout": "uair.passes.propagate_layout:PropagateLayout",
+    "prune-2-4": "uair.passes.prune_two_four:PruneTwoFour",
     "prune-channels": "uair.passes.prune_channels:PruneChannels",
     "quantize-int8": "uair.passes.quantize_int8:QuantizeInt8",
     "quantize-weights": "uair.passes.quantize_weights:QuantizeWeights",

@@ -105,6 +105,8 @@ def configured(trt: Any, builder: Any, settings: dict[str, Any], version: str) -
             config.set_flag(trt.BuilderFlag.INT8)
         if settings["caches"]:
             config.int8_calibrator = calibrator(trt, HERE / cache_of(settings["caches"], version))
+    if settings["sparse"]:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if settings["dla"] is not None:
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = settings["dla"]

@@ -85,6 +85,7 @@ class Plan:
         int8_layers: layers that are to compute on integers, for implicit quantization.
         missing: ONNX operators of the model that a version lacks, by version.
         copies: folders that the engine is copied to.
+        sparse: whether weights have two zeros in every four, which the GPU can skip.
     """
 
     models: Mapping[Major, str]
@@ -98,6 +99,7 @@ class Plan:
     int8_layers: tuple[str, ...]
     missing: Mapping[str, tuple[str, ...]]
     copies: tuple[str, ...]
+    sparse: bool = False
 
     def command(self, major: Major) -> Command:
         """The call that builds."""
@@ -110,6 +112,7 @@ class Plan:
         if self.dla is not None:
             flags += [f"--useDLACore={self.dla}", "--allowGPUFallback"]
         flags += [f"--memPoolSize=workspace:{self.workspace}", f"--builderOptimizationLevel={self.effort}"]
+        flags += ["--sparsity=enable"] if self.sparse else []
         flags += ["--profilingVerbosity=detailed", f"--exportLayerInfo={LAYERS}", f"--timingCacheFile={TIMING}"]
         return Command(major, tuple(flags))
 

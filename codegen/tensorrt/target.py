@@ -27,6 +27,7 @@ from uair.ir.module import Module
 from uair.ops import Quantize
 from uair.passes.narrow_floats import NarrowFloats
 from uair.passes.pool_as_image import PoolAsImage
+from uair.passes.pruning.two_four import has_sparse_weights
 from uair.pipeline import Pass, PassManager
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
@@ -132,6 +133,7 @@ class TensorrtTarget(OnnxTarget):
             "precision": chosen.precision,
             "quantization": (chosen.int8 if implicit is None else "implicit") if quantized else None,
             "dla": plan.dla,
+            "sparse_weights": plan.sparse,
             "profile": plan.profile.to_json() if plan.profile.is_dynamic else None,
             "missing_operators": {version: list(ops) for version, ops in plan.missing.items()},
             "triton": folders,
@@ -191,6 +193,7 @@ class TensorrtTarget(OnnxTarget):
             int8_layers=() if implicit is None else _layer_names(implicit),
             missing={version: gone for version, gone in missing.items() if gone},
             copies=tuple(copies),
+            sparse=has_sparse_weights(module.main),
         )
 
     def _write_triton(self, module: Module, artifact: ArtifactBuilder, backends: tuple[Backend, ...]) -> dict[str, str]:
@@ -251,6 +254,7 @@ def _write_scripts(plan: Plan, artifact: ArtifactBuilder, inputs: list[str], out
             "workspace": plan.workspace << 20,
             "effort": plan.effort,
             "dla": plan.dla,
+            "sparse": plan.sparse,
             "caches": dict(plan.caches),
             "profile": plan.profile.to_json() if plan.profile.is_dynamic else {},
         },

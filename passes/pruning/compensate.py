@@ -18,6 +18,7 @@ import numpy as np
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor, constant
 from uair.ir.module import Module
+from uair.passes.pruning.fit import Sums
 from uair.passes.pruning.labels import Labelling, kept_places
 from uair.passes.pruning.patches import at_places, is_sampled, read_patches
 from uair.passes.quantization.channels import channel_axis
@@ -159,12 +160,13 @@ class _Layer:
     def fit(self) -> dict[int, Array]:
         """The operands to replace: weight and bias, the bias alone, or none."""
         matrix, bias = self._weights()
-        sums = _Sums.empty(matrix.shape[1], matrix.shape[0])
+        sums = Sums.empty(matrix.shape[1], matrix.shape[0])
         for rows, target in self._rows(0, self.learned, matrix.shape[1]):
             sums.add(rows, target - (rows @ matrix.T + bias))
         ways: list[tuple[Array | None, Array]] = [(None, sums.mean_error())]
         if self._is_fittable(matrix.shape[1]):
-            ways += [sums.solve(ridge) for ridge in RIDGES]
+            changes = [sums.solve(ridge) for ridge in RIDGES]
+            ways += [(change, sums.shift(change)) for change in changes]
         errors = np.zeros((len(ways) + 1, matrix.shape[0]))
         energy = np.zeros(matrix.shape[0])
         for rows, target in self._rows(self.learned, len(self.targets), matrix.shape[1]):
@@ -225,40 +227,3 @@ class _Layer:
             swapped = self.node.op_type == "Linear" and not op.transpose_w
             new[1] = (w.numpy() + (change.T if swapped else change.reshape(w.numpy().shape))).astype(np.float32)
         return new
-
-
-@attrs.define(eq=False)
-class _Sums:
-    """Moments of what a layer reads and of its errors."""
-
-    squares: Array
-    products: Array
-    reads: Array
-    errors: Array
-    count: int = 0
-
-    @staticmethod
-    def empty(width: int, results: int) -> _Sums:
-        """Of nothing."""
-        return _Sums(np.zeros((width, width)), np.zeros((width, results)), np.zeros(width), np.zeros(results))
-
-    def add(self, rows: Array, error: Array) -> None:
-        """Take in some places."""
-        self.squares += rows.T @ rows
-        self.products += rows.T @ error
-        self.reads += rows.sum(axis=0)
-        self.errors += error.sum(axis=0)
-        self.count += len(rows)
-
-    def mean_error(self) -> Array:
-        """Per result channel."""
-        return self.errors / max(self.count, 1)
-
-    def solve(self, ridge: float) -> tuple[Array, Array]:
-        """The changes of weights and bias with the least squared error, weights held by `ridge`."""
-        mean, error = self.reads / self.count, self.mean_error()
-        covariance = self.squares / self.count - np.outer(mean, mean)
-        products = self.products / self.count - np.outer(mean, error)
-        hold = ridge * float(np.trace(covariance)) / max(len(mean), 1) + 1e-12
-        change = np.linalg.solve(covariance + hold * np.eye(len(mean)), products).T
-        return change, error - change @ mean

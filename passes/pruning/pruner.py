@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
-from uair.errors import UnknownNameError
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
@@ -28,10 +26,10 @@ from uair.passes.pruning.criteria import (
 )
 from uair.passes.pruning.groups import find_groups
 from uair.passes.pruning.labels import Labelling
+from uair.passes.pruning.names import nodes_named
 from uair.passes.pruning.propagate import label_graph
 from uair.passes.pruning.remove import remove_channels
 from uair.passes.pruning.report import amounts, compare_outputs
-from uair.passes.quantization.placement import names_of
 from uair.passes.quantization.statistics import Interpreter
 
 Samples = Sequence[Mapping[str, Array]]
@@ -88,8 +86,7 @@ class Pruner:
         self.original = module.clone()
         self.labelling = label_graph(self.original.main)
         groups, self.fixed = find_groups(self.labelling)
-        self.notes: list[str] = []
-        skipped = self._skipped(skip)
+        skipped, self.notes = nodes_named(self.original.main, skip)
         self.groups = [g for g in groups if skipped.isdisjoint(g.producers)]
         self.fixed.update((node, "skip") for g in groups for node in g.producers if not skipped.isdisjoint(g.producers))
         self.costs = Costs.of(self.labelling, flops=open_node(self.original.main) is None)
@@ -101,17 +98,6 @@ class Pruner:
     def samples(self) -> Samples:
         """All of them."""
         return [*self.learned, *self.held]
-
-    def _skipped(self, patterns: Sequence[str]) -> set[Node]:
-        found: set[Node] = set()
-        for pattern in patterns:
-            fits = {n for n in self.original.main if any(fnmatch.fnmatchcase(name, pattern) for name in names_of(n))}
-            if not fits and not any(letter in pattern for letter in "*?["):
-                raise UnknownNameError(f"there is no node called {pattern!r}", hint="`uair dump` shows the names")
-            if not fits:
-                self.notes.append(f"skip pattern {pattern!r} fits no node")
-            found |= fits
-        return found
 
     @property
     def readings(self) -> dict[Node, Reading]:

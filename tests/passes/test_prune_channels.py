@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 
 import uair
 from tests.passes.pruning_helpers import NETWORKS, draw, labelled, residual, transformer, without, zeroed
+from uair.cli import main
 from uair.codegen.reference import random_feeds
 from uair.errors import UairError
+from uair.ir.dims import static
 from uair.ir.dtype import Array
 from uair.ir.graph import constant
 from uair.ir.module import Module
@@ -121,7 +124,7 @@ def test_least_and_skip_keep_channels() -> None:
     )
     PruneChannels(flops=0.8, least=10, skip=(first.name, "nothing*")).run(module, context)
     assert first.output.type.dims[1] == 12
-    assert all(int(node.output.type.dims[1]) >= 10 for node in module.main if node.op_type == "Conv2D")
+    assert all(static(node.output.type.dims)[1] >= 10 for node in module.main if node.op_type == "Conv2D")
     report = context.reports["pruning"]
     assert {"name": first.name, "reason": "skip"}.items() <= next(
         entry for entry in report["fixed"] if entry["name"] == first.name
@@ -198,3 +201,19 @@ def test_what_is_asked_for_in_vain_is_an_error(options: dict[str, object], code:
         PruneChannels(**options).run(module, PassContext())  # type: ignore[arg-type]
     assert caught.value.code == code
     assert print_module(module) == before
+
+
+def test_the_command_line_prunes_and_reports(tmp_path: Path) -> None:
+    uair.export_onnx(residual(), tmp_path / "m.onnx")
+    np.savez(tmp_path / "calib.npz", x=np.concatenate([s["x"] for s in samples(12, 1, 3, 8, 8)]))
+    pipeline = f"canonicalise,fuse,prune-channels{{flops=0.7 multiple=2 calib={tmp_path / 'calib.npz'}}}"
+    model, out, report = (str(tmp_path / name) for name in ("m.onnx", "out.onnx", "report.json"))
+    arguments = ["opt", model, "-p", pipeline, "-o", out, "--report", report]
+    assert main(arguments) == 0
+    pruning = json.loads(Path(report).read_text())["pruning"]
+    assert pruning["summary"]["flops"]["share"] <= 0.7
+    assert pruning["summary"]["calibration"]["samples"] == 12
+    pruned = uair.load(out)
+    assert sum(node_flops(node) or 0 for node in pruned.main) == pruning["summary"]["flops"]["after"]
+    names = {source for group in pruning["groups"] for layer in group["layers"] for source in layer["sources"]}
+    assert any("Conv2D" in name for name in names)

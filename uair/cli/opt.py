@@ -57,6 +57,12 @@ def default_of(field: Any) -> Any:
 @click.option("--opset", type=click.IntRange(1), help="Operator set of an .onnx output.")
 @click.option("--print-after", is_flag=True, help="Print the IR after every pass that changed it.")
 @options.dump_dir_option
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what passes report (pruning, quantization) to this file, as JSON.",
+)
 @click.option("--timing", is_flag=True, help="Show time, memory and node count of every pass on the error stream.")
 @click.option(
     "--check-numerics",
@@ -82,11 +88,12 @@ def command(**given: Any) -> None:
     uair opt model.onnx -o model.opt.onnx
     uair opt model.onnx --shape x=1,3,224,224 --timing --check-numerics 1e-4
     uair opt model.uair -p "canonicalise{max-rounds=2},fuse" --print-after
+    uair opt model.onnx -p "canonicalise,fuse,prune-channels{flops=0.7}" -o m.onnx --report r.json
     """  # noqa: D301  \b is click's mark of text that is not to be wrapped
     from uair.api import run_pipeline
-    from uair.pipeline import Measure
+    from uair.pipeline import Measure, PassContext
 
-    measure = Measure()
+    measure, context = Measure(), PassContext()
     require_output(given)
     module, shapes = options.load_model(given["model"], given)
     run_pipeline(
@@ -95,8 +102,11 @@ def command(**given: Any) -> None:
         shapes=shapes,
         values=options.values_by_input(given["values"]),
         instruments=[*_instruments(given), measure],
+        context=context,
     )
     _write(module, given)
+    if given["report"] is not None:
+        _write_report(context.reports, given["report"])
     _show_timing(measure, given)
 
 
@@ -143,6 +153,14 @@ def _write(module: Module, given: dict[str, Any]) -> None:
         save(module, target)
     elif not given["print_after"] and not given["as_json"]:
         output.print_text(print_module(module))
+
+
+def _write_report(reports: dict[str, Any], path: Path) -> None:
+    from uair.artifact import to_json
+    from uair.atomic import atomic_file
+
+    with atomic_file(path) as file:
+        file.write(to_json(reports).encode())
 
 
 def _show_timing(measure: Measure, given: dict[str, Any]) -> None:

@@ -59,6 +59,8 @@ from uair.ops import (
     Resize,
     Softmax,
 )
+from uair.passes.prune_two_four import PruneTwoFour
+from uair.pipeline import PassContext
 from uair.request import Int8
 from uair.targets import Confidence, Support
 from uair.targets.errors import BucketError, OptionError
@@ -533,3 +535,22 @@ def test_cache_of_an_unknown_release() -> None:
 
 def test_the_chooser_names_every_script() -> None:
     assert "8 10 11" in CHOOSER
+
+
+# ------------------------------------------------------------------------------------------------------------ sparsity
+@pytest.mark.parametrize("quantize", [False, True])
+def test_sparse_weights_are_told_to_the_builder(tmp_path: Path, *, quantize: bool) -> None:
+    module = small_cnn()
+    assert PruneTwoFour().run(module, PassContext())
+    calibration = Int8(calibration=samples()) if quantize else None
+    artifact = uair.compile(module, "jetson_orin", output=tmp_path / "sparse", quantize=calibration)
+    assert artifact.manifest["tensorrt"]["sparse_weights"]
+    for script in ("build_trt8.sh", "build_trt10.sh", "build_trt11.sh"):
+        assert "--sparsity=enable" in calls(artifact.file(script).read_text())[0]
+    assert ["flag", "SPARSE_WEIGHTS"] in run_build(artifact, tmp_path, VERSION="10.3.0")[2]
+
+
+def test_dense_weights_are_not(plain: Artifact, tmp_path: Path) -> None:
+    assert not plain.manifest["tensorrt"]["sparse_weights"]
+    assert "--sparsity" not in plain.file("build_trt10.sh").read_text()
+    assert ["flag", "SPARSE_WEIGHTS"] not in run_build(plain, tmp_path, VERSION="10.3.0")[2]
