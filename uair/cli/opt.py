@@ -88,7 +88,7 @@ def command(**given: Any) -> None:
     uair opt model.onnx -o model.opt.onnx
     uair opt model.onnx --shape x=1,3,224,224 --timing --check-numerics 1e-4
     uair opt model.uair -p "canonicalise{max-rounds=2},fuse" --print-after
-    uair opt model.onnx -p "canonicalise,fuse,prune-channels{flops=0.7}" -o m.onnx --report r.json
+    uair opt m.onnx -p "fuse,prune-channels{flops=0.7}" -o p.onnx --report r.json
     """  # noqa: D301  \b is click's mark of text that is not to be wrapped
     from uair.api import run_pipeline
     from uair.pipeline import Measure, PassContext
