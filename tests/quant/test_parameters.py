@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from uair.ir.dtype import DType
@@ -32,6 +32,7 @@ ENDS = st.floats(-1e6, 1e6, width=32)
 @given(ENDS, ENDS, st.sampled_from(SCHEMES))
 def test_activation_parameters(a: float, b: float, scheme: Scheme) -> None:
     low, high = min(a, b), max(a, b)
+    assume(low == high == 0 or max(-low, high) > 1e-4)
     p = activation_parameters(low, high, scheme)
     scale = float(p.scale)
     assert p.scale.dtype == np.float32
@@ -62,7 +63,10 @@ def test_a_tensor_that_is_always_zero() -> None:
 
 
 def test_tiny_and_huge_ranges() -> None:
-    assert float(activation_parameters(0.0, 1e-30, Scheme()).scale) == np.float32(FLOAT_EPSILON)
+    assert float(activation_parameters(0.0, 255 * FLOAT_EPSILON / 15, Scheme()).scale) == np.float32(FLOAT_EPSILON)
+    for scheme in SCHEMES:
+        with pytest.raises(QuantizationError, match="'t' takes values from 0 to 1e-30, too small for the least scale"):
+            activation_parameters(0.0, 1e-30, scheme, name="t")
     with pytest.raises(QuantizationError, match=r"'t' takes values from 0 to 1e\+12.*the target allows 8e\+06"):
         activation_parameters(0.0, 1e12, Scheme(scale_max=8e6), name="t")
     with pytest.raises(QuantizationError, match="from nan"):
@@ -111,6 +115,15 @@ def test_weights_per_tensor_and_of_zeros() -> None:
     assert p.scale.shape == ()
     assert float(p.scale) > 0
     assert weight_parameters(np.zeros((2, 3), np.float32), 1, Scheme()).scale.shape == (3,)
+
+
+def test_tiny_weights() -> None:
+    w = np.array([[1.0, -0.5], [1e-5, 3e-6], [1e-9, 0], [0, 0], [0.5, 0.25]], np.float32)
+    p = weight_parameters(w, 0, Scheme(), search=False)
+    np.testing.assert_allclose(p.scale, [1 / 127, FLOAT_EPSILON, 0.5 / 127, 0.5 / 127, 0.5 / 127], rtol=1e-6)
+    assert quantize_weight(w, p)[1].tolist() == [84, 25]  # in the steps that there are
+    with pytest.raises(QuantizationError, match="'w' is at most 1e-09, which the least scale .* rounds to 0"):
+        weight_parameters(w[2:4], 0, Scheme(), name="w")
 
 
 def test_weights_that_are_not_finite() -> None:

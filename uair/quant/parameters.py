@@ -16,6 +16,8 @@ from uair.ops.quantization import Dequantize, Quantize
 from uair.quant.errors import QuantizationError
 from uair.quant.scheme import Scheme
 
+LEAST_STEPS = 16
+"""An activation stays float when one step of the least scale is as many of the steps that it needs."""
 WEIGHT_LIMIT = 127
 WEIGHT_CANDIDATES = np.linspace(1.0, 0.78, 12)
 """Fractions of the greatest magnitude that are tried as a weight channel's limit."""
@@ -85,7 +87,8 @@ def activation_parameters(low: float, high: float, scheme: Scheme, *, name: str 
         name: the tensor, for messages.
 
     Raises:
-        QuantizationError: the range is not finite, or needs a scale beyond the scheme's limits.
+        QuantizationError: the range is not finite, or needs a scale beyond the scheme's limits. A scale that is a
+            little too small is made the least one.
     """
     if not (np.isfinite(low) and np.isfinite(high)):
         raise QuantizationError(
@@ -101,6 +104,12 @@ def activation_parameters(low: float, high: float, scheme: Scheme, *, name: str 
         zero = 0
     if low == high:
         scale = 1.0
+    if scale * LEAST_STEPS < scheme.scale_min:
+        raise QuantizationError(
+            f"tensor {name!r} takes values from {low:g} to {high:g}, too small for the least scale that the target "
+            f"allows, {scheme.scale_min:g}: fewer than {256 // LEAST_STEPS} integers would be used",
+            hint="scale the model's input or weights up",
+        )
     scale = float(np.float32(scheme.allowed(np.array(max(scale, scheme.scale_min)))))
     if scale > scheme.scale_max:
         raise QuantizationError(
@@ -128,11 +137,11 @@ def weight_parameters(
         importance: multiplies the squared errors, broadcast against w.
         name: the tensor, for messages.
 
-    A channel that is all 0 (or too small for the least scale) gets the median scale of the others, so that its bias,
-    whose scale follows, keeps the same resolution.
+    A channel that is all 0 (or that the least scale rounds to 0) gets the median scale of the others, so that its bias,
+    whose scale follows, keeps the same resolution. Other channels of small weights get the least scale.
 
     Raises:
-        QuantizationError: w is not finite, or needs a scale beyond the scheme's limits.
+        QuantizationError: w is not finite, needs a scale beyond the scheme's limits, or becomes 0 as a whole.
     """
     rows = w.reshape(1, -1) if axis is None else np.moveaxis(w, axis, 0).reshape(w.shape[axis], -1)
     rows = rows.astype(np.float32)
@@ -145,8 +154,14 @@ def weight_parameters(
             importance = spread.reshape(1, -1) if axis is None else np.moveaxis(spread, axis, 0).reshape(rows.shape)
         limit = limit * _best_fraction(rows, limit, importance, scheme)
     scale = limit.astype(np.float64) / WEIGHT_LIMIT
-    tiny = scale < scheme.scale_min
-    scale[tiny] = np.median(scale[~tiny]) if not tiny.all() else max(1.0 / WEIGHT_LIMIT, scheme.scale_min)
+    lost = limit < scheme.scale_min / 2  # round(limit / scale_min) is 0
+    if lost.all() and (limit > 0).any():
+        raise QuantizationError(
+            f"weight {name!r} is at most {limit.max():g}, which the least scale that the target allows, "
+            f"{scheme.scale_min:g}, rounds to 0"
+        )
+    scale = np.maximum(scale, scheme.scale_min)
+    scale[lost] = np.median(scale[~lost]) if not lost.all() else max(1.0 / WEIGHT_LIMIT, scheme.scale_min)
     scale = scheme.allowed(scale)
     if scale.max(initial=0.0) > scheme.scale_max:
         raise QuantizationError(f"weight {name!r} needs scale {scale.max():g}, the target allows {scheme.scale_max:g}")
