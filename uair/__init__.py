@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uair.ops.base import Operator, operator
     from uair.pipeline import Instrument, Pass, PassContext, PassManager, RulePass, Spec
     from uair.preprocess import Preprocess
-    from uair.request import Int8
+    from uair.request import W4A16, W8A16, Int8
     from uair.rewrite import Rule, RuleSet, any_of, no, of, optional
 
 _HOMES = {
@@ -39,7 +39,7 @@ _HOMES = {
     "uair.ops.base": ("Operator", "operator"),
     "uair.pipeline": ("Instrument", "Pass", "PassContext", "PassManager", "RulePass", "Spec"),
     "uair.preprocess": ("Preprocess",),
-    "uair.request": ("Int8",),
+    "uair.request": ("Int8", "W4A16", "W8A16"),
     "uair.rewrite": ("Rule", "RuleSet", "any_of", "no", "of", "optional"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -66,6 +66,8 @@ __all__ = [
     "Tensor",
     "TensorType",
     "UairError",
+    "W4A16",
+    "W8A16",
     "__version__",
     "any_of",
     "bisect",

@@ -24,7 +24,7 @@ from uair.driver.writing import emit
 from uair.ir.module import Module
 from uair.pipeline import Instrument, Pass, PassContext, PassManager, Verify
 from uair.preprocess import Preprocess
-from uair.request import CompileRequest, Int8
+from uair.request import CompileRequest, Quantization
 
 if TYPE_CHECKING:
     from uair.debugging.bisect import Bisection
@@ -235,7 +235,7 @@ def compile(
     output: str | os.PathLike[str] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     values: Mapping[str, Any] | None = None,
-    quantize: Int8 | None = None,
+    quantize: Quantization | None = None,
     preprocess: Mapping[str, Preprocess] | None = None,
     options: Mapping[str, Any] | None = None,
     buckets: Sequence[Mapping[str, Sequence[int]]] = (),
@@ -256,7 +256,7 @@ def compile(
         shapes: fixed shapes by input name, for inputs with symbolic sizes.
         values: of inputs that become constants of the compiled model, which then lacks them: a number (which fills the
             input's shape), a list or an array by input name. What they decide is decided: branches, limits, modes.
-        quantize: INT8 quantization with its calibration data.
+        quantize: `Int8`, `W8A16` or `W4A16`, with calibration data; None for float.
         preprocess: how images become inputs, by input name; recorded and handed to the vendor's tool.
         options: what the target is told, by name, see `uair targets NAME`.
         buckets: the input shapes that one compiled model is to take, each by input name, for targets that can; sizes in
@@ -308,7 +308,7 @@ def compile(
 
 def quantize(
     model: Model,
-    settings: Int8,
+    settings: Quantization,
     target: str = "cpu",
     *,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -320,7 +320,7 @@ def quantize(
 
     Args:
         model: a module (which is not changed) or a path.
-        settings: how, with the calibration data.
+        settings: `Int8`, `W8A16` or `W4A16`, with calibration data.
         target: name of the target whose scheme decides what is quantized and how finely.
         shapes: fixed shapes by input name; sizes that are not given stay open.
         values: of inputs that become constants, by name; see `compile`.

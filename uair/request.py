@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Effort: TypeAlias = Literal["default", "high"]
 EFFORTS: tuple[Effort, ...] = ("default", "high")
 RangeMethod: TypeAlias = Literal["auto", "minmax", "mse", "percentile"]
+WeightMethod: TypeAlias = Literal["auto", "nearest", "gptq", "awq"]
+WEIGHT_METHODS: tuple[WeightMethod, ...] = ("auto", "nearest", "gptq", "awq")
 RANGES: tuple[RangeMethod, ...] = ("auto", "minmax", "mse", "percentile")
 
 
@@ -55,6 +57,54 @@ class Int8:
 
 
 @attrs.frozen
+class WeightOnly:
+    """Weights of few bits, which operators compute with in floating point; `W8A16` or `W4A16` is what one asks for.
+
+    Attributes:
+        calibration: as for `Int8`; None: weights are rounded without a look at what they are multiplied with.
+        samples: how many samples are used at most.
+        group: how many neighbouring weights of a matrix share a scale; 0: all of an output channel. None: 128 for 4
+            bits and 0 for 8.
+        symmetric: whether zero is the middle of the integers; None: for 8 bits only.
+        method: how weights are rounded: to the nearest, with feedback (GPTQ), with scaled channels (AWQ), or as the
+            calibration samples say is best.
+        skip: names of source nodes, with `*` and `?`, that keep their weights.
+    """
+
+    bits: ClassVar[Literal[4, 8]]
+
+    calibration: Any = None
+    samples: int = 64
+    group: int | None = None
+    symmetric: bool | None = None
+    method: WeightMethod = "auto"
+    skip: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class W8A16(WeightOnly):
+    """Weights of 8 bits; activations of 16 bits or more, in floating point.
+
+    Attributes: see `WeightOnly`.
+    """
+
+    bits: ClassVar[Literal[4, 8]] = 8
+
+
+@attrs.frozen
+class W4A16(WeightOnly):
+    """Weights of 4 bits (tables and convolutions: 8 bits); activations of 16 bits or more, in floating point.
+
+    Attributes: see `WeightOnly`.
+    """
+
+    bits: ClassVar[Literal[4, 8]] = 4
+
+
+Quantization: TypeAlias = Int8 | WeightOnly
+
+
+@attrs.frozen
 class CompileRequest:
     """Everything that decides an artifact beside the model.
 
@@ -78,7 +128,7 @@ class CompileRequest:
 
     target: str
     shapes: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict[str, tuple[int, ...]])
-    quantization: Int8 | None = None
+    quantization: Quantization | None = None
     preprocess: Mapping[str, Preprocess] = attrs.field(factory=dict[str, Preprocess])
     options: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     buckets: tuple[Mapping[str, tuple[int, ...]], ...] = ()

@@ -1,4 +1,8 @@
-"""The operator set of a model for onnxruntime: the lowest that expresses it, so that old releases run it too."""
+"""The operator set of a model for onnxruntime: the lowest that expresses it, so that old releases run it too.
+
+Weights of few bits are expressed by any operator set, as wider integers or as the floats that they stand for: the
+lowest is then the first that holds them as they are.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ from collections.abc import Sequence
 import attrs
 
 from uair.codegen.onnx.model import emitted_ops, unsupported_reason
+from uair.codegen.onnx.schema import signature
 from uair.errors import InternalError, UairError
 from uair.ir.graph import Node
 from uair.ir.module import Module
+from uair.ops import Dequantize
 from uair.passes.legalise_onnx import LegaliseOnnx, NotLegalisable, Reason
 from uair.pipeline import Pass, PassContext, PassManager
 
@@ -34,7 +40,7 @@ class LegaliseLowest(Pass):
         Raises:
             NotLegalisable: no opset expresses the module; of the newest.
         """
-        for opset in range(self.lowest, self.newest):
+        for opset in range(least_opset(module, self.lowest, self.newest), self.newest):
             try:
                 PassManager([self._step(opset)], []).run(module.clone())
             except NotLegalisable:
@@ -57,10 +63,30 @@ def lowest_opset(module: Module, lowest: int, newest: int) -> int:
         for node in graph:
             key = (node.op, tuple(None if t is None else (t.type, t.is_constant) for t in node.inputs))
             nodes.setdefault(key, node)
-    for opset in range(lowest, newest + 1):
+    for opset in range(least_opset(module, lowest, newest), newest + 1):
         if not any(unsupported_reason(node, opset) for node in nodes.values()):
             return opset
     raise InternalError(f"no opset from {lowest} to {newest} expresses the module")
+
+
+def least_opset(module: Module, lowest: int, newest: int) -> int:
+    """The lowest opset that holds all constants of few bits, and those with scales in blocks, as they are."""
+    kept = [
+        (node.op, node.inputs[0].type.dtype)
+        for graph in module.all_graphs()
+        for node in graph
+        if isinstance(node.op, Dequantize) and node.inputs[0] is not None and _holds_weights(node, node.op)
+    ]
+    for opset in range(lowest, newest):
+        allowed = signature("DequantizeLinear", opset).input(0).allowed
+        if all(dtype in allowed and (opset >= 21 or not op.block_size) for op, dtype in kept):
+            return opset
+    return newest
+
+
+def _holds_weights(node: Node, op: Dequantize) -> bool:
+    x = node.inputs[0]
+    return x is not None and (op.block_size > 0 or (x.is_constant and x.type.dtype.bits < 8))
 
 
 def lowest_emitted_ops(node: Node, lowest: int, newest: int) -> Sequence[str]:

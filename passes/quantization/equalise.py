@@ -143,11 +143,16 @@ def apply_equalisations(graph: Graph, changes: Sequence[Equalisation]) -> Edits:
             w = node.inputs[1]
             assert w is not None
             edits.set_input(node, 1, constant(scaled_inputs(node, w.numpy(), change.factor), w.name))
-        if change.maker is not None:
-            _divide_results(edits, change.maker, change.factor)
-        else:
-            _insert(edits, change)
+        divide_activation(edits, change)
     return edits
+
+
+def divide_activation(edits: Edits, change: Equalisation) -> None:
+    """The half of a change that concerns the activation: its channels are divided, by its maker or a multiplication."""
+    if change.maker is not None:
+        _divide_results(edits, change.maker, change.factor)
+    else:
+        _insert(edits, change)
 
 
 # ------------------------------------------------------------------------------------------------------------ choosing
@@ -174,7 +179,7 @@ def _best(
     """The change of one activation that is predicted to gain most; None when none gains enough."""
     x = channels[tensor]
     nodes = tuple(item.node for item in items)
-    maker = _maker(tensor, nodes, scheme)
+    maker = maker_of(tensor, nodes, scheme)
     if maker is None and scheme.placement != "compute":
         return None  # between integers a multiplication would round as coarsely as what it is to mend
     magnitude = x.magnitude
@@ -253,7 +258,7 @@ class _NoiseModel:
 
 
 # ------------------------------------------------------------------------------------------------------------ changing
-def _maker(tensor: Tensor, readers: Sequence[Node], scheme: Scheme) -> Node | None:
+def maker_of(tensor: Tensor, readers: Sequence[Node], scheme: Scheme) -> Node | None:
     """The node whose parameters can divide the channels of an activation that only the readers use."""
     axis = channel_axis(readers[0], tensor.type.rank)
     users: set[Node] = set(readers)

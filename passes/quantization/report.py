@@ -51,7 +51,7 @@ def make_report(
             "ranges": trial.name,
             "trials": {name: round(loss, 8) for name, loss in trial.losses.items()},
             "float": len(plan.float_nodes),
-            "outputs": {name: _quality(c) for name, c in outputs.items()},
+            "outputs": {name: quality(c) for name, c in outputs.items()},
         },
         "nodes": [_entry(result) for result in trial.results],
         "skipped": [{**identity(node), "reason": reason} for node, reason in plan.float_nodes],
@@ -86,7 +86,7 @@ def _entry(result: NodeResult) -> dict[str, Any]:
     if result.constants.widened:
         entry["scales_widened_for_bias"] = result.constants.widened
     if result.comparison.signal or result.comparison.energy:
-        entry["quality"] = _quality(result.comparison)
+        entry["quality"] = quality(result.comparison)
     return entry
 
 
@@ -110,7 +110,7 @@ def _weight(parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def _quality(comparison: Comparison) -> dict[str, float | None]:
+def quality(comparison: Comparison) -> dict[str, float | None]:
     """Signal to noise in decibels (None: no noise) and cosine."""
     ratio = decibels(comparison.signal, comparison.noise)
     return {

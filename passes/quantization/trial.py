@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 import numpy as np
@@ -121,22 +121,10 @@ class Study:
         return result
 
     def compare_outputs(self, results: list[NodeResult]) -> dict[str, Comparison]:
-        """The model's floating-point outputs, float against quantized, on the kept samples.
-
-        Outputs whose size depends on the data, and sequences, are left out: they need not fit together.
-        """
-        graph, comparisons = self.module.main, dict[str, Comparison]()
-        names = [n for n, t in zip(graph.output_names, graph.outputs, strict=True) if is_comparable(t, graph)]
+        """The model's floating-point outputs, float against quantized, on the kept samples."""
         if not results:
-            return comparisons
-        exact, rounded = self.run(self.module), self.run(self.quantized_copy(results)[0])
-        for sample in self.statistics.kept:
-            actual = rounded.run(sample)
-            expected = exact.run(sample)
-            for name in names:
-                if expected[name].dtype.kind == "f":
-                    comparisons.setdefault(name, Comparison()).add(expected[name], actual[name])
-        return comparisons
+            return {}
+        return compare_outputs(self.module, self.quantized_copy(results)[0], self.statistics.kept, self.run)
 
     def measure_nodes(self, results: list[NodeResult]) -> None:
         """Compare each quantized node with the float one on the same operands, on the kept samples."""
@@ -201,6 +189,24 @@ class Energies:
     def loss(self) -> float:
         """Mean over the channels of noise by signal."""
         return float(np.mean(self.noise / (self.signal + FLOOR * np.mean(self.signal) + 1e-30)))
+
+
+def compare_outputs(
+    module: Module, quantized: Module, samples: Iterable[Mapping[str, Array]], run: Callable[[Module], Interpreter]
+) -> dict[str, Comparison]:
+    """The floating-point outputs of two modules.
+
+    Outputs whose size depends on the data, and sequences, are left out: they need not fit together.
+    """
+    graph, comparisons = module.main, dict[str, Comparison]()
+    names = [n for n, t in zip(graph.output_names, graph.outputs, strict=True) if is_comparable(t, graph)]
+    exact, rounded = run(module), run(quantized)
+    for sample in samples:
+        actual, expected = rounded.run(sample), exact.run(sample)
+        for name in names:
+            if expected[name].dtype.kind == "f":
+                comparisons.setdefault(name, Comparison()).add(expected[name], actual[name])
+    return comparisons
 
 
 def has_channels(tensor: Tensor) -> bool:

@@ -82,7 +82,7 @@ def test_onnxruntime_computes_it_with_its_kernels_for_few_bits(options: dict[str
     assert report["summary"]["quantized"] == 5
     own = run(module, feeds(2, 7, 96))["y"]
     assert sqnr(expected, own) > (36 if options["bits"] == 8 else 13)
-    export_onnx(module, tmp_path / "m.onnx", opset=21)
+    export_onnx(module, tmp_path / "m.onnx")
     judge = session(tmp_path / "m.onnx", optimized=tmp_path / "o.onnx")
     np.testing.assert_allclose(judge.run(None, feeds(2, 7, 96))[0], own, rtol=1e-3, atol=1e-3)
     operators = [node.op_type for node in onnx.load(tmp_path / "o.onnx").graph.node]
@@ -97,7 +97,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     module = transformer_like()
     quantize(module, bits=4, group=32)
     own = run(module, feeds(2, 7, 96))["y"]
-    export_onnx(module, tmp_path / "m.onnx", opset=21)
+    export_onnx(module, tmp_path / "m.onnx")
     again = uair.load(tmp_path / "m.onnx")
     integers = [t for t in again.main.constants() if t.type.dtype is DType.U4]
     assert len(integers) == 10  # with zero points
@@ -116,7 +116,7 @@ def test_an_eighth_of_the_bytes_and_no_unpacked_copy(tmp_path: Path) -> None:
     assert stored is not None
     assert isinstance(stored.data, PackedData)
     assert stored.data.nbytes == len(stored.data.tobytes()) == 512 * 1024 // 2
-    export_onnx(module, tmp_path / "few.onnx", opset=21)
+    export_onnx(module, tmp_path / "few.onnx")
     save(module, tmp_path / "few.uair")
     before = (tmp_path / "float.onnx").stat().st_size
     assert (tmp_path / "few.onnx").stat().st_size < before / 7.4  # 4 bits, and 32 for 128 weights: 1 / 7.53
@@ -144,7 +144,7 @@ def test_convolutions_and_tables_get_8_bits(tmp_path: Path) -> None:
     }
     own = run(module, indices)["y"]
     assert sqnr(expected, own) > 35
-    export_onnx(module, tmp_path / "m.onnx", opset=21)
+    export_onnx(module, tmp_path / "m.onnx")
     np.testing.assert_allclose(session(tmp_path / "m.onnx").run(None, indices)[0], own, rtol=1e-4, atol=1e-4)
 
 
@@ -193,7 +193,7 @@ def test_half_precision_keeps_its_type(tmp_path: Path) -> None:
     own = run(module, x)["y"]
     assert own.dtype == np.float16
     assert sqnr(expected, own) > 17
-    export_onnx(module, tmp_path / "m.onnx", opset=21)
+    export_onnx(module, tmp_path / "m.onnx")
     np.testing.assert_allclose(session(tmp_path / "m.onnx").run(None, x)[0], own, rtol=2e-2, atol=2e-2)
 
 

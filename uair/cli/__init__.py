@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "compile": "Compile a model for a target.",
-    "quantize": "Quantize a model to INT8.",
+    "quantize": "Quantize a model: INT8, or weights of 8 or 4 bits.",
     "build": "Build an artifact with its vendor's tool.",
     "run": "Run a model or a compiled artifact.",
     "check": "Say which nodes each target takes, and why not.",

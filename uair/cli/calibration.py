@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from uair.request import Int8
+    from uair.request import Quantization
 
 F = TypeVar("F", bound=Callable[..., Any])
 ONLY_QUANTIZED = {
@@ -20,6 +20,8 @@ ONLY_QUANTIZED = {
     "--effort": "effort",
     "--range": "range_",
     "--least-cosine": "least_cosine",
+    "--group": "group",
+    "--method": "method",
 }
 """Options that say nothing about a float model, and their names in Python."""
 
@@ -86,7 +88,24 @@ _OPTIONS = (
         help="Keep parts in float until every output has this cosine similarity with the float model's.  [default: "
         "what the device file of the target says]",
     ),
+    click.option(
+        "--group",
+        metavar="N",
+        type=click.IntRange(0),
+        help="w4a16, w8a16: how many neighbouring weights share a scale, 0: all of an output channel.  [default: 128 "
+        "for 4 bits, 0 for 8]",
+    ),
+    click.option(
+        "--method",
+        type=click.Choice(["auto", "nearest", "gptq", "awq"]),
+        help="w4a16, w8a16: how weights are rounded; auto: as the calibration data say is best, without data to the "
+        "nearest.  [default: auto]",
+    ),
 )
+FORMATS = ("int8", "w8a16", "w4a16")
+"""What a model can be quantized to."""
+INT8_ONLY = ("--per-tensor", "--effort", "--range", "--least-cosine", "--save-calibration")
+WEIGHTS_ONLY = ("--group", "--method")
 
 
 def require_no_quantization(given: Mapping[str, Any]) -> None:
@@ -97,17 +116,29 @@ def require_no_quantization(given: Mapping[str, Any]) -> None:
     """
     for option, name in ONLY_QUANTIZED.items():
         if given[name] not in (None, False, ()):
-            raise click.UsageError(f"{option} is for quantization: add --quantize int8")
+            raise click.UsageError(f"{option} is for quantization: add --quantize int8, w8a16 or w4a16")
 
 
-def int8_settings(given: Mapping[str, Any]) -> Int8:
-    """What the options say.
+def settings(wanted: str, given: Mapping[str, Any]) -> Quantization:
+    """What the options say about one of the `FORMATS`.
 
     Raises:
-        click.UsageError: there is no calibration data.
+        click.UsageError: there is no calibration data for int8, or an option is for another format.
     """
-    from uair.request import Int8
+    from uair.request import W4A16, W8A16, Int8
 
+    for option in WEIGHTS_ONLY if wanted == "int8" else INT8_ONLY:
+        if given[ONLY_QUANTIZED[option]] not in (None, False):
+            raise click.UsageError(f"{option} says nothing about {wanted}")
+    if wanted != "int8":
+        few = W4A16 if wanted == "w4a16" else W8A16
+        return few(
+            calibration=given["calib"],
+            samples=given["calib_samples"],
+            group=given["group"],
+            method=given["method"] or "auto",
+            skip=tuple(given["skip"]),
+        )
     if not given["calib"]:
         raise click.UsageError("INT8 needs calibration data: --calib FOLDER")
     return Int8(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uair.artifact import Artifact
     from uair.ir.module import Module
     from uair.preprocess import Preprocess
-    from uair.request import Int8
+    from uair.request import Quantization
     from uair.targets.build import BuildResult
 
 
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 @options.bucket_option
 @options.target_option
 @click.option(
-    "--quantize", "--quantization", type=click.Choice(["int8"], case_sensitive=False), help="Quantize to INT8."
+    "--quantize",
+    "--quantization",
+    type=click.Choice(calibration.FORMATS, case_sensitive=False),
+    help="Quantize: int8, or weights of 8 or 4 bits that are computed with in floating point (w8a16, w4a16).",
 )
 @calibration.quantization_options
 @click.option(
@@ -137,14 +140,14 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
     return artifact, warnings + advice.after(artifact)
 
 
-def _quantization(given: Mapping[str, Any]) -> Int8 | None:
+def _quantization(given: Mapping[str, Any]) -> Quantization | None:
     """What the options say about quantization.
 
     Raises:
         click.UsageError: some of them are missing, or say nothing without --quantize.
     """
     if given["quantize"]:
-        return calibration.int8_settings(given)
+        return calibration.settings(given["quantize"].lower(), given)
     calibration.require_no_quantization(given)
     return None
 

@@ -147,5 +147,5 @@ def _inspect_artifact(path: Path, *, as_json: bool) -> None:
 def _quantization(summary: dict[str, Any] | None) -> str:
     if not summary:
         return ""
-    samples = summary["calibration"]["samples"]
-    return f"{summary['quantized']} nodes to INT8 with {samples} samples, {summary['float']} nodes stay float"
+    samples, what = summary["calibration"]["samples"], summary.get("weights", "INT8")
+    return f"{summary['quantized']} nodes to {what} with {samples} samples, {summary['float']} nodes stay float"

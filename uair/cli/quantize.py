@@ -27,6 +27,14 @@ MOST_REASONS = 8
     type=options.TargetName(),
     help="Name of the target whose scheme decides what is quantized and how finely.",
 )
+@click.option(
+    "--to",
+    "wanted",
+    type=click.Choice(calibration.FORMATS, case_sensitive=False),
+    default="int8",
+    show_default=True,
+    help="int8, or weights of 8 or 4 bits that are computed with in floating point (w8a16, w4a16).",
+)
 @options.output_option("The quantized model, .onnx or .uair.  [default: MODEL.int8.onnx]")
 @calibration.quantization_options
 @options.shape_option
@@ -44,19 +52,20 @@ MOST_REASONS = 8
 @options.dump_dir_option
 @options.json_option
 def command(**given: Any) -> None:
-    """Quantize MODEL to INT8 with the scheme of a target, for other tools to take.
+    """Quantize MODEL with the scheme of a target, for other tools to take.
 
     Writes the model with QuantizeLinear and DequantizeLinear nodes (ONNX QDQ). `uair compile --quantize int8` goes
-    on from there to the form of the target.
+    on from there to the form of the target. w8a16 and w4a16 need no calibration data, and are better with some.
 
     \b
     uair quantize model.onnx --calib images/ \\
         --preprocess resize=crop,mean=127.5,std=127.5
     uair quantize model.onnx -t rk3588 --calib samples.npz -n 128 \\
         --effort high --report report.json
+    uair quantize model.onnx --to w4a16 --calib samples.npz
     """  # noqa: D301  \b is click's mark of text that is not to be wrapped
     model: Path = given["model"]
-    path: Path = given["output"] or Path(f"{model.stem.replace(':', '-')}.int8.onnx")
+    path: Path = given["output"] or Path(f"{model.stem.replace(':', '-')}.{given['wanted']}.onnx")
     _require_writable(path, given)
     quantized = _quantize(model, given)
     quantized.save(path, opset=given["opset"])
@@ -94,7 +103,7 @@ def _quantize(model: Path, given: Mapping[str, Any]) -> Quantized:
     from uair.pipeline import Dump
     from uair.text import print_module
 
-    settings = calibration.int8_settings(given)
+    settings = calibration.settings(given["wanted"].lower(), given)
     with output.progress(f"reading {model.name}", silent=given["as_json"]) as watchers:
         module, shapes = options.load_model(model, given)
         preprocess = options.preprocess_by_input(given["preprocess"], module.main.input_names)
@@ -127,18 +136,27 @@ def _summary(path: Path, quantized: Quantized) -> None:
     """What was written, how close its outputs are, and what stays in float."""
     summary = quantized.report["summary"]
     calibrated = summary["calibration"]
-    output.print_text(f"{path} ({output.size(path.stat().st_size)}), INT8 as {quantized.target.name} has it")
-    output.print_prose(
-        f"{summary['quantized']} nodes on integers, {summary['float']} of the same operators in float; "
-        f"{calibrated['samples']} calibration samples, ranges: {summary['ranges'] or 'none'}"
-    )
+    what = summary.get("weights", "INT8")
+    output.print_text(f"{path} ({output.size(path.stat().st_size)}), {what} as {quantized.target.name} has it")
+    samples = f"{calibrated['samples']} calibration samples"
+    if "weights" in summary:
+        stored, real = (output.size(summary["bytes"][key]) for key in ("stored", "float"))
+        output.print_prose(
+            f"{summary['quantized']} nodes with weights of few bits ({stored} instead of {real}), "
+            f"{summary['float']} with float weights; {samples}"
+        )
+    else:
+        output.print_prose(
+            f"{summary['quantized']} nodes on integers, {summary['float']} of the same operators in float; "
+            f"{samples}, ranges: {summary['ranges'] or 'none'}"
+        )
     rows = [(name, _decibels(q["sqnr_db"]), f"{q['cosine']:.6f}") for name, q in summary["outputs"].items()]
     if rows:
         output.print_text("\nThe quantized model against the float one, on calibration samples:\n\n")
         output.table(("output", "SQNR dB", "cosine"), rows, right=(1, 2))
     worst = sorted(_measured(quantized.report["nodes"]), key=lambda row: float(row[2]))[:MOST_REASONS]
     if worst:
-        output.print_text("\nThe nodes that lose most, each alone on integers:\n\n")
+        output.print_text("\nThe nodes that lose most, each alone:\n\n")
         output.table(("node", "operator", "SQNR dB"), worst, right=(2,))
     _show_float(quantized.report["skipped"])
 

@@ -13,13 +13,15 @@ from uair.errors import UairError
 from uair.ir.graph import Graph
 from uair.ir.module import Module
 from uair.pipeline import Instrument, Pass, PassContext, PassManager
-from uair.quant.errors import SchemeError
+from uair.quant.errors import CalibrationSourceError, SchemeError
+from uair.quant.scheme import WEIGHT_ONLY, WeightScheme
 from uair.quant.tensor_range import TensorRange, ranges_of
-from uair.request import EFFORTS, RANGES, CompileRequest, Int8
+from uair.request import EFFORTS, RANGES, WEIGHT_METHODS, CompileRequest, Int8, Quantization, WeightOnly
 
 if TYPE_CHECKING:
     from uair.passes.shape_buckets import Buckets
     from uair.quant.calibration import Calibration
+    from uair.targets import DeviceDescription
     from uair.targets.check import CheckReport
 
 
@@ -76,15 +78,23 @@ class Stages:
 
     def quantize(self, module: Module, samples: Calibration | None) -> None:
         """Quantize with the target's scheme."""
+        settings = self.request.quantization
+        assert settings is not None
+        chosen = self._int8(settings, samples) if isinstance(settings, Int8) else self._weights(settings, samples)
+        self.run([chosen], module)
+        if isinstance(settings, Int8) and settings.statistics is not None:
+            assert samples is not None
+            if samples.made is not None:
+                samples.made.save(settings.statistics)
+
+    def _int8(self, settings: Int8, samples: Calibration | None) -> Pass:
         from uair.codegen.reference import Interpreter
         from uair.passes.quantize_int8 import QuantizeInt8
 
-        settings, described = self.request.quantization, self.target.description.quantization
-        assert settings is not None
-        least = settings.least_cosine
+        described, least = self.target.description.quantization, settings.least_cosine
         if least is None:
             least = 0.0 if described is None or not _may_be_run(samples) else described.least_cosine
-        quantization = QuantizeInt8(
+        return QuantizeInt8(
             per_channel=settings.per_channel,
             skip=settings.skip,
             scheme=self.target.quantization,
@@ -94,9 +104,21 @@ class Stages:
             samples=samples,
             interpreter=Interpreter,
         )
-        self.run([quantization], module)
-        if settings.statistics is not None and samples is not None and samples.made is not None:
-            samples.made.save(settings.statistics)
+
+    def _weights(self, settings: WeightOnly, samples: Calibration | None) -> Pass:
+        from uair.codegen.reference import Interpreter
+        from uair.passes.quantize_weights import QuantizeWeights
+
+        return QuantizeWeights(
+            bits=settings.bits,
+            group=settings.group,
+            symmetric=settings.symmetric,
+            method=settings.method,
+            skip=settings.skip,
+            scheme=weight_scheme(self.target),
+            samples=samples,
+            interpreter=Interpreter,
+        )
 
     def check(self, module: Module) -> list[CheckReport]:
         """The verdicts; one report for each bucket."""
@@ -155,12 +177,45 @@ def require_fit(report: CheckReport, *, refused_by: str = "") -> None:
     )
 
 
-def require_quantizable(settings: Int8, target: Any) -> None:
-    """Refuse INT8 for a device that has none (the interpreter, which is no device, runs the CPU's), and wrong settings.
+def weight_scheme(target: Any) -> WeightScheme:
+    """What weights of few bits a target computes with in floating point; the interpreter takes any.
+
+    Raises:
+        SchemeError: it takes none.
+    """
+    from uair.targets import description_names, load_description
+
+    described = target.description.quantization
+    if described is not None and described.weights is not None:
+        weights: WeightScheme = described.weights
+        return weights
+    if target.quantization is None and target.fallback is None:
+        return WEIGHT_ONLY
+    taking = [name for name in description_names() if takes_weights(load_description(name))]
+    raise SchemeError(
+        f"target {target.name!r} does not compute in floating point with weights of few bits",
+        hint=f"choose int8, or a target that does: {', '.join(taking)}",
+    )
+
+
+def takes_weights(description: DeviceDescription) -> bool:
+    """Whether a device's file says that it computes with weights of few bits."""
+    return description.quantization is not None and description.quantization.weights is not None
+
+
+def require_quantizable(settings: Quantization, target: Any) -> None:
+    """Refuse what a device does not run (the interpreter, which is no device, runs what the CPU does), wrong settings.
 
     Raises:
         SchemeError: see there.
     """
+    if isinstance(settings, WeightOnly):
+        if settings.method not in WEIGHT_METHODS:
+            raise SchemeError(
+                f"there is no method {settings.method!r}", hint=f"it is one of {', '.join(WEIGHT_METHODS)}"
+            )
+        weight_scheme(target)
+        return
     if target.quantization is None and target.fallback is not None:
         raise SchemeError(
             f"target {target.name!r} does not run quantized models",
@@ -175,8 +230,12 @@ def require_quantizable(settings: Int8, target: Any) -> None:
 
 
 def open_samples(request: CompileRequest, graph: Graph) -> Calibration | None:
-    """The calibration samples, when quantization is asked for."""
-    if request.quantization is None:
+    """The calibration samples, when quantization is asked for.
+
+    Raises:
+        CalibrationSourceError: there are none, or what is wanted cannot be told by what a file kept of them.
+    """
+    if request.quantization is None or request.quantization.calibration is None:
         return None
     from uair.quant.calibration import open_calibration
 
@@ -187,6 +246,13 @@ def open_samples(request: CompileRequest, graph: Graph) -> Calibration | None:
         preprocess=request.preprocess,
         limit=settings.samples,
     )
+    if isinstance(settings, WeightOnly):
+        if not _may_be_run(samples):
+            raise CalibrationSourceError(
+                f"{samples.description} keeps no samples, and weights are rounded by what samples show",
+                hint="give the samples themselves, or leave them out: weights are then rounded to the nearest",
+            )
+        return samples
     if settings.statistics is not None and not samples.stands_alone:
         from uair.quant.record import CalibrationRecord
 

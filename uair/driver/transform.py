@@ -16,7 +16,7 @@ from uair.ir.module import Module
 from uair.pipeline import Instrument, Measure, PassContext, PassManager, Verify
 from uair.preprocess import Preprocess, PreprocessError
 from uair.quant.errors import SchemeError
-from uair.request import EFFORTS, CompileRequest
+from uair.request import EFFORTS, CompileRequest, Int8
 
 if TYPE_CHECKING:
     from uair.passes.shape_buckets import Buckets
@@ -207,6 +207,8 @@ def _require_scheme(request: CompileRequest, target: Any) -> None:
     if request.quantization is None:
         return
     require_quantizable(request.quantization, target)
+    if not isinstance(request.quantization, Int8):
+        return
     least, effort = request.quantization.least_cosine, request.quantization.effort
     given = "least_cosine" if least is not None else "effort" if effort != EFFORTS[0] else ""
     if given and target.description.emits_float:

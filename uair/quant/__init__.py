@@ -1,1 +1,1 @@
-"""INT8 post-training quantization: schemes, calibration data, observers, arithmetic; the pass is quantize-int8."""
+"""Post-training quantization: schemes, calibration data, observers, arithmetic; used by two passes."""

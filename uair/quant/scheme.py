@@ -146,12 +146,19 @@ class WeightScheme:
         groups: how many neighbours along the inputs of a matrix may share a scale; 0: all of an output channel.
         symmetric: "any", or "only": zero points must be 0.
         operators: those whose weights may be integers.
+        source: key in the device file's `sources`.
     """
 
     bits: tuple[int, ...] = (4, 8)
     groups: tuple[int, ...] = (0, *BLOCKS)
     symmetric: Literal["any", "only"] = "any"
     operators: tuple[str, ...] = attrs.field(default=(*COMPUTE, "Gather"), converter=_names)
+    source: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        _require(set(self.bits) <= {4, 8}, f"weights have 4 or 8 bits, not {self.bits}")
+        _require(all(g >= 0 for g in self.groups), f"groups of {min(self.groups, default=0)} weights are none")
+        _require(self.symmetric in ("any", "only"), f'symmetric is "any" or "only", not {self.symmetric!r}')
 
     def require(self, bits: int, group: int, *, symmetric: bool) -> None:
         """Refuse weights that the target does not take.
@@ -169,9 +176,6 @@ class WeightScheme:
             raise SchemeError("weights with zero points are not taken", hint="choose symmetric weights")
 
 
-WEIGHT_ONLY = WeightScheme()
-
-
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise SchemeError(message)
@@ -184,3 +188,7 @@ def _dtype(value: Any, key: str) -> DType | None:
         return DType(value)
     except ValueError:
         raise SchemeError(f"{key}: there is no element type {value!r}") from None
+
+
+WEIGHT_ONLY = WeightScheme()
+"""What onnxruntime runs."""

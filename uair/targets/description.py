@@ -23,7 +23,7 @@ from uair.errors import UairError
 from uair.ir.dtype import DType
 from uair.ir.layout import IMAGE_LAYOUTS, MATRIX_LAYOUTS, Layout
 from uair.ops.base import Operator
-from uair.quant.scheme import Scheme
+from uair.quant.scheme import Scheme, WeightScheme
 from uair.targets.constraint import Constraint, parse_constraint
 from uair.targets.errors import DescriptionError, DescriptionFileError
 from uair.targets.interface import Interface
@@ -122,6 +122,7 @@ class Quantization:
             an integer multiplier with a shift, or a shift.
         least_cosine: parts of a model stay float until every output has at least this cosine similarity with the float
             model's, for targets that mix both; 0: everything that can be is quantized.
+        weights: weights of few bits that it computes with in floating point; None: it does not.
         source: key in `sources`.
         confidence: when it differs from the source's.
     """
@@ -130,6 +131,7 @@ class Quantization:
     form: Literal["qdq", "ascend", "ranges", "calibration"] = "qdq"
     requantization: Literal["float", "f16", "fixed_point", "shift"] = "float"
     least_cosine: float = 0.0
+    weights: WeightScheme | None = None
     source: str = ""
     confidence: Confidence | None = None
 
@@ -678,6 +680,14 @@ class _Checker:
             for key in ("operators", "per_channel", "pass_through", "fused"):
                 for name in getattr(description.quantization.scheme, key):
                     self._operator(name, ("quantization", "scheme", key))
+            self._check_weights(description.quantization.weights)
+
+    def _check_weights(self, weights: WeightScheme | None) -> None:
+        """Source and operators of weights of few bits."""
+        if weights is not None:
+            self._check_source(weights.source, ("quantization", "weights", "source"))
+            for name in weights.operators:
+                self._operator(name, ("quantization", "weights", "operators"))
 
     def _check_layouts(self, description: DeviceDescription) -> None:
         """Names of layouts that are computed with; those of weights and of the interface are for people."""
