@@ -17,6 +17,7 @@ from uair.targets.options import TargetOptions, option
 UNITS = ("auto", "cpu", "gpu", "npu")
 Plan = Literal["BestFit", "GreedyBySize", "GreedyByLifetime", "SlowPeakGrowth"]
 Order = Literal["WidthFirst", "DepthFirst"]
+Quantizer = Literal["uair", "normal", "mmse", "kl_divergence"]
 
 
 @attrs.frozen
@@ -37,6 +38,9 @@ class RockchipOptions(TargetOptions):
     remove_reshape: bool = option(False, help="drop Reshape at inputs and outputs, whose shapes change by that")
     memory_plan_strategy: Plan | None = option(None, help="how memory for activations is planned")
     compute_order: Order | None = option(None, help="order of independent operators")
+    quantizer: Quantizer = option(
+        "uair", help="who chooses INT8 scales: UAIR, or the toolkit by one of its algorithms from the same samples"
+    )
 
     def __attrs_post_init__(self) -> None:
         """Check ranges.
@@ -57,6 +61,8 @@ class RockchipOptions(TargetOptions):
     def config(self) -> dict[str, Any]:
         """Arguments of `RKNN.config`, without what is as the toolkit has it anyway."""
         given: dict[str, Any] = {"optimization_level": self.optimization_level}
+        if self.quantizer != "uair":
+            given["quantized_algorithm"] = self.quantizer
         if self.op_target:
             given["op_target"] = dict(self.op_target)
         for name in ("single_core_mode", "compress_weight", "remove_weight", "remove_reshape"):

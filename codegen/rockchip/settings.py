@@ -13,7 +13,8 @@ from uair.preprocess import Preprocess
 from uair.targets.description import Toolchain
 
 SCHEMA = 1
-LOWEST_COSINE = {"none": 0.99, "model": 0.9}
+DATASET = "calibration/dataset.txt"
+LOWEST_COSINE = {"none": 0.99, "model": 0.9, "toolkit": 0.9}
 """What an output of the simulation must have in common with the float reference, in float16 and in INT8: below,
 something is wrong with the build rather than with the number format."""
 
@@ -23,7 +24,7 @@ def settings(
     model: str,
     output: str,
     chip: str,
-    quantized: bool,
+    quantization: str,
     inputs: Sequence[Mapping[str, Any]],
     outputs: Sequence[Mapping[str, Any]],
     golden: Mapping[str, str] | None,
@@ -37,7 +38,8 @@ def settings(
         model: the ONNX file.
         output: the file to build.
         chip: the toolkit's `target_platform`.
-        quantized: whether the ONNX file holds QuantizeLinear and DequantizeLinear.
+        quantization: "none"; "model": the ONNX file holds QuantizeLinear and DequantizeLinear; "toolkit": DATASET lists
+            samples for the toolkit.
         inputs: ports of the ONNX file, some with the `normalization` that the compiled model does.
         outputs: ports of the ONNX file.
         golden: files of one input and its reference output.
@@ -51,13 +53,13 @@ def settings(
     normalized = [port.get("normalization") or {"mean": [], "std": []} for port in inputs]
     if any(each["mean"] for each in normalized):
         config |= {"mean_values": [n["mean"] for n in normalized], "std_values": [n["std"] for n in normalized]}
-    quantization = "model" if quantized else "none"
     return {
         "schema": SCHEMA,
         "model": model,
         "output": output,
         "config": config,
         "quantization": quantization,
+        **({"dataset": DATASET} if quantization == "toolkit" else {}),
         "inputs": [{"name": port["name"], "source": port["source"]} for port in inputs],
         "outputs": [{"name": port["name"], "source": port["source"]} for port in outputs],
         **({"batch": options.rknn_batch_size} if options.rknn_batch_size > 1 else {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, por
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.rockchip.emitters import EMITTERS
 from uair.codegen.rockchip.options import RockchipOptions
-from uair.codegen.rockchip.settings import normalization, pixels, settings, shell_script
+from uair.codegen.rockchip.settings import DATASET, normalization, pixels, settings, shell_script
 from uair.codegen.rockchip.tool import RknnToolkit
 from uair.ir.data import Data
 from uair.ir.graph import Graph, Node, Tensor, constant
@@ -30,6 +31,7 @@ from uair.passes.recognize_lstm import RecognizeLstm
 from uair.passes.remove_quantization import RemoveQuantization
 from uair.pipeline import Pass
 from uair.request import CompileRequest
+from uair.targets.errors import OptionError
 from uair.targets.options import TargetOptions, parse_options
 from uair.targets.tool import VendorTool
 
@@ -65,6 +67,23 @@ class RockchipTarget(OnnxTarget):
         """rknn-toolkit2."""
         return RknnToolkit()
 
+    def emits_float(self, request: CompileRequest) -> bool:
+        """Whether the toolkit quantizes.
+
+        Raises:
+            OptionError: it is told how, but INT8 was not asked for, or its samples would not be what the model takes.
+        """
+        quantizer = parse_options(RockchipOptions, request.options, self.name).quantizer
+        if quantizer == "uair":
+            return False
+        if request.quantization is None:
+            raise OptionError(f"quantizer={quantizer} is for INT8", hint="add --quantize int8 --calib SAMPLES")
+        if request.buckets:
+            raise OptionError(
+                f"quantizer={quantizer} takes samples of one shape", hint="leave it out, or compile for one shape"
+            )
+        return True
+
     def _mark(self, module: Module) -> str:
         """What the .rknn file says about itself unless the user says something else."""
         digest = module.origin.sha256
@@ -88,11 +107,12 @@ class RockchipTarget(OnnxTarget):
         for port in taken:
             port["normalization"] = normalization(request.preprocess.get(port["source"]))
         given = ports(outputs, written.main.output_names, written.main.outputs)
+        quantized = any(isinstance(node.op, Quantize) for node in written.main)
         content = settings(
             model=MODEL,
             output=RKNN,
             chip=self.description.toolchain.soc_version,
-            quantized=any(isinstance(node.op, Quantize) for node in written.main),
+            quantization="toolkit" if self.emits_float(request) else "model" if quantized else "none",
             inputs=taken,
             outputs=given,
             golden=_golden(artifact, taken),
@@ -101,9 +121,26 @@ class RockchipTarget(OnnxTarget):
             shapes=[[bucket[name] for name in inputs] for bucket in request.buckets],
         )
         artifact.add_json(SETTINGS, content)
+        if self.emits_float(request):
+            write_samples(artifact, request, taken)
         artifact.add_text(BUILD, Path(__file__).with_name("build_script.py").read_text(encoding="utf-8"))
         artifact.add_text(SCRIPT, shell_script(self.description.toolchain, RKNN), executable=True)
         artifact.manifest[MANIFEST_KEY] = {"model": RKNN, "inputs": taken, "outputs": given, "unused_inputs": unused}
+
+
+def write_samples(artifact: ArtifactBuilder, request: CompileRequest, taken: Sequence[Mapping[str, Any]]) -> None:
+    """The calibration samples for the toolkit: a file for each sample and input, and the list of them.
+
+    Inputs that the compiled model normalizes are pixels here: the toolkit normalizes samples as it does inputs.
+    """
+    lines: list[str] = []
+    for i, feeds in enumerate(request.samples or ()):
+        names = [f"{i:04}_{j}.npy" for j in range(len(taken))]
+        for name, port in zip(names, taken, strict=True):
+            x = pixels(feeds[port["source"]], port["normalization"])
+            np.save(artifact.path_for(f"{Path(DATASET).parent}/{name}"), np.ascontiguousarray(x), allow_pickle=False)
+        lines.append(" ".join(names))
+    artifact.add_text(DATASET, "\n".join(lines) + "\n")
 
 
 def widen_scalar_inputs(graph: Graph) -> None:

@@ -166,6 +166,10 @@ def _tail(log: Path) -> str:
 
 def _key(artifact: uair.Artifact, python: Path) -> str:
     files = artifact.manifest["files"]
-    decisive = {name: files[name]["sha256"] for name in files if name.startswith(("build.", "golden/", "model.onnx"))}
+    decisive = {
+        name: files[name]["sha256"]
+        for name in files
+        if name.startswith(("build.", "calibration/", "golden/", "model.onnx"))
+    }
     text = json.dumps([decisive, str(python.relative_to(rknn_env.home())), THREADS, LAYERS], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -35,6 +35,23 @@ value leave the range of float16, and their results do not depend on the input."
 NAMES = [name for name in MODELS if name != "bert"]
 
 
+@pytest.mark.parametrize("quantizer", ["normal", "mmse"])
+def test_the_toolkit_quantizes_with_the_samples_of_the_artifact(quantizer: str, tmp_path: Path) -> None:
+    model = MODELS["ppocr_cls"]
+    artifact = uair.compile(
+        model.path,
+        "rk3588",
+        output=tmp_path / "artifact",
+        shapes=dict(model.shapes),
+        quantize=uair.Int8(model.calibration(4)),
+        options={"quantizer": quantizer},
+        golden=model.feeds(0),
+    )
+    done = rknn.build(artifact, tmp_path / "build")
+    assert done.cosine is not None and done.cosine >= INT8["ppocr_cls"]
+    assert "int8" in {row[1].lower() for row in done.layers["rows"]}
+
+
 @pytest.mark.parametrize("mode", ["float16", "int8"])
 @pytest.mark.parametrize("name", NAMES)
 def test_builds_and_simulates(name: str, mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

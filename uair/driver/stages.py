@@ -61,12 +61,12 @@ class Stages:
     @property
     def quantizes_early(self) -> bool:
         """Whether the target is given the quantized module."""
-        return self.request.quantization is not None and not self.target.description.emits_float
+        return self.request.quantization is not None and not self.target.emits_float(self.request)
 
     @property
     def quantizes_late(self) -> bool:
         """Whether the target is given the float module, and the quantized one is kept beside it."""
-        return self.request.quantization is not None and bool(self.target.description.emits_float)
+        return self.request.quantization is not None and bool(self.target.emits_float(self.request))
 
     def run(self, passes: Sequence[Pass], module: Module) -> None:
         """Run passes on a module."""

@@ -211,7 +211,7 @@ def _require_scheme(request: CompileRequest, target: Any) -> None:
         return
     least, effort = request.quantization.least_cosine, request.quantization.effort
     given = "least_cosine" if least is not None else "effort" if effort != EFFORTS[0] else ""
-    if given and target.description.emits_float:
+    if given and target.emits_float(request):
         raise SchemeError(
             f"{given} is given, but for target {target.name!r} the vendor's tool decides what is quantized",
             hint="leave it out; `uair targets NAME` lists what that tool can be told",

@@ -46,7 +46,7 @@ def rounding_shift(x: Array, bits: Array, *, half_away: bool) -> Array:
 
 
 def _total_shift(exponent: Array) -> Array:
-    return np.minimum(MULTIPLIER_BITS - exponent, MOST_BITS)
+    return np.asarray(np.minimum(MULTIPLIER_BITS - exponent, MOST_BITS))
 
 
 @operator(inputs="x scale zero_point?", family="integer")
@@ -129,7 +129,7 @@ class Requantize(Operator):
 
     def _left(self, exponent: Array) -> Array:
         """Bits to shift to the left; 2^n has exponent n + 1 and the multiplier 2^30."""
-        return np.maximum(exponent - 1 if self.arithmetic == "shift" else exponent, -MOST_BITS)
+        return np.asarray(np.maximum(exponent - 1 if self.arithmetic == "shift" else exponent, -MOST_BITS))
 
     def decompose(self, x: Tensor, scale: Tensor, zero_point: Tensor | None = None) -> Tensor | None:
         """In operators on f32, or on i64; None when the scale is not constant."""

@@ -92,6 +92,10 @@ class Target:
                 hint="compile once for each shape, with --shape",
             )
 
+    def emits_float(self, request: CompileRequest) -> bool:
+        """Whether a quantized model is written as a float one, with ranges or samples beside it."""
+        return self.description.emits_float
+
     def emitted_ops(self, node: Node) -> Sequence[str] | None:
         """The ONNX operator types that the artifact's model would hold for `node`, at `onnx_opset`.
 

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 import uair
+from tests.quant.networks import small_cnn
 from uair.codegen.rockchip.options import RockchipOptions
 from uair.context import Context
+from uair.errors import UairError
 from uair.targets.errors import OptionError
 from uair.targets.verdict import Confidence
 from uair.text import parse_module
@@ -80,6 +84,39 @@ def test_refusals(options: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=words):
         settings(tmp_path, options=options)
     assert not (tmp_path / "artifact").exists()
+
+
+def test_the_toolkits_own_quantization_gets_the_samples(tmp_path: Path) -> None:
+    """A float model, the samples as files in the order of the inputs, and which algorithm."""
+    rng = np.random.default_rng(0)
+    module = small_cnn()
+    shape = tuple(d for d in module.main.inputs[0].type.dims if isinstance(d, int))
+    samples = [rng.normal(0, 1, shape).astype(np.float32) for _ in range(3)]
+    artifact = uair.compile(
+        module,
+        "rk3588",
+        output=tmp_path / "artifact",
+        quantize=uair.Int8(samples),
+        options={"quantizer": "mmse"},
+        golden=False,
+    )
+    content = json.loads(artifact.file("build.json").read_text("utf-8"))
+    assert content["quantization"] == "toolkit"
+    assert content["config"]["quantized_algorithm"] == "mmse"
+    listed = artifact.file(content["dataset"]).read_text("utf-8").split()
+    folder = artifact.file(content["dataset"]).parent
+    for name, sample in zip(listed, samples, strict=True):
+        assert np.array_equal(np.load(folder / name), sample)
+    kinds = {node.op_type for node in onnx.load(artifact.file("model.onnx")).graph.node}
+    assert "Conv" in kinds
+    assert not kinds & {"QuantizeLinear", "DequantizeLinear"}
+
+
+def test_the_toolkits_own_quantization_needs_samples(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="quantizer=normal is for INT8"):
+        settings(tmp_path, options={"quantizer": "normal"})
+    with pytest.raises(UairError, match="least_cosine is given"):
+        settings(tmp_path, options={"quantizer": "normal"}, quantize=uair.Int8([], least_cosine=0.9))
 
 
 def test_several_shapes(tmp_path: Path) -> None:
