@@ -340,9 +340,9 @@ class PassManager:
 
     def _run_one(self, pass_: Pass, module: Module) -> None:
         try:
-            check_all(pass_.requires, module)
             for instrument in self.instruments:
                 instrument.before(pass_, module)
+            check_all(pass_.requires, module)
             self.context.fuel.pass_spec = pass_.spec
             self.context.listener = functools.partial(self._progress, pass_)
             changed = _run_guarded(pass_, module, self.context)

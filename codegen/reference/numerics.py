@@ -155,17 +155,17 @@ class CheckNumerics(Instrument):
             raise self._error(pass_, fault)
 
     def _error(self, pass_: Pass, fault: Fault) -> NumericsChanged:
-        hint = f"`{self.replay}` cuts" if self.replay else "uair.bisect(module, passes) cuts"
-        blamed, place = "", ""
-        if self._before is not None and self._judge is not None:
-            culprit = find_application(pass_, self._before, self._judge)
-            blamed, place = (
-                f": {describe(culprit)}",
-                "" if culprit.application is None else culprit.application.location,
-            )
-        return NumericsChanged(
-            f"{fault.text}{blamed}", hint=f"{hint} out the smallest module that shows it", place=place
-        )
+        """The error, with the change that did it, which is searched from the copy made before the pass."""
+        hint = f"`{self.replay}`" if self.replay else "uair.bisect(module, passes)"
+        hint += " cuts out the smallest module that shows it"
+        if self._before is None or self._judge is None:
+            return NumericsChanged(fault.text, hint=hint)
+        culprit = find_application(pass_, self._before, self._judge)
+        made = culprit.application
+        error = NumericsChanged(f"{fault.text}: {describe(culprit)}", hint=hint, place=made.location if made else "")
+        error.node = culprit.node
+        error.rule_name = made.rule if made is not None and made.rule != pass_.name else ""
+        return error
 
     def _learn(self, module: Module) -> None:
         if self.feeds is None and not all(t.type.is_static for t in module.main.inputs):

@@ -68,3 +68,27 @@ class DropRelu(uair.Pass):
                 module.main.replace(node, [source])
                 changed = True
         return changed
+
+
+class Forever(uair.Rule):
+    """Makes what it matches."""
+
+    def pattern(self, x: Any) -> Any:
+        return Tanh()(x)
+
+    def rewrite(self, x: Any) -> Any:
+        return Tanh()(x)
+
+
+@attrs.frozen
+class Explode(uair.Pass):
+    """Raise what is no UairError, or leave a node in front of what it uses."""
+
+    how: str = "raise"
+
+    def run(self, module: Module, context: uair.PassContext) -> bool:
+        if self.how == "raise":
+            raise KeyError("no such thing")
+        last = list(module.main)[-1]
+        module.main.move_before(next(iter(module.main)), last)
+        return True

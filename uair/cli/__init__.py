@@ -120,7 +120,7 @@ def _run(given: list[str]) -> int:
     """Run a command line and show what it raises."""
     as_json = "--json" in given
     try:
-        status: Any = group.main(args=given, prog_name="uair", standalone_mode=False)
+        status: Any = group.main(args=given, prog_name="uair", standalone_mode=False, obj=given)
         return status if isinstance(status, int) else 0
     except click.exceptions.Abort:
         sys.stderr.write("interrupted\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uair.cli import calibration, options, output
+from uair.cli import calibration, options, output, replay
 
 if TYPE_CHECKING:
     from uair.artifact import Artifact
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 @click.option("--no-golden", is_flag=True, help="Do not compute a reference input and output.")
 @click.option("--build", "with_build", is_flag=True, help="Also build it with the vendor's tool, as `uair build` does.")
 @options.dump_dir_option
+@options.reproducer_option
 @options.json_option
 def command(**given: Any) -> None:
     """Compile MODEL, a file, a SavedModel, or code that makes one, for a target.
@@ -120,6 +121,10 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
         warnings = advice.before(module.main, shapes, preprocess, quantize=quantize is not None)
         if given["dump_dir"]:
             watchers.append(Dump(given["dump_dir"], print_module))
+        if given["reproducer"]:
+            from uair.debugging.reproducer import Reproducer
+
+            watchers.append(Reproducer(given["reproducer"], replay.running(), given["plugins"]))
         artifact = compile_model(
             module,
             given["target"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uair.cli import options, output
+from uair.cli import options, output, replay
 
 if TYPE_CHECKING:
     from uair.ir.module import Module
@@ -70,6 +70,7 @@ def default_of(field: Any) -> Any:
     type=click.FloatRange(0),
     help="Run the model after every pass: greatest relative error allowed.",
 )
+@options.reproducer_option
 @click.option("--no-verify", is_flag=True, help="Do not check the IR after every pass.")
 @click.option(
     "--list-passes",
@@ -138,7 +139,12 @@ def _instruments(given: dict[str, Any]) -> list[Instrument]:
     if given["check_numerics"] is not None:
         from uair.codegen.reference import CheckNumerics
 
-        instruments.append(CheckNumerics(tolerance=given["check_numerics"]))
+        instruments.append(CheckNumerics(tolerance=given["check_numerics"], replay=replay.bisecting()))
+    if given["reproducer"]:
+        from uair.debugging.reproducer import Reproducer
+
+        folder, plugins = given["reproducer"], given["plugins"]
+        instruments.append(Reproducer(folder, replay.running(), plugins, given["check_numerics"]))
     return instruments
 
 

@@ -256,6 +256,16 @@ def dump_dir_option(command: F) -> F:
     )(command)
 
 
+def reproducer_option(command: F) -> F:
+    """`--reproducer`."""
+    return click.option(
+        "--reproducer",
+        metavar="FOLDER",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="When a pass fails, write the module in front of it into this folder, with the command that replays it.",
+    )(command)
+
+
 def limit_options(command: F) -> F:
     """`--timeout`, `--memory` and `--disk`: what a vendor's tool may use."""
     for name, unit, default, help in (

@@ -52,11 +52,11 @@ def save_case(folder: str | os.PathLike[str], case: Case, after: Module | None, 
     return written
 
 
-def write_script(folder: Path, command: str) -> Path:
-    """A shell script that runs a command in its own folder."""
+def write_script(folder: Path, command: str, where: str = '"$(dirname "$0")"') -> Path:
+    """A shell script that runs a command in its own folder, or in another one, quoted for a shell."""
     path = folder / SCRIPT
     with atomic_file(path) as file:
-        file.write(f'#!/bin/sh\ncd "$(dirname "$0")" || exit 1\nexec {command}\n'.encode())
+        file.write(f"#!/bin/sh\ncd {where} || exit 1\nexec {command}\n".encode())
     return path
 
 
