@@ -13,6 +13,8 @@ import pytest
 import uair
 from tests import zoo
 from tests.debugging import faults
+from tests.driver.helpers import toy_target
+from tests.driver.test_partition import model as partitioned_model
 from uair.debugging.bisect import BisectionError, Rules
 from uair.debugging.saving import AFTER, INPUTS, MODULE
 from uair.ir.compare import difference
@@ -202,6 +204,24 @@ def test_a_target_is_bisected_with_its_whole_pipeline(monkeypatch: pytest.Monkey
     assert found.culprit is not None and found.culprit.application is not None
     assert found.culprit.application.rule == "tanh-is-sigmoid"
     assert found.smallest is not None and found.smallest.size == 1
+
+
+def test_a_part_of_a_model_is_searched_on_what_it_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = toy_target(tmp_path, monkeypatch)
+    own = target.legalise()
+
+    class WrongFurtherOn(faults.DropRelu):
+        """Takes the Relus of the part behind the Sin away."""
+
+        def run(self, module: uair.Module, context: uair.PassContext) -> bool:
+            return "wave" in module.main.input_names and super().run(module, context)
+
+    assert not uair.bisect(partitioned_model(), target=target.name).found
+    monkeypatch.setattr(target, "legalise", lambda: [*own, WrongFurtherOn()])
+    found = uair.bisect(partitioned_model(), target=target.name)
+    assert found.culprit is not None and isinstance(found.culprit.pass_, WrongFurtherOn)
+    assert "wave" in found.culprit.before.main.input_names
+    assert found.smallest is not None and "Relu" in [node.op_type for node in found.smallest.module.main]
 
 
 def test_what_is_saved_shows_the_fault_again(tmp_path: Path) -> None:

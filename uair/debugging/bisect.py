@@ -14,6 +14,7 @@ from uair.codegen.reference import random_feeds
 from uair.codegen.reference.numerics import SameNumbers, describe, value_error
 from uair.debugging.reduction import Case, observed, reduce_case
 from uair.debugging.saving import replay_command, save_case
+from uair.driver.partitioned import observe
 from uair.driver.transform import transform
 from uair.errors import UairError, UnknownNameError
 from uair.ir.graph import Graph, Node
@@ -150,7 +151,7 @@ def bisect_passes(
     except Exception:
         if not (recorder.steps and recorder.steps[-1].error is not None):
             raise
-    return bisect_steps(recorder.steps, judge, reduce=reduce)
+    return bisect_steps(recorder.steps, judge, {}, reduce=reduce)
 
 
 def bisect_target(
@@ -163,7 +164,8 @@ def bisect_target(
 ) -> Bisection:
     """Find the change of a target's whole pipeline, without quantization, that changes what a module computes.
 
-    A model that the target takes in parts is searched up to the partition, then part by part, each on random inputs.
+    A model that the target takes in parts is searched up to the partition, then part by part, each on what it gets when
+    the whole model runs on the inputs.
 
     Args:
         module: the module, its shapes bound; it is not changed.
@@ -179,13 +181,17 @@ def bisect_target(
     recorder = Recorder()
     judge = reference(module, feeds, tolerance)
     refusal: UairError | None = None
+    values: dict[str, Any] = {}
     try:
-        transform(module, request, [recorder])
+        parts = transform(module, request, [recorder]).partitioned
+        if parts is not None:
+            taken = [tensor for each in parts.parts for tensor in each.part.taken]
+            values = observe(parts.source, judge.feeds, taken)
     except UnknownNameError:
         raise
     except UairError as error:
         refusal = error
-    found = bisect_steps(recorder.steps, judge, reduce=reduce)
+    found = bisect_steps(recorder.steps, judge, values, reduce=reduce)
     if refusal is not None and not found.found:
         raise refusal
     return found
@@ -219,20 +225,23 @@ def reference(module: Module, feeds: Mapping[str, Any] | None, tolerance: float)
     return judge
 
 
-def bisect_steps(steps: Sequence[Step], judge: SameNumbers, *, reduce: bool) -> Bisection:
+def bisect_steps(steps: Sequence[Step], judge: SameNumbers, values: Mapping[str, Any], *, reduce: bool) -> Bisection:
     """Find the culprit among passes that ran.
 
     Args:
         steps: as they were recorded. The first module among them is held against the judge's, further ones (the parts
-            of a partitioned model) against what they were in front of their first pass, on random inputs.
+            of a partitioned model) against what they were in front of their first pass.
         judge: holds modules against the original one.
+        values: of the parts' inputs by name; random numbers where one is missing.
         reduce: see `bisect_passes`.
     """
     errors = dict.fromkeys(judge.expected, 0.0)
     for group in sorted({step.group for step in steps}):
         own = [step for step in steps if step.group == group]
-        if group != steps[0].group:
-            judge = reference(own[0].before, None, judge.tolerance)
+        if group != 0:
+            names = own[0].before.main.input_names
+            feeds = {name: values[name] for name in names} if all(name in values for name in names) else None
+            judge = reference(own[0].before, feeds, judge.tolerance)
         errors = errors | _errors(judge, own[-1].after) if own[-1].after is not None else {}
         found = find_step(own, judge)
         if found is None:
