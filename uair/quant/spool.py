@@ -12,7 +12,7 @@ import numpy as np
 
 from uair.ir.dtype import Array
 
-IN_MEMORY = 1 << 25
+IN_MEMORY = 1 << 22
 """Bytes that are kept in memory before a temporary file is made."""
 
 

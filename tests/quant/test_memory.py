@@ -1,0 +1,88 @@
+"""Memory of quantization: it follows the model, not the number of samples."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import uair
+from tests.quant.networks import Builder
+from uair.codegen.reference import Interpreter
+from uair.ir.dtype import Array
+from uair.ir.module import Module
+from uair.ops import Conv2D, GlobalAvgPool, Linear, Relu, Reshape
+
+SIDE = 24
+SAMPLE = 3 * SIDE * SIDE * 4
+"""Bytes of a sample."""
+
+
+def network() -> Module:
+    b = Builder(1, 3, SIDE, SIDE)
+    y = b.x
+    for i, (m, k) in enumerate(((8, 3), (16, 8))):
+        y = b.add(Relu(), b.add(Conv2D(pads=(1, 1, 1, 1)), y, b.weight(m, k, 3, 3, scale=0.1), name=f"conv{i}"))
+    flat = b.add(Reshape(shape=(1, 16)), b.add(GlobalAvgPool(), y))
+    return b.done(b.add(Linear(), flat, b.weight(5, 16), name="head"))
+
+
+def sample(i: int) -> Array:
+    return np.random.default_rng(i).normal(size=(3, SIDE, SIDE)).astype(np.float32)
+
+
+def generated(n: int) -> Iterator[Array]:
+    return (sample(i) for i in range(n))
+
+
+def peak(work: Callable[[], Any]) -> int:
+    """Most bytes that are in use at once while it works."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def quantize(source: Any, n: int, **options: Any) -> uair.Module:
+    return uair.quantize(network(), uair.Int8(source, samples=n, **options)).module
+
+
+@pytest.mark.parametrize("effort", ["default", "high"])
+def test_memory_does_not_grow_with_the_number_of_samples(
+    effort: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uair.quant.spool.IN_MEMORY", 1 << 16)
+    few, many = (32, 64) if effort == "high" else (8, 128)
+    for i in range(many):
+        np.save(tmp_path / f"{i:03}.npy", sample(i))
+    quantize(tmp_path, 2)  # imports
+    folder = [peak(lambda n=n: quantize(tmp_path, n, effort=effort)) for n in (few, many)]  # type: ignore[misc]
+    assert folder[1] < folder[0] + 4 * SAMPLE
+    if effort == "high":
+        return
+    iterator = [peak(lambda n=n: quantize(generated(n), n, effort=effort)) for n in (few, many)]  # type: ignore[misc]
+    assert iterator[1] < iterator[0] + 4 * SAMPLE
+
+
+def test_saving_the_calibration_does_not_hold_the_samples(tmp_path: Path) -> None:
+    for i in range(96):
+        np.save(tmp_path / f"{i:03}.npy", sample(i))
+    quantize(tmp_path, 2)
+    plain = peak(lambda: quantize(tmp_path, 96))
+    saved = peak(lambda: quantize(tmp_path, 96, statistics=tmp_path / "calibration.json", keep_samples=0))
+    assert saved < plain + 16 * SAMPLE  # histograms of all values
+
+
+def test_memory_is_that_of_running_the_model_and_what_is_kept(tmp_path: Path) -> None:
+    """Beside the model's own values there are eight samples and, for each activation, a histogram and a few copies."""
+    module = network()
+    np.save(tmp_path / "x.npy", np.stack([sample(i) for i in range(32)]))
+    quantize(tmp_path / "x.npy", 2)
+    running = peak(lambda: Interpreter(module).run({"x": sample(0)[None]}))
+    assert peak(lambda: quantize(tmp_path / "x.npy", 32)) < 3 * running + 8 * SAMPLE + (1 << 20)
