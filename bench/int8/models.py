@@ -83,9 +83,9 @@ def open_model(name: str, data: Path | None, work: Path) -> Model:
 
 def _of_folder(folder: Path) -> Model:
     meta = json.loads((folder / "meta.json").read_text("utf-8"))
-    calibration, _ = _arrays(folder / "calib.npz", meta)
+    calibration, _ = read_arrays(folder / "calib.npz", meta)
     chosen = np.linspace(0, len(next(iter(calibration.values()))) - 1, CALIBRATION).astype(int)
-    held_out, truth = _arrays(folder / "test.npz", meta)
+    held_out, truth = read_arrays(folder / "test.npz", meta)
     return Model(
         folder.name,
         folder / "float.onnx",
@@ -96,7 +96,7 @@ def _of_folder(folder: Path) -> Model:
     )
 
 
-def _arrays(path: Path, meta: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
+def read_arrays(path: Path, meta: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
     """The inputs, and what is no input: names between two double underscores."""
     inputs: dict[str, Array] = {}
     truth: dict[str, Any] = {}

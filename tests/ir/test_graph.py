@@ -8,7 +8,7 @@ import pytest
 from uair.errors import ArityError, StillUsed, UnknownNameError
 from uair.ir import DType, Graph, Module, Node, TensorType, constant
 from uair.ir.verify import verify_graph
-from uair.ops import Add, Relu, Sigmoid
+from uair.ops import Add, Linear, Relu, Sigmoid
 
 
 def chain(length: int) -> Graph:
@@ -145,3 +145,17 @@ def test_arity_is_checked_when_a_node_is_made() -> None:
 def test_unknown_input_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="its inputs are x"):
         chain(1).input("image")
+
+
+def test_an_operand_that_was_left_out_can_be_given() -> None:
+    graph = Graph()
+    x = graph.add_input("x", TensorType(DType.F32, (2, 4)))
+    node = graph.append(Linear().node(x, constant(np.ones((3, 4), np.float32))))
+    bias = constant(np.ones(3, np.float32))
+    assert len(node.inputs) == 2
+    node.set_input(2, bias)
+    assert node.operand("bias") is bias
+    assert bias.uses == ((node, 2),)
+    with pytest.raises(ArityError):
+        node.set_input(3, bias)
+    assert len(node.inputs) == 3

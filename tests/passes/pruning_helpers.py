@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.quant.networks import Builder
+from uair.ir.dims import static
 from uair.ir.graph import Tensor, constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
@@ -170,6 +171,53 @@ def group_normalised() -> Module:
     b = Builder(1, 3, 8, 8)
     x = b.add(GroupNorm(groups=4), conv(b, b.x, 16), b.weight(16), b.weight(16))
     return head(b, b.add(Relu(), x))
+
+
+def drawn(seed: int) -> Module:
+    """A random graph of operators that keep zeros: sums, joins, splits, groups, shuffles, pooling, normalization."""
+    rng = np.random.default_rng(seed)
+    b = Builder(1, 3, 8, 8, seed=seed)
+    known = [conv(b, b.x, int(rng.choice([6, 12])), bias=bool(rng.integers(2)))]
+    for _ in range(int(rng.integers(4, 12))):
+        known.append(_grown(b, known, rng))
+    x = known[-1]
+    if rng.integers(2):
+        return head(b, x)
+    _, channels, height, width = static(x.type.dims)
+    return b.done(dense(b, b.add(Reshape(shape=(1, channels * height * width)), x), 5))
+
+
+def _grown(b: Builder, known: list[Tensor], rng: np.random.Generator) -> Tensor:
+    """One more layer behind one of the last ones."""
+    x = known[-1 - int(rng.integers(min(3, len(known))))]
+    channels = static(x.type.dims)[1]
+    kind = rng.choice(["conv", "depthwise", "grouped", "sum", "concat", "part", "relu", "norm", "shuffle", "pad"])
+    if kind == "depthwise":
+        return conv(b, x, channels * int(rng.integers(1, 3)), groups=channels)
+    if kind == "grouped" and channels % 3 == 0:
+        return b.add(Relu(), conv(b, x, int(rng.choice([6, 12, 18])), 1, groups=3))
+    same = [t for t in known if t is not x and t.type == x.type]
+    if kind == "sum" and same:
+        return b.add(Add(), x, same[int(rng.integers(len(same)))])
+    if kind == "concat":
+        return b.add(Concat(axis=1), x, known[int(rng.integers(len(known)))])
+    if kind == "part" and channels > 6:
+        start = int(rng.integers(0, channels - 6))
+        return b.add(Slice(axes=(1,), starts=(start,), ends=(start + 6,), steps=(1,)), x)
+    if kind == "norm":
+        return (
+            b.add(GroupNorm(groups=channels // 3), x, b.weight(channels), b.weight(channels))
+            if channels % 3 == 0
+            else x
+        )
+    if kind == "shuffle" and channels % 3 == 0:
+        y = b.add(Reshape(shape=(1, 3, channels // 3, 8, 8)), x)
+        return b.add(Reshape(shape=(1, channels, 8, 8)), b.add(Transpose(perm=(0, 2, 1, 3, 4)), y))
+    if kind == "pad":
+        return b.add(AvgPool2D(kernel=(3, 3)), b.add(Pad(pads=(0, 0, 1, 1, 0, 0, 1, 1)), x))
+    if kind == "relu":
+        return b.add(Relu(), x)
+    return conv(b, x, int(rng.choice([6, 12])), 1, bias=bool(rng.integers(2)))
 
 
 NETWORKS: Mapping[str, Callable[[], Module]] = {

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 import uair
-from tests.passes.pruning_helpers import NETWORKS, draw, labelled, residual, transformer, without, zeroed
+from tests.passes.pruning_helpers import NETWORKS, draw, drawn, labelled, residual, transformer, without, zeroed
 from uair.cli import main
 from uair.codegen.reference import random_feeds
 from uair.errors import UairError
@@ -47,6 +47,22 @@ def test_channels_of_zeros_change_nothing(name: str, seed: int) -> None:
     pruned = without(zeros, relabelled(labelling, zeros), atoms)
     assert_close(outputs(pruned), outputs(zeros))
     assert sum(t.type.size for t in pruned.main.constants()) < sum(t.type.size for t in zeros.main.constants())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_channels_of_zeros_change_nothing_in_random_graphs(seed: int) -> None:
+    module = drawn(seed)
+    labelling, groups = labelled(module)
+    atoms = draw(groups, np.random.default_rng(seed))
+    zeros = zeroed(module, labelling, atoms, read=True)
+    pruned = without(zeros, relabelled(labelling, zeros), atoms)
+    assert_close(outputs(pruned), outputs(zeros))
+
+
+def test_random_graphs_have_something_to_prune() -> None:
+    found = [len(labelled(drawn(seed))[1]) for seed in range(60)]
+    assert sum(count > 0 for count in found) >= 50
+    assert max(found) >= 5
 
 
 def relabelled(labelling: Labelling, module: Module) -> Labelling:
@@ -168,6 +184,19 @@ def test_fitting_pays_on_samples_held_out() -> None:
             how
         ]
     assert losses["weights"] < losses["mean"] <= losses["none"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_compensated_within_its_budget(name: str) -> None:
+    """Layers without a bias get one, which is paid for."""
+    module = NETWORKS[name]()
+    context = PassContext()
+    data = samples(12, *static(module.main.inputs[0].type.dims))
+    assert PruneChannels(flops=0.9, least=1, samples=data).run(module, context)
+    verify(module)
+    summary = context.reports["pruning"]["summary"]
+    assert sum(node_flops(node) or 0 for node in module.main) == summary["flops"]["after"]
+    assert summary["flops"]["share"] <= 0.9
 
 
 def test_the_pruned_model_runs_in_onnxruntime(tmp_path: Path) -> None:

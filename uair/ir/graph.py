@@ -227,7 +227,17 @@ class Node:
         return self._inputs[self.op.operand_index(name)] if self.op.operand_index(name) < len(self._inputs) else None
 
     def set_input(self, i: int, new: Tensor | None) -> None:
-        """Replace operand `i`. The only way to change operands: it keeps the use lists right."""
+        """Replace operand `i`, or give an optional one that was left out. The only way to change operands.
+
+        It keeps the use lists right.
+
+        Raises:
+            ArityError: the operator has no such operand.
+        """
+        if i >= len(self._inputs):
+            longer = (*self._inputs, *(None,) * (i + 1 - len(self._inputs)))
+            self.op.normalize_operands((*longer[:i], new))
+            self._inputs = longer
         old = self._inputs[i]
         if self.graph is not None:
             if old is not None:
