@@ -17,6 +17,7 @@ from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.pipeline import Instrument, Pass, PassContext
 from uair.rewrite.driver import Application, Fuel
+from uair.rewrite.failures import RulesDoNotEnd
 
 
 @attrs.frozen
@@ -191,6 +192,9 @@ def find_application(pass_: Pass, before: Module, judge: Judge) -> Culprit:
     if whole.fault is None:
         raise ValueError(f"{pass_.spec} leaves a module that is right")
     total = whole.fuel.used
+    if isinstance(whole.fault.error, RulesDoNotEnd):  # which change is the one too many means nothing
+        first = next(made for made in whole.fuel.log if made.rule == whole.fault.error.rule_name)
+        return _located(pass_, before, whole, first.number, total)
     low, high, worst = -1, total + (whole.fault.error is not None), whole
     while high - low > 1:
         middle = (low + high) // 2 if low >= 0 else 0
@@ -202,10 +206,16 @@ def find_application(pass_: Pass, before: Module, judge: Judge) -> Culprit:
     assert worst.fault is not None
     if high == 0:
         return Culprit(pass_, None, 0, total, before, None, worst.fault, worst.module)
-    probe = _Probe(limit=high, wanted=high)
+    return _located(pass_, before, worst, high, total)
+
+
+def _located(pass_: Pass, before: Module, found: _Attempt, number: int, total: int) -> Culprit:
+    """The culprit that is a change of that number, with the module and the node that it was made to."""
+    assert found.fault is not None
+    probe = _Probe(limit=number, wanted=number)
     _run(pass_, before, probe)
-    made = worst.fuel.log[high - 1] if high <= len(worst.fuel.log) else None
-    return Culprit(pass_, made, high, total, probe.before or before, probe.place, worst.fault, worst.module)
+    made = found.fuel.log[number - 1] if number <= len(found.fuel.log) else None
+    return Culprit(pass_, made, number, total, probe.before or before, probe.place, found.fault, found.module)
 
 
 @attrs.frozen(eq=False)

@@ -104,6 +104,14 @@ def test_a_pass_that_raises_is_bisected_too() -> None:
     assert [node.op_type for node in found.smallest.module.main] == ["Neg", "Neg"]
 
 
+def test_a_rule_that_never_ends_is_cut_out_where_it_begins() -> None:
+    found = uair.bisect(chain(), [faults.AbsOfRelu(), faults.Forever()])
+    assert found.culprit is not None and found.culprit.application is not None and found.culprit.node is not None
+    assert (found.culprit.application.rule, found.culprit.application.location) == ("forever", "Tanh 'third'")
+    assert found.fault is not None and "goes on for ever" in found.fault.text
+    assert found.smallest is not None and [n.op_type for n in found.smallest.module.main] == ["Tanh"]
+
+
 def test_a_rule_inside_of_a_branch() -> None:
     module = parse_module(
         """uair 1

@@ -47,10 +47,7 @@ def test_a_rule_that_matches_its_own_result_is_stopped() -> None:
             return Tanh()(x)
 
     error = caught(RulesDoNotEnd, Again())
-    assert (
-        error.message
-        == "rule again goes on for ever: 1101 applications to a graph of 2 nodes, the last at <Tanh second>"
-    )
+    assert error.message == "rule again goes on for ever: 1101 applications to a graph of 2 nodes"
     assert (error.rule_name, error.place) == ("again", "Tanh 'second' (by again)")
     assert "[rule: again]" in str(error) and error.hint
 

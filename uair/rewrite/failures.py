@@ -148,9 +148,7 @@ class Bound:
         names = [name for name, times in often.most_common() if times > REMEMBERED // 16]
         who = f"rule {names[0]} goes" if len(names) == 1 else f"rules {', '.join(names)} go"
         raise blamed(
-            RulesDoNotEnd(
-                f"{who} on for ever: {self._count} applications to a graph of {self.nodes} nodes, the last at {node!r}"
-            ),
+            RulesDoNotEnd(f"{who} on for ever: {self._count} applications to a graph of {self.nodes} nodes"),
             rule,
             node,
         )
