@@ -11,12 +11,15 @@ from uair.context import resolve
 from uair.ir.dtype import Array
 from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult, Settings
+from uair.passes.quantization.facts import facts_by_operand, worst_tensors
 from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.mixed import split_precision
 from uair.passes.quantization.placement import Plan, plan_quantization
+from uair.passes.quantization.quality import measure_quality
 from uair.passes.quantization.recording import calibrate
 from uair.passes.quantization.refine import Refinement
-from uair.passes.quantization.report import make_report
+from uair.passes.quantization.report import Findings, make_report
+from uair.passes.quantization.sensitivity import measure_sensitivity
 from uair.passes.quantization.trial import Study, Trial, choose_trial
 from uair.pipeline import Pass, PassContext
 from uair.preprocess import Preprocess
@@ -60,6 +63,8 @@ class QuantizeInt8(Pass):
         weight_search: choose weight scales by least squared error instead of by the greatest magnitude.
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
+        sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
+            it takes about as many runs of two samples as half the number of nodes.
         effort: "high" also equalises channels and corrects biases, each only where samples that are held out for
             judging say that it helps; it takes a few times as long.
         least_cosine: parts of the model stay float until every output has at least this cosine similarity with the
@@ -80,6 +85,7 @@ class QuantizeInt8(Pass):
     weight_search: bool = True
     skip: tuple[str, ...] = ()
     quality: bool = True
+    sensitivity: bool = False
     effort: Literal["default", "high"] = "default"
     least_cosine: float = 0.0
     scheme: Scheme | None = _service()
@@ -99,7 +105,9 @@ class QuantizeInt8(Pass):
         plan = plan_quantization(graph, scheme, self.skip)
         samples = self._samples(module)
         if not plan.nodes:
-            context.reports[REPORT] = make_report(plan, Trial(), {}, samples, None, spec=self.spec, scheme=scheme)
+            context.reports[REPORT] = make_report(
+                plan, Trial(), Findings(), samples, None, spec=self.spec, scheme=scheme
+            )
             return False
         most = samples.limit if isinstance(samples, Calibration) else 0
         calibrated = calibrate(
@@ -129,17 +137,27 @@ class QuantizeInt8(Pass):
         plan.float_nodes += [*trial.failed, *sensitive]
         plan.nodes = [result.item for result in trial.results]
         context.tell("measuring the result")
-        outputs = study.compare_outputs(trial.results) if self.quality else {}
-        if self.quality:
-            study.measure_nodes(trial.results)
+        findings = self._findings(study, trial.results, context)
         changed = self._insert(module, context, plan, trial.results, scheme)
-        report = make_report(plan, trial, outputs, samples, statistics, spec=self.spec, scheme=scheme)
+        report = make_report(plan, trial, findings, samples, statistics, spec=self.spec, scheme=scheme)
         report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
         report["notes"] += [*calibrated.notes, *refinement.notes]
         if calibrated.digest:
             report["summary"]["calibration"]["statistics"] = calibrated.digest
         context.reports[REPORT] = report
         return changed
+
+    def _findings(self, study: Study, results: list[NodeResult], context: PassContext) -> Findings:
+        """What the report says beyond the parameters."""
+        ranges = facts_by_operand(study, results)
+        if not self.quality:
+            return Findings(ranges=ranges)
+        quality = measure_quality(study, results)
+        sensitivity: dict[str, Any] = {}
+        if self.sensitivity:
+            context.tell("measuring what each node costs")
+            sensitivity = measure_sensitivity(study, results)
+        return Findings(quality, ranges, worst_tensors(study, results, quality), sensitivity)
 
     def _require_no_trials(self) -> None:
         """Refuse what is decided by running samples, where a record keeps none.

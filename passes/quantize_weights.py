@@ -15,7 +15,6 @@ from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.passes.quantization.placement import skipped_nodes, weight_axis
 from uair.passes.quantization.report import identity, quality
-from uair.passes.quantization.statistics import Comparison, SpreadSamples
 from uair.passes.quantization.trial import compare_outputs
 from uair.passes.quantization.weight_sites import WeightSite, WeightWriter, find_sites
 from uair.passes.quantization.weight_tuning import (
@@ -31,6 +30,7 @@ from uair.passes.quantization.weight_tuning import (
 from uair.pipeline import Pass, PassContext
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
+from uair.quant.comparison import ErrorSums, SpreadSamples
 from uair.quant.errors import CalibrationSourceError, QuantizationError
 from uair.quant.groups import GroupedWeight, choose_grid, stored_channels, stored_matrix, stored_table
 from uair.quant.parameters import decibels
@@ -103,7 +103,7 @@ class QuantizeWeights(Pass):
             work.tune(found.sites, samples, resolve(self.interpreter))
         for site in found.sites:
             work.round(site)
-        outputs: dict[str, Comparison] = {}
+        outputs: dict[str, ErrorSums] = {}
         if original is not None and work.entries:
             assert samples is not None
             outputs = compare_outputs(original, module, spread(samples), resolve(self.interpreter))
@@ -138,7 +138,7 @@ class QuantizeWeights(Pass):
         work: _Work,
         unmatched: list[str],
         samples: Iterable[Mapping[str, Array]] | None,
-        outputs: Mapping[str, Comparison],
+        outputs: Mapping[str, ErrorSums],
     ) -> dict[str, Any]:
         """What was done, as plain data."""
         entries, left = work.entries, work.left

@@ -43,6 +43,7 @@ class Int8:
         statistics: a file, `calibration.json`, that keeps what the samples showed. Where there is none it is written;
             where it is of these samples and this model, they are not run again. As `calibration` it stands for them.
         keep_samples: how many of the samples are put into that file.
+        sensitivity: also measure, for the report, what each node alone and the first few together would gain in float.
     """
 
     calibration: Any
@@ -54,6 +55,7 @@ class Int8:
     range: RangeMethod = "auto"
     statistics: str | os.PathLike[str] | None = None
     keep_samples: int = 8
+    sensitivity: bool = False
 
 
 @attrs.frozen

@@ -190,6 +190,11 @@ class Execution:
         """Let what comes use another value for a tensor that was computed."""
         self._frame.values[tensor] = value
 
+    def fork(self) -> Execution:
+        """A second run that stands at the same node: values are shared, later ones are each run's own."""
+        frame = attrs.evolve(self._frame, values=dict(self._frame.values), sizes=dict(self._frame.sizes))
+        return attrs.evolve(self, frame=frame)
+
     def advance(self, replaced: Mapping[int, Any] | None = None) -> tuple[Any, ...]:
         """Run the next node, with other values for some of its operands if given; its results, which are read only."""
         step = self._steps[self._position]

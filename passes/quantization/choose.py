@@ -71,21 +71,19 @@ class QuantizedConstants:
 
 @attrs.define(eq=False)
 class NodeResult:
-    """How one node is quantized, and how far its result is from the float one when only it is quantized.
+    """How one node is quantized.
 
     Attributes:
         item: the node and which of its operands are quantized.
         activations: parameters by operand number.
         constants: integers of weight and bias.
         methods: by operand number the method that chose the range.
-        comparison: with the float node on the same operands.
     """
 
     item: QuantizedNode
     activations: dict[int, Parameters]
     constants: QuantizedConstants
     methods: dict[int, str]
-    comparison: Comparison = attrs.Factory(Comparison)
 
     @property
     def node(self) -> Node:

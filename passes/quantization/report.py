@@ -6,20 +6,42 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import attrs
+
 from uair.ir.graph import Node
 from uair.passes.quantization.choose import NodeResult
+from uair.passes.quantization.facts import node_name
 from uair.passes.quantization.placement import Plan
-from uair.passes.quantization.statistics import Comparison, Statistics, display_name
+from uair.passes.quantization.quality import Quality
+from uair.passes.quantization.statistics import Statistics, display_name
 from uair.passes.quantization.trial import Trial
 from uair.quant.calibration import Calibration
-from uair.quant.parameters import Parameters, decibels
+from uair.quant.comparison import ErrorSums
+from uair.quant.parameters import Parameters
 from uair.quant.scheme import Scheme
+
+
+@attrs.frozen(eq=False)
+class Findings:
+    """What was found out about a quantization before it was written into the graph.
+
+    Attributes:
+        quality: how far nodes and outputs are off; empty when it was not measured.
+        ranges: facts about the range of every quantized activation, by node and operand number.
+        worst: histograms and ranges of channels of the worst tensors, see `facts.worst_tensors`.
+        sensitivity: see `sensitivity.measure_sensitivity`; empty when it was not asked for.
+    """
+
+    quality: Quality = attrs.Factory(Quality)
+    ranges: Mapping[tuple[Node, int], dict[str, Any]] = attrs.Factory(dict["tuple[Node, int]", "dict[str, Any]"])
+    worst: Mapping[str, Any] = attrs.Factory(dict[str, Any])
+    sensitivity: Mapping[str, Any] = attrs.Factory(dict[str, Any])
 
 
 def make_report(
     plan: Plan,
     trial: Trial,
-    outputs: Mapping[str, Comparison],
+    findings: Findings,
     samples: Iterable[Any],
     statistics: Statistics | None,
     *,
@@ -31,7 +53,8 @@ def make_report(
     Returns:
         `summary` (numbers of nodes, scheme, calibration digest, quality of the outputs), `nodes` (per quantized node
         its parameters and the quality of its result), `skipped` (per float node of the scheme's operators the reason),
-        `notes`.
+        `notes`; where the model was measured also `outputs` (with groups of channels), `histograms` and `channels` of
+        the worst tensors, and where it was asked for `sensitivity`.
     """
     notes = [f"skip pattern {pattern!r} fits no node" for pattern in plan.unmatched]
     calibration: dict[str, Any] = {"samples": statistics.count if statistics else 0}
@@ -51,24 +74,27 @@ def make_report(
             "ranges": trial.name,
             "trials": {name: round(loss, 8) for name, loss in trial.losses.items()},
             "float": len(plan.float_nodes),
-            "outputs": {name: quality(c) for name, c in outputs.items()},
+            "outputs": {name: quality(o.errors) for name, o in findings.quality.outputs.items()},
         },
-        "nodes": [_entry(result) for result in trial.results],
+        "nodes": [_entry(result, findings) for result in trial.results],
         "skipped": [{**identity(node), "reason": reason} for node, reason in plan.float_nodes],
         "notes": notes,
+        "outputs": [output.to_json() for output in findings.quality.outputs.values()],
+        **findings.worst,
+        **({"sensitivity": findings.sensitivity} if findings.sensitivity else {}),
     }
 
 
 def identity(node: Node) -> dict[str, Any]:
     """Names by which people know a node."""
     return {
-        "name": node.name or (node.outputs[0].name if node.outputs else ""),
+        "name": node_name(node),
         "operator": node.op_type,
         "sources": [str(source) for source in node.loc.sources],
     }
 
 
-def _entry(result: NodeResult) -> dict[str, Any]:
+def _entry(result: NodeResult, findings: Findings) -> dict[str, Any]:
     entry = identity(result.node)
     operands = result.node.op.params
     entry["activations"] = {
@@ -77,6 +103,7 @@ def _entry(result: NodeResult) -> dict[str, Any]:
             "range": list(parameters.range),
             "method": result.methods[i],
             **parameters.to_json(),
+            **findings.ranges.get((result.node, i), {}),
         }
         for i, parameters in result.activations.items()
     }
@@ -85,8 +112,10 @@ def _entry(result: NodeResult) -> dict[str, Any]:
         entry["bias"] = "i32" if result.constants.bias is not None else "float"
     if result.constants.widened:
         entry["scales_widened_for_bias"] = result.constants.widened
-    if result.comparison.signal or result.comparison.energy:
-        entry["quality"] = quality(result.comparison)
+    alone, accumulated = (e.get(result.node) for e in (findings.quality.alone, findings.quality.accumulated))
+    if alone is not None and accumulated is not None and (alone.signal or alone.energy):
+        entry["quality"] = quality(alone)
+        entry["accumulated"] = quality(accumulated)
     return entry
 
 
@@ -110,10 +139,10 @@ def _weight(parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def quality(comparison: Comparison) -> dict[str, float | None]:
-    """Signal to noise in decibels (None: no noise) and cosine."""
-    ratio = decibels(comparison.signal, comparison.noise)
+def quality(errors: ErrorSums) -> dict[str, float | None]:
+    """Signal to noise in decibels (None: no noise, or not only numbers), cosine and mean shift."""
     return {
-        "sqnr_db": round(ratio, 2) if math.isfinite(ratio) else None,
-        "cosine": round(comparison.cosine, 6),
+        "sqnr_db": round(errors.sqnr, 2) if math.isfinite(errors.sqnr) else None,
+        "cosine": round(errors.cosine, 6),
+        "mean_shift": float(f"{errors.mean_shift:.4g}"),
     }

@@ -27,6 +27,10 @@ class Execution(Protocol):
         """The value of a tensor that is a constant or still needed."""
         ...
 
+    def fork(self) -> Execution:
+        """A second run that stands at the same node; neither sees what the other does from here on."""
+        ...
+
     def replace(self, tensor: Tensor, value: Any) -> None:
         """Let what comes use another value for a tensor."""
         ...

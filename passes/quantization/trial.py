@@ -22,15 +22,9 @@ from uair.passes.quantization.choose import (
     range_options,
 )
 from uair.passes.quantization.insert import Inserter
-from uair.passes.quantization.placement import Plan, QuantizedNode
-from uair.passes.quantization.statistics import (
-    Comparison,
-    Interpreter,
-    Statistics,
-    comparable,
-    rounded_operands,
-    visit_nodes,
-)
+from uair.passes.quantization.placement import Plan
+from uair.passes.quantization.statistics import Interpreter, Statistics, comparable
+from uair.quant.comparison import ErrorSums
 from uair.quant.scheme import Scheme
 
 SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
@@ -120,25 +114,6 @@ class Study:
             result.append(found)
         return result
 
-    def compare_outputs(self, results: list[NodeResult]) -> dict[str, Comparison]:
-        """The model's floating-point outputs, float against quantized, on the kept samples."""
-        if not results:
-            return {}
-        return compare_outputs(self.module, self.quantized_copy(results)[0], self.statistics.kept, self.run)
-
-    def measure_nodes(self, results: list[NodeResult]) -> None:
-        """Compare each quantized node with the float one on the same operands, on the kept samples."""
-        by_node = {result.node: result for result in results}
-        constants = {result.node: result.constants.values(result.item) for result in results}
-
-        def visit(item: QuantizedNode, operands: list[Array | None], expected: Array) -> None:
-            result = by_node.get(item.node)
-            if result is not None:
-                rounded = rounded_operands(item, operands, result.activations, constants[item.node])
-                result.comparison.add(expected, item.node.op.evaluate_all(rounded)[0])
-
-        visit_nodes(self.plan, self.run(self.module), self.statistics.kept, visit)
-
 
 def choose_trial(study: Study, settings: Settings) -> Trial:
     """Decide all parameters. With "auto", the whole model is tried under each way of choosing ranges.
@@ -193,19 +168,19 @@ class Energies:
 
 def compare_outputs(
     module: Module, quantized: Module, samples: Iterable[Mapping[str, Array]], run: Callable[[Module], Interpreter]
-) -> dict[str, Comparison]:
+) -> dict[str, ErrorSums]:
     """The floating-point outputs of two modules.
 
     Outputs whose size depends on the data, and sequences, are left out: they need not fit together.
     """
-    graph, comparisons = module.main, dict[str, Comparison]()
+    graph, comparisons = module.main, dict[str, ErrorSums]()
     names = [n for n, t in zip(graph.output_names, graph.outputs, strict=True) if is_comparable(t, graph)]
     exact, rounded = run(module), run(quantized)
     for sample in samples:
         actual, expected = rounded.run(sample), exact.run(sample)
         for name in names:
             if expected[name].dtype.kind == "f":
-                comparisons.setdefault(name, Comparison()).add(expected[name], actual[name])
+                comparisons.setdefault(name, ErrorSums()).add(expected[name], actual[name])
     return comparisons
 
 

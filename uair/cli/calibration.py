@@ -22,6 +22,7 @@ ONLY_QUANTIZED = {
     "--least-cosine": "least_cosine",
     "--group": "group",
     "--method": "method",
+    "--sensitivity": "sensitivity",
 }
 """Options that say nothing about a float model, and their names in Python."""
 
@@ -101,10 +102,15 @@ _OPTIONS = (
         help="w4a16, w8a16: how weights are rounded; auto: as the calibration data say is best, without data to the "
         "nearest.  [default: auto]",
     ),
+    click.option(
+        "--sensitivity",
+        is_flag=True,
+        help="Also measure, for the report, what each node would gain in float; takes longer.",
+    ),
 )
 FORMATS = ("int8", "w8a16", "w4a16")
 """What a model can be quantized to."""
-INT8_ONLY = ("--per-tensor", "--effort", "--range", "--least-cosine", "--save-calibration")
+INT8_ONLY = ("--per-tensor", "--effort", "--range", "--least-cosine", "--save-calibration", "--sensitivity")
 WEIGHTS_ONLY = ("--group", "--method")
 
 
@@ -149,6 +155,7 @@ def settings(wanted: str, given: Mapping[str, Any]) -> Quantization:
         effort=given["effort"] or "default",
         least_cosine=given["least_cosine"],
         range=given["range_"] or "auto",
+        sensitivity=given["sensitivity"],
         statistics=given["statistics"],
         keep_samples=given["keep_samples"],
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from uair.driver.partitioned import CompiledPart, Partitioned
 
 QUANTIZATION = "quantization"
+LISTS = ("outputs", "histograms", "channels")
+"""Lists in a report on quantization that are there when the result was measured."""
 
 
 def describe_part(parts: Partitioned, each: CompiledPart) -> dict[str, Any]:
@@ -66,4 +68,14 @@ def combined(parts: Sequence[CompiledPart]) -> dict[str, Any] | None:
         "nodes": [node for report in reports for node in report["nodes"]],
         "skipped": [node for report in reports for node in report["skipped"]],
         "notes": list(dict.fromkeys(note for report in reports for note in report["notes"])),
+        **{key: [each for report in reports for each in report.get(key, ())] for key in LISTS},
+        **_sensitivity(reports),
     }
+
+
+def _sensitivity(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of one part, as of a model that is compiled whole; of several, whose gains are at outputs of their own, each."""
+    found = [report["sensitivity"] for report in reports if "sensitivity" in report]
+    if not found:
+        return {}
+    return {"sensitivity": found[0]} if len(found) == 1 else {"sensitivity_of_parts": found}

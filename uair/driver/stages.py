@@ -100,6 +100,7 @@ class Stages:
             scheme=self.target.quantization,
             effort=settings.effort,
             range=settings.range,
+            sensitivity=settings.sensitivity,
             least_cosine=least,
             samples=samples,
             interpreter=Interpreter,

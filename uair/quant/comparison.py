@@ -11,6 +11,9 @@ import numpy as np
 from uair.ir.dtype import Array
 from uair.quant.parameters import decibels
 
+MOST_GROUPS = 16
+"""Groups that the channels of an output are judged in."""
+
 
 @attrs.define(eq=False)
 class ErrorSums:
@@ -41,20 +44,26 @@ class ErrorSums:
     def add(self, expected: Array, actual: Array) -> None:
         """Take in the values of one sample, numbers in arrays of one shape."""
         a, b = _flat(expected), _flat(actual)
-        finite = np.isfinite(a) & np.isfinite(b)
-        if not finite.all():
-            same = (a == b) | (np.isnan(a) & np.isnan(b))
-            self.not_finite += int(np.count_nonzero(~finite & ~same))
-            a, b = a[finite], b[finite]
+        signal, energy = float(a @ a), float(b @ b)
+        if not math.isfinite(signal + energy):
+            a, b = self._finite(a, b)
+            signal, energy = float(a @ a), float(b @ b)
         difference = b - a
         self.count += a.size
-        self.signal += float(a @ a)
-        self.energy += float(b @ b)
+        self.signal += signal
+        self.energy += energy
         self.noise += float(difference @ difference)
         self.product += float(a @ b)
         self.shift += float(difference.sum())
-        self.largest = max(self.largest, float(np.max(np.abs(a), initial=0.0)))
-        self.max_abs = max(self.max_abs, float(np.max(np.abs(difference), initial=0.0)))
+        self.largest = max(self.largest, greatest_magnitude(a))
+        self.max_abs = max(self.max_abs, greatest_magnitude(difference))
+
+    def _finite(self, a: Array, b: Array) -> tuple[Array, Array]:
+        """The elements that are numbers in both; those that are in only one of them are counted."""
+        finite = np.isfinite(a) & np.isfinite(b)
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        self.not_finite += int(np.count_nonzero(~finite & ~same))
+        return a[finite], b[finite]
 
     @property
     def sqnr(self) -> float:
@@ -87,6 +96,52 @@ class ErrorSums:
             "mean_shift": self.mean_shift,
             "not_finite": self.not_finite,
         }
+
+
+@attrs.define(eq=False)
+class OutputErrors:
+    """How far an output is off, whole and in parts: what an output holds (boxes and scores) may differ in its errors.
+
+    Attributes:
+        name: the output's.
+        errors: over all samples.
+        axis: along which the groups lie; None for a scalar.
+        groups: errors of up to 16 groups of neighbouring channels, by their first channel.
+    """
+
+    name: str
+    errors: ErrorSums = attrs.Factory(ErrorSums)
+    axis: int | None = None
+    groups: dict[int, ErrorSums] = attrs.Factory(dict[int, ErrorSums])
+
+    def add(self, expected: Array, actual: Array) -> None:
+        """Take in one sample."""
+        self.errors.add(expected, actual)
+        if self.axis is None:
+            self.axis = channel_axis(expected.shape)
+        if self.axis is None or self.axis >= expected.ndim:
+            return
+        extent = expected.shape[self.axis]
+        step = -(-extent // MOST_GROUPS) or 1
+        for start in range(0, extent, step):
+            part = (slice(None),) * self.axis + (slice(start, start + step),)
+            self.groups.setdefault(start, ErrorSums()).add(expected[part], actual[part])
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        groups = [{"from": i, **e.to_json()} for i, e in self.groups.items()]
+        return {"name": self.name, **self.errors.to_json(), "axis": self.axis, "groups": groups}
+
+
+def channel_axis(shape: tuple[int, ...]) -> int | None:
+    """The axis that tells what an output's elements are: of those behind the first the one with fewest, two or more."""
+    found = [(extent, i) for i, extent in enumerate(shape) if extent > 1 and (i or len(shape) == 1)]
+    return min(found)[1] if found else None
+
+
+def greatest_magnitude(array: Array) -> float:
+    """The greatest absolute value; 0 of nothing."""
+    return max(float(array.max()), -float(array.min())) if array.size else 0.0
 
 
 def _flat(array: Array) -> Array:

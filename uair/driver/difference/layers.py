@@ -24,11 +24,9 @@ from uair.ir.dims import is_static, static
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
-from uair.quant.comparison import ErrorSums
+from uair.quant.comparison import ErrorSums, OutputErrors
 
 FIRST, SECOND = "the first model", "the second model"
-MOST_GROUPS = 16
-"""Groups that the channels of an output are judged in."""
 
 Visit = Callable[[Pair, Array, Array], None]
 
@@ -84,47 +82,6 @@ class Layer:
             "behind": self.behind,
             "added_noise": self.added,
         }
-
-
-@attrs.define(eq=False)
-class OutputErrors:
-    """An output of both models.
-
-    Attributes:
-        name: in the first model.
-        errors: over all samples.
-        axis: along which the groups lie; None for a scalar.
-        groups: errors of up to 16 groups of neighbouring channels, by their first channel.
-    """
-
-    name: str
-    errors: ErrorSums = attrs.Factory(ErrorSums)
-    axis: int | None = None
-    groups: dict[int, ErrorSums] = attrs.Factory(dict[int, ErrorSums])
-
-    def add(self, expected: Array, actual: Array) -> None:
-        """Take in one sample."""
-        self.errors.add(expected, actual)
-        if self.axis is None:
-            self.axis = channel_axis(expected.shape)
-        if self.axis is None or self.axis >= expected.ndim:
-            return
-        extent = expected.shape[self.axis]
-        step = -(-extent // MOST_GROUPS) or 1
-        for start in range(0, extent, step):
-            part = (slice(None),) * self.axis + (slice(start, start + step),)
-            self.groups.setdefault(start, ErrorSums()).add(expected[part], actual[part])
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        groups = [{"from": i, **e.to_json()} for i, e in self.groups.items()]
-        return {"name": self.name, **self.errors.to_json(), "axis": self.axis, "groups": groups}
-
-
-def channel_axis(shape: tuple[int, ...]) -> int | None:
-    """The axis that tells what an output's elements are: of those behind the first the one with fewest, two or more."""
-    found = [(extent, i) for i, extent in enumerate(shape) if extent > 1 and (i or len(shape) == 1)]
-    return min(found)[1] if found else None
 
 
 @attrs.frozen(eq=False)

@@ -1,0 +1,84 @@
+"""What quantization does to a model: each quantized node alone and behind all others, and the outputs.
+
+The float and the quantized model run side by side on the kept samples, one node at a time: one run of each tells all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from uair.errors import InternalError
+from uair.ir.dtype import Array
+from uair.ir.graph import Node, Tensor
+from uair.passes.quantization.choose import NodeResult
+from uair.passes.quantization.statistics import Execution, rounded_operands
+from uair.passes.quantization.trial import Study, is_comparable
+from uair.quant.comparison import ErrorSums, OutputErrors
+
+
+@attrs.define(eq=False)
+class Quality:
+    """Errors over the samples.
+
+    Attributes:
+        alone: of the result of each quantized node when only it is quantized.
+        accumulated: of the same when all are.
+        outputs: of the model's floating-point outputs, by name. Outputs whose size depends on the data, and sequences,
+            are left out: they need not fit together.
+    """
+
+    alone: dict[Node, ErrorSums] = attrs.Factory(dict[Node, ErrorSums])
+    accumulated: dict[Node, ErrorSums] = attrs.Factory(dict[Node, ErrorSums])
+    outputs: dict[str, OutputErrors] = attrs.Factory(dict[str, OutputErrors])
+
+
+def measure_quality(study: Study, results: Sequence[NodeResult]) -> Quality:
+    """Compare the quantized model with the float one on the kept samples; nothing where nothing is quantized."""
+    quality = Quality()
+    if not results:
+        return quality
+    copy, twins = study.quantized_copy(list(results))
+    exact, rounded = study.run(study.module), study.run(copy)
+    by_node = {result.node: result for result in results}
+    constants = {result.node: result.constants.values(result.item) for result in results}
+    graph = study.module.main
+    compared = {node for node in by_node if is_comparable(node.outputs[0], graph)}
+    for sample in study.statistics.kept:
+        left, right = exact.start(sample), rounded.start(sample)
+        behind = iter(copy.main)
+        for node in graph:
+            result = by_node.get(node)
+            if result is None or node not in compared:
+                left.advance()
+                continue
+            alone = _alone(result, constants[node], left)
+            expected = left.advance()[0]
+            actual = _advance_to(twins[node.outputs[0]], right, behind)
+            quality.alone.setdefault(node, ErrorSums()).add(expected, alone)
+            quality.accumulated.setdefault(node, ErrorSums()).add(expected, actual)
+        for _ in behind:
+            right.advance()
+        for name, tensor, twin in zip(graph.output_names, graph.outputs, copy.main.outputs, strict=True):
+            if is_comparable(tensor, graph) and tensor.type.dtype.is_float:
+                errors = quality.outputs.setdefault(name, OutputErrors(name))
+                errors.add(left.value(tensor), right.value(twin))
+    return quality
+
+
+def _alone(result: NodeResult, constants: Mapping[int, Array], run: Execution) -> Any:
+    """The result of a node that the float model stands in front of, if only this node were quantized."""
+    operands = [None if t is None else run.value(t) for t in result.node.inputs]
+    rounded = rounded_operands(result.item, operands, result.activations, constants)
+    return result.node.op.evaluate_all(rounded)[0]
+
+
+def _advance_to(tensor: Tensor, run: Execution, behind: Iterator[Node]) -> Any:
+    """Run on until the node that computes a tensor has run; its value."""
+    for node in behind:
+        results = run.advance()
+        if node is tensor.producer:
+            return results[tensor.index]
+    raise InternalError(f"the quantized model does not compute {tensor!r} where the float one does")

@@ -1,0 +1,177 @@
+"""What every quantized node costs: how much closer the outputs come when it alone stays in float.
+
+The model is run quantized, and in front of every quantized node a second run branches off that computes this node in
+float and goes on to the end quantized. The noise at the outputs against that of the model that is quantized throughout
+is the gain. A model of n nodes costs about n / 2 of its runs on each sample, which is why it is asked for.
+
+Gains do not add up. How much the first few nodes gain together is measured as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from uair.ir.dtype import Array
+from uair.ir.graph import Node, Tensor
+from uair.passes.quantization.choose import NodeResult
+from uair.passes.quantization.facts import node_name
+from uair.passes.quantization.statistics import Execution
+from uair.passes.quantization.trial import Energies, Study, has_channels
+from uair.quant.parameters import Parameters
+from uair.targets.check import node_flops
+
+FEW_SAMPLES = 2
+TOGETHER = (1, 2, 3, 5, 8, 13, 21, 34)
+"""Numbers of nodes, the most costly first, that are tried in float together."""
+
+
+def measure_sensitivity(study: Study, results: Sequence[NodeResult]) -> dict[str, Any]:
+    """The gain of every quantized node, and of the first few together.
+
+    Returns:
+        `samples`; `sqnr_db` of the outputs, per channel, with everything quantized; `nodes`, greatest gain first:
+        `name`, `operator`, `gain_db`, `cost_percent` (share of the operations of the quantized nodes; None while sizes
+        are open); `together`: `count`, `gain_db`, `sqnr_db`, `cost_percent` of the first so many nodes. Empty where the
+        outputs cannot be compared.
+    """
+    few = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=study.statistics.kept[:FEW_SAMPLES]))
+    reference = few.references()
+    if not results or not reference or not reference[0]:
+        return {}
+    losses, whole = _Branches.of(few, results, reference).losses()
+    costs = _costs(results)
+    order = sorted(results, key=lambda result: losses[result.node])
+    return {
+        "samples": len(reference),
+        "sqnr_db": _decibels(1.0, whole),
+        "nodes": [
+            {
+                "name": node_name(result.node),
+                "operator": result.node.op_type,
+                "gain_db": _decibels(whole, losses[result.node]),
+                "cost_percent": costs.get(result.node),
+            }
+            for result in order
+        ],
+        "together": [_together(few, results, order[:count], reference, whole, costs) for count in _counts(len(order))],
+    }
+
+
+def _counts(nodes: int) -> list[int]:
+    return [count for count in TOGETHER if count < nodes]
+
+
+def _together(
+    study: Study,
+    results: Sequence[NodeResult],
+    floats: Sequence[NodeResult],
+    reference: list[dict[Tensor, Array]],
+    whole: float,
+    costs: Mapping[Node, float],
+) -> dict[str, Any]:
+    left = {result.node for result in floats}
+    loss = study.loss([result for result in results if result.node not in left], reference)
+    known = [costs[node] for node in left if node in costs]
+    return {
+        "count": len(floats),
+        "gain_db": _decibels(whole, loss),
+        "sqnr_db": _decibels(1.0, loss),
+        "cost_percent": round(sum(known), 3) if len(known) == len(left) else None,
+    }
+
+
+def _decibels(above: float, below: float) -> float | None:
+    """10 log10 of a ratio; None where nothing is left to divide by."""
+    return round(10 * float(np.log10(above / below)), 3) if above > 0 and below > 0 else None
+
+
+def _costs(results: Sequence[NodeResult]) -> dict[Node, float]:
+    """Per cent of the operations of all quantized nodes."""
+    flops = {result.node: node_flops(result.node) for result in results}
+    total = sum(n for n in flops.values() if n is not None)
+    return {node: round(100 * n / total, 3) for node, n in flops.items() if n is not None} if total else {}
+
+
+@attrs.define(eq=False)
+class _Branches:
+    """The run that is quantized throughout, and those that branch off it.
+
+    Attributes:
+        study: with the samples.
+        results: the quantized nodes by the node.
+        reference: values of the decisive tensors in the float model, for every sample.
+        constants: of the quantized nodes, as their integers leave them.
+        stored: activations that are integers for all their users, with their parameters.
+    """
+
+    study: Study
+    results: dict[Node, NodeResult]
+    reference: list[dict[Tensor, Array]]
+    constants: dict[Node, dict[int, Array]]
+    stored: dict[Tensor, Parameters]
+
+    @staticmethod
+    def of(study: Study, results: Sequence[NodeResult], reference: list[dict[Tensor, Array]]) -> _Branches:
+        """Before the first run."""
+        everywhere = study.scheme.placement == "all"
+        stored = {r.item.operand(i): p for r in results for i, p in r.activations.items()} if everywhere else {}
+        constants = {r.node: r.constants.values(r.item) for r in results}
+        return _Branches(study, {r.node: r for r in results}, reference, constants, stored)
+
+    def losses(self) -> tuple[dict[Node, float], float]:
+        """Noise by signal at the outputs with each node in float, and with none."""
+        interpreter = self.study.run(self.study.module)
+        branches = {node: self._energies() for node in self.results}
+        whole = self._energies()
+        for sample, expected in zip(self.study.statistics.kept, self.reference, strict=True):
+            run = interpreter.start(sample)
+            found: dict[Tensor, Array] = {}
+            for node in self.study.module.main:
+                if node in self.results:
+                    _add(branches[node], expected, self._branch(run.fork(), node, found))
+                self._step(run, node, found)
+            _add(whole, expected, found)
+        return {node: _loss(energies) for node, energies in branches.items()}, _loss(whole)
+
+    def _energies(self) -> dict[Tensor, Energies]:
+        return {tensor: Energies(has_channels(tensor)) for tensor in self.reference[0]}
+
+    def _branch(self, run: Execution, node: Node, found: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
+        """The decisive tensors when a node, in front of which the run stands, is computed in float."""
+        seen = dict(found)
+        self._note(node, run.advance(), seen)
+        later = node.next
+        while later is not None:
+            self._step(run, later, seen)
+            later = later.next
+        return seen
+
+    def _step(self, run: Execution, node: Node, found: dict[Tensor, Array]) -> None:
+        """Run a node as it is quantized."""
+        result = self.results.get(node)
+        if result is None:
+            self._note(node, run.advance(), found)
+            return
+        activations = {i: p.rounded(run.value(result.item.operand(i))) for i, p in result.activations.items()}
+        self._note(node, run.advance({**activations, **self.constants[node]}), found)
+        for tensor in node.outputs:
+            parameters = self.stored.get(tensor)
+            if parameters is not None and tensor.use_count:
+                run.replace(tensor, parameters.rounded(run.value(tensor)))
+
+    def _note(self, node: Node, values: Sequence[Any], found: dict[Tensor, Array]) -> None:
+        """Keep what is decisive."""
+        found.update((t, value) for t, value in zip(node.outputs, values, strict=True) if t in self.reference[0])
+
+
+def _add(energies: Mapping[Tensor, Energies], expected: Mapping[Tensor, Array], found: Mapping[Tensor, Array]) -> None:
+    for tensor, sums in energies.items():
+        sums.add(expected[tensor], found[tensor])
+
+
+def _loss(energies: Mapping[Tensor, Energies]) -> float:
+    return float(np.mean([sums.loss() for sums in energies.values()]))

@@ -1,0 +1,165 @@
+"""What a quantization reports about itself, against figures computed here from the values of both modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.quant.networks import Builder, samples
+from uair.codegen.reference import run
+from uair.ir.dtype import Array
+from uair.ir.graph import constant
+from uair.ir.module import Module
+from uair.ops import Add, Conv2D, GlobalAvgPool, HardSwish, Linear, Relu, Reshape
+from uair.passes.quantize_int8 import QuantizeInt8
+from uair.pipeline import PassContext, PassManager
+
+FEEDS = samples(8, (1, 3, 12, 12), 3)
+"""As few as are kept: what is measured on some is measured on all."""
+
+
+def network() -> Module:
+    """Convolutions of which the second has one channel far wider than the others, a sum, and a classifier."""
+    b = Builder(1, 3, 12, 12)
+    stem = b.add(Relu(), b.add(Conv2D(pads=(1, 1, 1, 1)), b.x, b.weight(8, 3, 3, 3), b.weight(8), name="stem"))
+    wide = b.weight(8, 8, 3, 3).numpy().copy()
+    wide[5] *= 40
+    x = b.add(Conv2D(pads=(1, 1, 1, 1)), stem, constant(wide, "wide"), b.weight(8), name="uneven")
+    x = b.add(HardSwish(), x)
+    x = b.add(Add(), b.add(Conv2D(), x, b.weight(8, 8, 1, 1, scale=0.05), b.weight(8), name="project"), stem)
+    pooled = b.add(Reshape(shape=(1, 8)), b.add(GlobalAvgPool(), x))
+    return b.done(b.add(Linear(), pooled, b.weight(6, 8), b.weight(6), name="head"), x)
+
+
+def quantized(**options: Any) -> tuple[Module, Module, dict[str, Any]]:
+    """The float module, the quantized one and the report."""
+    module, context = network(), PassContext()
+    PassManager([QuantizeInt8(samples=FEEDS, **options)], context=context).run(module)
+    return network(), module, context.reports["quantization"]
+
+
+def values(module: Module) -> dict[str, Array]:
+    """By name every result, over all samples."""
+    found: dict[str, list[Array]] = {}
+    for feeds in FEEDS:
+        run(module, feeds, observe=lambda tensor, array: found.setdefault(tensor.name, []).append(array))
+    return {name: np.concatenate(arrays).astype(np.float64) for name, arrays in found.items()}
+
+
+def decibels(expected: Array, actual: Array) -> float:
+    return float(10 * np.log10(np.square(expected).sum() / np.square(expected - actual).sum()))
+
+
+@pytest.mark.parametrize("target", ["cpu", "rk3588", "jetson_orin"])
+def test_errors_behind_all_other_nodes(target: str) -> None:
+    exact, module, report = quantized(target=target)
+    mine, theirs = values(exact), values(module)
+    measured = {node["name"]: node for node in report["nodes"] if "accumulated" in node}
+    assert {"stem", "uneven", "project", "head"} <= set(measured)
+    for name, node in measured.items():
+        expected, actual = mine[name], theirs[name]
+        assert node["accumulated"]["sqnr_db"] == pytest.approx(decibels(expected, actual), abs=0.02)
+        shift = (actual - expected).mean() / np.sqrt(np.square(expected).mean())
+        assert node["accumulated"]["mean_shift"] == pytest.approx(shift, rel=1e-2, abs=1e-6)
+    assert measured["stem"]["accumulated"] == measured["stem"]["quality"]  # nothing is in front of it
+    output = report["outputs"][0]
+    groups = [group["sqnr_db"] for group in output["groups"]]
+    expected = [decibels(mine["head"][:, i], theirs["head"][:, i]) for i in range(6)]
+    np.testing.assert_allclose(groups, expected, atol=0.02)
+
+
+def test_errors_of_a_node_alone() -> None:
+    _, _, report = quantized(target="cpu")
+    for name in ("uneven", "head"):
+        others = tuple(node["name"] for node in report["nodes"] if node["name"] != name)
+        exact, module, _ = quantized(
+            target="cpu", skip=others, range=report["summary"]["ranges"].replace("per-user", "auto")
+        )
+        alone = next(node for node in report["nodes"] if node["name"] == name)["quality"]["sqnr_db"]
+        assert alone == pytest.approx(decibels(values(exact)[name], values(module)[name]), abs=0.5)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_what_a_range_means(method: str) -> None:
+    exact, _, report = quantized(target="cpu", range=method, percentile=99.0)
+    mine = values(exact)
+    for node in report["nodes"]:
+        for entry in node["activations"].values():
+            seen = mine[entry["tensor"]]
+            assert entry["observed"] == pytest.approx([seen.min(), seen.max()], rel=1e-3)
+            low, high = entry["range"]
+            beyond = 100 * np.mean((seen < low) | (seen > high))
+            assert entry["clipped_percent"] == pytest.approx(beyond, abs=0.15)
+            codes = np.clip(np.rint(seen / entry["scale"]) + entry["zero_point"], -128, 127)
+            assert entry["codes"] == pytest.approx(np.unique(codes).size, abs=6)
+            central = np.percentile(seen, [0.05, 99.95])
+            assert entry["central"] == pytest.approx(central, abs=0.02 * (seen.max() - seen.min()))
+
+
+def test_the_tensors_of_the_worst_nodes_are_shown() -> None:
+    exact, _, report = quantized(target="cpu", range="minmax")
+    mine = values(exact)
+    for histogram in report["histograms"]:
+        seen = mine[histogram["tensor"]]
+        assert (histogram["low"], histogram["high"]) == pytest.approx((seen.min(), seen.max()))
+        counts, _ = np.histogram(seen, 64, (seen.min(), seen.max()))
+        assert sum(histogram["counts"]) == seen.size
+        assert np.abs(np.cumsum(counts) - np.cumsum(histogram["counts"])).max() < 0.05 * seen.size
+    weights = {entry["tensor"]: entry for entry in report["channels"] if entry["kind"] == "weight"}
+    spread = np.array(weights["wide"]["high"]) - np.array(weights["wide"]["low"])
+    assert int(spread.argmax()) == 5 and spread[5] > 20 * np.delete(spread, 5).max()
+    activations = {entry["node"]: entry for entry in report["channels"] if entry["kind"] == "activation"}
+    two = np.concatenate([f["x"] for f in FEEDS[:2]])
+    assert activations["stem"]["low"] == pytest.approx(two.min(axis=(0, 2, 3)), rel=1e-3)
+    assert activations["stem"]["together"] == 1
+
+
+def channel_loss(expected: Array, actual: Array) -> float:
+    """Mean over channels of noise by signal, of a signal that is no less than a thousandth of the mean one."""
+    axes = (0, 2, 3) if expected.ndim == 4 else None
+    signal, noise = np.square(expected).sum(axis=axes), np.square(expected - actual).sum(axis=axes)
+    return float(np.mean(noise / (signal + 1e-3 * np.mean(signal))))
+
+
+def test_what_a_node_would_gain_in_float() -> None:
+    """Against modules in which that node is float: with these ranges nothing else depends on what is quantized."""
+    exact, module, report = quantized(target="cpu", range="minmax", sensitivity=True)
+    found = report["sensitivity"]
+    assert found["samples"] == 2 and len(found["nodes"]) == len(report["nodes"])
+    gains = [node["gain_db"] for node in found["nodes"]]
+    assert gains == sorted(gains, reverse=True) and gains[0] > 1
+    two = {name: array[:2] for name, array in values(exact).items()}
+
+    def loss(quantized: Module) -> float:
+        theirs = {name: array[:2] for name, array in values(quantized).items()}
+        last = exact.main.outputs[1].name
+        return float(np.mean([channel_loss(two["head"], theirs["head"]), channel_loss(two[last], theirs[last])]))
+
+    whole = loss(module)
+    assert found["sqnr_db"] == pytest.approx(-10 * np.log10(whole), abs=0.01)
+    for node in found["nodes"]:
+        without = loss(quantized(target="cpu", range="minmax", skip=(node["name"],))[1])
+        assert node["gain_db"] == pytest.approx(10 * np.log10(whole / without), abs=0.01), node
+    for entry in found["together"]:
+        names = tuple(node["name"] for node in found["nodes"][: entry["count"]])
+        without = loss(quantized(target="cpu", range="minmax", skip=names)[1])
+        assert entry["gain_db"] == pytest.approx(10 * np.log10(whole / without), abs=0.01)
+    assert sum(node["cost_percent"] for node in found["nodes"]) == pytest.approx(100, abs=0.1)
+
+
+def test_what_a_node_would_gain_where_everything_is_integers() -> None:
+    _, _, report = quantized(target="rk3588", range="minmax", sensitivity=True, least_cosine=0.0)
+    found = report["sensitivity"]["nodes"]
+    assert {node["name"] for node in found} == {node["name"] for node in report["nodes"]}
+    assert found[0]["gain_db"] > 0.5
+
+
+def test_nothing_is_measured_that_was_not_asked_for() -> None:
+    _, _, report = quantized(target="cpu")
+    assert "sensitivity" not in report
+    _, _, report = quantized(target="cpu", quality=False)
+    assert report["outputs"] == [] and "histograms" not in report
+    assert all("quality" not in node and "accumulated" not in node for node in report["nodes"])
+    assert all(entry["codes"] > 1 for node in report["nodes"] for entry in node["activations"].values())
