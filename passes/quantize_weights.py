@@ -15,6 +15,7 @@ from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.passes.quantization.placement import skipped_nodes, weight_axis
 from uair.passes.quantization.report import identity, quality
+from uair.passes.quantization.statistics import SpreadSamples
 from uair.passes.quantization.trial import compare_outputs
 from uair.passes.quantization.weight_sites import WeightSite, WeightWriter, find_sites
 from uair.passes.quantization.weight_tuning import (
@@ -30,7 +31,7 @@ from uair.passes.quantization.weight_tuning import (
 from uair.pipeline import Pass, PassContext
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
-from uair.quant.comparison import ErrorSums, SpreadSamples
+from uair.quant.comparison import ErrorSums
 from uair.quant.errors import CalibrationSourceError, QuantizationError
 from uair.quant.groups import GroupedWeight, choose_grid, stored_channels, stored_matrix, stored_table
 from uair.quant.parameters import decibels
