@@ -123,7 +123,8 @@ class Reading:
         """[C, taps, taps]: what is left of a channel when its mean is made up for, where it can be."""
         if not self.can_shift:
             return self.second
-        return self.second - self.mean[:, :, None] * self.mean[:, None, :]
+        centred: Array = self.second - self.mean[:, :, None] * self.mean[:, None, :]
+        return centred
 
 
 def collect_readings(
@@ -146,11 +147,11 @@ def collect_readings(
     def observe(tensor: Tensor, values: Array) -> None:
         for node in readers.get(tensor, ()):
             found[node] = _read(node, values, found.get(node))
-        node = makers.get(tensor)
-        if node is not None:
-            axis = _channel_axis(node)
+        maker = makers.get(tensor)
+        if maker is not None:
+            axis = _channel_axis(maker)
             rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.float64)
-            found[node].output = found[node].output + np.stack([rows.mean(axis=1), np.square(rows).mean(axis=1)])
+            found[maker].output = found[maker].output + np.stack([rows.mean(axis=1), np.square(rows).mean(axis=1)])
 
     count = 0
     for sample in samples:

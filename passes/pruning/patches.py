@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -42,16 +42,16 @@ def read_patches(node: Node, x: Array, kernel: Sequence[int], limit: int) -> tup
     places = _spread(x.shape[0] * int(np.prod(extents)), limit)
     image, *at = np.unravel_index(places, (x.shape[0], *extents))
     taps = np.unravel_index(np.arange(int(np.prod(kernel))), tuple(kernel))
-    index: Any = tuple(at[i][:, None] * op.strides[i] + taps[i][None, :] * op.dilations[i] for i in range(rank))
-    channels_last = np.moveaxis(padded, 1, -1)
-    found = channels_last[(image[:, None], *index)]  # [places, taps, C]
+    spatial = (at[i][:, None] * op.strides[i] + taps[i][None, :] * op.dilations[i] for i in range(rank))
+    index: Any = (image[:, None], *spatial)
+    found = np.moveaxis(padded, 1, -1)[index]  # [places, taps, C]
     return np.ascontiguousarray(np.moveaxis(found, -1, 0)), places
 
 
 def at_places(y: Array, axis: int, places: Array) -> Array:
     """[places, channels]: a result at these places."""
     rows = np.moveaxis(y, axis, -1).reshape(-1, y.shape[axis])
-    return cast(Array, rows[places])
+    return rows[places]
 
 
 def _spread(count: int, limit: int) -> Array:

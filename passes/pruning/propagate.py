@@ -361,7 +361,8 @@ def concat(labelling: Labelling, node: Node) -> None:
     extents = [extent(t, axis) for t in node.inputs if t is not None]
     if axes == {axis} and all(isinstance(d, int) for d in extents):
         parts = [
-            np.full(d, FIXED) if labels is None else labels.atoms for d, labels in zip(extents, found, strict=True)
+            np.full(d, FIXED) if labels is None else labels.atoms
+            for d, labels in zip(static(extents), found, strict=True)
         ]
         labelling.give(node.output, axis, np.concatenate(parts))
         return

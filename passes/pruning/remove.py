@@ -58,7 +58,8 @@ def remove_channels(labelling: Labelling, removed: set[int], biases: Biases, gra
                 target.set_input(i, _cut(target.inputs[i], labels, removed, made))
         attributes = _attributes(labelling, node, removed)
         if attributes:
-            target.op = attrs.evolve(target.op, **attributes)
+            op: Any = target.op
+            target.op = attrs.evolve(op, **attributes)
         refine_node(target, {})
 
 

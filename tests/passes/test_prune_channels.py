@@ -176,7 +176,7 @@ def test_fitting_pays_on_samples_held_out() -> None:
         module = transformer()
         context = PassContext()
         data = samples(48, 1, 6, 16)
-        PruneChannels(flops=0.8, criterion="norm", compensate=how, samples=data).run(module, context)  # type: ignore[arg-type]
+        PruneChannels(flops=0.8, criterion="norm", compensate=how, samples=data).run(module, context)
         summary = context.reports["pruning"]["summary"]
         losses[how] = summary["outputs"]["y"]["noise"]
         assert summary["calibration"]["held_out"] == 12

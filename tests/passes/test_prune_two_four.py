@@ -83,7 +83,7 @@ def test_an_update_is_near_the_best_of_all_masks() -> None:
         row, moments = rng.normal(size=(1, 8)), x.T @ x / len(x)
 
         def loss(other: Array, row: Array = row, moments: Array = moments) -> float:
-            return ((row - other) @ moments @ (row - other).T).item()
+            return float(((row - other) @ moments @ (row - other).T)[0, 0])
 
         fitted = []
         for a, b in itertools.product(pairs, pairs):
@@ -104,7 +104,7 @@ def test_samples_pay() -> None:
         module = residual()
         context = PassContext()
         data = samples(32, 1, 3, 8, 8)
-        PruneTwoFour(criterion=criterion, samples=data).run(module, context)  # type: ignore[arg-type]
+        PruneTwoFour(criterion=criterion, samples=data).run(module, context)
         noise[criterion] = context.reports["sparsity"]["summary"]["outputs"]["y"]["noise"]
     assert noise["update"] < 0.5 * noise["magnitude"]
     assert noise["auto"] < 0.5 * noise["magnitude"]
