@@ -33,7 +33,8 @@ from bench.int8_accuracy import run_float
 from bench.processes import ROOT
 from uair.passes.prune_channels import PruneChannels
 from uair.passes.prune_two_four import PruneTwoFour
-from uair.pipeline import Pass, PassContext, PassManager, Verify
+from uair.pipeline import Pass, PassManager, Verify
+from uair.targets.check import node_flops
 
 PAGE = ROOT / "docs" / "pruning.md"
 START, END = "<!-- figures: made by bench.pruning -->\n", "<!-- end of figures -->\n"
@@ -47,12 +48,10 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "random": {"criterion": "random", "compensate": "none"},
     "norm": {"criterion": "norm", "compensate": "none"},
     "output": {"criterion": "output", "compensate": "none"},
-    "random, means": {"criterion": "random", "compensate": "mean"},
-    "norm, means": {"criterion": "norm", "compensate": "mean"},
     "output, means": {"criterion": "output", "compensate": "mean"},
-    "random, weights": {"criterion": "random", "compensate": "weights"},
     "norm, weights": {"criterion": "norm", "compensate": "weights"},
     "output, weights (default)": {"criterion": "output", "compensate": "weights"},
+    "output, weights, in three passes": {"criterion": "output", "compensate": "weights", "rounds": 3},
 }
 SPARSE = ("magnitude", "wanda", "update", "auto")
 
@@ -91,29 +90,26 @@ class Bench:
         """Judge outputs."""
         return Row(way, left, metrics.sqnr(self.reference, outputs), self._task(outputs), seconds)
 
-    def measure(self, way: str, pass_: Pass) -> Row:
-        """Run a pass and judge the model that comes out."""
+    def measure(self, way: str, passes: list[Pass]) -> Row:
+        """Run passes and judge the model that comes out."""
         module = uair.load(self.model.path)
         uair.optimize(module)
-        context = PassContext()
+        before = _operations(module)
         begin = time.perf_counter()
-        PassManager([pass_], [Verify()], context).run(module)
+        PassManager(passes, [Verify()]).run(module)
         seconds = time.perf_counter() - begin
         path = self.work / "pruned.onnx"
         uair.export_onnx(module, path)
-        report = context.reports.get("pruning")
-        left = report["summary"]["flops"]["share"] if report else 1.0
-        return self.row(way, left, run_float(path, self.model.held_out), seconds)
+        return self.row(way, _operations(module) / before, run_float(path, self.model.held_out), seconds)
 
     def channels(self, way: str, flops: float) -> Row:
         """One way to prune channels; the mean of several random choices."""
         options = dict(WAYS[way])
+        rounds = options.pop("rounds", 1)
         needs = options["criterion"] == "output" or options["compensate"] != "none"
-        options["samples"] = self.samples if needs else None
+        options |= {"samples": self.samples if needs else None, "limit": CALIBRATION, "flops": flops ** (1 / rounds)}
         seeds = range(RANDOM) if options["criterion"] == "random" else (0,)
-        rows = [
-            self.measure(way, PruneChannels(flops=flops, limit=CALIBRATION, seed=seed, **options)) for seed in seeds
-        ]
+        rows = [self.measure(way, [PruneChannels(seed=seed, **options)] * rounds) for seed in seeds]
         means = [float(np.mean([getattr(row, name) for row in rows])) for name in ("left", "sqnr", "task", "seconds")]
         return Row(way, *means)
 
@@ -136,6 +132,10 @@ class Bench:
             return self.row("torch-pruning", float(found["left"]), [found["y"]], time.perf_counter() - begin)
 
 
+def _operations(module: uair.Module) -> int:
+    return sum(node_flops(node) or 0 for node in module.main)
+
+
 def calibration(name: str, data: Path | None, model: Model) -> list[dict[str, metrics.Array]]:
     """More samples than bench.int8_accuracy takes: fits need them."""
     if data is None or name.startswith("zoo:"):
@@ -145,6 +145,11 @@ def calibration(name: str, data: Path | None, model: Model) -> list[dict[str, me
         arrays, _ = read_arrays(data / name / "calib.npz", meta)
     count = min(CALIBRATION, len(next(iter(arrays.values()))))
     return [{key: array[i : i + 1] for key, array in arrays.items()} for i in range(count)]
+
+
+def _line(way: str, rows: list[Row]) -> str:
+    cells = " | ".join(f"{row.task:.2%} ({row.sqnr:.1f})" for row in rows)
+    return f"| {way} | {cells} | {max(row.seconds for row in rows):.1f} |"
 
 
 def lines(bench: Bench, peer: Path | None) -> Iterator[str]:
@@ -157,28 +162,26 @@ def lines(bench: Bench, peer: Path | None) -> Iterator[str]:
         + " | seconds |"
     )
     yield "|---|" + "---|" * (len(FLOPS) + 1)
-    rows = {way: [bench.channels(way, share) for share in FLOPS] for way in WAYS}
+    for way in WAYS:
+        yield _line(way, [bench.channels(way, share) for share in FLOPS])
     if peer is not None:
         found = [bench.peer(peer, share) for share in FLOPS]
         known = [row for row in found if row is not None]
         if len(known) == len(found):
-            rows["torch-pruning 1.6, group magnitude"] = known
-    for way, each in rows.items():
-        cells = " | ".join(f"{row.task:.2%} ({row.sqnr:.1f})" for row in each)
-        yield f"| {way} | {cells} | {max(row.seconds for row in each):.1f} |"
+            yield _line("torch-pruning 1.6, group magnitude", known)
     yield ""
     yield "| 2:4 | accuracy (SQNR in dB) | seconds |"
     yield "|---|---|---|"
     for criterion in SPARSE:
         samples = None if criterion == "magnitude" else bench.samples
         options: dict[str, Any] = {"criterion": criterion, "samples": samples, "limit": CALIBRATION}
-        row = bench.measure(criterion, PruneTwoFour(**options))
+        row = bench.measure(criterion, [PruneTwoFour(**options)])
         yield f"| {criterion} | {row.task:.2%} ({row.sqnr:.1f}) | {row.seconds:.1f} |"
     yield ""
 
 
 def main() -> int:
-    """Measure and print, or write into the page."""
+    """Measure and print; write into the page if asked to."""
     parser = argparse.ArgumentParser(description="Accuracy of pruned models.")
     parser.add_argument("models", nargs="+", help="names of folders in DATA, or zoo:NAME")
     parser.add_argument("--data", type=Path, help="folder of the models' folders")
@@ -190,13 +193,13 @@ def main() -> int:
         for name in given.models:
             model = open_model(name, given.data, Path(folder))
             bench = Bench(model, calibration(name, given.data, model), Path(folder))
-            text += lines(bench, given.peer)
+            for each in lines(bench, given.peer):
+                print(each, flush=True)
+                text.append(each)
     if given.write:
         page = PAGE.read_text("utf-8")
         before, rest = page.split(START)
         PAGE.write_text(before + START + "\n".join(text) + "\n" + END + rest.split(END)[1], "utf-8")
-    else:
-        print("\n".join(text))
     return 0
 
 
