@@ -15,10 +15,13 @@ from uair.passes.fusion import (
     activation,
     attention,
     batch_norm,
+    blocks,
+    channel_norms,
     linear,
     normalization,
     operands,
     padding,
+    pooling,
     products,
     reduction,
 )
@@ -57,7 +60,8 @@ class Fuse(Pass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority."""
-    families = (padding, products, linear, batch_norm, activation, reduction, normalization, attention)
+    weights = (padding, blocks, products, linear, batch_norm)
+    families = (*weights, activation, reduction, normalization, channel_norms, pooling, attention)
     return RuleSet([rule() for family in families for rule in family.RULES])
 
 

@@ -131,7 +131,7 @@ def unlisted() -> list[str]:
     while pending:
         cls = pending.pop()
         pending += cls.__subclasses__()
-        own = cls.__module__.startswith("uair.passes") and not cls.__name__.startswith("_")
+        own = cls.__module__.startswith("uair.passes") and hasattr(cls, "rewrite") and not cls.__name__.startswith("_")
         if own and cls not in listed and cls.name not in UNPAIRED:
             found.add(cls.name)
     return sorted(found)

@@ -47,7 +47,7 @@ class FoldBatchNorm(Rule):
         return affine.apply_affine(conv, *affine.batch_norm_affine(bn), name=f"{bn.name or 'bn'}.bias")
 
 
-class _FoldChannelwise(Rule):
+class FoldChannelwise(Rule):
     """Base: an elementwise operator with a per-channel constant after `anchor`."""
 
     ops: tuple[Any, ...] = ()
@@ -88,7 +88,7 @@ class _FoldChannelwise(Rule):
         return self.values(anchor, c) is not None or no("the constant varies along other axes than the channels", c)
 
 
-class FoldChannelScale(_FoldChannelwise):
+class FoldChannelScale(FoldChannelwise):
     """Mul, Div, Add or Sub by one constant per channel after a convolution or Linear goes into its weights and bias."""
 
     ops = (Mul, Div, Add, Sub)
@@ -128,7 +128,7 @@ class FoldNegation(Rule):
         return affine.apply_affine(anchor, -np.ones(channels), np.zeros(channels))
 
 
-class FoldScaleIntoBatchNorm(_FoldChannelwise):
+class FoldScaleIntoBatchNorm(FoldChannelwise):
     """Mul, Div, Add or Sub by one constant per channel after BatchNorm goes into BatchNorm's parameters."""
 
     ops = (Mul, Div, Add, Sub)

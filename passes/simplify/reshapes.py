@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from uair import ops
 from uair.ir.data import derive
 from uair.ir.dims import static
@@ -18,6 +20,12 @@ BROADCASTING = (
     ops.LogicalXor,
 )  # fmt: skip
 """Operators that broadcast all their operands."""
+
+
+REDUCTIONS = (
+    ops.ReduceL1, ops.ReduceL2, ops.ReduceLogSumExp, ops.ReduceMax, ops.ReduceMean, ops.ReduceMin,
+    ops.ReduceProd, ops.ReduceSum, ops.ReduceSumSquare,
+)  # fmt: skip
 
 
 class MergeReshapes(Rule):
@@ -55,6 +63,29 @@ def _is_data_dependent(extent: Any) -> bool:
     if isinstance(extent, int):
         return False
     return any(s.name[0] == "u" and s.name[1:].isdecimal() for s in extent.free_symbols)
+
+
+class KeepReducedAxes(Rule):
+    """Reduced axes that are dropped and put back with extent 1 are kept."""
+
+    def pattern(self, x: Any) -> Any:
+        """A reduction, then an operator that only changes the shape."""
+        return of(Reshape, Unsqueeze)(of(*REDUCTIONS)(x).named("reduce")).named("root")
+
+    def check(self, x: Tensor, reduce: Node, root: Node) -> bool | NoMatch:
+        """Its axes are known and come back where they were."""
+        axes = reduce.attributes["axes"]
+        if reduce.attributes["keepdims"] or not axes or x.type.shape is None:
+            return no("it keeps its axes, or they are not known", reduce)
+        gone = {axis % len(x.type.shape) for axis in axes}
+        wanted = tuple(1 if i in gone else d for i, d in enumerate(x.type.shape))
+        return root.output.type.shape == wanted or no("the axes do not come back where they were", root)
+
+    def rewrite(self, x: Tensor, reduce: Node) -> Tensor:
+        """The reduction that keeps them."""
+        op: Any = reduce.op
+        kept: Tensor = attrs.evolve(op, keepdims=True)(x)
+        return kept
 
 
 class DropSlopeBatch(Rule):
@@ -169,4 +200,4 @@ def _is_inner(tensor: Tensor | None, outer: Node) -> bool:
     return inner.op == outer.op and inner.output.use_count == 1
 
 
-RULES = (MergeReshapes, DropSlopeBatch, ExpandBroadcastOperand, MergeSlices, FlattenConcat)
+RULES = (KeepReducedAxes, MergeReshapes, DropSlopeBatch, ExpandBroadcastOperand, MergeSlices, FlattenConcat)

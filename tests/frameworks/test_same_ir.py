@@ -28,7 +28,6 @@ TOLERANCE = 1e-4
 OTHER_IN_ONNX = {
     "AdaptiveAveragePooling2D": "ONNX has the product with a matrix that is not transposed",
     "Dense-of-series": "ONNX has the product with a matrix [in, out], which stays in the file",
-    "GroupNormalization-plain": "ONNX asks for a scale and a bias",
     "HardSigmoid": "ONNX keeps 1/6 as f32",
     "LayerNormalization-plain": "ONNX asks for a scale",
     "MultiHeadAttention": "as Dense-of-series",

@@ -319,7 +319,7 @@ class GroupNorm(Operator):
         rank, shape = x.type.rank, x.type.dims
         length = normal(floor_div(shape[1], self.groups) * product(shape[2:]))
         grouped = Reshape(shape=(shape[0], self.groups, length))(x)
-        result = Reshape(shape=shape)(_normalized_tensor(grouped, (2,), self.epsilon))
+        result = Reshape(shape=shape)(InstanceNorm(epsilon=self.epsilon)(grouped))
         factor, offset = (None if p is None else _channelwise_tensor(p, rank) for p in (scale, bias))
         return _affine_tensor(result, factor, offset)
 

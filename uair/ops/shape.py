@@ -581,18 +581,18 @@ class Flip(Operator):
 class _Rearrangement(Operator):
     """Base of the operators that are a transposition between two reshapes."""
 
-    def _plan(self, shape: Sequence[Dim]) -> tuple[Shape, Ints, Shape]:
-        """The shape with its axes taken apart, the permutation, and the result's shape."""
+    def plan(self, shape: Sequence[Dim]) -> tuple[Shape, Ints, Shape]:
+        """For an operand of `shape`: that shape with its axes taken apart, the permutation, and the result's shape."""
         raise NotImplementedError
 
     def evaluate(self, x: Array) -> Array:
-        apart, perm, result = self._plan(x.shape)
+        apart, perm, result = self.plan(x.shape)
         return np.transpose(x.reshape(dims.static(apart)), perm).reshape(dims.static(result))
 
     def decompose(self, x: Tensor) -> Tensor | None:
         if x.type.shape is None:
             return None
-        apart, perm, result = self._plan(x.type.dims)
+        apart, perm, result = self.plan(x.type.dims)
         return Reshape(shape=result)(Transpose(perm=perm)(Reshape(shape=apart)(x)))
 
 
@@ -617,7 +617,7 @@ class DepthToSpace(_Rearrangement):
         channels = None if c is None else dims.floor_div(c, area)
         return inferred(x.dtype, (n, channels, _scaled(h, self.block), _scaled(w, self.block)))
 
-    def _plan(self, shape: Sequence[Dim]) -> tuple[Shape, Ints, Shape]:
+    def plan(self, shape: Sequence[Dim]) -> tuple[Shape, Ints, Shape]:
         n, c, h, w = shape
         b = self.block
         depth = dims.floor_div(c, b * b)
@@ -654,7 +654,7 @@ class SpaceToDepth(_Rearrangement):
         rows, columns = (None if d is None else dims.floor_div(d, self.block) for d in (h, w))
         return inferred(x.dtype, (n, _scaled(c, self.block**2), rows, columns))
 
-    def _plan(self, shape: Sequence[Dim]) -> tuple[Shape, Ints, Shape]:
+    def plan(self, shape: Sequence[Dim]) -> tuple[Shape, Ints, Shape]:
         n, c, h, w = shape
         b = self.block
         rows, columns = dims.floor_div(h, b), dims.floor_div(w, b)
