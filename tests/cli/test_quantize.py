@@ -75,6 +75,14 @@ def test_range_and_ir_text(uair: Shell, tiny: Path, calib: Path) -> None:
     assert written.count("= Dequantize(") >= 4
 
 
+def test_operators_on_integers(uair: Shell, tiny: Path, calib: Path) -> None:
+    uair("quantize", tiny, "--calib", calib, "--form", "qoperator").require()
+    path = Path("tiny.int8.onnx")
+    assert {"ConvInteger", "MatMulInteger"} <= operators(path)
+    assert not {"Conv", "Gemm", "MatMul"} & operators(path)
+    assert close(path, tiny)
+
+
 def test_images(uair: Shell) -> None:
     result = uair(
         "quantize", EXAMPLE, "--shape", EXAMPLE_SHAPE, "--calib", IMAGES, "--preprocess", EXAMPLE_STEPS, "-o", "q.onnx"
@@ -89,6 +97,7 @@ def test_images(uair: Shell) -> None:
         ([], "--calib"),
         (["--calib", "calib.npy", "-o", "q.txt"], "must end in .onnx or .uair"),
         (["--calib", "calib.npy", "-o", "q.uair", "--opset", "17"], "--opset is for an .onnx output"),
+        (["--calib", "calib.npy", "-o", "q.uair", "--form", "qdq"], "--form is for an .onnx output"),
         (["--calib", "calib.npy", "--report", "r.txt"], "must end in .json"),
         (["--calib", "calib.npy", "-o", "tiny.onnx"], "exists: give --overwrite"),
     ],

@@ -41,6 +41,12 @@ MOST_REASONS = 8
 @options.value_option
 @options.preprocess_option
 @options.loading_options
+@click.option(
+    "--form",
+    type=click.Choice(["qdq", "qoperator"]),
+    help="Of an .onnx output: Q/DQ nodes around operators on floats, or operators on integers (QLinearConv, "
+    "ConvInteger).  [default: qdq]",
+)
 @click.option("--opset", type=click.IntRange(1), help="Operator set of an .onnx output.")
 @click.option(
     "--report",
@@ -68,7 +74,7 @@ def command(**given: Any) -> None:
     path: Path = given["output"] or Path(f"{model.stem.replace(':', '-')}.{given['wanted']}.onnx")
     _require_writable(path, given)
     quantized = _quantize(model, given)
-    quantized.save(path, opset=given["opset"])
+    quantized.save(path, form=given["form"] or "qdq", opset=given["opset"])
     if given["report"] is not None:
         _write_report(given["report"], quantized.report)
     if given["as_json"]:
@@ -87,8 +93,9 @@ def _require_writable(path: Path, given: Mapping[str, Any]) -> None:
     """
     if path.suffix.lower() not in (".onnx", ".uair"):
         raise click.UsageError(f"--output {path}: the name must end in .onnx or .uair")
-    if given["opset"] is not None and path.suffix.lower() != ".onnx":
-        raise click.UsageError("--opset is for an .onnx output")
+    for option in ("opset", "form"):
+        if given[option] is not None and path.suffix.lower() != ".onnx":
+            raise click.UsageError(f"--{option} is for an .onnx output")
     report: Path | None = given["report"]
     if report is not None and report.suffix.lower() != ".json":
         raise click.UsageError(f"--report {report}: the name must end in .json")

@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
 from uair.atomic import OutputError
 from uair.context import Context
-from uair.driver.exporting import export_onnx
+from uair.driver.exporting import export_onnx, export_qoperator
 from uair.driver.stages import Stages, open_samples, require_quantizable
 from uair.driver.transform import bind_values, require_preprocess_fits
 from uair.ir.module import Module
 from uair.passes.bind_shapes import BindShapes
-from uair.pipeline import Instrument, Measure, PassContext, PassManager, Verify
+from uair.pipeline import Instrument, Measure, Pass, PassContext, PassManager, Verify
 from uair.request import CompileRequest
 
 if TYPE_CHECKING:
     from uair.targets.target import Target
 
+Form: TypeAlias = Literal["qdq", "qoperator"]
+FORMS: tuple[Form, ...] = ("qdq", "qoperator")
 SUFFIXES = (".onnx", ".uair")
 
 
@@ -44,15 +46,18 @@ class Quantized:
         """What looks wrong, in sentences."""
         return list(self.report["notes"])
 
-    def save(self, path: str | os.PathLike[str], *, opset: int | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], *, form: Form = "qdq", opset: int | None = None) -> None:
         """Write the model.
 
         Args:
             path: a file whose name ends in .onnx or .uair.
+            form: of an .onnx file. "qdq": QuantizeLinear and DequantizeLinear around operators on floats, which
+                runtimes fuse. "qoperator": operators on integers, QLinearConv, QLinearMatMul, ConvInteger and
+                MatMulInteger.
             opset: of an .onnx file; the lowest from 17 on that expresses the model when not given.
 
         Raises:
-            OutputError: the name ends otherwise, or the file cannot be written.
+            OutputError: the name ends otherwise, there is no such form, or the file cannot be written.
             UairError: the model has no ONNX form.
         """
         from uair.text import save
@@ -60,20 +65,22 @@ class Quantized:
         target = Path(path)
         if target.suffix.lower() not in SUFFIXES:
             raise OutputError(f"{target} is neither .onnx nor .uair", hint="the name of the file decides its format")
+        if form not in FORMS:
+            raise OutputError(f"there is no form {form!r}", hint=f"it is one of {', '.join(FORMS)}")
         if target.suffix.lower() == ".uair":
             save(self.module, target)
+        elif form == "qoperator":
+            export_qoperator(self.module, target, opset=opset)
         else:
-            export_onnx(self._written(), target, opset=opset)
+            written = PassManager(self._last_passes(), []).run(self.module.clone())
+            export_onnx(written, target, opset=opset)
 
-    def _written(self) -> Module:
-        """The module whose nodes are those of the ONNX file."""
+    def _last_passes(self) -> list[Pass]:
+        """What is done to a copy of the module before it is written."""
         from uair.codegen.cpu.target import CpuTarget
         from uair.passes.unsigned_integers import UnsignedIntegers
 
-        module = self.module
-        if isinstance(self.target, CpuTarget) and self.target.is_x86:
-            module = PassManager([UnsignedIntegers()], []).run(module.clone())
-        return module
+        return [UnsignedIntegers()] if isinstance(self.target, CpuTarget) and self.target.is_x86 else []
 
 
 def quantize_module(source: Module, request: CompileRequest, instruments: Sequence[Instrument]) -> Quantized:

@@ -26,6 +26,8 @@ s_x * s_w stays as above.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import numpy as np
 
@@ -215,7 +217,12 @@ def quantized_nodes(graph: Graph) -> list[QuantizedView]:
     return [view for node in graph if (view := quantized_view(node)) is not None]
 
 
-def lower_to_integer(module: Module, requantization: Requantization | None = None) -> Module:
+def lower_to_integer(
+    module: Module,
+    requantization: Requantization | None = None,
+    *,
+    where: Callable[[QuantizedView], bool] | None = None,
+) -> Module:
     """A copy of a quantized module in which every node with a quantized view computes on integers.
 
     Such a node becomes an Integer operator, a Dequantize of its i32 sums, and an Add where the bias stays real.
@@ -224,11 +231,12 @@ def lower_to_integer(module: Module, requantization: Requantization | None = Non
     Args:
         module: the module; not changed.
         requantization: how sums become the next tensor's integers; None: by way of real numbers.
+        where: which nodes; all when not given.
     """
     result = module.clone()
     for graph in result.graphs.values():
         for node in list(graph):
-            if (view := quantized_view(node)) is not None:
+            if (view := quantized_view(node)) is not None and (where is None or where(view)):
                 _lower(graph, view, requantization)
         for node in reversed(graph):
             if not any(t.use_count for t in node.outputs) and isinstance(node.op, (Dequantize, Quantize)):
