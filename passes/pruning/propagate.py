@@ -306,6 +306,9 @@ def reshape(labelling: Labelling, node: Node) -> None:
     labels = labelling.of(x)
     if x is None or labels is None:
         return
+    if any(t is not None for t in node.inputs[1:]):
+        labelling.refuse(node, f"{node.op_type} gets its sizes when the model runs")
+        return
     old, new = x.type.dims, node.output.type.dims
     segment = _segment(old, new, labels.axis)
     if segment is None:
@@ -382,6 +385,9 @@ def split(labelling: Labelling, node: Node) -> None:
     if x is None or labels is None:
         return
     op: Any = node.op
+    if op.sizes is None:
+        labelling.refuse(node, "Split gets its sizes when the model runs")
+        return
     start = 0
     for tensor in node.outputs:
         if labels.axis != op.axis % x.type.rank:

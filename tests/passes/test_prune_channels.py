@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 
 import uair
-from tests.passes.pruning_helpers import NETWORKS, draw, drawn, labelled, residual, transformer, without, zeroed
+from tests.passes.pruning_helpers import NETWORKS, conv, draw, drawn, labelled, residual, transformer, without, zeroed
+from tests.quant.networks import Builder
 from uair.cli import main
 from uair.codegen.reference import random_feeds
 from uair.errors import UairError
@@ -19,9 +20,12 @@ from uair.ir.dtype import Array
 from uair.ir.graph import constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
+from uair.ops import Add, Conv2D, CumSum, Gather, LayerNorm, Linear, ReduceMean, Slice, Softmax, Tile
 from uair.passes.prune_channels import PruneChannels
 from uair.passes.pruning.cost import Costs
+from uair.passes.pruning.groups import find_groups
 from uair.passes.pruning.labels import Labelling
+from uair.passes.pruning.propagate import label_graph
 from uair.pipeline import PassContext
 from uair.targets.check import node_flops
 from uair.text import print_module
@@ -63,6 +67,62 @@ def test_random_graphs_have_something_to_prune() -> None:
     found = [len(labelled(drawn(seed))[1]) for seed in range(60)]
     assert sum(count > 0 for count in found) >= 50
     assert max(found) >= 5
+
+
+REFUSING = {
+    "CumSum": CumSum(axis=2),
+    "Softmax": Softmax(axis=1),
+    "LayerNorm": LayerNorm(axis=1),
+    "Tile": Tile(repeats=(1, 2, 1, 1)),
+    "Slice": Slice(axes=(1,), starts=(0,), ends=(8,), steps=(2,)),
+    "ReduceMean": ReduceMean(axes=(1,)),
+}
+
+
+def refused(kind: str) -> Module:
+    """A convolution, then something that needs all its channels, then another convolution."""
+    b = Builder(1, 3, 8, 8)
+    x = conv(b, b.x, 8)
+    if kind == "model's output":
+        return b.done(x)
+    if kind in REFUSING:
+        x = b.add(REFUSING[kind], x)
+    elif kind == "Gather":
+        x = b.add(Gather(axis=1), x, constant(np.array([3, 1, 4])))
+    elif kind == "Linear":
+        x = b.add(Linear(), x, b.weight(4, 8))
+    else:
+        x = b.add(Add(), x, b.graph.add_input("z", x.type))
+    return b.done(b.add(Conv2D(), x, b.weight(2, static(x.type.dims)[1], 1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("CumSum", "CumSum needs them all"),
+        ("Softmax", "Softmax computes over them"),
+        ("LayerNorm", "LayerNorm normalises them together"),
+        ("ReduceMean", "ReduceMean computes over them"),
+        ("Tile", "Tile changes their axis"),
+        ("Slice", "Slice takes some of them in steps"),
+        ("Gather", "Gather chooses among them"),
+        ("Linear", "Linear makes channels along another axis"),
+        ("model's input", "Add combines them with something that has no such channels"),
+        ("model's output", "they reach the model's output"),
+    ],
+)
+def test_what_must_stay_stays_and_says_why(kind: str, reason: str) -> None:
+    module = refused(kind)
+    first = next(iter(module.main))
+    _, fixed = find_groups(label_graph(module.main))
+    assert fixed[first] == reason
+
+
+def test_a_model_without_anything_to_prune_is_refused() -> None:
+    with pytest.raises(UairError) as caught:
+        PruneChannels(flops=0.9).run(refused("model's output"), PassContext())
+    assert caught.value.code == "UAIR-E0760"
+    assert "100.0% of the operations are left, 90.0% are asked for" in str(caught.value)
 
 
 def relabelled(labelling: Labelling, module: Module) -> Labelling:
