@@ -65,8 +65,8 @@ class QuantizeInt8(Pass):
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
             it takes about as many runs of two samples as half the number of nodes.
-        effort: "high" also equalises channels and corrects biases, each only where samples that are held out for
-            judging say that it helps; it takes a few times as long.
+        effort: "high" also equalises channels, rounds weights with feedback and corrects biases, each only where
+            samples that are held out for judging say that it helps; it takes some ten times as long.
         least_cosine: parts of the model stay float until every output has at least this cosine similarity with the
             float model's, on some of the samples; 0: everything that can be is quantized.
         scheme: the target's scheme; overrides `target`.
@@ -130,7 +130,7 @@ class QuantizeInt8(Pass):
         trial = choose_trial(study, settings)
         refinement = Refinement(study, trial, samples, settings, self.skip, context, self.name)
         if self.effort == "high":
-            context.tell("equalising channels, correcting biases")
+            context.tell("equalising channels, rounding weights, correcting biases")
             refinement.run()
         study, trial, plan = refinement.study, refinement.trial, refinement.study.plan
         trial.results, sensitive = split_precision(study, trial.results, self.least_cosine)

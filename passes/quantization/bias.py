@@ -16,7 +16,7 @@ import numpy as np
 from uair.ir.dtype import Array
 from uair.passes.quantization.channels import channel_axis
 from uair.passes.quantization.choose import NodeResult
-from uair.passes.quantization.lockstep import walk
+from uair.passes.quantization.lockstep import Step, squared_error, walk
 from uair.passes.quantization.trial import Study
 from uair.quant.parameters import Parameters
 
@@ -37,21 +37,30 @@ def correct_biases(
             them keeps its bias.
     """
     learned = len(samples) - held_out
+    check = slice(learned, None) if held_out else slice(None)
 
-    def refine(result: NodeResult, expected: list[Array], actual: list[Array]) -> tuple[NodeResult, list[Array]]:
-        if result.constants.bias is None or not learned:
-            return result, actual
-        axis = channel_axis(result.node, expected[0].ndim)
-        shift = _mean_error(expected[:learned], actual[:learned], axis) * (learned / (learned + PRIOR))
-        corrected, change = _shifted(result, shift)
-        shape = tuple(-1 if i == axis else 1 for i in range(expected[0].ndim))
-        values = [a + change.reshape(shape).astype(a.dtype) for a in actual]
-        check = slice(learned, None) if held_out else slice(None)
-        if _noise(expected[check], values[check]) >= _noise(expected[check], actual[check]):
-            return result, actual
-        return corrected, values
+    def refine(step: Step) -> tuple[NodeResult, list[Array]]:
+        found, values = bias_corrected(step.result, step.expected, step.actual, learned)
+        before, after = (squared_error(step.expected[check], each[check]) for each in (step.actual, values))
+        return (found, values) if after < before else (step.result, step.actual)
 
     return walk(study, results, samples, refine)
+
+
+def bias_corrected(
+    result: NodeResult, expected: list[Array], actual: list[Array], learned: int
+) -> tuple[NodeResult, list[Array]]:
+    """A node with the mean error of the first `learned` samples in its bias, and its results then.
+
+    A node without an integer bias stays as it is.
+    """
+    if result.constants.bias is None or not learned:
+        return result, actual
+    axis = channel_axis(result.node, expected[0].ndim)
+    shift = _mean_error(expected[:learned], actual[:learned], axis) * (learned / (learned + PRIOR))
+    corrected, change = _shifted(result, shift)
+    shape = tuple(-1 if i == axis else 1 for i in range(expected[0].ndim))
+    return corrected, [a + change.reshape(shape).astype(a.dtype) for a in actual]
 
 
 def _mean_error(expected: Sequence[Array], actual: Sequence[Array], axis: int) -> Array:
@@ -61,10 +70,6 @@ def _mean_error(expected: Sequence[Array], actual: Sequence[Array], axis: int) -
         difference = e.astype(np.float64) - a
         total = total + difference.mean(axis=tuple(i for i in range(e.ndim) if i != axis))
     return np.asarray(total / len(expected))
-
-
-def _noise(expected: Sequence[Array], actual: Sequence[Array]) -> float:
-    return sum(float(np.square(e - a, dtype=np.float64).sum()) for e, a in zip(expected, actual, strict=True))
 
 
 def _shifted(result: NodeResult, shift: Array) -> tuple[NodeResult, Array]:

@@ -7,7 +7,10 @@ in the end. Runs stop and go on, so that every node is evaluated once per sample
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Tensor
@@ -15,9 +18,39 @@ from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.trial import Study
 from uair.quant.parameters import Parameters
 
-Refine = Callable[[NodeResult, list[Array], list[Array]], "tuple[NodeResult, list[Array]]"]
-"""From a quantized node, its float results and its results as quantized so far (one per sample), what it becomes, and
-its results then."""
+
+@attrs.frozen(eq=False)
+class Step:
+    """A quantized node that both models have come to, on several samples.
+
+    Attributes:
+        result: how the node is quantized.
+        expected: its results in the float model.
+        actual: its results as quantized so far.
+        operands: the operands that integers stand for, as they leave them, by number.
+        others: all its operands, before they become integers, in the quantized model.
+    """
+
+    result: NodeResult
+    expected: list[Array]
+    actual: list[Array]
+    operands: list[dict[int, Array]]
+    others: list[list[Array | None]]
+
+    def evaluate(self, result: NodeResult) -> list[Array]:
+        """The node's results with other constants."""
+        constants = result.constants.values(result.item)
+        found: list[Array] = []
+        for given, all_ in zip(self.operands, self.others, strict=True):
+            operands = list(all_)
+            for i, value in {**given, **constants}.items():
+                operands[i] = value
+            found.append(result.node.op.evaluate_all(operands)[0])
+        return found
+
+
+Refine: TypeAlias = Callable[[Step], "tuple[NodeResult, list[Array]]"]
+"""What a node becomes, and its results then."""
 
 
 def walk(
@@ -45,10 +78,12 @@ def walk(
                 run.advance()
             continue
         operands = [_operands(result, run) for run in rounded]
+        others = [[None if t is None else run.value(t) for t in node.inputs] for run in rounded]
         actual = [run.advance(given) for run, given in zip(rounded, operands, strict=True)]
         refined = result
         if len(node.outputs) == 1:
-            refined, values = refine(result, [e[0] for e in expected], [a[0] for a in actual])
+            step = Step(result, [e[0] for e in expected], [a[0] for a in actual], operands, others)
+            refined, values = refine(step)
             for run, value in zip(rounded, values, strict=True):
                 run.replace(node.output, value)
         found.append(refined)
@@ -71,3 +106,8 @@ def _operands(result: NodeResult, run: Any) -> dict[int, Array]:
     """The operands of a quantized node that integers stand for, as they leave them."""
     activations = {i: p.rounded(run.value(result.item.operand(i))) for i, p in result.activations.items()}
     return {**activations, **result.constants.values(result.item)}
+
+
+def squared_error(expected: Sequence[Array], actual: Sequence[Array]) -> float:
+    """Summed over all samples."""
+    return sum(float(np.square(e - a, dtype=np.float64).sum()) for e, a in zip(expected, actual, strict=True))

@@ -5,26 +5,70 @@ They cost a few more runs of the samples, which is why they are asked for (`effo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
 
 from uair.ir.dtype import Array
 from uair.passes.quantization.bias import correct_biases
-from uair.passes.quantization.choose import Settings
+from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.equalise import apply_equalisations, propose_equalisations
 from uair.passes.quantization.placement import plan_quantization
-from uair.passes.quantization.statistics import SpreadSamples, collect_statistics
-from uair.passes.quantization.trial import Study, Trial, choose_trial
+from uair.passes.quantization.rounding import round_weights
+from uair.passes.quantization.statistics import SpreadSamples, Statistics, collect_statistics, merged_observers
+from uair.passes.quantization.trial import Ranges, Study, Trial, make_trial, ways_of
 from uair.pipeline import PassContext
 
 Samples: TypeAlias = Sequence[Mapping[str, Array]]
+Change: TypeAlias = "Callable[[Study, Sequence[NodeResult], Samples, int], list[NodeResult]]"
+"""From samples, of which the last ones are held out, what becomes of the quantized nodes."""
 
 MOST_SAMPLES = 32
 LEAST_SAMPLES = 8
 HELD_OUT = 4
 """Every so many samples one is only for judging."""
+WORST = 1.5
+"""What the noise of the worst sample that is held out may grow to, as a multiple."""
+
+
+@attrs.frozen
+class Noise:
+    """Noise by signal at the outputs, sample by sample.
+
+    Attributes:
+        held_out: of the samples that nothing is learned from.
+        learned: of the others.
+    """
+
+    held_out: tuple[float, ...]
+    learned: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Of the samples that are held out; geometric, so that no single sample decides."""
+        return _geometric_mean(self.held_out)
+
+    @property
+    def together(self) -> float:
+        """Of all samples, in the same way."""
+        return _geometric_mean(self.held_out + self.learned)
+
+    def is_better(self, other: Noise) -> bool:
+        """Whether it is less than another: held out, on all samples together, and not much worse on the worst one.
+
+        What is held out are few samples: that all others agree makes an accident less likely.
+        """
+        return (
+            self.together < other.together
+            and self.mean < other.mean
+            and max(self.held_out) <= WORST * max(other.held_out)
+        )
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(sum(math.log(max(v, 1e-30)) for v in values) / len(values))
 
 
 @attrs.frozen
@@ -33,28 +77,30 @@ class Stage:
 
     Attributes:
         name: of the stage.
-        changed: activations or biases that it changed.
-        before: noise by signal at the outputs on the held-out samples without it.
-        after: the same with it.
+        changed: activations, weights or biases that it changed.
+        before: the noise without it.
+        after: the noise with it.
     """
 
     name: str
     changed: int
-    before: float
-    after: float
+    before: Noise
+    after: Noise
 
     @property
     def is_kept(self) -> bool:
-        """Whether it made the held-out error smaller."""
-        return self.changed > 0 and self.after < self.before
+        """Whether it made the noise less."""
+        return self.changed > 0 and self.after.is_better(self.before)
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return {
             "stage": self.name,
             "changed": self.changed,
-            "before": round(self.before, 8),
-            "after": round(self.after, 8),
+            "before": round(self.before.mean, 8),
+            "after": round(self.after.mean, 8),
+            "worst_before": round(max(self.before.held_out), 8),
+            "worst_after": round(max(self.after.held_out), 8),
             "kept": self.is_kept,
         }
 
@@ -93,47 +139,72 @@ class Refinement:
         if len(spread.kept) < LEAST_SAMPLES:
             self.notes.append(f"effort=high needs {LEAST_SAMPLES} samples or more, some of them to judge by: not done")
             return
-        judging = spread.kept[HELD_OUT - 1 :: HELD_OUT]
-        learning = [s for i, s in enumerate(spread.kept) if i % HELD_OUT != HELD_OUT - 1]
-        noise = self._noise(self.study, self.trial, judging)
-        noise = self._equalise(noise, learning, judging)
-        self._correct_biases(noise, learning, judging)
+        folds = [spread.kept[i::HELD_OUT] for i in range(HELD_OUT)]
+        learning, judging = [sample for fold in folds[:-1] for sample in fold], folds[-1]
+        noise = self._equalise(folds)
+        noise = self._try("rounding", round_weights, noise, learning, judging)
+        self._try("bias-correction", correct_biases, noise, learning, judging)
 
-    def _equalise(self, before: float, learning: Samples, judging: Samples) -> float:
-        """Try it; the noise at the outputs then."""
+    def _equalise(self, folds: Sequence[Samples]) -> Noise:
+        """Try it, and choose the ranges again; the noise then."""
         module, scheme = self.study.module, self.study.scheme
+        learning, judging = [sample for fold in folds[:-1] for sample in fold], folds[-1]
         found = propose_equalisations(self.study.plan, scheme, self.study.run(module), learning)
         changes = [c for c in found if self.context.fuel.draw(self.maker, c.readers[0])]
-        if not changes:
-            return self._note(Stage("equalise", 0, before, before))
-        edits = apply_equalisations(module.main, changes)
-        plan = plan_quantization(module.main, scheme, self.skip)
-        statistics = collect_statistics(plan, self.study.run(module), self.samples)
-        study = attrs.evolve(self.study, plan=plan, statistics=statistics)
-        trial = choose_trial(study, self.settings)
-        stage = Stage("equalise", len(changes), before, self._noise(study, trial, judging))
-        if stage.is_kept:
-            self.study, self.trial = study, trial
-        else:
-            edits.undo()
-        return self._note(stage)
+        ranges, before = self.choose_ranges(folds, self.study)
+        stage = Stage("equalise", 0, before, before)
+        if changes:
+            edits = apply_equalisations(module.main, changes)
+            plan = plan_quantization(module.main, scheme, self.skip)
+            statistics = collect_statistics(plan, self.study.run(module), self.samples)
+            study = attrs.evolve(self.study, plan=plan, statistics=statistics)
+            equalised, after = self.choose_ranges(folds, study)
+            stage = Stage("equalise", len(changes), before, after)
+            if stage.is_kept:
+                ranges, self.study = equalised, study
+            else:
+                edits.undo()
+        self.stages.append(stage)
+        self.trial = make_trial(self.study, self.settings, ranges)
+        return self._noise(self.study, self.trial, learning, judging)
 
-    def _correct_biases(self, before: float, learning: Samples, judging: Samples) -> float:
-        """Try it; the noise at the outputs then."""
-        results = correct_biases(self.study, self.trial.results, [*learning, *judging], len(judging))
-        trial = attrs.evolve(self.trial, results=results)
+    def choose_ranges(self, folds: Sequence[Samples], study: Study) -> tuple[Ranges, Noise]:
+        """The best way to choose ranges, and the noise of it.
+
+        A range that the samples at hand made never shows what it does to others, which may leave it. So every sample is
+        judged with ranges of the samples that are not in its fold; what is used in the end are ranges of all.
+        """
+        observed = [collect_statistics(study.plan, study.run(study.module), fold).observers for fold in folds]
+        ways = ways_of(study, self.settings)
+        losses: dict[str, list[tuple[float, ...]]] = {way.name: [] for way in ways}
+        for i, fold in enumerate(folds):
+            others = merged_observers(part for j, part in enumerate(observed) if j != i)
+            judge = attrs.evolve(study, statistics=Statistics(others, list(fold), study.statistics.count))
+            reference = judge.references()
+            for way in ways:
+                losses[way.name].append(tuple(judge.losses(make_trial(judge, self.settings, way).results, reference)))
+        noises = {
+            name: Noise(found[-1], tuple(x for part in found[:-1] for x in part)) for name, found in losses.items()
+        }
+        best = min(ways, key=lambda way: noises[way.name].together)
+        return attrs.evolve(best, losses={name: noise.together for name, noise in noises.items()}), noises[best.name]
+
+    def _try(self, name: str, change: Change, before: Noise, learning: Samples, judging: Samples) -> Noise:
+        """Try a change of the nodes' constants; the noise then."""
+        results = change(self.study, self.trial.results, [*learning, *judging], len(judging))
         changed = sum(new is not old for new, old in zip(results, self.trial.results, strict=True))
-        stage = Stage("bias-correction", changed, before, self._noise(self.study, trial, judging))
+        trial = attrs.evolve(self.trial, results=results)
+        after = self._noise(self.study, trial, learning, judging) if changed else before
+        stage = Stage(name, changed, before, after)
+        self.stages.append(stage)
         if stage.is_kept:
             self.trial = trial
-        return self._note(stage)
-
-    def _note(self, stage: Stage) -> float:
-        """Note what became of a stage; the noise behind it."""
-        self.stages.append(stage)
-        return stage.after if stage.is_kept else stage.before
+        return after if stage.is_kept else before
 
     @staticmethod
-    def _noise(study: Study, trial: Trial, samples: Samples) -> float:
-        judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=list(samples)))
-        return judge.loss(trial.results, judge.references())
+    def _noise(study: Study, trial: Trial, learning: Samples, judging: Samples) -> Noise:
+        found: list[tuple[float, ...]] = []
+        for samples in (judging, learning):
+            judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=list(samples)))
+            found.append(tuple(judge.losses(trial.results, judge.references())))
+        return Noise(*found)

@@ -165,6 +165,15 @@ def group_observers(plan: Plan, observers: Mapping[Watch, RangeObserver]) -> dic
     return found
 
 
+def merged_observers(parts: Iterable[Mapping[Tensor, RangeObserver]]) -> dict[Tensor, RangeObserver]:
+    """What several sets of samples showed together."""
+    found: dict[Tensor, RangeObserver] = {}
+    for part in parts:
+        for root, observer in part.items():
+            found.setdefault(root, RangeObserver(observer.name)).merge(observer)
+    return found
+
+
 def collect_statistics(
     plan: Plan,
     interpreter: Interpreter,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 import numpy as np
@@ -25,11 +25,13 @@ from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.placement import Plan
 from uair.passes.quantization.statistics import Interpreter, Statistics, comparable
 from uair.quant.comparison import ErrorSums
-from uair.quant.scheme import Scheme
+from uair.quant.scheme import COMPUTE, Scheme
 
 SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
 """Functions whose results hide errors: where one ends the model, its operand is compared."""
 PER_USER = "per-user"
+FEW_NUMBERS = 256
+"""An output of at most so many numbers is judged together with what it is computed from."""
 FLOOR = 1e-3
 """Part of the mean signal of a channel that a weaker channel is taken to have: noise in silence does not decide."""
 
@@ -83,24 +85,46 @@ class Study:
         return copy, tensors
 
     def loss(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> float:
-        """Noise by signal where it counts, see `decisive_tensors`; the mean over channels and outputs."""
-        copy, tensors = self.quantized_copy(results)
-        watched = {tensors[t]: t for t in reference[0]}
+        """Noise by signal where it counts, see `references`; the mean over channels and tensors."""
         energies = {t: Energies(has_channels(t)) for t in reference[0]}
-        interpreter = self.run(copy)
-        for sample, expected in zip(self.statistics.kept, reference, strict=True):
-
-            def observe(tensor: Tensor, values: Array, expected: Mapping[Tensor, Array] = expected) -> None:
-                original = watched.get(tensor)
-                if original is not None:
-                    energies[original].add(expected[original], values)
-
-            interpreter.run(sample, observe=observe)
+        for expected, actual in zip(reference, self._watch(results, reference), strict=True):
+            for tensor, values in actual.items():
+                energies[tensor].add(expected[tensor], values)
         return float(np.mean([e.loss() for e in energies.values()])) if energies else 0.0
 
+    def losses(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> list[float]:
+        """The same for every kept sample alone."""
+        found: list[float] = []
+        for expected, actual in zip(reference, self._watch(results, reference), strict=True):
+            energies = {t: Energies(has_channels(t)) for t in expected}
+            for tensor, values in actual.items():
+                energies[tensor].add(expected[tensor], values)
+            found.append(float(np.mean([e.loss() for e in energies.values()])) if energies else 0.0)
+        return found
+
+    def _watch(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> Iterator[dict[Tensor, Array]]:
+        """For every kept sample the values that the tensors of `reference` have in the quantized model."""
+        copy, tensors = self.quantized_copy(results)
+        watched = {tensors[t]: t for t in reference[0]}
+        interpreter = self.run(copy)
+        for sample in self.statistics.kept:
+            found: dict[Tensor, Array] = {}
+
+            def observe(tensor: Tensor, values: Array, found: dict[Tensor, Array] = found) -> None:
+                original = watched.get(tensor)
+                if original is not None:
+                    found[original] = values
+
+            interpreter.run(sample, observe=observe)
+            yield found
+
     def references(self) -> list[dict[Tensor, Array]]:
-        """Values of the decisive tensors in the float model, for every kept sample."""
-        wanted = set(decisive_tensors(self.module.main))
+        """Values of the tensors that are compared in the float model, for every kept sample.
+
+        These are the decisive ones, and for those of few numbers the features that they are computed from: noise in a
+        handful of numbers is an accident.
+        """
+        wanted = {t for each in decisive_tensors(self.module.main) for t in (each, *_features(each))}
         result: list[dict[Tensor, Array]] = []
         interpreter = self.run(self.module)
         for sample in self.statistics.kept:
@@ -115,6 +139,21 @@ class Study:
         return result
 
 
+@attrs.frozen(eq=False)
+class Ranges:
+    """Which method chooses the range of each group.
+
+    Attributes:
+        name: of the way.
+        methods: by the tensor that stands for the group.
+        losses: see Trial.
+    """
+
+    name: str
+    methods: Mapping[Tensor, str]
+    losses: dict[str, float] = attrs.Factory(dict[str, float])
+
+
 def choose_trial(study: Study, settings: Settings) -> Trial:
     """Decide all parameters. With "auto", the whole model is tried under each way of choosing ranges.
 
@@ -122,28 +161,50 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
     (which errs where errors of several layers cancel or add up). The one with the least noise by signal at the model's
     outputs wins.
     """
+    return make_trial(study, settings, choose_ranges(study, settings))
+
+
+def make_trial(study: Study, settings: Settings, ranges: Ranges) -> Trial:
+    """All parameters, with ranges by given methods."""
+    options, refused = range_options(study.statistics, study.scheme, settings)
+    return _trial(study, settings, ranges, options, refused, {})
+
+
+def choose_ranges(study: Study, settings: Settings) -> Ranges:
+    """The way of choosing ranges that `choose_trial` describes."""
+    ways = ways_of(study, settings)
+    reference = study.references() if len(ways) > 1 else []
+    if not reference or not reference[0]:
+        return ways[0]
     options, refused = range_options(study.statistics, study.scheme, settings)
     cache: WeightCache = {}
-
-    def trial(name: str, methods: Mapping[Tensor, str]) -> Trial:
-        chosen = {root: (found[methods[root]], methods[root]) for root, found in options.items()}
-        return Trial(name, *quantize_nodes(study.plan, chosen, refused, study.scheme, settings=settings, cache=cache))
-
-    if settings.method != "auto":
-        return trial(settings.method, dict.fromkeys(options, settings.method))
-    ways: dict[str, dict[Tensor, str]] = {name: dict.fromkeys(options, name) for name in METHODS}
-    ways[PER_USER] = best_for_users(study.plan, study.statistics, options, study.run(study.module))
-    return _best(study, {name: trial(name, methods) for name, methods in ways.items()}, options)
+    losses: dict[str, float] = {}
+    for way in ways:
+        losses[way.name] = study.loss(_trial(study, settings, way, options, refused, cache).results, reference)
+    return attrs.evolve(min(ways, key=lambda way: losses[way.name]), losses=losses)
 
 
-def _best(study: Study, trials: Mapping[str, Trial], options: Options) -> Trial:
-    """The trial with the least loss; the first one when nothing can be compared."""
-    reference = study.references()
-    if not options or not reference[0]:
-        return next(iter(trials.values()))
-    losses = {name: study.loss(trial.results, reference) for name, trial in trials.items()}
-    best = min(losses, key=lambda name: losses[name])
-    return attrs.evolve(trials[best], losses=losses)
+def ways_of(study: Study, settings: Settings) -> list[Ranges]:
+    """The ways of choosing ranges that are tried."""
+    options, _ = range_options(study.statistics, study.scheme, settings)
+    if settings.method != "auto" or not options:
+        method = METHODS[0] if settings.method == "auto" else settings.method
+        return [Ranges(method, dict.fromkeys(options, method))]
+    best = best_for_users(study.plan, study.statistics, options, study.run(study.module))
+    return [*(Ranges(name, dict.fromkeys(options, name)) for name in METHODS), Ranges(PER_USER, best)]
+
+
+def _trial(
+    study: Study,
+    settings: Settings,
+    ranges: Ranges,
+    options: Options,
+    refused: Mapping[Tensor, str],
+    cache: WeightCache,
+) -> Trial:
+    chosen = {root: (found[ranges.methods[root]], ranges.methods[root]) for root, found in options.items()}
+    results, failed = quantize_nodes(study.plan, chosen, refused, study.scheme, settings=settings, cache=cache)
+    return Trial(ranges.name, results, failed, ranges.losses)
 
 
 @attrs.define(eq=False)
@@ -218,6 +279,18 @@ def decisive_tensors(graph: Graph) -> list[Tensor]:
         elif tensor.type.dtype.is_float:
             found[tensor] = None
     return list(found)
+
+
+def _features(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Of a tensor of few numbers, the operand of the operator with a weight that it comes from; else nothing."""
+    if not all(isinstance(d, int) for d in tensor.type.dims) or tensor.type.size > FEW_NUMBERS:
+        return ()
+    node = tensor.producer
+    while node is not None and node.op_type not in COMPUTE and len(node.outputs) == 1 and node.inputs:
+        node = None if node.inputs[0] is None else node.inputs[0].producer
+    operand = node.inputs[0] if node is not None and node.op_type in COMPUTE else None
+    is_value = operand is not None and operand.producer is not None and not operand.is_constant
+    return (operand,) if operand is not None and is_value and operand.type.dtype.is_float else ()
 
 
 def _unsaturated(tensor: Tensor) -> Tensor:

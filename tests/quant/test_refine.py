@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
@@ -17,14 +18,16 @@ from uair.ir.compare import difference, graph_difference
 from uair.ir.graph import Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
-from uair.ops import Add, Conv2D, ConvTranspose2D, HardSwish, LayerNorm, Linear, MatMul, MaxPool2D, Relu
+from uair.ops import Add, Conv1D, Conv2D, Conv3D, ConvTranspose2D, HardSwish, LayerNorm, Linear, MatMul, MaxPool2D, Relu
 from uair.passes.quantization.bias import correct_biases
 from uair.passes.quantization.choose import Settings
 from uair.passes.quantization.equalise import Equalisation, apply_equalisations, propose_equalisations
 from uair.passes.quantization.placement import plan_quantization
-from uair.passes.quantization.refine import Stage
+from uair.passes.quantization.products import Products
+from uair.passes.quantization.refine import Noise, Refinement, Stage
+from uair.passes.quantization.rounding import round_weights
 from uair.passes.quantization.statistics import collect_statistics
-from uair.passes.quantization.trial import Study, choose_trial
+from uair.passes.quantization.trial import Study, choose_trial, make_trial, ways_of
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.quant.parameters import sqnr
@@ -205,6 +208,85 @@ def test_a_correction_that_held_out_samples_contradict_is_not_made() -> None:
     assert all(new is old for new, old in zip(corrected, results, strict=True))
 
 
+# ---------------------------------------------------------------------------------------------------------- rounding
+def smooth_cnn() -> Module:
+    """Depthwise filters over smooth images: what rounding does to the sum of nine taps is all that matters."""
+    b = Builder(1, 8, 16, 16, seed=3)
+    x = b.add(Conv2D(pads=(1, 1, 1, 1), groups=8), b.x, b.weight(8, 1, 3, 3), b.weight(8), name="first")
+    x = b.add(Conv2D(pads=(2, 2, 2, 2), groups=8), b.add(Relu(), x), b.weight(8, 1, 5, 5), b.weight(8), name="second")
+    return b.done(b.add(Conv2D(), x, b.weight(6, 8, 1, 1), b.weight(6), name="last"))
+
+
+def smooth(n: int, seed: int) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    places = np.arange(16) / 16
+    found: list[dict[str, Any]] = []
+    for _ in range(n):
+        waves = np.sin(places * rng.uniform(0.5, 3, (8, 1)) + rng.uniform(0, 6, (8, 1)))
+        found.append({"x": (waves[:, :, None] * waves[:, None, :] + 1)[None].astype(np.float32)})
+    return found
+
+
+def test_rounding_makes_errors_of_weights_cancel() -> None:
+    module, feeds, fresh = smooth_cnn(), smooth(24, 1), smooth(16, 2)
+    study, results = _study(module, feeds, "minmax")
+    rounded = round_weights(study, results, feeds, 6)
+    assert any(new is not old for new, old in zip(rounded, results, strict=True))
+    only_weights = [
+        [attrs.evolve(r, activations={}, item=attrs.evolve(r.item, activations=())) for r in each]
+        for each in (results, rounded)
+    ]
+    judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=fresh))
+    before, after = (judge.loss(each, judge.references()) for each in only_weights)
+    assert after < before / 2
+    for old, new in zip(results, rounded, strict=True):
+        assert new.activations == old.activations
+        assert old.constants.weight is not None and new.constants.weight is not None
+        assert new.constants.weight[0] is old.constants.weight[0], "scales stay"
+        assert np.abs(new.constants.weight[1]).max() <= 127
+        assert np.abs(new.constants.weight[1].astype(int) - old.constants.weight[1]).max() <= 4
+
+
+@pytest.mark.parametrize(
+    "kind", ["plain", "grouped", "1d", "3d", "linear", "linear untransposed", "matmul", "transposed"]
+)
+def test_products_are_what_a_node_computes(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    ops: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...]]] = {
+        "plain": (Conv2D(pads=(1, 0, 2, 1), strides=(2, 1), dilations=(1, 2)), (2, 4, 7, 9), (6, 4, 3, 2)),
+        "grouped": (Conv2D(groups=2, auto_pad="same_upper", strides=(2, 2)), (2, 4, 7, 9), (6, 2, 3, 3)),
+        "1d": (Conv1D(pads=(1, 1)), (2, 4, 7), (6, 4, 3)),
+        "3d": (Conv3D(groups=4), (1, 4, 3, 4, 5), (4, 1, 2, 2, 2)),
+        "linear": (Linear(), (2, 3, 5), (7, 5)),
+        "linear untransposed": (Linear(transpose_w=False), (3, 5), (5, 7)),
+        "matmul": (MatMul(), (2, 3, 5), (5, 7)),
+        "transposed": (ConvTranspose2D(groups=2, strides=(2, 2)), (2, 4, 3, 3), (4, 3, 2, 2)),
+    }
+    op, extents, shape = ops[kind]
+    x, w = rng.normal(size=extents).astype(np.float32), rng.normal(size=shape).astype(np.float32)
+    node = op.node(constant(x), constant(w))
+    products = Products.of(node, shape)
+    assert products is not None
+    assert np.array_equal(products.restored(products.matrices(w)), w)
+    got = products.matrices(w) @ products.inputs(x, 10**6).swapaxes(1, 2)  # [G, M, rows]
+    want = op.evaluate(x, w)
+    if kind in ("linear", "linear untransposed", "matmul"):
+        want = want.reshape(-1, want.shape[-1]).T
+        got = got[0]
+    elif kind == "transposed":  # [2 groups, 3 channels * 2 * 2 taps, 2 * 3 * 3 places]
+        got = got.reshape(2, 3, 2, 2, 2, 3, 3).transpose(4, 0, 1, 5, 2, 6, 3).reshape(want.shape)
+    else:
+        got = np.moveaxis(got.reshape(want.shape[1], len(x), *want.shape[2:]), 0, 1)
+    assert np.allclose(got, want, atol=1e-5)
+    assert 3 <= products.inputs(x, 4).shape[1] <= 8
+    assert (
+        Products.of(
+            MatMul().node(constant(x.reshape(1, -1)), constant(np.zeros((1, x.size, 2), np.float32))), (1, x.size, 2)
+        )
+        is None
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------- together
 def test_high_effort_is_better_on_fresh_samples() -> None:
     plain, refined, reference = uneven_cnn(), uneven_cnn(), uneven_cnn()
@@ -212,10 +294,10 @@ def test_high_effort_is_better_on_fresh_samples() -> None:
     quantize(plain, feeds)
     report = quantize(refined, feeds, effort="high")
     stages = {stage["stage"]: stage for stage in report["summary"]["stages"]}
-    assert set(stages) == {"equalise", "bias-correction"}
+    assert list(stages) == ["equalise", "rounding", "bias-correction"]
     assert stages["equalise"]["kept"] and stages["equalise"]["changed"] >= 1
     for stage in stages.values():
-        assert stage["kept"] == (stage["changed"] > 0 and stage["after"] < stage["before"])
+        assert not stage["kept"] or (stage["changed"] > 0 and stage["after"] < stage["before"])
     fresh = images(8, seed=99)
     gain = [
         sqnr(run(reference, f)["y"], run(refined, f)["y"]) - sqnr(run(reference, f)["y"], run(plain, f)["y"])
@@ -230,7 +312,7 @@ def test_every_network_survives(make: Callable[[], Module]) -> None:
     shape = tuple(int(str(d)) for d in module.main.inputs[0].type.dims)
     report = quantize(module, samples(16, shape), effort="high")
     verify(module)
-    assert len(report["summary"]["stages"]) == 2
+    assert len(report["summary"]["stages"]) == 3
     reference, fresh = make(), samples(2, shape, seed=3)
     for feeds in fresh:
         want, got = run(reference, feeds), run(module, feeds)
@@ -241,9 +323,32 @@ def test_a_stage_that_does_not_help_leaves_no_trace(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Stage, "is_kept", property(lambda _: False))
     plain, refined = uneven_cnn(HardSwish()), uneven_cnn(HardSwish())
     feeds = images()
-    quantize(plain, feeds)
-    quantize(refined, feeds, effort="high")
+    quantize(plain, feeds, range="mse")
+    quantize(refined, feeds, effort="high", range="mse")
     assert graph_difference(plain.main, refined.main) == ""
+
+
+def test_noise_is_less_only_where_all_samples_agree() -> None:
+    before = Noise((1.0, 2.0), (1.0, 1.0, 1.0))
+    assert Noise((0.5, 1.5), (0.9, 1.0, 1.0)).is_better(before)
+    assert not Noise((0.5, 1.5), (9.0, 9.0, 9.0)).is_better(before), "the samples that it learned from are worse"
+    assert not Noise((1.5, 2.0), (0.1, 0.1, 0.1)).is_better(before), "only those that it learned from are better"
+    assert not Noise((0.01, 4.0), (0.5, 0.5, 0.5)).is_better(before), "the worst one became twice as bad"
+
+
+def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
+    """One sample has a great value that a range of the others does not hold."""
+    module, feeds, settings = uneven_cnn(), images(16), Settings("minmax")
+    feeds[3]["x"] = feeds[3]["x"].copy()
+    feeds[3]["x"][0, :, 2:9, 2:9] = 60.0
+    plan = plan_quantization(module.main, scheme_of("cpu"))
+    study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
+    trial = make_trial(study, settings, ways_of(study, settings)[0])
+    refinement = Refinement(study, trial, feeds, settings, (), PassContext(), "test")
+    honest = refinement.choose_ranges([feeds[i::4] for i in range(4)], study)[1]
+    judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=feeds))
+    known = judge.losses(trial.results, judge.references())
+    assert honest.held_out[0] > 20 * known[3]
 
 
 def test_too_few_samples_to_judge_by() -> None:
