@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uair.codegen.onnx.emitters.convolution import IntegerConvolution, IntegerTransposed, transposed_window, window
 from uair.codegen.onnx.emitters.linear import transposed
+from uair.codegen.onnx.schema import NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
 from uair.ir.dims import Dim
@@ -23,6 +24,12 @@ EMITTERS = Emitters()
 BIAS = 4
 
 
+def require_bytes(e: Emission) -> None:
+    """Refuse 16-bit integers, which ONNX multiplies in halves only."""
+    if e.type().dtype.bits > 8:
+        raise NotExpressible(f"ONNX has no products of {e.type().dtype}")
+
+
 def channelwise(e: Emission, name: str, rank: int) -> str:
     """A vector [M] as [M, 1...], to broadcast with [N, M, spatial...]."""
     (extent,) = e.graph.types[name].dims
@@ -33,6 +40,7 @@ def channelwise(e: Emission, name: str, rank: int) -> str:
 @EMITTERS.of(IntegerConv1D, IntegerConv2D, IntegerConv3D)
 def conv(e: Emission, op: IntegerConvolution) -> None:
     """ConvInteger has no bias."""
+    require_bytes(e)
     operands = [e.x(0), e.x(1), e.optional(2), e.optional(3)]
     attributes = window(e, op)
     if e.given(BIAS):
@@ -61,12 +69,13 @@ def conv_transpose(e: Emission, op: IntegerTransposed) -> None:
     whole = e.cast(acc, DType.I64)
     if e.given(BIAS):
         whole = e.op("Add", whole, channelwise(e, e.cast(e.x(BIAS), DType.I64), len(e.shape())))
-    e.result("Cast", whole, to=DType.I32)
+    e.result("Cast", whole, to=e.y.dtype)
 
 
 @EMITTERS.of(IntegerLinear)
 def linear(e: Emission, op: IntegerLinear) -> None:
     """MatMulInteger has no bias and does not transpose."""
+    require_bytes(e)
     matrix = transposed(e, 1) if op.transpose_w else e.x(1)
     operands = [e.x(0), matrix, e.optional(2), e.optional(3)]
     if e.given(BIAS):
@@ -78,6 +87,7 @@ def linear(e: Emission, op: IntegerLinear) -> None:
 @EMITTERS.of(IntegerMatMul)
 def mat_mul(e: Emission, op: IntegerMatMul) -> None:
     """MatMulInteger does not transpose."""
+    require_bytes(e)
     a = transposed(e, 0) if op.trans_a else e.x(0)
     b = transposed(e, 1) if op.trans_b else e.x(1)
     e.result("MatMulInteger", a, b, e.optional(2), e.optional(3))
