@@ -13,7 +13,7 @@ from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.facts import facts_by_operand, worst_tensors
 from uair.passes.quantization.insert import Inserter
-from uair.passes.quantization.mixed import split_precision
+from uair.passes.quantization.mixed import Budget, float_share, split_precision
 from uair.passes.quantization.placement import Plan, plan_quantization
 from uair.passes.quantization.quality import measure_quality
 from uair.passes.quantization.recording import calibrate
@@ -69,6 +69,10 @@ class QuantizeInt8(Pass):
             samples that are held out for judging say that it helps; it takes some ten times as long.
         least_cosine: parts of the model stay float until every output has at least this cosine similarity with the
             float model's, on some of the samples; 0: everything that can be is quantized.
+        most_float: greatest share of the multiply-adds that may be in float for the sake of that; a note says what was
+            reached where it is not enough.
+        wide: whether these parts may have activations of 16 bits, which is tried before float.
+        floats: whether parts may be in float at all.
         scheme: the target's scheme; overrides `target`.
         samples: the calibration samples, mappings of arrays by input name; overrides `calib`.
         preprocess: how calibration images become inputs, by input name, for `calib`.
@@ -88,6 +92,9 @@ class QuantizeInt8(Pass):
     sensitivity: bool = False
     effort: Literal["default", "high"] = "default"
     least_cosine: float = 0.0
+    most_float: float = 1.0
+    wide: bool = False
+    floats: bool = True
     scheme: Scheme | None = _service()
     samples: Iterable[Mapping[str, Any]] | None = _service()
     preprocess: Mapping[str, Preprocess] | None = _service()
@@ -133,15 +140,18 @@ class QuantizeInt8(Pass):
             context.tell("equalising channels, rounding weights, correcting biases")
             refinement.run()
         study, trial, plan = refinement.study, refinement.trial, refinement.study.plan
-        trial.results, sensitive = split_precision(study, trial.results, self.least_cosine)
-        plan.float_nodes += [*trial.failed, *sensitive]
+        budget = Budget(self.least_cosine, self.most_float, self.wide, self.floats)
+        split = split_precision(study, trial.results, budget)
+        trial.results = split.results
+        plan.float_nodes += [*trial.failed, *split.stay]
         plan.nodes = [result.item for result in trial.results]
         context.tell("measuring the result")
         findings = self._findings(study, trial.results, context)
         changed = self._insert(module, context, plan, trial.results, scheme)
         report = make_report(plan, trial, findings, samples, statistics, spec=self.spec, scheme=scheme)
         report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
-        report["notes"] += [*calibrated.notes, *refinement.notes]
+        report["summary"]["float_share"] = round(float_share(study.module.main, trial.results), 4)
+        report["notes"] += [*calibrated.notes, *refinement.notes, *split.notes]
         if calibrated.digest:
             report["summary"]["calibration"]["statistics"] = calibrated.digest
         context.reports[REPORT] = report

@@ -38,6 +38,8 @@ class Int8:
         least_cosine: parts of the model stay in float until every output has at least this cosine similarity with the
             float model's on calibration samples, from 0 (everything is quantized that can be) to 1; None: what the
             device file says.
+        most_float: greatest share of the multiply-adds that may be in float for the sake of that; what was reached
+            where it is not enough is said in the report.
         range: how activation ranges are chosen: the observed one, the one with the least squared error, the one of
             99.99 % of the values, or by trying these.
         statistics: a file, `calibration.json`, that keeps what the samples showed. Where there is none it is written;
@@ -56,6 +58,7 @@ class Int8:
     statistics: str | os.PathLike[str] | None = None
     keep_samples: int = 8
     sensitivity: bool = False
+    most_float: float | None = None
 
 
 @attrs.frozen

@@ -160,7 +160,10 @@ class HorizonTarget(OnnxTarget):
 
 
 def sensitive(graph: Graph, report: Mapping[str, Any] | None, below: float, moved: Sequence[str] = ()) -> list[Node]:
-    """The nodes whose result in INT8 resembles the float one less than `below` (cosine), by UAIR's own measurement.
+    """The nodes that need 16 bits, by UAIR's own measurement.
+
+    They are those whose result in INT8 resembles the float one less than `below` (cosine), and those that have
+    activations of 16 bits for the sake of the outputs (`least_cosine`).
 
     Args:
         graph: the float graph.
@@ -170,7 +173,12 @@ def sensitive(graph: Graph, report: Mapping[str, Any] | None, below: float, move
     """
     if report is None:
         return []
-    poor = {each["name"] for each in report["nodes"] if each.get("quality", {}).get("cosine", 1.0) < below}
+    poor = {
+        each["name"]
+        for each in report["nodes"]
+        if each.get("quality", {}).get("cosine", 1.0) < below
+        or any(a["dtype"] == "i16" for a in each["activations"].values())
+    }
     return [n for n in graph if (n.name or n.outputs[0].name) in poor and n.op_type not in moved]
 
 

@@ -20,7 +20,7 @@ MAKER = "quantize-int8"
 
 @attrs.define(eq=False)
 class Inserter:
-    """Inserts pairs of Quantize and Dequantize, one for each quantized activation.
+    """Inserts pairs of Quantize and Dequantize, one for each quantized activation and integer type.
 
     Attributes:
         graph: the graph.
@@ -32,7 +32,9 @@ class Inserter:
     graph: Graph
     plan: Plan
     everywhere: bool
-    _pairs: dict[Tensor, tuple[Node, Tensor]] = attrs.Factory(dict[Tensor, tuple[Node, Tensor]])
+    _pairs: dict[tuple[Tensor, DType], tuple[Node, Tensor]] = attrs.Factory(
+        dict["tuple[Tensor, DType]", "tuple[Node, Tensor]"]
+    )
 
     def quantize(
         self, item: QuantizedNode, activations: Mapping[int, Parameters], constants: QuantizedConstants
@@ -49,16 +51,18 @@ class Inserter:
         if not self.everywhere:
             return
         members = {item.node for item in self.plan.nodes}
-        for tensor, (quantize, stored) in self._pairs.items():
+        quantizers = {quantize for quantize, _ in self._pairs.values()}
+        widest = sorted(self._pairs.items(), key=lambda pair: -pair[0][1].bits)
+        for (tensor, _), (_, stored) in widest:
             if tensor.producer not in members:
                 continue
             for user, i in tensor.uses:
-                if user is not quantize:
+                if user not in quantizers:
                     user.set_input(i, stored)
 
     def _activation(self, tensor: Tensor, parameters: Parameters, user: Node) -> Tensor:
         """What stands for `tensor` after it went through integers."""
-        found = self._pairs.get(tensor)
+        found = self._pairs.get((tensor, parameters.dtype))
         if found is not None:
             return found[1]
         name = display_name(tensor)
@@ -70,7 +74,7 @@ class Inserter:
         anchor = self._behind(tensor)
         self.graph.insert_before(anchor, quantize)
         self.graph.insert_before(anchor, dequantize)
-        self._pairs[tensor] = quantize, dequantize.output
+        self._pairs[tensor, parameters.dtype] = quantize, dequantize.output
         return dequantize.output
 
     def _behind(self, tensor: Tensor) -> Node:

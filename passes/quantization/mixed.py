@@ -3,7 +3,8 @@
 Some layers bear 8 bits badly: spectrograms whose logarithm shows the rounding of quiet sounds, narrow channels behind
 few filters, gates of recurrent layers. Nobody can tell which by looking, so they are measured: the model is cut into
 segments of neighbouring nodes, and each is quantized alone, which tells what its rounding costs the outputs. Then the
-costly ones stay in float, as few as make the outputs good enough.
+costly ones are computed with more precision, as few as make the outputs good enough: with activations of 16 bits where
+the target has them (weights keep 8), and in float where that is not enough and the target has floats between integers.
 
 Models that shuffle channels stay quantized throughout: rknn-toolkit2 2.5.0 makes convolutions of shuffles, and where a
 part of the model is float it may fail at another convolution with "Invalid w_par['dtype'] = float16".
@@ -11,17 +12,29 @@ part of the model is float it may fail at another convolution with "Invalid w_pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
-from uair.ir.dtype import Array
-from uair.ir.graph import Node
-from uair.passes.quantization.choose import NodeResult
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Graph, Node
+from uair.ir.types import TensorType
+from uair.passes.quantization.choose import NodeResult, QuantizedConstants, accumulation_depth
 from uair.passes.quantization.statistics import Comparison
 from uair.passes.quantization.trial import Study, is_comparable
-from uair.quant.scheme import COMPUTE
+from uair.quant.errors import QuantizationError
+from uair.quant.parameters import (
+    Parameters,
+    activation_parameters,
+    bias_room,
+    product_scale,
+    quantize_bias,
+    widen_for_bias,
+)
+from uair.quant.ranges import minmax_range
+from uair.quant.scheme import COMPUTE, TRANSPOSED
 from uair.targets.steps import shuffled
 
 MOST_SEGMENTS = 24
@@ -30,43 +43,230 @@ RANKING = 2
 """Samples by which segments are ranked; what is chosen is checked on all."""
 
 
-def split_precision(
-    study: Study, results: list[NodeResult], least: float
-) -> tuple[list[NodeResult], list[tuple[Node, str]]]:
-    """The nodes that stay quantized, and those that stay in float with the reason.
+@attrs.frozen
+class Budget:
+    """What mixed precision is for, and what it may cost.
+
+    Attributes:
+        least_cosine: lowest cosine similarity that every output shall have on every sample at hand; 0: whatever it is.
+        most_float: greatest share of the multiply-adds of operators with weights that may be in float; 1: any.
+        wide: whether the target has activations of 16 bits.
+        floats: whether it has floats between integers.
+    """
+
+    least_cosine: float = 0.0
+    most_float: float = 1.0
+    wide: bool = False
+    floats: bool = True
+
+
+@attrs.define(eq=False)
+class Split:
+    """What is computed how.
+
+    Attributes:
+        results: the quantized nodes in order; those with activations of 16 bits among them.
+        stay: nodes that stay in float, with the reason.
+        notes: what could not be reached.
+    """
+
+    results: list[NodeResult]
+    stay: list[tuple[Node, str]] = attrs.Factory(list["tuple[Node, str]"])
+    notes: list[str] = attrs.Factory(list[str])
+
+
+def split_precision(study: Study, results: list[NodeResult], budget: Budget) -> Split:
+    """Which nodes have activations of 8 bits, which of 16, and which stay in float.
 
     Args:
         study: the float model and what runs it.
         results: the nodes that could be quantized, in order.
-        least: lowest cosine similarity that every output shall have on every sample at hand; 0: whatever it is.
+        budget: what is wanted.
     """
+    split = _split(study, results, budget)
+    if budget.most_float < 1:
+        share = float_share(study.module.main, split.results)
+        if share > budget.most_float:
+            split.notes.append(
+                f"{share:.1%} of the multiply-adds are in float, {budget.most_float:.1%} were allowed: see why each of "
+                "these nodes is"
+            )
+    return split
+
+
+def _split(study: Study, results: list[NodeResult], budget: Budget) -> Split:
+    least = budget.least_cosine
     if least <= 0 or not results or any(map(shuffled, study.module.main)):
-        return results, []
+        return Split(results)
     outputs = _Outputs(study)
     before = outputs.worst_cosine(results)
     if before >= least:
-        return results, []
-    segments = cut(results)
-    few = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=study.statistics.kept[:RANKING]))
-    reference = few.references()
-    losses = [few.loss(segment, reference) for segment in segments]
-    order = sorted(range(len(segments)), key=lambda i: -losses[i])
+        return Split(results)
+    mix = _Mix.of(study, results, budget)
+    lifts = floats = 0
+    if budget.wide:
+        lifts = _fewest(0, len(mix.order), lambda n: outputs.worst_cosine(mix.results(n, 0)) >= least)
+    reached = outputs.worst_cosine(mix.results(lifts, 0)) if lifts else before
+    if reached < least and budget.floats:
+        affordable = mix.affordable(budget.most_float)
+        floats = _fewest(min(1, affordable), affordable, lambda n: outputs.worst_cosine(mix.results(lifts, n)) >= least)
+        lifts = _fewest(floats, max(lifts, floats), lambda n: outputs.worst_cosine(mix.results(n, floats)) >= least)
+        reached = outputs.worst_cosine(mix.results(lifts, floats))
+    kept = mix.results(lifts, floats)
+    staying = {result.node for result in kept}
+    reason = f"its part of the model stays float: quantized throughout, an output has cosine {before:.4f}"
+    split = Split(kept, [(result.node, reason) for result in results if result.node not in staying])
+    if reached < least:
+        split.notes.append(_shortfall(study, split, budget, reached))
+    return split
 
-    def without(count: int) -> list[NodeResult]:
-        left = set(order[count:])
-        return [result for i, segment in enumerate(segments) if i in left for result in segment]
 
-    low, high = 1, len(segments)  # with all segments in float nothing is lost
+def _shortfall(study: Study, split: Split, budget: Budget, reached: float) -> str:
+    """What was reached in the place of what was wanted."""
+    share = float_share(study.module.main, split.results)
+    limit = (
+        f"with at most {budget.most_float:.1%} of the multiply-adds in float"
+        if budget.floats and budget.most_float < 1
+        else "with activations of 16 bits throughout"
+        if budget.wide
+        else "with the nodes that can be in float"
+    )
+    return (
+        f"an output has cosine {reached:.4f}, not {budget.least_cosine}: that is out of reach {limit} ({share:.1%} are)"
+    )
+
+
+def _fewest(low: int, high: int, is_enough: Callable[[int], bool]) -> int:
+    """The least number from `low` to `high` that is enough, if more is never worse; `high` where none is."""
     while low < high:
         middle = (low + high) // 2
-        if outputs.worst_cosine(without(middle)) >= least:
+        if is_enough(middle):
             high = middle
         else:
             low = middle + 1
-    kept = without(low)
-    stay = {result.node for result in kept}
-    reason = f"its part of the model stays float: quantized throughout, an output has cosine {before:.4f}"
-    return kept, [(result.node, reason) for result in results if result.node not in stay]
+    return low
+
+
+@attrs.frozen(eq=False)
+class _Mix:
+    """The segments of a model in each precision.
+
+    Attributes:
+        segments: in the model's order.
+        lifted: the same with activations of 16 bits.
+        order: their numbers, those that lose most first.
+        costs: of each the multiply-adds, as a part of those of the model.
+        before: the part that is in float anyhow.
+    """
+
+    segments: list[list[NodeResult]]
+    lifted: list[list[NodeResult]]
+    order: list[int]
+    costs: list[float]
+    before: float
+
+    @staticmethod
+    def of(study: Study, results: list[NodeResult], budget: Budget) -> _Mix:
+        """Cut the model, and measure what each segment loses in 8 bits."""
+        segments = cut(results)
+        few = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=study.statistics.kept[:RANKING]))
+        reference = few.references()
+        losses = [few.loss(segment, reference) for segment in segments]
+        order = sorted(range(len(segments)), key=lambda i: -losses[i])
+        lifted = [[lift(study, result) for result in segment] for segment in segments] if budget.wide else segments
+        graph = study.module.main
+        whole = total_multiply_adds(graph)
+        costs = [sum(multiply_adds(r.node) for r in segment) / max(whole, 1) for segment in segments]
+        return _Mix(segments, lifted, order, costs, float_share(graph, results))
+
+    def results(self, lifts: int, floats: int) -> list[NodeResult]:
+        """The quantized nodes when the first `floats` of the order are in float, and those up to `lifts` in 16 bits."""
+        place = {number: at for at, number in enumerate(self.order)}
+        kept: list[NodeResult] = []
+        for i, (narrow, wide) in enumerate(zip(self.segments, self.lifted, strict=True)):
+            if place[i] >= floats:
+                kept += wide if place[i] < lifts else narrow
+        return kept
+
+    def affordable(self, most: float) -> int:
+        """How many segments of the order may be in float."""
+        share = self.before
+        for count, number in enumerate(self.order):
+            share += self.costs[number]
+            if share > most:
+                return count
+        return len(self.order)
+
+
+def lift(study: Study, result: NodeResult) -> NodeResult:
+    """A node with activations of 16 bits; as it is where they cannot be expressed."""
+    item, wide = result.item, study.scheme.wide
+    try:
+        activations: dict[int, Parameters] = {}
+        for i in item.activations:
+            observer = study.statistics.observers[study.plan.groups[item.operand(i)]]
+            activations[i] = activation_parameters(*minmax_range(observer), wide, name=observer.name)
+        constants = _wide_constants(study, result, activations)
+    except QuantizationError:
+        return result
+    methods = dict.fromkeys(activations, "minmax")
+    return attrs.evolve(result, activations=activations, constants=constants, methods=methods, comparison=Comparison())
+
+
+def _wide_constants(study: Study, result: NodeResult, activations: Mapping[int, Parameters]) -> QuantizedConstants:
+    """The constants beside activations of 16 bits: the weight as it is, the bias in steps that are finer.
+
+    Raises:
+        QuantizationError: the bias does not fit, or a constant cannot be expressed.
+    """
+    item, wide = result.item, study.scheme.wide
+    found = attrs.evolve(result.constants, bias=None, others={})
+    for i in item.constants:
+        array = item.operand(i).numpy()
+        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        parameters = activation_parameters(low, high, wide)
+        found.others[i] = parameters, parameters.quantize(array)
+    if item.bias is None or result.constants.weight is None:
+        return found
+    x, (weight, _), bias = activations[0], result.constants.weight, item.operand(item.bias).numpy()
+    if widen_for_bias(weight, bias, x, bias_room(accumulation_depth(item), x, wide), wide)[1]:
+        raise QuantizationError("the bias does not fit beside activations of 16 bits")
+    repeat = int(getattr(item.node.op, "groups", 1)) if item.node.op_type in TRANSPOSED else 1
+    scale = product_scale(x, weight, repeat)
+    parameters = Parameters(scale, np.zeros(scale.shape, np.int32), DType.I32, 0 if scale.ndim else None)
+    found.bias = parameters, quantize_bias(bias, scale)
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------- what it costs
+def multiply_adds(node: Node) -> int:
+    """Of an operator with a weight, for each sample of a batch whose size is open; 0 of others."""
+    if node.op_type not in COMPUTE:
+        return 0
+    operands = [None if t is None else _closed(t.type) for t in node.inputs]
+    results = [_closed(t.type) for t in node.outputs]
+    if any(t is not None and t.shape is None for t in (*operands, *results)):
+        return 0
+    return node.op.flops(operands, results) // 2
+
+
+def _closed(type: TensorType) -> TensorType:
+    """The type with 1 in the place of sizes that are not known."""
+    if type.shape is None:
+        return type
+    return type.with_shape(tuple(d if isinstance(d, int) else 1 for d in type.shape))
+
+
+def total_multiply_adds(graph: Graph) -> int:
+    """Of a graph and those in it."""
+    return sum(multiply_adds(node) for each in (graph, *graph.nested()) for node in each)
+
+
+def float_share(graph: Graph, results: Sequence[NodeResult]) -> float:
+    """The part of a graph's multiply-adds that is not of quantized nodes."""
+    whole = total_multiply_adds(graph)
+    quantized = sum(multiply_adds(result.node) for result in results)
+    return 1 - quantized / whole if whole else 0.0
 
 
 class _Outputs:

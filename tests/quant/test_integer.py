@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
@@ -26,6 +27,7 @@ from uair.ops import (
 )
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassManager
+from uair.quant.errors import SchemeError
 from uair.quant.parameters import sqnr
 from uair.quant.scheme import Scheme
 from uair.quant.view import lower_to_integer, quantized_nodes, quantized_view
@@ -220,3 +222,51 @@ def test_the_interpreter_runs_lowered_modules_repeatedly() -> None:
     interpreter = Interpreter(lowered)
     feeds = samples(1)[0]
     assert np.array_equal(interpreter.run(feeds)["y"], interpreter.run(feeds)["y"])
+
+
+@pytest.mark.parametrize("placement", ["compute", "all"])
+def test_activations_of_16_bits_are_exact_in_64_bits(placement: Any) -> None:
+    """Against plain loops over 64-bit integers for one convolution, and against the float module for the whole."""
+    float_module = small_cnn()
+    shape = tuple(d for d in float_module.main.inputs[0].type.dims if isinstance(d, int))
+    scheme = attrs.evolve(Scheme(placement=placement).wide, operators=(*Scheme().operators, "Add", "Relu", "MaxPool2D"))
+    module = quantized(float_module.clone(), scheme=scheme)
+    views = quantized_nodes(module.main)
+    assert views
+    assert {view.x.dtype for view in views} == {DType.I16}
+    assert {view.w.dtype for view in views} == {DType.I8}
+    lowered = lower_to_integer(module)
+    verify(lowered)
+    accumulators = [n.output for n in lowered.main if isinstance(n.op, (IntegerConv2D, IntegerLinear))]
+    assert {t.type.dtype for t in accumulators} == {DType.I64}
+    feeds = samples(1, shape)[0]
+    expected, rounded, exact = (run(m, feeds)["y"] for m in (float_module, module, lowered))
+    np.testing.assert_allclose(exact, rounded, rtol=1e-4, atol=1e-5 * float(np.abs(rounded).max()))
+    assert sqnr(expected, rounded) > 35  # the weights' 8 bits
+    narrow = quantized(float_module.clone(), scheme=attrs.evolve(scheme, activation=DType.I8))
+    assert sqnr(expected, rounded) > sqnr(expected, run(narrow, feeds)["y"])
+
+
+def test_16_bit_sums_beyond_32_bits() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.integers(20000, 32768, (3, 5000)).astype(np.int16)
+    w = rng.integers(100, 128, (4, 5000)).astype(np.int8)
+    bias = np.array([2**31 - 1, -(2**31), 0, 1], np.int32)
+    want = x.astype(np.int64) @ w.T.astype(np.int64) + bias
+    assert np.abs(want).max() > 2**33
+    got = IntegerLinear().evaluate(x, w, None, None, bias)
+    assert got.dtype == np.int64
+    assert np.array_equal(got, want)
+    assert np.array_equal(IntegerMatMul(trans_b=True).evaluate(x, w), want - bias)
+    image = rng.integers(-32768, 32768, (2, 6, 7, 7)).astype(np.int16)
+    kernel = rng.integers(-127, 128, (6, 3, 3, 3)).astype(np.int8)
+    op = IntegerConv2D(pads=(1,) * 4, strides=(2, 2), groups=2)
+    assert np.array_equal(op.evaluate(image, kernel), convolve_int64(image, kernel, 1, 2, 2))
+
+
+def test_a_scheme_of_16_bits_is_symmetric() -> None:
+    assert Scheme().wide.activation is DType.I16
+    assert Scheme().wide.zero_point == 0
+    with pytest.raises(SchemeError, match="i16 are symmetric"):
+        Scheme(activation=DType.I16)
+    assert Scheme.from_mapping(Scheme().wide.to_mapping()) == Scheme().wide

@@ -12,6 +12,7 @@ from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext
+from uair.quant.view import lower_to_integer
 from uair.text import parse_module
 
 CHANNELS = 8
@@ -95,3 +96,102 @@ def test_a_limit_that_cannot_be_reached_leaves_nothing_quantized() -> None:
     step.run(module, context)
     assert context.reports["quantization"]["summary"]["quantized"] == 0
     assert cosine(module) == pytest.approx(1.0)
+
+
+def mixed(target: str = "rk3588", **options: Any) -> tuple[Module, dict[str, Any]]:
+    module, context = model(), PassContext()
+    QuantizeInt8(target=target, samples=samples(4), interpreter=Interpreter, **options).run(module, context)
+    verify(module)
+    return module, context.reports["quantization"]
+
+
+def glaring() -> Module:
+    """Of its input a pixel is a hundred times brighter than the others, and what comes of that is cut off."""
+    rng = np.random.default_rng(0)
+
+    def weight(name: str) -> str:
+        values = rng.standard_normal(CHANNELS * CHANNELS) * 0.3
+        text = ",".join(repr(float(v)) for v in values.astype(np.float32))
+        return f"constant @{name} = [{text}] : f32[{CHANNELS},{CHANNELS},1,1]  "
+
+    return parse_module(
+        weight("w0") + weight("w1") + weight("w2") + f"%x: f32[1,{CHANNELS},6,6]  "
+        "%a = Conv2D(%x, @w0)  %b = Clip(%a) {min = -1.0, max = 1.0}  %c = Conv2D(%b, @w1)  %d = Relu(%c)  "
+        "%y = Conv2D(%d, @w2)  return %y"
+    )
+
+
+def glares(count: int, seed: int = 1) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    images = [rng.standard_normal((1, CHANNELS, 6, 6)).astype(np.float32) for _ in range(count)]
+    for image in images:
+        image[0, :, rng.integers(6), rng.integers(6)] *= 300
+    return [{"x": image} for image in images]
+
+
+def with_wide(target: str, least: float, **options: Any) -> tuple[Module, float, dict[str, Any]]:
+    """The quantized model, the lowest cosine of its output on the samples, and the report."""
+    module, context = glaring(), PassContext()
+    feeds = glares(4)
+    QuantizeInt8(
+        target=target, samples=feeds, range="minmax", wide=True, least_cosine=least, interpreter=Interpreter, **options
+    ).run(module, context)
+    verify(module)
+    pairs = [[next(iter(run(m, f).values())).ravel() for m in (glaring(), module)] for f in feeds]
+    found = min(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) for a, b in pairs)
+    return module, found, context.reports["quantization"]
+
+
+@pytest.mark.parametrize("target", ["rk3588", "cpu", "horizon_j5"])
+def test_sixteen_bits_come_before_float(target: str) -> None:
+    """rk3588 and horizon_j5 quantize whole regions, cpu only operands of operators with weights."""
+    assert with_wide(target, 0.0)[1] < 0.9
+    module, found, report = with_wide(target, 0.99)
+    assert found >= 0.99
+    assert not any("stays float" in row["reason"] for row in report["skipped"])
+    types = {row["name"]: {a["dtype"] for a in row["activations"].values()} for row in report["nodes"]}
+    assert 1 <= sum("i16" in each for each in types.values()) <= 2  # with the activation behind it
+    assert any("i8" in each for each in types.values())
+    assert report["summary"]["float_share"] == 0
+    feeds = glares(1, seed=9)[0]
+    exact = run(lower_to_integer(module), feeds)
+    for name, y in run(module, feeds).items():
+        np.testing.assert_allclose(exact[name], y, rtol=1e-3, atol=1e-3 * float(np.abs(y).max()))
+
+
+def test_where_sixteen_bits_are_not_enough_float_follows() -> None:
+    _, found, report = with_wide("rk3588", 0.9999999)
+    assert any("stays float" in row["reason"] for row in report["skipped"])
+    assert found >= 0.9999999
+
+
+def test_without_floats_the_report_says_what_was_reached() -> None:
+    _, found, report = with_wide("rk3588", 0.9999999, floats=False)
+    assert not any("stays float" in row["reason"] for row in report["skipped"])
+    (note,) = (n for n in report["notes"] if "out of reach" in n)
+    assert "not 0.9999999: that is out of reach with activations of 16 bits throughout" in note
+    reached = float(note.split("has cosine ")[1].split(",")[0])
+    assert reached == pytest.approx(found, abs=1e-3)
+    assert found > 0.99
+
+
+@pytest.mark.parametrize("most", [0.0, 0.3, 0.5, 1.0])
+def test_no_more_in_float_than_is_allowed(most: float) -> None:
+    """Of five convolutions of the same size."""
+    module, report = mixed(least_cosine=0.999, most_float=most)
+    share = report["summary"]["float_share"]
+    assert share <= most
+    of_weights = [row for row in report["skipped"] if row["operator"] == "Conv2D"]
+    assert share == pytest.approx(len(of_weights) / 5, abs=1e-3)
+    is_reached = not any("out of reach" in note for note in report["notes"])
+    assert is_reached == (cosine(module) > 0.99)
+    if not is_reached:
+        (note,) = (n for n in report["notes"] if "out of reach" in n)
+        assert f"with at most {most:.1%} of the multiply-adds in float" in note
+    assert is_reached == (most == 1.0) or most == 0.5
+
+
+def test_more_in_float_than_allowed_is_said_also_where_nobody_chose_it() -> None:
+    _, report = mixed(most_float=0.1, skip=("Conv2D",))
+    assert report["summary"]["float_share"] == 1
+    assert any("100.0% of the multiply-adds are in float, 10.0% were allowed" in note for note in report["notes"])

@@ -150,8 +150,8 @@ def test_bad_constraints_are_found_at_loading(
 
 
 def test_wrong_scheme(tmp_path: Path) -> None:
-    scheme = '\n[quantization]\n[quantization.scheme]\nactivation = "i16"\n'
-    with pytest.raises(UairError, match="activations are i8 or u8") as caught:
+    scheme = '\n[quantization]\n[quantization.scheme]\nactivation = "i32"\n'
+    with pytest.raises(UairError, match="activations are i8, u8 or i16, not i32") as caught:
         load(tmp_path, MINIMAL + scheme)
     assert "quantization.scheme" in caught.value.place
     with pytest.raises(DescriptionError, match="Convolution"):

@@ -20,6 +20,7 @@ ONLY_QUANTIZED = {
     "--effort": "effort",
     "--range": "range_",
     "--least-cosine": "least_cosine",
+    "--most-float": "most_float",
     "--group": "group",
     "--method": "method",
     "--sensitivity": "sensitivity",
@@ -90,6 +91,12 @@ _OPTIONS = (
         "what the device file of the target says]",
     ),
     click.option(
+        "--most-float",
+        metavar="SHARE",
+        type=click.FloatRange(0, 1),
+        help="Greatest share of the multiply-adds that may be in float for that, 0.05 for instance.  [default: 1]",
+    ),
+    click.option(
         "--group",
         metavar="N",
         type=click.IntRange(0),
@@ -110,7 +117,15 @@ _OPTIONS = (
 )
 FORMATS = ("int8", "w8a16", "w4a16")
 """What a model can be quantized to."""
-INT8_ONLY = ("--per-tensor", "--effort", "--range", "--least-cosine", "--save-calibration", "--sensitivity")
+INT8_ONLY = (
+    "--per-tensor",
+    "--effort",
+    "--range",
+    "--least-cosine",
+    "--most-float",
+    "--save-calibration",
+    "--sensitivity",
+)
 WEIGHTS_ONLY = ("--group", "--method")
 
 
@@ -154,6 +169,7 @@ def settings(wanted: str, given: Mapping[str, Any]) -> Quantization:
         skip=tuple(given["skip"]),
         effort=given["effort"] or "default",
         least_cosine=given["least_cosine"],
+        most_float=given["most_float"],
         range=given["range_"] or "auto",
         sensitivity=given["sensitivity"],
         statistics=given["statistics"],

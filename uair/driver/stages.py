@@ -102,6 +102,9 @@ class Stages:
             range=settings.range,
             sensitivity=settings.sensitivity,
             least_cosine=least,
+            most_float=1.0 if settings.most_float is None else settings.most_float,
+            wide=described is not None and described.wide,
+            floats=not self.target.emits_float(self.request),
             samples=samples,
             interpreter=Interpreter,
         )
@@ -225,6 +228,9 @@ def require_quantizable(settings: Quantization, target: Any) -> None:
     least = settings.least_cosine
     if least is not None and not 0 <= least <= 1:
         raise SchemeError(f"least_cosine is {least}", hint="a cosine similarity that can be asked for is from 0 to 1")
+    share = settings.most_float
+    if share is not None and not 0 <= share <= 1:
+        raise SchemeError(f"most_float is {share}", hint="a share of the multiply-adds is from 0 to 1")
     for name, value, known in (("effort", settings.effort, EFFORTS), ("range", settings.range, RANGES)):
         if value not in known:
             raise SchemeError(f"there is no {name} {value!r}", hint=f"it is one of {', '.join(known)}")

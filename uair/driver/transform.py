@@ -209,10 +209,15 @@ def _require_scheme(request: CompileRequest, target: Any) -> None:
     require_quantizable(request.quantization, target)
     if not isinstance(request.quantization, Int8):
         return
-    least, effort = request.quantization.least_cosine, request.quantization.effort
-    given = "least_cosine" if least is not None else "effort" if effort != EFFORTS[0] else ""
-    if given and target.emits_float(request):
+    settings, described = request.quantization, target.description.quantization
+    given = {
+        "least_cosine": settings.least_cosine is not None and not (described is not None and described.wide),
+        "most_float": settings.most_float is not None,
+        "effort": settings.effort != EFFORTS[0],
+    }
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong and target.emits_float(request):
         raise SchemeError(
-            f"{given} is given, but for target {target.name!r} the vendor's tool decides what is quantized",
+            f"{wrong[0]} is given, but for target {target.name!r} the vendor's tool decides what is quantized",
             hint="leave it out; `uair targets NAME` lists what that tool can be told",
         )

@@ -104,7 +104,7 @@ def activation_parameters(low: float, high: float, scheme: Scheme, *, name: str 
         zero = 0
     if low == high:
         scale = 1.0
-    if scale * LEAST_STEPS < scheme.scale_min:
+    if scale * LEAST_STEPS * ((greatest - least + 1) // 256) < scheme.scale_min:
         raise QuantizationError(
             f"tensor {name!r} takes values from {low:g} to {high:g}, too small for the least scale that the target "
             f"allows, {scheme.scale_min:g}: fewer than {256 // LEAST_STEPS} integers would be used",
@@ -205,10 +205,12 @@ def product_scale(x: Parameters, w: Parameters, repeat: int = 1) -> Array:
 
 
 def bias_room(depth: int, x: Parameters, scheme: Scheme) -> int:
-    """The greatest magnitude of a quantized bias for which no 32-bit sum over `depth` products can overflow.
+    """The greatest magnitude of a quantized bias for which no sum over `depth` products can overflow.
 
-    Products are at most (greatest - least of x) * 127.
+    Products are at most (greatest - least of x) * 127. Sums have 32 bits, with activations of 16 bits 64.
     """
+    if x.dtype is DType.I16:
+        return scheme.bias_limit
     least, greatest = x.dtype.range
     zero = int(x.zero_point)
     reach = max(greatest - zero, zero - least)

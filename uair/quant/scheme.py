@@ -53,8 +53,8 @@ class Scheme:
     tensor.
 
     Attributes:
-        activation: I8 or U8.
-        symmetric: whether the zero point of activations is fixed (0 for I8, 128 for U8).
+        activation: I8, U8, or I16 (symmetric only; sums are then of 64 bits).
+        symmetric: whether the zero point of activations is fixed (0 for I8 and I16, 128 for U8).
         bias: I32 with scale s_x * s_w and zero point 0, or None: biases stay float.
         rounding: of x / scale.
         operators: canonical operators that are computed on integers.
@@ -92,7 +92,10 @@ class Scheme:
     bias_limit: int = 2**31 - 1
 
     def __attrs_post_init__(self) -> None:
-        _require(self.activation in (DType.I8, DType.U8), f"activations are i8 or u8, not {self.activation}")
+        _require(
+            self.activation in (DType.I8, DType.U8, DType.I16), f"activations are i8, u8 or i16, not {self.activation}"
+        )
+        _require(self.symmetric or self.activation is not DType.I16, "activations of i16 are symmetric")
         _require(self.bias in (None, DType.I32), f"biases are i32 or float, not {self.bias}")
         _require(self.rounding in ("half_even", "half_away"), f"there is no rounding {self.rounding!r}")
         _require(self.placement in ("compute", "all", "residual"), f"there is no placement {self.placement!r}")
@@ -102,7 +105,12 @@ class Scheme:
     @property
     def zero_point(self) -> int:
         """The zero point of symmetric activations."""
-        return 0 if self.activation is DType.I8 else 128
+        return 128 if self.activation is DType.U8 else 0
+
+    @property
+    def wide(self) -> Scheme:
+        """The same scheme with activations of 16 bits."""
+        return attrs.evolve(self, activation=DType.I16, symmetric=True)
 
     def allowed(self, scale: Array) -> Array:
         """The least scales that this scheme has and that are not smaller: the same ones, or powers of two."""

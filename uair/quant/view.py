@@ -6,9 +6,11 @@ Formats that have no such nodes need, for each node, the integers and parameters
 `lower_to_integer` makes the module in which these nodes compute on integers. Its arithmetic is the definition of what
 an integer device computes, bit for bit, for y = Conv(x, w, b), ConvTranspose(x, w, b), Linear(x, w, b), MatMul(a, b):
 
-1. q_x = Quantize(x): round(x / s_x) half to even, plus z_x, saturated; i8 or u8. The division is one f32 division.
+1. q_x = Quantize(x): round(x / s_x) half to even, plus z_x, saturated; i8 or u8 (or i16, z_x = 0). The division is
+   one f32 division.
 2. acc = sum of (q_x - z_x) * (q_w - z_w) + q_b: exact integers, i32, wrapping around at 32 bits (the quantize-int8 pass
-   keeps sums within 32 bits). Outside x a convolution's padding is z_x. Without an i32 bias q_b is 0.
+   keeps sums within 32 bits); i64 for a q_x of i16. Outside x a convolution's padding is z_x. Without an i32 bias
+   q_b is 0.
 3. s[c] = s_x * s_w[c]: one f32 product per output channel (or one for the tensor), computed when the module is lowered.
 4. y = f32(acc) * s[c]: acc is converted to f32 (round half to even beyond 2^24), then one f32 product.
 5. y + b in f32, where the bias is float, or is an i32 bias whose scale is not the product of step 3.
@@ -37,6 +39,7 @@ from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ops import (
     Add,
+    Cast,
     Conv1D,
     Conv2D,
     Conv3D,
@@ -54,6 +57,7 @@ from uair.ops import (
     IntegerMatMul,
     Linear,
     MatMul,
+    Mul,
     Quantize,
 )
 from uair.ops.base import Operator
@@ -166,13 +170,13 @@ def quantized_operand(tensor: Tensor | None) -> QuantizedOperand | None:
 def quantized_view(node: Node) -> QuantizedView | None:
     """The quantized view of a node; None when it does not compute on integers exactly.
 
-    It does when it is a convolution or product whose first operand is 8-bit integers with one scale, and whose second
-    is 8-bit integers with one scale or, for a constant weight, one per output channel.
+    It does when it is a convolution or product whose first operand is 8-bit integers (or i16 ones without a zero point)
+    with one scale, and whose second is 8-bit integers with one scale or, for a constant weight, one per output channel.
     """
     if type(node.op) not in INTEGER:
         return None
     x, w = quantized_operand(node.inputs[0]), quantized_operand(node.inputs[1])
-    if x is None or w is None or x.scale.ndim or not _eight_bits(x, w):
+    if x is None or w is None or x.scale.ndim or not _are_multiplied(x, w):
         return None
     if w.scale.ndim and w.axis != _channel_axis(node):
         return None
@@ -185,8 +189,10 @@ def quantized_view(node: Node) -> QuantizedView | None:
     return QuantizedView(node, x, w, bias, third if bias is None else None, _output(node))
 
 
-def _eight_bits(*operands: QuantizedOperand) -> bool:
-    return all(o.dtype in (DType.I8, DType.U8) for o in operands)
+def _are_multiplied(x: QuantizedOperand, w: QuantizedOperand) -> bool:
+    """Whether there is an integer product of these types."""
+    wide = x.dtype is DType.I16 and x.is_symmetric
+    return w.dtype in (DType.I8, DType.U8) and (wide or x.dtype in (DType.I8, DType.U8))
 
 
 def _channel_axis(node: Node) -> int | None:
@@ -260,26 +266,43 @@ def _lower(graph: Graph, view: QuantizedView, requantization: Requantization | N
     op = INTEGER[type(node.op)](**node.attributes)
     accumulate = Node(op, operands, name=node.name, loc=location, output_names=[f"{name}_acc"])
     graph.insert_before(node, accumulate)
-    scale = view.accumulator_scale()
-    axis = None if scale.ndim == 0 else node.output.type.rank - 1 if isinstance(node.op, (Linear, MatMul)) else 1
-    if requantization is not None and (added is not None or len(node.inputs) < 3 or node.inputs[2] is None):
+    has_32_bits = accumulate.output.type.dtype is DType.I32
+    if requantization is not None and has_32_bits and (added is not None or not _has_bias(node)):
         if (tail := find_tail(node)) is not None:
-            requantize(graph, view, accumulate.output, tail, requantization, axis)
+            requantize(graph, view, accumulate.output, tail, requantization, _scale_axis(view))
             return
-    scaled = Node(
-        Dequantize(axis=axis),
-        [accumulate.output, constant(scale, f"{name}_acc_scale")],
-        name=node.name,
-        loc=location,
-        output_names=[node.output.name],
-    )
-    graph.insert_before(node, scaled)
-    result = scaled.output
+    result = _scaled(graph, view, accumulate.output, name)
     if added is None and (bias := _real_bias(graph, view)) is not None:
         total = Node(Add(), [result, bias], name=node.name, loc=location, output_names=[node.output.name])
         graph.insert_before(node, total)
         result = total.output
     graph.replace(node, [result])
+
+
+def _has_bias(node: Node) -> bool:
+    return len(node.inputs) > 2 and node.inputs[2] is not None
+
+
+def _scale_axis(view: QuantizedView) -> int | None:
+    """The axis of the result along which the scales of its sums lie; None for one scale."""
+    if view.accumulator_scale().ndim == 0:
+        return None
+    return view.node.output.type.rank - 1 if isinstance(view.node.op, (Linear, MatMul)) else 1
+
+
+def _scaled(graph: Graph, view: QuantizedView, acc: Tensor, name: str) -> Tensor:
+    """The sums as real numbers, in front of the node: Dequantize, which of i64 is written as what it does."""
+    node, scale, axis = view.node, view.accumulator_scale(), _scale_axis(view)
+    rank, location = node.output.type.rank, Location.fused([node.loc], by=MAKER)
+
+    def put(op: Operator, *operands: Tensor) -> Tensor:
+        made = Node(op, operands, name=node.name, loc=location, output_names=[node.output.name])
+        return graph.insert_before(node, made).output
+
+    if acc.type.dtype is DType.I32:
+        return put(Dequantize(axis=axis), acc, constant(scale, f"{name}_acc_scale"))
+    shape = [] if axis is None else [-1 if i == axis else 1 for i in range(rank)]
+    return put(Mul(), put(Cast(to=DType.F32), acc), constant(scale.reshape(shape), f"{name}_acc_scale"))
 
 
 def _real_bias(graph: Graph, view: QuantizedView) -> Tensor | None:

@@ -122,6 +122,7 @@ class Quantization:
             an integer multiplier with a shift, or a shift.
         least_cosine: parts of a model stay float until every output has at least this cosine similarity with the float
             model's, for targets that mix both; 0: everything that can be is quantized.
+        wide: whether single nodes may have activations of 16 bits (i16, symmetric; weights keep 8).
         weights: weights of few bits that it computes with in floating point; None: it does not.
         source: key in `sources`.
         confidence: when it differs from the source's.
@@ -131,6 +132,7 @@ class Quantization:
     form: Literal["qdq", "ascend", "ranges", "calibration"] = "qdq"
     requantization: Literal["float", "f16", "fixed_point", "shift"] = "float"
     least_cosine: float = 0.0
+    wide: bool = False
     weights: WeightScheme | None = None
     source: str = ""
     confidence: Confidence | None = None

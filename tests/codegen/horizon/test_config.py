@@ -20,6 +20,7 @@ from uair.codegen.horizon.inputs import CONVERSIONS
 from uair.codegen.horizon.options import CHIPS
 from uair.context import Context
 from uair.preprocess import Preprocess
+from uair.quant.errors import SchemeError
 from uair.request import Int8
 from uair.targets.errors import OptionError
 
@@ -243,3 +244,42 @@ def test_models_of_the_zoo(target: str, name: str, tmp_path: Path) -> None:
     entry = zoo.models()[name]
     artifact = uair.compile(entry.path, target, output=tmp_path / "a", shapes=entry.shapes, golden=False)
     conforms(artifact)
+
+
+@pytest.mark.parametrize("target", ["horizon_j5", "horizon_j6e"])
+def test_outputs_that_must_be_close_get_nodes_of_16_bits(target: str, tmp_path: Path) -> None:
+    """INT8 gives less than that: the nodes that lose most are told to hb_mapper, none is left in float."""
+    module = models.cnn()
+    found: dict[float, list[str]] = {}
+    for least in (0.0, 0.99999):
+        samples = Int8(calibration=models.samples(module, 4), least_cosine=least)
+        artifact = uair.compile(
+            module,
+            target,
+            output=tmp_path / str(least),
+            quantize=samples,
+            preprocess={"image": IMAGE},
+            options={"int16_below": 0.0},
+        )
+        own = artifact.manifest["horizon"]["int16"]
+        found[least] = own
+        config = conforms(artifact)
+        assert set(config["model_parameters"].get("node_info", {})) == set(own)
+        names = {n.name for n in onnx.load(artifact.file("model.onnx")).graph.node}
+        assert set(own) <= names
+    assert not found[0.0]
+    assert found[0.99999]
+
+
+def test_settings_for_what_the_tool_decides_are_refused(tmp_path: Path) -> None:
+    module = models.cnn()
+    feeds = models.samples(module, 4)
+    for request, needle in (
+        (Int8(calibration=feeds, most_float=0.1), "most_float"),
+        (Int8(calibration=feeds, effort="high"), "effort"),
+    ):
+        with pytest.raises(SchemeError, match=f"{needle} is given"):
+            uair.compile(module, "horizon_j5", output=tmp_path / needle, quantize=request)
+    request = Int8(calibration=feeds, least_cosine=0.9)
+    with pytest.raises(SchemeError, match="least_cosine is given"):
+        uair.compile(module, "horizon_x3", output=tmp_path / "x3", quantize=request)
