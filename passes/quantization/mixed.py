@@ -210,7 +210,7 @@ def lift(study: Study, result: NodeResult) -> NodeResult:
     except QuantizationError:
         return result
     methods = dict.fromkeys(activations, "minmax")
-    return attrs.evolve(result, activations=activations, constants=constants, methods=methods, comparison=Comparison())
+    return attrs.evolve(result, activations=activations, constants=constants, methods=methods)
 
 
 def _wide_constants(study: Study, result: NodeResult, activations: Mapping[int, Parameters]) -> QuantizedConstants:
