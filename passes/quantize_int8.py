@@ -175,10 +175,14 @@ class QuantizeInt8(Pass):
         Raises:
             EmptyCalibrationError: see there.
         """
-        asked = [f"effort={self.effort}"] * (self.effort != "default") + ["least-cosine"] * (self.least_cosine > 0)
-        if asked:
+        wanted = {
+            f"effort={self.effort}": self.effort != "default",
+            "least-cosine": self.least_cosine > 0,
+            "sensitivity": self.sensitivity,
+        }
+        for asked in (name for name, given in wanted.items() if given):
             raise EmptyCalibrationError(
-                f"{asked[0]} is decided by running some of the samples, and the calibration keeps none",
+                f"{asked} is decided by running some of the samples, and the calibration keeps none",
                 hint="give the calibration data, or save the calibration with some samples in it",
             )
 

@@ -113,8 +113,8 @@ def _from_record(
             f"the target have put them in. Their ranges are those of the {len(known.kept)} samples that it keeps"
         )
         observers |= observe_tensors(missing, interpreter, samples)[0]
-    statistics = Statistics(group_observers(plan, observers), _spread(samples), known.count)
-    return Recorded(statistics, notes, known.digest())
+    kept = _spread(samples) if known.kept else []
+    return Recorded(Statistics(group_observers(plan, observers), kept, known.count), notes, known.digest())
 
 
 def _require_same_samples(samples: Calibration, known: CalibrationRecord) -> None:

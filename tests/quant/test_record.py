@@ -130,6 +130,8 @@ def test_without_kept_samples(tmp_path: Path) -> None:
         quantized(file, effort="high")
     with pytest.raises(EmptyCalibrationError, match="least-cosine"):
         quantized(file, least_cosine=0.9)
+    with pytest.raises(EmptyCalibrationError, match="sensitivity"):
+        quantized(file, sensitivity=True)
 
 
 def test_values_that_a_rewrite_puts_in_are_measured_on_the_kept_samples(tmp_path: Path) -> None:
@@ -150,6 +152,26 @@ def test_values_that_a_rewrite_puts_in_are_measured_on_the_kept_samples(tmp_path
     bare_record.save(bare)
     with pytest.raises(CalibrationDataError, match="lacks 1 of the"):
         quantized(bare, "rk3588", changed)
+
+
+def test_a_vendors_tool_gets_the_samples_that_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "calibration.json"
+    quantized(samples(), statistics=file)
+    artifact = uair.compile(network(), "horizon_j5", quantize=uair.Int8(file))
+    assert len([name for name in artifact.manifest["files"] if name.startswith("calibration/")]) == 6
+    notes = json.loads(artifact.file("report.json").read_text("utf-8"))["quantization"]["notes"]
+    assert "horizon_j5's own tool calibrates, with the 6 samples that the saved calibration keeps" in " ".join(notes)
+    quantized(samples(), statistics=tmp_path / "bare.json", keep_samples=0)
+    with pytest.raises((EmptyCalibrationError, CalibrationDataError), match="keeps none|keeps no samples"):
+        uair.compile(network(), "horizon_j5", quantize=uair.Int8(tmp_path / "bare.json"))
+
+
+def test_parts_of_a_model_run_the_samples_that_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "calibration.json"
+    whole = uair.compile(network(), "rk3588", quantize=uair.Int8(samples(), statistics=file), pins={"sum": "cpu"})
+    parts = uair.compile(network(), "rk3588", quantize=uair.Int8(file), pins={"sum": "cpu"})
+    assert len(parts.manifest["partitions"]) == len(whole.manifest["partitions"]) > 1
+    assert parts.manifest["quantization"]["quantized"] == whole.manifest["quantization"]["quantized"]
 
 
 # -------------------------------------------------------------------------------------------------------------- refused

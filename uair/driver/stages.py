@@ -86,6 +86,11 @@ class Stages:
             assert samples is not None
             if samples.made is not None:
                 samples.made.save(settings.statistics)
+        if self.quantizes_late and samples is not None and samples.stands_alone and samples.record is not None:
+            self.context.reports["quantization"]["notes"].append(
+                f"{self.target.name}'s own tool calibrates, with the {len(samples.record.kept)} samples that the saved "
+                "calibration keeps: give the data for more"
+            )
 
     def _int8(self, settings: Int8, samples: Calibration | None) -> Pass:
         from uair.codegen.reference import Interpreter

@@ -187,13 +187,21 @@ class Calibration:
                 self.first = feeds
             count += 1
             yield feeds
+        if not count:
+            raise self._empty()
         if self.stands_alone:
             return
-        if not count:
-            raise EmptyCalibrationError(f"{self.description} has no samples", hint=f"calibration data is {KINDS}")
         self.count, self._digest = count, digest.hexdigest()
         self.notes = [*(note for look in looks.values() for note in look.notes()), *sample_look.notes(count)]
         self.notes += self._reader.notes
+
+    def _empty(self) -> EmptyCalibrationError:
+        if self.stands_alone:
+            return EmptyCalibrationError(
+                "samples are needed here, and the saved calibration keeps none",
+                hint="give the calibration data, or save the calibration with some samples in it",
+            )
+        return EmptyCalibrationError(f"{self.description} has no samples", hint=f"calibration data is {KINDS}")
 
     def digest(self) -> str:
         """sha256 over names, types, shapes and values of the samples used; reads them if that was not done yet."""
