@@ -211,7 +211,7 @@ def bisect(
         reduce: whether to cut out the smallest module that shows the fault.
 
     Raises:
-        BisectionError: inputs are missing for a model with open sizes, or the model is not repeatable.
+        NotComparable: inputs are missing for a model with open sizes, or the model is not repeatable.
         UairError: the model itself cannot be read or run.
     """
     from uair.debugging.bisect import as_passes, bisect_passes, bisect_target

@@ -32,6 +32,30 @@ class NumericsChanged(UairError):
     title = "A pass changed the numbers"
 
 
+class NotComparable(UairError):
+    """Numbers cannot be compared: inputs are needed, for open sizes or values that are no tensors, or it is random."""
+
+    code = "UAIR-E0413"
+    title = "Numbers cannot be compared"
+
+
+def drawn_feeds(graph: Graph) -> dict[str, Array]:
+    """Random inputs for a graph.
+
+    Raises:
+        NotComparable: an input has open sizes, or is no tensor.
+    """
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        if not tensor.type.is_tensor:
+            raise NotComparable(f"input {name!r} is no tensor, so no numbers can be drawn for it", hint="give inputs")
+        if not tensor.type.is_static:
+            raise NotComparable(
+                f"input {name!r} has open sizes, so no numbers can be drawn for it",
+                hint=f"fix them, --shape {name}=1,3,224,224, or give inputs",
+            )
+    return random_feeds(graph)
+
+
 @attrs.frozen(eq=False)
 class SameNumbers:
     """A judge: a module is right when it verifies, runs, and gives these outputs within the tolerance.
@@ -113,7 +137,7 @@ def fitting(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Any]:
 class CheckNumerics(Instrument):
     """Runs the module in the interpreter after every pass that changed it and compares with the outputs before.
 
-    A module with open sizes is checked from the pass on that binds them.
+    A module with open sizes is checked from the pass on that binds them; one that keeps them is refused at the end.
 
     Attributes:
         tolerance: greatest error allowed, relative to the greatest magnitude in the output.
@@ -132,6 +156,15 @@ class CheckNumerics(Instrument):
     def begin(self, module: Module) -> None:
         """Compute the reference."""
         self._learn(module)
+
+    def end(self, module: Module) -> None:
+        """See that the module was checked.
+
+        Raises:
+            NotComparable: it never had inputs that numbers could be drawn for.
+        """
+        if self._judge is None:
+            drawn_feeds(module.main)
 
     def before(self, pass_: Pass, module: Module) -> None:
         """Keep a copy, which shares the weights: the wrong change is searched from there."""
@@ -168,10 +201,11 @@ class CheckNumerics(Instrument):
         return error
 
     def _learn(self, module: Module) -> None:
-        if self.feeds is None and not all(t.type.is_static for t in module.main.inputs):
-            return
         if self.feeds is None:
-            self.feeds = random_feeds(module.main)
+            try:
+                self.feeds = drawn_feeds(module.main)
+            except NotComparable:  # until a pass has bound the sizes
+                return
         self._judge = SameNumbers.of(module, self.feeds, self.tolerance)
 
 

@@ -84,6 +84,13 @@ def test_changed_numbers_name_pass_rule_and_command(
     assert "rule          tanh-is-sigmoid" in replayed(uair, tmp_path / "case", monkeypatch)
 
 
+def test_a_check_that_never_took_place_is_said(uair: Shell, tmp_path: Path) -> None:
+    (tmp_path / "open.uair").write_text(CHAIN.replace("2,8", "n,8"))
+    err = uair("opt", "open.uair", "--check-numerics", "1e-3").require(1).err
+    assert "UAIR-E0413 input 'x' has open sizes" in err and "--shape x=" in err
+    uair("opt", "open.uair", "--check-numerics", "1e-3", "--shape", "x=2,8").require()
+
+
 def test_no_folder_without_a_failure(uair: Shell, model: Path, tmp_path: Path) -> None:
     uair("opt", model, "--reproducer", "case", "-o", "out.uair").require()
     uair("compile", model, "-t", "reference", "--reproducer", "case", "-o", "art/").require()

@@ -121,7 +121,8 @@ def _feeds(module: Module, given: Mapping[str, Any]) -> dict[str, Any] | None:
 
     graph = module.main
     if not given["inputs"]:
-        return random_feeds(graph, given["seed"]) if all(t.type.is_static for t in graph.inputs) else None
+        known = all(t.type.is_static and t.type.is_tensor for t in graph.inputs)
+        return random_feeds(graph, given["seed"]) if known else None
     entries = describe_interface(graph.input_names, graph.inputs)
     preprocess = options.preprocess_by_input(given["preprocess"], graph.input_names)
     sequences = {e["name"] for e in entries if "seq" in e.get("containers", ())}

@@ -10,8 +10,7 @@ from typing import Any
 import attrs
 
 from uair.bisection import Culprit, Fault, Recorder, Step, find_application, find_step, outermost
-from uair.codegen.reference import random_feeds
-from uair.codegen.reference.numerics import SameNumbers, describe, value_error
+from uair.codegen.reference.numerics import NotComparable, SameNumbers, describe, drawn_feeds, value_error
 from uair.debugging.reduction import Case, observed, reduce_case
 from uair.debugging.saving import replay_command, save_case
 from uair.driver.partitioned import observe
@@ -23,13 +22,6 @@ from uair.pipeline import Pass, PassContext, PassManager, RulePass, Verify
 from uair.request import CompileRequest
 from uair.rewrite import Rule, RuleSet
 from uair.rewrite.driver import Fuel
-
-
-class BisectionError(UairError):
-    """A pipeline cannot be bisected: inputs are missing for a model with open sizes, or it is not repeatable."""
-
-    code = "UAIR-E0413"
-    title = "Pipeline cannot be bisected"
 
 
 @attrs.frozen(eq=False)
@@ -138,7 +130,7 @@ def bisect_passes(
         reduce: whether to cut out the smallest module that shows the fault.
 
     Raises:
-        BisectionError: see there.
+        NotComparable: see there.
         UairError: the module itself cannot be run.
     """
     recorder = Recorder()
@@ -175,7 +167,7 @@ def bisect_target(
         reduce: whether to cut out the smallest module that shows the fault.
 
     Raises:
-        BisectionError: see there.
+        NotComparable: see there.
         UairError: the module itself cannot be run, or the target does not take it.
     """
     recorder = Recorder()
@@ -201,23 +193,16 @@ def reference(module: Module, feeds: Mapping[str, Any] | None, tolerance: float)
     """The judge that holds everything against a module.
 
     Raises:
-        BisectionError: inputs are needed, or the module does not compute the same twice.
+        NotComparable: inputs are needed, or the module does not compute the same twice.
         UairError: the module cannot be run.
     """
-    if feeds is None:
-        open_ = [n for n, t in zip(module.main.input_names, module.main.inputs, strict=True) if not t.type.is_static]
-        if open_:
-            raise BisectionError(
-                f"input {open_[0]!r} has open sizes, so no numbers can be drawn for it",
-                hint=f"fix them, --shape {open_[0]}=1,3,224,224, or give inputs",
-            )
-        feeds = random_feeds(module.main)
+    feeds = drawn_feeds(module.main) if feeds is None else feeds
     judge = SameNumbers.of(module, feeds, tolerance)
     drawing = [node for graph in module.all_graphs() for node in graph if not node.op.deterministic]
     fault = judge(module) if drawing else None
     if fault is not None:
         node = drawing[0]
-        raise BisectionError(
+        raise NotComparable(
             f"the model does not compute the same twice: {fault.text}",
             place=f"{node!r}, from {node.loc}",
             hint="what is not repeatable cannot be compared: give the operator a seed, or leave it out of the model",
@@ -242,8 +227,10 @@ def bisect_steps(steps: Sequence[Step], judge: SameNumbers, values: Mapping[str,
             names = own[0].before.main.input_names
             feeds = {name: values[name] for name in names} if all(name in values for name in names) else None
             judge = reference(own[0].before, feeds, judge.tolerance)
-        errors = errors | _errors(judge, own[-1].after) if own[-1].after is not None else {}
-        found = find_step(own, judge)
+        own_errors = _errors(judge, own[-1].after)
+        errors = {} if own_errors is None else errors | own_errors
+        agrees = own_errors is not None and judge.fault(own_errors) is None
+        found = None if agrees else find_step(own, judge)
         if found is None:
             continue
         at, fault = found
@@ -253,11 +240,12 @@ def bisect_steps(steps: Sequence[Step], judge: SameNumbers, values: Mapping[str,
     return Bisection(judge.tolerance, errors, steps=len(steps))
 
 
-def _errors(judge: SameNumbers, module: Module) -> dict[str, float]:
+def _errors(judge: SameNumbers, module: Module | None) -> dict[str, float] | None:
+    """The error of every output; None where there is no module, or it does not run."""
     try:
-        return judge.errors(module)
-    except UairError:  # what does not run is the fault that is looked for
-        return {}
+        return None if module is None else judge.errors(module)
+    except Exception:  # noqa: BLE001  that it does not run is the fault that is looked for
+        return None
 
 
 def _smallest(culprit: Culprit, judge: SameNumbers) -> Case | None:
