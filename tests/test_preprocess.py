@@ -96,6 +96,19 @@ def test_crop_keeps_the_aspect_ratio_and_cuts_the_middle() -> None:
     np.testing.assert_array_equal(result, image[:, 2:6].astype(np.float32))
 
 
+def test_crop_cuts_a_part_of_the_covering_picture() -> None:
+    image = noise(8, 12)
+    halved = Preprocess(resize="crop", keep=0.5).apply(image, (1, 3, 4, 4))[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(halved, image[2:6, 4:8].astype(np.float32))
+    scaled = Preprocess(resize="crop", keep=224 / 256)
+    whole = Preprocess(resize="crop").apply(noise(300, 400), (1, 3, 256, 256))
+    np.testing.assert_array_equal(scaled.apply(noise(300, 400), (1, 3, 224, 224)), whole[:, :, 16:240, 16:240])
+    assert Preprocess.parse("resize=crop,keep=224/256") == Preprocess.parse("resize=crop,keep=0.875") == scaled
+    assert str(scaled) == "resize=crop,keep=0.875"
+    assert scaled.to_json()["keep"] == 0.875
+    assert "keep" not in Preprocess(resize="crop").to_json()
+
+
 def test_none_demands_the_right_size() -> None:
     image = noise(4, 6)
     result = Preprocess(resize="none").apply(image, (1, 3, 4, 6))[0].transpose(1, 2, 0)
@@ -168,9 +181,10 @@ descriptions = st.builds(
     fill=numbers,
     layout=st.sampled_from(["NCHW", "NHWC"]),
 )
+cropped = st.builds(Preprocess, resize=st.just("crop"), keep=st.floats(0.1, 1))
 
 
-@given(descriptions)
+@given(st.one_of(descriptions, cropped))
 def test_text_and_json_are_read_back(steps: Preprocess) -> None:
     assert Preprocess.parse(str(steps)) == steps
     assert Preprocess.from_json(steps.to_json()) == steps
@@ -187,7 +201,7 @@ def test_the_text_leaves_defaults_out() -> None:
     [
         ("men=1", "'men=1' in 'men=1' is no preprocessing step", "did you mean mean=...?"),
         ("mean", "'mean' in 'mean'", "mean"),
-        ("blur=3", "'blur=3'", "the steps are resize, color, mean, std, fill, layout"),
+        ("blur=3", "'blur=3'", "the steps are resize, color, mean, std, fill, keep, layout"),
         ("resize=squash", "resize=squash is not one of stretch, pad, crop, none", ""),
         ("color=yuv", "color=yuv is not one of", ""),
         ("mean=a", "'a' is not a finite number", ""),
@@ -199,6 +213,11 @@ def test_the_text_leaves_defaults_out() -> None:
         ("color=gray,mean=1/2/3", "mean has 3 values, color=gray has 1 channels", "one number"),
         ("fill=1/2/3", "is not a finite number", ""),
         ("mean=1,mean=2", "mean is given twice", ""),
+        ("resize=crop,keep=0", "keep=0 with resize=crop", "keep=224/256"),
+        ("resize=crop,keep=256/224", "keep=1.14286", "keep=224/256"),
+        ("resize=pad,keep=0.5", "keep=0.5 with resize=pad: it is a share from 0 to 1, for resize=crop", ""),
+        ("resize=crop,keep=1/0", "cannot have 0 below", ""),
+        ("resize=crop,keep=1/2/3", "is not a finite number", ""),
     ],
 )
 def test_what_cannot_be_understood(text: str, words: str, hint: str) -> None:

@@ -57,6 +57,16 @@ def _per_channel(value: Any) -> tuple[float, ...]:
     return tuple(_number(v) for v in (cast("list[Any]", value) if isinstance(value, (tuple, list)) else (value,)))
 
 
+def _share(parts: list[str]) -> Any:
+    """A number, or the ratio of two: 224/256."""
+    if len(parts) != 2:
+        return parts[0] if len(parts) == 1 else parts
+    above, below = (_number(part) for part in parts)
+    if below == 0:
+        raise PreprocessError("a share cannot have 0 below its line")
+    return above / below
+
+
 @attrs.frozen
 class Preprocess:
     """How a picture becomes an input of shape [1, C, H, W]: resize, colour order, (pixel - mean) / std.
@@ -64,6 +74,8 @@ class Preprocess:
     Attributes:
         resize: "stretch" ignores the aspect ratio; "pad" keeps it and fills right and below; "crop" keeps it, covers
             the input and cuts the middle; "none" demands pictures of the right size.
+        keep: for "crop", how much of the covering picture's sides is cut out: 224/256 where models are tested on the
+            middle 224 pixels of pictures whose shorter side is 256.
         color: order of the input's channels; "gray" is one channel by ITU-R BT.601 luma.
         mean: subtracted from the pixel values 0..255, one number or one a channel, in the order of `color`.
         std: divided by afterwards.
@@ -76,6 +88,7 @@ class Preprocess:
     mean: tuple[float, ...] = attrs.field(default=(0.0,), converter=_per_channel)
     std: tuple[float, ...] = attrs.field(default=(1.0,), converter=_per_channel)
     fill: float = attrs.field(default=0.0, converter=_number)
+    keep: float = attrs.field(default=1.0, converter=_number)
     layout: Literal["NCHW", "NHWC"] = "NCHW"
 
     def __attrs_post_init__(self) -> None:
@@ -90,6 +103,11 @@ class Preprocess:
                 )
         if not all(s > 0 for s in self.std):
             raise PreprocessError(f"std={_joined(self.std)} must be positive")
+        if not 0 < self.keep <= 1 or (self.keep < 1 and self.resize != "crop"):
+            raise PreprocessError(
+                f"keep={self.keep:g} with resize={self.resize}: it is a share from 0 to 1, for resize=crop",
+                hint="resize=crop,keep=224/256 cuts 224 pixels out of 256",
+            )
 
     @property
     def channels(self) -> int:
@@ -118,6 +136,8 @@ class Preprocess:
             if key in values:
                 raise PreprocessError(f"{key} is given twice in {text!r}")
             values[key] = value if key in _CHOICES else value.split("/")
+        if "keep" in values:
+            values["keep"] = _share(values["keep"])
         if "fill" in values:
             values["fill"] = values["fill"][0] if len(values["fill"]) == 1 else values["fill"]
         return Preprocess(**values)
@@ -145,7 +165,8 @@ class Preprocess:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for manifests."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in attrs.asdict(self).items()}
+        fields = {k: list(v) if isinstance(v, tuple) else v for k, v in attrs.asdict(self).items()}
+        return fields if self.keep < 1 else {k: v for k, v in fields.items() if k != "keep"}
 
     def load(self, path: Path, shape: tuple[int, ...]) -> Array:
         """The input made from an image file.
@@ -214,7 +235,7 @@ class Preprocess:
             )
         if self.resize in ("none", "stretch"):
             return resize_bilinear(image, height, width).astype(np.float32)
-        ratio = min(height / h, width / w) if self.resize == "pad" else max(height / h, width / w)
+        ratio = min(height / h, width / w) if self.resize == "pad" else max(height / h, width / w) / self.keep
         new_h, new_w = max(round(h * ratio), 1), max(round(w * ratio), 1)
         if self.resize == "pad":
             new_h, new_w = min(new_h, height), min(new_w, width)

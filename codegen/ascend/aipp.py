@@ -243,10 +243,12 @@ def padding_value(preprocess: Preprocess) -> float:
 
 def _resize(preprocess: Preprocess, height: int, width: int) -> str:
     size = f"{width}x{height}"
+    covered = f"{round(width / preprocess.keep)}x{round(height / preprocess.keep)}"
+    middle = "the middle" if covered == size else f"the middle {size}"
     return {
         "stretch": f"resize to {size}",
         "pad": f"resize to fit {size} with the aspect ratio kept, fill right and below with {preprocess.fill:g}",
-        "crop": f"resize to cover {size} with the aspect ratio kept, cut out the middle",
+        "crop": f"resize to cover {covered} with the aspect ratio kept, cut out {middle}",
     }[preprocess.resize]
 
 
