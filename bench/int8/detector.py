@@ -1,4 +1,4 @@
-"""A small trained detector for the INT8 benchmark: `python -m bench.int8.detector FOLDER`, in an environment with torch.
+"""A trained detector for the INT8 benchmark: `python -m bench.int8.detector FOLDER`, in an environment with torch.
 
 No package brings a YOLO with its weights, and random ones cannot be measured: their scores lie around the threshold. So
 the network of tests/zoo_export.py learns to find rectangles and ellipses before textured backgrounds. Boxes
