@@ -2,6 +2,7 @@
 
 ```console
 python examples/custom_pass.py
+uair opt model.onnx --plugin examples/custom_pass.py -p "canonicalise,prune-weights{share=0.2},fuse"
 ```
 
 A package of yours makes it known to `uair opt -p "canonicalise,prune-weights{share=0.2},fuse"` by an entry point:

@@ -2,6 +2,8 @@
 
 ```console
 python examples/custom_rule.py
+uair why-not mean-for-global-pool model.onnx --plugin examples/custom_rule.py
+uair opt model.onnx --plugin examples/custom_rule.py -p "canonicalise,apply-rules{rules=[mean-for-global-pool]},fuse"
 ```
 
 Some devices have no global pooling, but a mean over axes. The rule is all that is needed to say so; the driver finds

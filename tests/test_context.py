@@ -12,6 +12,7 @@ from uair import builtin
 from uair.context import Context, installed, lookup, resolve
 from uair.errors import UairError, UnavailableError, UnknownNameError
 from uair.ops.elementwise import Add
+from uair.passes.catalogue import find_rule
 from uair.targets.target import Target
 
 
@@ -79,7 +80,11 @@ def test_objects_resolve_to_themselves() -> None:
 
 def test_entry_points_add_names(monkeypatch: pytest.MonkeyPatch) -> None:
     def entry_points(*, group: str) -> list[importlib.metadata.EntryPoint]:
-        known = {"uair.passes": "uair.passes.fuse:Fuse", "uair.operators": "uair.ops.elementwise:Sub"}
+        known = {
+            "uair.passes": "uair.passes.fuse:Fuse",
+            "uair.operators": "uair.ops.elementwise:Sub",
+            "uair.rules": "uair.passes.fusion.batch_norm:FoldBatchNorm",
+        }
         return [importlib.metadata.EntryPoint("theirs", known[group], group)] if group in known else []
 
     monkeypatch.setattr("uair.context.entry_points", entry_points)
@@ -87,3 +92,17 @@ def test_entry_points_add_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert context.pass_class("theirs").name == "fuse"
     assert context.operator("theirs").__name__ == "Sub"
     assert "fuse" in context.passes
+    assert find_rule("theirs", context).rule.name == "fold-batch-norm"
+    with pytest.raises(UnknownNameError) as caught:
+        attrs.evolve(context, passes={}).pass_class("theirs")
+    assert caught.value.hint == "write apply-rules{rules=[theirs]}"
+
+
+def test_a_context_is_in_force_in_its_block_only() -> None:
+    own = Context({"Add": Add})
+    with own.in_force():
+        assert Context.default() is own
+        with installed().in_force():
+            assert Context.default() is installed()
+        assert Context.default() is own
+    assert Context.default() is installed()

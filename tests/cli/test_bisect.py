@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.helpers import Shell, listing
+from tests.cli.helpers import EXAMPLE, ROOT, Shell, listing
 from tests.debugging import faults
 from tests.debugging.test_bisect import CHAIN
 from uair.context import Context
@@ -41,9 +41,8 @@ def test_the_script_replays_it(uair: Shell, model: Path, tmp_path: Path) -> None
     script = tmp_path / "case" / "replay.sh"
     text = script.read_text().replace("exec uair ", f"exec {sys.executable} -m uair ")
     script.write_text(text)
-    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
-        ["sh", script], capture_output=True, text=True, env={"PYTHONPATH": str(root)}, cwd=tmp_path, check=False
+        ["sh", script], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, check=False
     )
     assert done.returncode == 4, done.stderr
     assert "tanh-is-sigmoid" in done.stdout
@@ -104,6 +103,14 @@ def test_operators_of_a_plug_in_are_read(uair: Shell, model: Path, tmp_path: Pat
     np.save(tmp_path / "x.npy", np.ones((2, 8), np.float32))
     assert "Twice" in uair("run", model, "-i", "x.npy").require(1).err
     assert "0.135" in uair("run", model, "-i", "x.npy", "--plugin", "own.py").require().out  # exp(-2)
+
+
+def test_the_examples_are_plug_ins(uair: Shell) -> None:
+    rule, pass_ = ROOT / "examples" / "custom_rule.py", ROOT / "examples" / "custom_pass.py"
+    assert "10 candidates; it applies to 10" in uair("why-not", "mean-for-global-pool", EXAMPLE, "--plugin", rule).out
+    pipeline = "apply-rules{rules=[mean-for-global-pool]},prune-weights{share=0.2}"
+    out = uair("opt", EXAMPLE, "--plugin", rule, "--plugin", pass_, "-p", pipeline).require().out
+    assert out.count("= ReduceMean(") == 10 and 'applied "prune-weights{share=0.2}" changed' in out
 
 
 @pytest.mark.parametrize(

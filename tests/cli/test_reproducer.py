@@ -72,7 +72,14 @@ def test_a_pass_that_fails_is_replayed_without_the_weights(
 def test_changed_numbers_name_pass_rule_and_command(
     uair: Shell, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["opt", model, *PLUGIN, "-p", "canonicalise,apply-rules{rules=[tanh-is-sigmoid]}", "--timing"]
+    arguments: list[str | Path] = [
+        "opt",
+        model,
+        *PLUGIN,
+        "-p",
+        "canonicalise,apply-rules{rules=[tanh-is-sigmoid]}",
+        "--timing",
+    ]
     err = uair(*arguments, "--check-numerics", "1e-3", "-oout.onnx", "--reproducer=case").require(1).err
     assert "UAIR-E0410 output 'y' changes by" in err and "rule tanh-is-sigmoid at <Tanh head>, change 1 of 1" in err
     assert "[pass: apply-rules{rules=[tanh-is-sigmoid]}, rule: tanh-is-sigmoid]" in err and "at Tanh 'head'" in err

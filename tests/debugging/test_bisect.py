@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
@@ -17,11 +18,13 @@ from tests.driver.helpers import toy_target
 from tests.driver.test_partition import model as partitioned_model
 from uair.codegen.reference.numerics import NotComparable
 from uair.debugging.bisect import Rules
+from uair.debugging.reduction import Case
 from uair.debugging.saving import AFTER, INPUTS, MODULE
+from uair.ir import DType
 from uair.ir.compare import difference
 from uair.ir.verify import verify
 from uair.ops import Tanh
-from uair.pipeline import PassManager, Verify
+from uair.pipeline import Pass, PassManager, Verify
 from uair.rewrite import Rule
 from uair.testing import without_hints
 from uair.text import parse_module, print_module
@@ -90,7 +93,7 @@ def test_a_pass_between_others_is_found() -> None:
             module.metadata["seen"] = module.metadata.get("seen", "") + "x"
             return True
 
-    passes = [Nothing(), Nothing(), faults.TanhIsSigmoid(), Nothing(), Nothing(), Nothing()]
+    passes: list[Pass | Rule] = [Nothing(), Nothing(), faults.TanhIsSigmoid(), Nothing(), Nothing(), Nothing()]
     found = uair.bisect(chain(), passes)
     assert (found.step, found.steps) == (3, 6)
     assert found.culprit is not None and isinstance(found.culprit.pass_, Rules)
@@ -199,7 +202,6 @@ module @m {
 
 def test_a_target_is_bisected_with_its_whole_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     from uair.context import Context
-    from uair.pipeline import Pass
 
     target = Context.default().target("cpu")
     own = list(target.prepare())
@@ -231,6 +233,32 @@ def test_a_part_of_a_model_is_searched_on_what_it_gets(tmp_path: Path, monkeypat
     assert found.culprit is not None and isinstance(found.culprit.pass_, WrongFurtherOn)
     assert "wave" in found.culprit.before.main.input_names
     assert found.smallest is not None and "Relu" in [node.op_type for node in found.smallest.module.main]
+
+
+def test_inputs_of_other_types_are_saved_as_the_command_line_reads_them(tmp_path: Path) -> None:
+    text = """uair 1
+module @m {
+  graph @main(%x: bf16[2,8], %s: seq<f32[2]>, %t: string[2]) -> (%y: bf16[2,8], %z: i64[], %u: bool[2]) {
+    %y = Tanh(%x) : bf16[2,8]
+    %z = SequenceLength(%s) : i64[]
+    %u = Equal(%t, %t) : bool[2]
+  }
+}
+"""
+    module = parse_module(text)
+    verify(module)
+    with pytest.raises(NotComparable, match="'s' is no tensor"):
+        uair.bisect(module, [faults.TanhIsSigmoid()])
+    feeds = {"x": np.ones((2, 8), DType.BF16.numpy), "s": [np.ones(2, np.float32)], "t": np.array(["a", "b"], object)}
+    found = uair.bisect(module, [faults.TanhIsSigmoid()], feeds)
+    assert found.smallest is not None and [n.op_type for n in found.smallest.module.main] == ["Tanh"]
+    found.save(tmp_path)
+    with np.load(tmp_path / INPUTS) as archive:  # bf16 has no name in .npz files: its bytes are there
+        assert uair.bisect(tmp_path / MODULE, [faults.TanhIsSigmoid()], dict(archive)).found
+    whole = attrs.evolve(found, smallest=Case(module, feeds))
+    assert [f.name for f in whole.save(tmp_path / "whole")] == [MODULE, INPUTS, AFTER] and whole.replay() == ""
+    with np.load(tmp_path / "whole" / INPUTS) as archive:
+        assert sorted(archive) == ["t", "x"] and archive["t"].tolist() == ["a", "b"]
 
 
 def test_what_is_saved_shows_the_fault_again(tmp_path: Path) -> None:

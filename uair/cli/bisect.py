@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uair.cli import options, output
+from uair.ir.location import UNKNOWN
 
 if TYPE_CHECKING:
     from uair.bisection import Culprit
@@ -185,12 +186,16 @@ def _facts(found: Bisection, culprit: Culprit) -> dict[str, str]:
     if made is not None:
         what = {} if made.rule == culprit.pass_.name else {"rule": made.rule}
         number = f"{culprit.number} of {culprit.total} in this pass"
-        return facts | what | {"change": number, "node": made.node, "in the model": made.location}
+        return facts | what | {"change": number, "node": made.node, "in the model": _known(made.location)}
     if culprit.after is None or culprit.number:
         return facts | {
             "change": f"none: it raises after {culprit.total} changes" if culprit.total else "none: it raises"
         }
     return facts | {"change": "one that the pass makes without drawing fuel, so it has no number"}
+
+
+def _known(location: str) -> str:
+    return "" if location == str(UNKNOWN) else location
 
 
 def _show_smallest(found: Bisection, files: list[Path], replay: str) -> None:

@@ -12,7 +12,7 @@ import attrs
 from uair.bisection import Culprit, Fault, Recorder, Step, find_application, find_step, outermost
 from uair.codegen.reference.numerics import NotComparable, SameNumbers, describe, drawn_feeds, value_error
 from uair.debugging.reduction import Case, observed, reduce_case
-from uair.debugging.saving import replay_command, save_case
+from uair.debugging.saving import is_array, replay_command, save_case
 from uair.driver.partitioned import observe
 from uair.driver.transform import transform
 from uair.errors import UairError, UnknownNameError
@@ -67,7 +67,9 @@ class Bisection:
         Args:
             plugins: the files that bring the passes and rules.
         """
-        return "" if self.culprit is None else replay_command(self.culprit.pass_, self.tolerance, plugins)
+        if self.culprit is None or self.smallest is None or not all(map(is_array, self.smallest.feeds.values())):
+            return ""
+        return replay_command(self.culprit.pass_, self.tolerance, plugins)
 
     def save(self, folder: str | os.PathLike[str], plugins: Sequence[Path] = ()) -> list[Path]:
         """Write the smallest module, its inputs, what the pass makes of it, and the script that replays it.

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from uair.atomic import atomic_file, reported
 from uair.context import Context
 from uair.debugging.reduction import Case
 from uair.errors import UairError
+from uair.ir.dtype import Array
 from uair.ir.module import Module
 from uair.pipeline import Pass
 from uair.pipeline_syntax import parse_pipeline
@@ -27,7 +29,7 @@ def save_case(folder: str | os.PathLike[str], case: Case, after: Module | None, 
 
     Args:
         folder: made when it is not there; files of these names in it are replaced.
-        case: the module and its inputs, arrays.
+        case: the module and its inputs; those that are no arrays are not written.
         after: the module behind the pass, for people; None when there is none.
         command: what replays it in the folder; "" when no command line can.
 
@@ -42,7 +44,7 @@ def save_case(folder: str | os.PathLike[str], case: Case, after: Module | None, 
         root.mkdir(parents=True, exist_ok=True)
     save(case.module, root / MODULE)
     with atomic_file(root / INPUTS) as file:
-        write_arrays(file, {name: np.asarray(value) for name, value in case.feeds.items()})
+        write_arrays(file, {name: _storable(value) for name, value in case.feeds.items() if is_array(value)})
     written = [root / MODULE, root / INPUTS]
     if after is not None:
         save(after, root / AFTER)
@@ -50,6 +52,17 @@ def save_case(folder: str | os.PathLike[str], case: Case, after: Module | None, 
     if command:
         written.append(write_script(root, command))
     return written
+
+
+def is_array(value: Any) -> bool:
+    """Whether an input can be written: sequences, maps and what is not there cannot."""
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def _storable(value: Any) -> Array:
+    """An array as .npz files take it; strings without pickling."""
+    array = np.asarray(value)
+    return array.astype(np.str_) if array.dtype == np.object_ else array
 
 
 def write_script(folder: Path, command: str, where: str = '"$(dirname "$0")"') -> Path:
