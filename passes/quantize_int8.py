@@ -26,11 +26,12 @@ from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
 from uair.quant.errors import CalibrationSourceError, EmptyCalibrationError, SchemeError
 from uair.quant.scheme import Scheme
+from uair.request import RangeMethod
 from uair.targets import load_description
 
 INTERPRETER = "uair.codegen.reference:Interpreter"
 REPORT = "quantization"
-FALLBACK = "mse"
+FALLBACK: RangeMethod = "mse"
 WITHOUT_SAMPLES = (
     "the calibration keeps no samples: ways to choose ranges were not compared (range=auto means the least squared "
     "error), and the outputs were not measured"

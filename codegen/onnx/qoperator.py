@@ -16,6 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from uair.atomic import atomic_file
 from uair.codegen.onnx.model import model_bytes
+from uair.ir.dtype import Array
 from uair.ir.module import Module
 
 QLINEAR = {"Conv": "QLinearConv", "MatMul": "QLinearMatMul"}
@@ -139,7 +140,7 @@ class _Rewriter:
     def _rank(self, name: str) -> int:
         return len(self.constants[name].dims)
 
-    def _numbers(self, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+    def _numbers(self, name: str) -> Array:
         return numpy_helper.to_array(self.constants[name])
 
     def _keep(self, nodes: Sequence[NodeProto]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import attrs
 import numpy as np
@@ -34,8 +34,8 @@ from uair.quant.parameters import (
 )
 from uair.quant.ranges import minmax_range, mse_range, percentile_range
 from uair.quant.scheme import TRANSPOSED, Scheme
+from uair.request import RangeMethod
 
-RangeMethod: TypeAlias = Literal["auto", "minmax", "mse", "percentile"]
 METHODS = ("minmax", "percentile", "mse")
 
 

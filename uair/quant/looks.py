@@ -144,7 +144,8 @@ class InputLook:
         if self.preprocess is None:
             return means
         mean, std = self.preprocess.per_channel()
-        return means * np.asarray(std) + np.asarray(mean)
+        levels: Array = means * np.asarray(std) + np.asarray(mean)
+        return levels
 
     def _colours(self) -> Iterator[str]:
         """A colour order that does not go with the data.
