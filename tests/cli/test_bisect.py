@@ -78,6 +78,7 @@ def test_given_inputs_and_no_reduction(uair: Shell, model: Path, tmp_path: Path)
 
 def test_wrong_command_lines(uair: Shell, model: Path, tmp_path: Path) -> None:
     assert "--target" in uair("bisect", model, "--option", "a=b").require(2).err
+    assert "--input" in uair("bisect", model, "--preprocess", "mean=1").require(2).err
     assert "did you mean" in uair("bisect", model, "-p", "canonicalize").require(1).err
     (tmp_path / "open.uair").write_text(CHAIN.replace("2,8", "n,8"))
     assert "UAIR-E0413" in uair("bisect", "open.uair").require(1).err

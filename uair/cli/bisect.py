@@ -100,6 +100,8 @@ def _search(given: Mapping[str, Any]) -> Bisection:
 
     if given["options"] and not given["target"]:
         raise click.UsageError("--option is for a target: add --target")
+    if given["preprocess"] and not given["inputs"]:
+        raise click.UsageError("--preprocess is for images: add --input")
     parse_pipeline(given["passes"], Context.default())  # a slip in it is told before the model is read
     module, shapes = options.load_model(given["model"], given)
     run_pipeline(module, "", shapes=shapes, values=options.values_by_input(given["values"]), instruments=())
