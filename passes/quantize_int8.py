@@ -65,7 +65,7 @@ class QuantizeInt8(Pass):
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
-            it takes about as many runs of two samples as half the number of nodes.
+            it takes about as many runs of the kept samples as half the number of nodes.
         effort: "high" also equalises channels, rounds weights with feedback and corrects biases, each only where
             samples that are held out for judging say that it helps; it takes some ten times as long.
         least_cosine: parts of the model stay float until every output has at least this cosine similarity with the

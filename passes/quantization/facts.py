@@ -34,13 +34,14 @@ def range_facts(observer: RangeObserver, parameters: Parameters) -> dict[str, An
 
     Returns:
         `observed` (least and greatest value), `central` (range of the central 99.9 %), `clipped_percent` (values beyond
-        the range), `codes` (how many different integers stand for the values).
+        the range by more than rounding, half a step), `codes` (how many different integers stand for the values).
     """
     if not observer.count:
         return {}
     centres, counts = observer.histogram()
     low, high = parameters.range
-    outside = (centres < low) | (centres > high)
+    half = float(parameters.scale) / 2
+    outside = (centres < low - half) | (centres > high + half)
     return {
         "observed": _rounded([observer.minimum, observer.maximum]),
         "central": _rounded(percentile_range(observer, CENTRAL)),

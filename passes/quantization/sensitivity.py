@@ -2,7 +2,8 @@
 
 The model is run quantized, and in front of every quantized node a second run branches off that computes this node in
 float and goes on to the end quantized. The noise at the outputs against that of the model that is quantized throughout
-is the gain. A model of n nodes costs about n / 2 of its runs on each sample, which is why it is asked for.
+is the gain, in decibels, averaged over the samples: one sample on which a recurrent or attending model goes another way
+must not decide alone. A model of n nodes costs about n / 2 of its runs on each sample, which is why it is asked for.
 
 Gains do not add up. How much the first few nodes gain together is measured as well.
 """
@@ -24,7 +25,8 @@ from uair.passes.quantization.trial import Energies, Study, has_channels
 from uair.quant.parameters import Parameters
 from uair.targets.check import node_flops
 
-FEW_SAMPLES = 2
+SILENT = 1e-15
+"""Noise by signal that is none."""
 TOGETHER = (1, 2, 3, 5, 8, 13, 21, 34)
 """Numbers of nodes, the most costly first, that are tried in float together."""
 
@@ -38,26 +40,28 @@ def measure_sensitivity(study: Study, results: Sequence[NodeResult]) -> dict[str
         are open); `together`: `count`, `gain_db`, `sqnr_db`, `cost_percent` of the first so many nodes. Empty where the
         outputs cannot be compared.
     """
-    few = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=study.statistics.kept[:FEW_SAMPLES]))
-    reference = few.references()
+    reference = study.references()
     if not results or not reference or not reference[0]:
         return {}
-    losses, whole = _Branches.of(few, results, reference).losses()
+    branches, whole = _Branches.of(study, results, reference).losses()
+    gains = {node: _gain(whole, losses) for node, losses in branches.items()}
     costs = _costs(results)
-    order = sorted(results, key=lambda result: losses[result.node])
+    order = sorted(results, key=lambda result: -gains[result.node])
     return {
         "samples": len(reference),
-        "sqnr_db": _decibels(1.0, whole),
+        "sqnr_db": round(_gain([1.0] * len(whole), whole), 3),
         "nodes": [
             {
                 "name": node_name(result.node),
                 "operator": result.node.op_type,
-                "gain_db": _decibels(whole, losses[result.node]),
+                "gain_db": round(gains[result.node], 3),
                 "cost_percent": costs.get(result.node),
             }
             for result in order
         ],
-        "together": [_together(few, results, order[:count], reference, whole, costs) for count in _counts(len(order))],
+        "together": [
+            _together(study, results, order[:count], reference, whole, costs) for count in _counts(len(order))
+        ],
     }
 
 
@@ -70,23 +74,31 @@ def _together(
     results: Sequence[NodeResult],
     floats: Sequence[NodeResult],
     reference: list[dict[Tensor, Array]],
-    whole: float,
+    whole: Sequence[float],
     costs: Mapping[Node, float],
 ) -> dict[str, Any]:
     left = {result.node for result in floats}
-    loss = study.loss([result for result in results if result.node not in left], reference)
+    losses = _losses(study, [result for result in results if result.node not in left], reference)
     known = [costs[node] for node in left if node in costs]
     return {
         "count": len(floats),
-        "gain_db": _decibels(whole, loss),
-        "sqnr_db": _decibels(1.0, loss),
+        "gain_db": round(_gain(whole, losses), 3),
+        "sqnr_db": round(_gain([1.0] * len(losses), losses), 3),
         "cost_percent": round(sum(known), 3) if len(known) == len(left) else None,
     }
 
 
-def _decibels(above: float, below: float) -> float | None:
-    """10 log10 of a ratio; None where nothing is left to divide by."""
-    return round(10 * float(np.log10(above / below)), 3) if above > 0 and below > 0 else None
+def _losses(study: Study, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> list[float]:
+    """Noise by signal at the outputs, on each sample."""
+    kept = study.statistics.kept
+    singles = [attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=[sample])) for sample in kept]
+    return [single.loss(results, [expected]) for single, expected in zip(singles, reference, strict=True)]
+
+
+def _gain(above: Sequence[float], below: Sequence[float]) -> float:
+    """Mean over the samples of the ratio in dB; what has no noise counts as `SILENT`."""
+    ratios = [np.log10(max(a, SILENT) / max(b, SILENT)) for a, b in zip(above, below, strict=True)]
+    return 10 * float(np.mean(ratios))
 
 
 def _costs(results: Sequence[NodeResult]) -> dict[Node, float]:
@@ -122,23 +134,20 @@ class _Branches:
         constants = {r.node: r.constants.values(r.item) for r in results}
         return _Branches(study, {r.node: r for r in results}, reference, constants, stored)
 
-    def losses(self) -> tuple[dict[Node, float], float]:
-        """Noise by signal at the outputs with each node in float, and with none."""
+    def losses(self) -> tuple[dict[Node, list[float]], list[float]]:
+        """Noise by signal at the outputs on each sample, with each node in float, and with none."""
         interpreter = self.study.run(self.study.module)
-        branches = {node: self._energies() for node in self.results}
-        whole = self._energies()
+        branches: dict[Node, list[float]] = {node: [] for node in self.results}
+        whole: list[float] = []
         for sample, expected in zip(self.study.statistics.kept, self.reference, strict=True):
             run = interpreter.start(sample)
             found: dict[Tensor, Array] = {}
             for node in self.study.module.main:
                 if node in self.results:
-                    _add(branches[node], expected, self._branch(run.fork(), node, found))
+                    branches[node].append(_loss(expected, self._branch(run.fork(), node, found)))
                 self._step(run, node, found)
-            _add(whole, expected, found)
-        return {node: _loss(energies) for node, energies in branches.items()}, _loss(whole)
-
-    def _energies(self) -> dict[Tensor, Energies]:
-        return {tensor: Energies(has_channels(tensor)) for tensor in self.reference[0]}
+            whole.append(_loss(expected, found))
+        return branches, whole
 
     def _branch(self, run: Execution, node: Node, found: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
         """The decisive tensors when a node, in front of which the run stands, is computed in float."""
@@ -168,10 +177,9 @@ class _Branches:
         found.update((t, value) for t, value in zip(node.outputs, values, strict=True) if t in self.reference[0])
 
 
-def _add(energies: Mapping[Tensor, Energies], expected: Mapping[Tensor, Array], found: Mapping[Tensor, Array]) -> None:
-    for tensor, sums in energies.items():
-        sums.add(expected[tensor], found[tensor])
-
-
-def _loss(energies: Mapping[Tensor, Energies]) -> float:
-    return float(np.mean([sums.loss() for sums in energies.values()]))
+def _loss(expected: Mapping[Tensor, Array], found: Mapping[Tensor, Array]) -> float:
+    """Noise by signal on one sample, as `Study.loss` has it."""
+    sums = {tensor: Energies(has_channels(tensor)) for tensor in expected}
+    for tensor, energies in sums.items():
+        energies.add(expected[tensor], found[tensor])
+    return float(np.mean([energies.loss() for energies in sums.values()]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.quant.networks import Builder, samples
+from tests.report.helpers import SVG, parse_page
 from uair.codegen.reference import run
 from uair.ir.dtype import Array
 from uair.ir.graph import constant
@@ -15,6 +18,8 @@ from uair.ir.module import Module
 from uair.ops import Add, Conv2D, GlobalAvgPool, HardSwish, Linear, Relu, Reshape
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
+from uair.report import quantization_csv, quantization_page
+from uair.report.plot import BLUE, GREEN, RED
 
 FEEDS = samples(8, (1, 3, 12, 12), 3)
 """As few as are kept: what is measured on some is measured on all."""
@@ -90,7 +95,8 @@ def test_what_a_range_means(method: str) -> None:
             seen = mine[entry["tensor"]]
             assert entry["observed"] == pytest.approx([seen.min(), seen.max()], rel=1e-3)
             low, high = entry["range"]
-            beyond = 100 * np.mean((seen < low) | (seen > high))
+            half = entry["scale"] / 2
+            beyond = 100 * np.mean((seen < low - half) | (seen > high + half))
             assert entry["clipped_percent"] == pytest.approx(beyond, abs=0.15)
             codes = np.clip(np.rint(seen / entry["scale"]) + entry["zero_point"], -128, 127)
             assert entry["codes"] == pytest.approx(np.unique(codes).size, abs=6)
@@ -127,25 +133,26 @@ def test_what_a_node_would_gain_in_float() -> None:
     """Against modules in which that node is float: with these ranges nothing else depends on what is quantized."""
     exact, module, report = quantized(target="cpu", range="minmax", sensitivity=True)
     found = report["sensitivity"]
-    assert found["samples"] == 2 and len(found["nodes"]) == len(report["nodes"])
+    assert found["samples"] == len(FEEDS) and len(found["nodes"]) == len(report["nodes"])
     gains = [node["gain_db"] for node in found["nodes"]]
     assert gains == sorted(gains, reverse=True) and gains[0] > 1
-    two = {name: array[:2] for name, array in values(exact).items()}
+    mine, last = values(exact), exact.main.outputs[1].name
 
-    def loss(quantized: Module) -> float:
-        theirs = {name: array[:2] for name, array in values(quantized).items()}
-        last = exact.main.outputs[1].name
-        return float(np.mean([channel_loss(two["head"], theirs["head"]), channel_loss(two[last], theirs[last])]))
+    def losses(quantized: Module) -> Array:
+        theirs = values(quantized)
+        pairs = [(mine[name], theirs[name]) for name in ("head", last)]
+        per_sample = [[channel_loss(a[i : i + 1], b[i : i + 1]) for a, b in pairs] for i in range(len(FEEDS))]
+        return np.mean(per_sample, axis=1)
 
-    whole = loss(module)
-    assert found["sqnr_db"] == pytest.approx(-10 * np.log10(whole), abs=0.01)
+    whole = losses(module)
+    assert found["sqnr_db"] == pytest.approx(-10 * np.log10(whole).mean(), abs=0.01)
     for node in found["nodes"]:
-        without = loss(quantized(target="cpu", range="minmax", skip=(node["name"],))[1])
-        assert node["gain_db"] == pytest.approx(10 * np.log10(whole / without), abs=0.01), node
+        without = losses(quantized(target="cpu", range="minmax", skip=(node["name"],))[1])
+        assert node["gain_db"] == pytest.approx(10 * np.log10(whole / without).mean(), abs=0.01), node
     for entry in found["together"]:
         names = tuple(node["name"] for node in found["nodes"][: entry["count"]])
-        without = loss(quantized(target="cpu", range="minmax", skip=names)[1])
-        assert entry["gain_db"] == pytest.approx(10 * np.log10(whole / without), abs=0.01)
+        without = losses(quantized(target="cpu", range="minmax", skip=names)[1])
+        assert entry["gain_db"] == pytest.approx(10 * np.log10(whole / without).mean(), abs=0.01)
     assert sum(node["cost_percent"] for node in found["nodes"]) == pytest.approx(100, abs=0.1)
 
 
@@ -163,3 +170,47 @@ def test_nothing_is_measured_that_was_not_asked_for() -> None:
     assert report["outputs"] == [] and "histograms" not in report
     assert all("quality" not in node and "accumulated" not in node for node in report["nodes"])
     assert all(entry["codes"] > 1 for node in report["nodes"] for entry in node["activations"].values())
+
+
+def test_the_page_shows_what_the_report_says() -> None:
+    _, _, report = quantized(target="cpu", range="minmax", sensitivity=True)
+    page = parse_page(quantization_page(report, "tiny <model> & more"))
+    alone = sorted(node["quality"]["sqnr_db"] for node in report["nodes"])
+    worst = page.tables["The 4 nodes that lose most alone"]
+    assert [float(row[2]) for row in worst] == [round(v, 1) for v in alone]
+    gain = {node["name"]: node["gain_db"] for node in report["sensitivity"]["nodes"]}
+    assert all(float(row[9]) == pytest.approx(gain[row[0]], abs=0.006) for row in worst)
+    assert [row[0] for row in page.tables["All nodes"]] == ["stem", "uneven", "project", "head"]
+    depth, pareto, *others = page.plots
+    assert len(depth.findall(f"{SVG}circle")) == 2 * len(report["nodes"])
+    points = [c for c in pareto.findall(f"{SVG}circle") if c.attrib["fill"] == BLUE]
+    assert [p.findtext(f"{SVG}title", "").split(" ")[0] for p in points] == list(gain)
+    histograms, channels = others[: len(report["histograms"])], others[len(report["histograms"]) :]
+    for plot, histogram in zip(histograms, report["histograms"], strict=True):
+        bars = [r for r in plot.findall(f"{SVG}rect") if r.find(f"{SVG}title") is not None]
+        assert len(bars) == sum(count > 0 for count in histogram["counts"])
+        assert len([line for line in plot.findall(f"{SVG}line") if line.get("stroke") == RED]) == 2
+    boxes = [len(p.findall(f"{SVG}rect")) - 1 for p in channels[: len(report["channels"])]]  # one is the legend's
+    assert boxes == [len(each["low"]) for each in report["channels"]]
+    assert {r.attrib["fill"] for p in channels for r in p.findall(f"{SVG}rect")} >= {BLUE, GREEN, RED}
+
+
+def test_a_page_of_a_report_without_measurements() -> None:
+    _, _, report = quantized(target="cpu", quality=False)
+    page = parse_page(quantization_page(report))
+    assert len(page.tables["All nodes"]) == 4 and page.plots == []
+
+
+def test_csv_has_a_row_for_every_activation() -> None:
+    _, _, report = quantized(target="cpu", sensitivity=True)
+    report["nodes"][0]["name"] = "=HYPERLINK(1)"
+    rows = list(csv.DictReader(io.StringIO(quantization_csv(report))))
+    entries = [(node, entry) for node in report["nodes"] for entry in node["activations"].values()]
+    assert len(rows) == len(entries) and rows[0]["name"] == "'=HYPERLINK(1)"
+    for row, (node, entry) in zip(rows, entries, strict=True):
+        assert float(row["scale"]) == entry["scale"] and float(row["range_high"]) == entry["range"][1]
+        assert float(row["accumulated_sqnr_db"]) == node["accumulated"]["sqnr_db"]
+        assert int(row["codes"]) == entry["codes"] and row["tensor"] == entry["tensor"]
+    assert float(rows[1]["gain_db"]) == next(
+        n["gain_db"] for n in report["sensitivity"]["nodes"] if n["name"] == report["nodes"][1]["name"]
+    )

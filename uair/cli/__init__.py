@@ -40,6 +40,7 @@ COMMANDS = {
     "diff": "Compare two models layer by layer.",
     "bisect": "Find which change of a pipeline changed the numbers.",
     "why-not": "Say why a rewrite rule does not apply.",
+    "report": "Show what quantization did.",
     "inspect": "Summarize a model or an artifact.",
     "targets": "List the targets, or describe one.",
     "doctor": "Look for vendors' tools and devices on this machine.",

@@ -9,5 +9,6 @@ of one, and none of them marks a range in a histogram.
 from __future__ import annotations
 
 from uair.report.difference import difference_page
+from uair.report.quantization import quantization_csv, quantization_page
 
-__all__ = ["difference_page"]
+__all__ = ["difference_page", "quantization_csv", "quantization_page"]

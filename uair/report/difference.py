@@ -39,7 +39,7 @@ def difference_page(facts: Mapping[str, Any], first: str, second: str) -> str:
         ),
         section("Error over depth", depth_plot(layers, facts["worst_drop"])),
         section(f"The {min(WORST, len(layers))} worst layers", _layer_table(sorted(layers, key=_order)[:WORST])),
-        section("Outputs", *_outputs(facts["outputs"])),
+        section("Outputs", *outputs_tables(facts["outputs"])),
         section("All layers, in order of execution", folded(f"{len(layers)} layers", _layer_table(layers))),
         _without_partner(facts),
     )
@@ -99,7 +99,8 @@ def _layer_table(layers: Sequence[Mapping[str, Any]]) -> Element:
     return table(columns, rows, numbers=(2, 3, 4, 5, 6, 7))
 
 
-def _outputs(outputs: Sequence[Mapping[str, Any]]) -> list[Element]:
+def outputs_tables(outputs: Sequence[Mapping[str, Any]]) -> list[Element]:
+    """A table of outputs, and of each the groups of its channels."""
     rows = [
         (o["name"], decibels(o), figure(o["cosine"], ".6f"), figure(o["max_abs"]), figure(o["relative"]))
         for o in outputs

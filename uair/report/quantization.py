@@ -1,0 +1,355 @@
+"""The report of a quantization for people: rows for tables and CSV, and a page with plots.
+
+Its data is `report["quantization"]` of an artifact's report.json, or what `uair quantize --report` writes; see
+docs/artifact.md. Everything but the names of the nodes may be missing: reports of weight-only quantization have no
+activations, and what was not measured is not there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+from xml.etree.ElementTree import Element
+
+from uair.report.difference import EXACT, decibels, level, outputs_tables
+from uair.report.page import figure, folded, h, page, section, table, tiles
+from uair.report.plot import BLUE, GREEN, GREY, ORANGE, RED, Axis, Plot, around
+
+Report: TypeAlias = "Mapping[str, Any]"
+
+WORST = 10
+LABELS = 5
+"""Nodes that a plot names, as far as there is room."""
+COLUMNS = (
+    "name",
+    "operator",
+    "sources",
+    "operand",
+    "tensor",
+    "dtype",
+    "method",
+    "scale",
+    "zero_point",
+    "range_low",
+    "range_high",
+    "observed_low",
+    "observed_high",
+    "central_low",
+    "central_high",
+    "clipped_percent",
+    "codes",
+    "alone_sqnr_db",
+    "alone_cosine",
+    "alone_mean_shift",
+    "accumulated_sqnr_db",
+    "accumulated_cosine",
+    "accumulated_mean_shift",
+    "gain_db",
+    "cost_percent",
+)
+"""Columns of the CSV file: a row for every quantized activation, and one for a node that has none."""
+
+
+def worst_nodes(report: Report, count: int | None = None) -> list[Mapping[str, Any]]:
+    """The measured nodes, those that lose most when only they are quantized first."""
+    measured = [node for node in report["nodes"] if "quality" in node]
+    return sorted(measured, key=lambda node: _sortable(node["quality"]))[:count]
+
+
+def _sortable(errors: Mapping[str, Any]) -> float:
+    return math.inf if errors["sqnr_db"] is None else float(errors["sqnr_db"])
+
+
+def gains(report: Report) -> dict[str, Mapping[str, Any]]:
+    """What is known of the gain of each node in float, by its name."""
+    return {node["name"]: node for each in sensitivities(report) for node in each["nodes"]}
+
+
+def sensitivities(report: Report) -> list[Mapping[str, Any]]:
+    """The measurements of sensitivity: none, one, or one for each part of the model."""
+    return [report["sensitivity"]] if "sensitivity" in report else list(report.get("sensitivity_of_parts", ()))
+
+
+NODE_COLUMNS = ("node", "operator", "alone dB", "behind all dB", "mean shift", "clipped %", "codes", "ranges", "dtype")
+NODE_NUMBERS = (2, 3, 4, 5, 6)
+
+
+def node_row(node: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """A node in a table with `NODE_COLUMNS`, and with "gain dB" and "cost %" where gains are known."""
+    operands = list(node.get("activations", {}).values())
+    clipped = [a["clipped_percent"] for a in operands if "clipped_percent" in a]
+    codes = [a["codes"] for a in operands if "codes" in a]
+    row = (
+        str(node["name"]),
+        str(node["operator"]),
+        decibels(node["quality"]) if "quality" in node else "",
+        decibels(node["accumulated"]) if "accumulated" in node else "",
+        figure(node.get("accumulated", {}).get("mean_shift"), "+.1e"),
+        figure(max(clipped, default=None)),
+        figure(min(codes, default=None), "d"),
+        ", ".join(dict.fromkeys(a["method"] for a in operands)),
+        ", ".join(dict.fromkeys(a["dtype"] for a in operands)),
+    )
+    if not known:
+        return row
+    gain = known.get(node["name"], {})
+    return (*row, figure(gain.get("gain_db"), "+.2f"), figure(gain.get("cost_percent")))
+
+
+def together_lines(report: Report) -> list[str]:
+    """What leaving the first few nodes in float would bring, in sentences."""
+    lines: list[str] = []
+    for found in sensitivities(report):
+        for entry in found["together"]:
+            cost = "" if entry["cost_percent"] is None else f", {entry['cost_percent']:.3g} % of the operations"
+            names = ", ".join(str(node["name"]) for node in found["nodes"][: min(entry["count"], 3)])
+            more = ", ..." if entry["count"] > 3 else ""
+            gain = figure(entry["gain_db"], "+.2f", "?")
+            lines.append(f"{entry['count']} in float ({names}{more}): {gain} dB{cost}")
+    return lines
+
+
+# ----------------------------------------------------------------------------------------------------------------- CSV
+def quantization_csv(report: Report) -> str:
+    """All nodes as CSV with `COLUMNS`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    known = gains(report)
+    for node in report["nodes"]:
+        writer.writerows([_cell(row.get(column)) for column in COLUMNS] for row in _csv_rows(node, known))
+    return text.getvalue()
+
+
+def _csv_rows(node: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
+    gain = known.get(node["name"], {})
+    shared = {
+        "name": node["name"],
+        "operator": node["operator"],
+        "sources": "; ".join(node.get("sources", ())),
+        **_prefixed("alone", node.get("quality", {})),
+        **_prefixed("accumulated", node.get("accumulated", {})),
+        "gain_db": gain.get("gain_db"),
+        "cost_percent": gain.get("cost_percent"),
+    }
+    activations = node.get("activations", {})
+    if not activations:
+        yield shared
+    for operand, entry in activations.items():
+        plain = {key: entry.get(key) for key in ("tensor", "dtype", "method", "scale", "zero_point", "codes")}
+        plain["clipped_percent"] = entry.get("clipped_percent")
+        ends = {f"{key}_{end}": value for key in ("range", "observed", "central") for end, value in _ends(entry, key)}
+        yield {**shared, "operand": operand, **plain, **ends}
+
+
+def _ends(entry: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
+    return list(zip(("low", "high"), entry.get(key, ()), strict=False))
+
+
+def _prefixed(prefix: str, errors: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}_{key}": errors[key] for key in ("sqnr_db", "cosine", "mean_shift") if key in errors}
+
+
+def _cell(value: Any) -> Any:
+    """A value as a spreadsheet shows it: it would compute a name that begins like a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+# ---------------------------------------------------------------------------------------------------------------- page
+def quantization_page(report: Report, title: str = "Quantization") -> str:
+    """The page of a quantization: one file, without scripts.
+
+    Args:
+        report: see the module's documentation.
+        title: what was quantized.
+    """
+    summary, nodes = report["summary"], report["nodes"]
+    known = gains(report)
+    parts = [
+        h("h1", title),
+        h("p", _in_words(summary), class_="note"),
+        tiles(
+            {
+                "nodes on integers": str(summary["quantized"]),
+                "of the same operators in float": str(summary["float"]),
+                "calibration samples": str(summary["calibration"]["samples"]),
+                **{f"SQNR of {n}, dB": decibels(q) for n, q in list(summary.get("outputs", {}).items())[:3]},
+            }
+        ),
+        _notes(report),
+        *_depth(nodes),
+        *_worst(report, known),
+        *_sensitivity(report),
+        *_histograms(report.get("histograms", ())),
+        *_channels(report.get("channels", ())),
+        *([section("Outputs", *outputs_tables(report["outputs"]))] if report.get("outputs") else []),
+        section("All nodes", folded(f"{len(nodes)} nodes on integers", _node_table(nodes, known)), *_float(report)),
+    ]
+    return page(title, *(part for part in parts if part is not None))
+
+
+def _in_words(summary: Mapping[str, Any]) -> str:
+    words = ["Errors are measured on some of the calibration samples, against the float model."]
+    if summary.get("ranges"):
+        words.append(f"Ranges: {summary['ranges']}.")
+    trials = summary.get("trials") or {}
+    if trials:
+        losses = ", ".join(f"{name} {figure(loss)}" for name, loss in trials.items())
+        words.append(f"Noise by signal at the outputs under each way of choosing them: {losses}.")
+    for stage in summary.get("stages", ()):
+        kept = "kept" if stage["kept"] else "undone"
+        change = f"{figure(stage['before'])} to {figure(stage['after'])}"
+        words.append(f"{stage['stage']}: {stage['changed']} changes, held-out noise {change}, {kept}.")
+    return " ".join(words)
+
+
+def _notes(report: Report) -> Element | None:
+    notes = report.get("notes", ())
+    return section("Notes", *(h("p", note, class_="bad") for note in notes)) if notes else None
+
+
+def _depth(nodes: Sequence[Mapping[str, Any]]) -> list[Element]:
+    """Errors over depth, where they were measured."""
+    measured = [node for node in nodes if "quality" in node and "accumulated" in node]
+    if not measured:
+        return []
+    alone, behind = ([level(node[key]) for node in measured] for key in ("quality", "accumulated"))
+    _, high = around([*alone, *behind], zero=True)
+    x = Axis("quantized node, in order of execution", 0, max(len(measured) - 1, 1))
+    plot = Plot(x, Axis("SQNR in dB", 0, min(high, EXACT)), height=300)
+    for values, key, colour, label in (
+        (alone, "quality", ORANGE, "alone"),
+        (behind, "accumulated", BLUE, "behind all others"),
+    ):
+        titles = [f"{node['name']} ({node['operator']}): {decibels(node[key])} dB {label}" for node in measured]
+        plot.line([(float(i), value) for i, value in enumerate(values)], colour, label, titles)
+    text = "Alone: only this node is quantized. Behind all others: its result in the quantized model."
+    return [section("Error per node", plot.element(), h("p", text, class_="note"))]
+
+
+def _node_table(nodes: Iterable[Mapping[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> Element:
+    more = ("gain dB", "cost %") if known else ()
+    numbers = (*NODE_NUMBERS, *range(len(NODE_COLUMNS), len(NODE_COLUMNS) + len(more)))
+    return table((*NODE_COLUMNS, *more), [node_row(node, known) for node in nodes], numbers)
+
+
+def _worst(report: Report, known: Mapping[str, Mapping[str, Any]]) -> list[Element]:
+    worst = worst_nodes(report, WORST)
+    title = f"The {len(worst)} nodes that lose most alone"
+    return [section(title, _node_table(worst, known))] if worst else []
+
+
+def _sensitivity(report: Report) -> list[Element]:
+    found: list[Element] = []
+    for each in sensitivities(report):
+        nodes, together = each["nodes"], each["together"]
+        columns = ("in float", "gain dB", "SQNR dB", "cost %")
+        rows = [
+            (
+                f"the first {entry['count']}" if entry["count"] > 1 else "the first",
+                figure(entry["gain_db"], "+.2f"),
+                figure(entry["sqnr_db"], ".2f"),
+                figure(entry["cost_percent"]),
+            )
+            for entry in together
+        ]
+        ranking = [(n["name"], n["operator"], figure(n["gain_db"], "+.2f"), figure(n["cost_percent"])) for n in nodes]
+        whole = figure(each["sqnr_db"], ".1f")
+        text = (
+            f"With everything quantized the outputs have {whole} dB (channel by channel, mean of {each['samples']} "
+            "samples). Gain: how much that grows when a node stays in float; where errors of several nodes cancel each "
+            "other, it shrinks. Cost: share of the operations of the quantized nodes."
+        )
+        parts = [h("p", text, class_="note"), pareto_plot(nodes, together), table(columns, rows, (1, 2, 3))]
+        listed = table(("node", "operator", "gain dB", "cost %"), ranking, (2, 3))
+        found.append(section("What float would gain", *parts, folded("every node, greatest gain first", listed)))
+    return found
+
+
+def pareto_plot(nodes: Sequence[Mapping[str, Any]], together: Sequence[Mapping[str, Any]]) -> Element:
+    """Gain against cost: single nodes as points, the first few together as a line."""
+    shown = [n for n in nodes if n["gain_db"] is not None and n["cost_percent"] is not None]
+    joint = [t for t in together if t["gain_db"] is not None and t["cost_percent"] is not None]
+    costs = [max(n["cost_percent"], 0.01) for n in (*shown, *joint)]
+    low = 10.0 ** math.floor(math.log10(min(costs, default=0.1)))
+    y_low, y_high = around([n["gain_db"] for n in (*shown, *joint)], zero=True)
+    cost = Axis("share of the operations in float, per cent", low, 100, log=True)
+    plot = Plot(cost, Axis("gain in dB", y_low, y_high), height=320)
+    if y_low < 0:
+        plot.mark(0, GREY, "", horizontal=True)
+    titles = [f"the first {t['count']}: {t['gain_db']:+.2f} dB, {t['cost_percent']:.3g} %" for t in joint]
+    plot.line([(t["cost_percent"], t["gain_db"]) for t in joint], GREEN, "the first few together", titles)
+    titles = [f"{n['name']} ({n['operator']}): {n['gain_db']:+.2f} dB, {n['cost_percent']:.3g} %" for n in shown]
+    plot.points([(n["cost_percent"], n["gain_db"]) for n in shown], BLUE, titles, "one node")
+    labelled: list[tuple[float, float]] = []
+    for node in shown[:LABELS]:
+        at = cost.at(node["cost_percent"]), plot.y.at(node["gain_db"])
+        if all(abs(at[0] - x) > 0.12 or abs(at[1] - y) > 0.06 for x, y in labelled):
+            plot.text(node["cost_percent"], node["gain_db"], str(node["name"]))
+            labelled.append(at)
+    return plot.element()
+
+
+def _histograms(histograms: Sequence[Mapping[str, Any]]) -> list[Element]:
+    if not histograms:
+        return []
+    figures = [
+        h("div", h("h3", f"{each['tensor']}, read by {each['node']}"), histogram_plot(each)) for each in histograms
+    ]
+    text = "Values of the calibration samples, on a logarithmic scale; what lies beyond the marked range is cut off."
+    return [section("Activations of the worst nodes", h("p", text, class_="note"), h("div", *figures, class_="pair"))]
+
+
+def histogram_plot(histogram: Mapping[str, Any]) -> Element:
+    """A histogram with the chosen range."""
+    low, high, counts = float(histogram["low"]), float(histogram["high"]), histogram["counts"]
+    width = (high - low) / len(counts)
+    edges = [low + i * width for i in range(len(counts) + 1)]
+    chosen = histogram["range"]
+    x_low, x_high = around([low, high, *chosen], room=0.03)
+    most = max([*counts, 10])
+    plot = Plot(Axis("value", x_low, x_high), Axis("values", 0.7, most * 1.5, log=True), width=520, height=210)
+    plot.bars(edges, counts, BLUE)
+    for end in chosen:
+        plot.mark(float(end), RED, "range")
+    return plot.element()
+
+
+def _channels(channels: Sequence[Mapping[str, Any]]) -> list[Element]:
+    if not channels:
+        return []
+    figures = [
+        h("div", h("h3", f"{each['tensor']}, {each['kind']} of {each['node']}"), channels_plot(each))
+        for each in channels
+    ]
+    text = (
+        "Each box is what one channel takes of the range. One wide channel among narrow ones leaves these few steps, "
+        "unless every channel has its own scale, as weights may."
+    )
+    return [section("Channels of the worst nodes", h("p", text, class_="note"), h("div", *figures, class_="pair"))]
+
+
+def channels_plot(channels: Mapping[str, Any]) -> Element:
+    """The ranges of channels, and the chosen one."""
+    lows, highs, chosen = channels["low"], channels["high"], channels["range"]
+    y_low, y_high = around([*lows, *highs, *chosen])
+    step = channels["together"]
+    names = tuple(str(i * step) for i in range(len(lows)))
+    label = "channel" if step == 1 else f"channel, {step} neighbours together"
+    plot = Plot(Axis(label, -0.7, len(lows) - 0.3, names=names), Axis("value", y_low, y_high), width=520, height=210)
+    for i, (low, high) in enumerate(zip(lows, highs, strict=True)):
+        colour = GREEN if channels["kind"] == "weight" else BLUE
+        plot.box((i - 0.36, i + 0.36), (low, high), colour, f"channel {i * step}: {low:g} to {high:g}")
+    for end in chosen:
+        plot.mark(float(end), RED, "range" if channels["kind"] == "activation" else "widest range", horizontal=True)
+    return plot.element()
+
+
+def _float(report: Report) -> list[Element]:
+    rows = [(node["name"], node["operator"], node["reason"]) for node in report.get("skipped", ())]
+    if not rows:
+        return []
+    return [folded(f"{len(rows)} nodes in float, with the reason", table(("node", "operator", "reason"), rows))]
