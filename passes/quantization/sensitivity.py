@@ -21,7 +21,7 @@ from uair.ir.graph import Node, Tensor
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.facts import node_name
 from uair.passes.quantization.statistics import Execution
-from uair.passes.quantization.trial import Energies, Study, has_channels
+from uair.passes.quantization.trial import Energies, Study, decisive_tensors, has_channels
 from uair.quant.parameters import Parameters
 from uair.targets.check import node_flops
 
@@ -40,7 +40,8 @@ def measure_sensitivity(study: Study, results: Sequence[NodeResult]) -> dict[str
         are open); `together`: `count`, `gain_db`, `sqnr_db`, `cost_percent` of the first so many nodes. Empty where the
         outputs cannot be compared.
     """
-    reference = study.references()
+    decisive = set(decisive_tensors(study.module.main))
+    reference = [{t: value for t, value in found.items() if t in decisive} for found in study.references()]
     if not results or not reference or not reference[0]:
         return {}
     branches, whole = _Branches.of(study, results, reference).losses()
@@ -78,7 +79,7 @@ def _together(
     costs: Mapping[Node, float],
 ) -> dict[str, Any]:
     left = {result.node for result in floats}
-    losses = _losses(study, [result for result in results if result.node not in left], reference)
+    losses = study.losses([result for result in results if result.node not in left], reference)
     known = [costs[node] for node in left if node in costs]
     return {
         "count": len(floats),
@@ -86,13 +87,6 @@ def _together(
         "sqnr_db": round(_gain([1.0] * len(losses), losses), 3),
         "cost_percent": round(sum(known), 3) if len(known) == len(left) else None,
     }
-
-
-def _losses(study: Study, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> list[float]:
-    """Noise by signal at the outputs, on each sample."""
-    kept = study.statistics.kept
-    singles = [attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=[sample])) for sample in kept]
-    return [single.loss(results, [expected]) for single, expected in zip(singles, reference, strict=True)]
 
 
 def _gain(above: Sequence[float], below: Sequence[float]) -> float:
