@@ -98,7 +98,7 @@ def test_images(uair: Shell) -> None:
         (["--calib", "calib.npy", "-o", "q.txt"], "must end in .onnx or .uair"),
         (["--calib", "calib.npy", "-o", "q.uair", "--opset", "17"], "--opset is for an .onnx output"),
         (["--calib", "calib.npy", "-o", "q.uair", "--form", "qdq"], "--form is for an .onnx output"),
-        (["--calib", "calib.npy", "--report", "r.txt"], "must end in .json"),
+        (["--calib", "calib.npy", "--report", "r.txt"], "must end in .json, .html or .csv"),
         (["--calib", "calib.npy", "-o", "tiny.onnx"], "exists: give --overwrite"),
     ],
 )

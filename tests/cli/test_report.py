@@ -42,6 +42,11 @@ def test_what_uair_quantize_writes(uair: Shell, quantized: Path, tiny: Path) -> 
     uair("quantize", tiny, *given).require()
     text = uair("report", "q.json").require().out
     assert "2 nodes on integers" in text and "What float would gain" not in text
+    for kind in ("html", "csv"):
+        uair("quantize", tiny, *given[:-1], f"q.{kind}", "--overwrite").require()
+        uair("report", "q.json", f"--{kind}", f"same.{kind}").require()
+    assert Path("q.csv").read_text() == Path("same.csv").read_text()
+    assert parse_page(Path("q.html").read_text()).tables == parse_page(Path("same.html").read_text()).tables
 
 
 def test_what_is_no_report(uair: Shell, tiny: Path, tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ MOST_REASONS = 8
     "--report",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the report, .json: per node its parameters and its error, and why others stay in float.",
+    help="Also write the report, .json, .html with plots, or .csv: per node its parameters and its error, and why "
+    "others stay in float.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @options.dump_dir_option
@@ -76,7 +77,7 @@ def command(**given: Any) -> None:
     quantized = _quantize(model, given)
     quantized.save(path, form=given["form"] or "qdq", opset=given["opset"])
     if given["report"] is not None:
-        _write_report(given["report"], quantized.report)
+        _write_report(given["report"], quantized.report, model.name)
     if given["as_json"]:
         output.print_json({"output": str(path), **quantized.report})
     else:
@@ -97,8 +98,8 @@ def _require_writable(path: Path, given: Mapping[str, Any]) -> None:
         if given[option] is not None and path.suffix.lower() != ".onnx":
             raise click.UsageError(f"--{option} is for an .onnx output")
     report: Path | None = given["report"]
-    if report is not None and report.suffix.lower() != ".json":
-        raise click.UsageError(f"--report {report}: the name must end in .json")
+    if report is not None and report.suffix.lower() not in (".json", ".html", ".csv"):
+        raise click.UsageError(f"--report {report}: the name must end in .json, .html or .csv")
     for each in (path, report):
         if each is not None and each.exists() and not given["overwrite"]:
             raise click.UsageError(f"{each} exists: give --overwrite or another name")
@@ -131,12 +132,18 @@ def _quantize(model: Path, given: Mapping[str, Any]) -> Quantized:
     return quantized
 
 
-def _write_report(path: Path, report: Mapping[str, Any]) -> None:
+def _write_report(path: Path, report: Mapping[str, Any], model: str) -> None:
     from uair.artifact import to_json
     from uair.atomic import atomic_file
+    from uair.report import quantization_csv, quantization_page
 
+    suffix = path.suffix.lower()
+    if suffix == ".html":
+        text = quantization_page(report, f"Quantization of {model}")
+    else:
+        text = quantization_csv(report) if suffix == ".csv" else to_json(report)
     with atomic_file(path) as file:
-        file.write(to_json(report).encode())
+        file.write(text.encode())
 
 
 def _summary(path: Path, quantized: Quantized) -> None:

@@ -56,12 +56,12 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """Values to mark, with their text."""
         if self.names:
-            step = -(-len(self.names) // 12)
-            return [(float(i), self.names[i]) for i in range(0, len(self.names), step)]
+            each = -(-len(self.names) // 12)
+            return [(float(i), self.names[i]) for i in range(0, len(self.names), each)]
         if self.log:
             powers = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
-            step = -(-len(powers) // 6) or 1
-            return [(10.0**p, f"{10.0**p:g}") for p in powers[::step]]
+            each = -(-len(powers) // 6) or 1
+            return [(10.0**p, f"{10.0**p:g}") for p in powers[::each]]
         if self.high <= self.low:
             return [(self.low, f"{self.low:g}")]
         step = nice_step((self.high - self.low) / 5)
