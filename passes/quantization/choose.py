@@ -110,7 +110,8 @@ class Settings:
 
 Options: TypeAlias = dict[Tensor, dict[str, Parameters]]
 """For every group its parameters by the method that chose the range."""
-WeightCache: TypeAlias = dict[Tensor, Parameters]
+WeightCache: TypeAlias = dict[Tensor, tuple[Parameters, Array]]
+"""Parameters and integers of weights: all ways to quantize a model that are tried hold the same arrays."""
 
 
 def range_options(statistics: Statistics, scheme: Scheme, settings: Settings) -> tuple[Options, dict[Tensor, str]]:
@@ -190,7 +191,7 @@ def quantize_nodes(
         refused: groups that cannot be quantized, with the reason.
         scheme: the target's.
         settings: the user's.
-        cache: weight parameters that do not depend on activations, filled on the way.
+        cache: what does not depend on activations, filled on the way.
     """
     results: list[NodeResult] = []
     failed: list[tuple[Node, str]] = []
@@ -235,9 +236,10 @@ def quantize_constants(
     w, name = tensor.numpy(), display_name(tensor)
     axis = weight_axis(node.op, w.ndim) if settings.per_channel and node.op_type in scheme.per_channel else None
     cached = cache.get(tensor)
-    if cached is None or cached.axis != axis:
-        cached = cache[tensor] = weight_parameters(w, axis, scheme, search=settings.weight_search, name=name)
-    parameters = cached
+    if cached is None or cached[0].axis != axis:
+        found = weight_parameters(w, axis, scheme, search=settings.weight_search, name=name)
+        cached = cache[tensor] = found, quantize_weight(w, found)
+    parameters, weight = cached
     x = activations[0]
     repeat = int(getattr(node.op, "groups", 1)) if node.op_type in TRANSPOSED else 1
     depth = accumulation_depth(item)
@@ -250,7 +252,7 @@ def quantize_constants(
         result.bias = Parameters(scale, zero, DType.I32, 0 if scale.ndim else None), integers
     elif bias_room(depth, x, scheme) < 1:
         raise QuantizationError(f"sums of {depth} products with {name!r} may exceed 32 bits")
-    result.weight = parameters, quantize_weight(w, parameters)
+    result.weight = parameters, quantize_weight(w, parameters) if result.widened else weight
     return result
 
 
