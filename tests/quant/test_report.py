@@ -71,8 +71,8 @@ def test_errors_behind_all_other_nodes(target: str) -> None:
     assert measured["stem"]["accumulated"] == measured["stem"]["quality"]  # nothing is in front of it
     output = report["outputs"][0]
     groups = [group["sqnr_db"] for group in output["groups"]]
-    expected = [decibels(mine["head"][:, i], theirs["head"][:, i]) for i in range(6)]
-    np.testing.assert_allclose(groups, expected, atol=0.02)
+    by_class = [decibels(mine["head"][:, i], theirs["head"][:, i]) for i in range(6)]
+    np.testing.assert_allclose(groups, by_class, atol=0.02)
 
 
 def test_errors_of_a_node_alone() -> None:
@@ -142,7 +142,7 @@ def test_what_a_node_would_gain_in_float() -> None:
         theirs = values(quantized)
         pairs = [(mine[name], theirs[name]) for name in ("head", last)]
         per_sample = [[channel_loss(a[i : i + 1], b[i : i + 1]) for a, b in pairs] for i in range(len(FEEDS))]
-        return np.mean(per_sample, axis=1)
+        return np.asarray(np.mean(per_sample, axis=1))
 
     whole = losses(module)
     assert found["sqnr_db"] == pytest.approx(-10 * np.log10(whole).mean(), abs=0.01)
