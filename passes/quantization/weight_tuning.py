@@ -288,10 +288,8 @@ def with_feedback(w: Array, hessian: Array, grid: GroupGrid) -> Array:
     step = max(2 * extent, FEEDBACK_PIECE // extent)
     pieces: list[Array] = []
     for start in range(0, len(w), step):
-        part = attrs.evolve(
-            grid, scale=grid.scale[start : start + step], zero_point=grid.zero_point[start : start + step]
-        )
-        pieces.append(round_with_feedback(w[start : start + step], hessian, part.spread(extent)))
+        part = grid.part(start, start + step).spread(extent)
+        pieces.append(round_with_feedback(w[start : start + step], hessian, part))
     return np.concatenate(pieces)
 
 

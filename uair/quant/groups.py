@@ -57,11 +57,21 @@ class GroupGrid:
         scale, zero = (np.repeat(a, self.size, axis=1)[:, :extent] for a in (self.scale, self.zero_point))
         return Grid(scale, zero, *self.dtype.range)
 
+    def part(self, start: int, stop: int) -> GroupGrid:
+        """The grids of some rows."""
+        return attrs.evolve(self, scale=self.scale[start:stop], zero_point=self.zero_point[start:stop])
+
     def nearest(self, w: Array) -> Array:
-        """The integers i32 [out, in] nearest to weights [out, in]."""
-        grid = self.spread(w.shape[1])
-        q: Array = np.rint(w / grid.scale) + grid.zero_point
-        return np.clip(q, grid.least, grid.greatest).astype(np.int32)
+        """The integers i16 [out, in] nearest to weights [out, in]."""
+        found = np.empty(w.shape, np.int16)
+        step = max(PIECE // max(w.shape[1], 1), 1)
+        for start in range(0, len(w), step):
+            grid = self.part(start, start + step).spread(w.shape[1])
+            q = np.rint(w[start : start + step] / grid.scale)
+            q += grid.zero_point
+            np.clip(q, grid.least, grid.greatest, out=q)
+            found[start : start + step] = q
+        return found
 
     def real(self, q: Array) -> Array:
         """What integers [out, in] stand for, f32, as Dequantize computes it."""
