@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from uair.collection import collection_paused
 from uair.ir.module import Module
 from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from uair.passes.eliminate_dead_code import EliminateDeadCode
@@ -31,6 +32,7 @@ class Canonicalise(Pass):
         """The simplifications."""
         return Simplify().rulesets()
 
+    @collection_paused()
     def run(self, module: Module, context: PassContext) -> bool:
         """Run the steps in turn."""
         steps: tuple[Pass, ...] = (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from uair.collection import collection_paused
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.counted_loops import CountedLoops
@@ -43,6 +44,7 @@ class Fuse(Pass):
         """The fusions; canonicalisation, which follows them, is a pass of its own."""
         return ruleset(), last_ruleset()
 
+    @collection_paused()
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply all fusion rules."""
         changed = CountedLoops().run(module, context)

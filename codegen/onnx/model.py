@@ -21,6 +21,7 @@ from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.values import Texts, typed_value
 from uair.codegen.onnx.wire import ModelPlan, Placement, align, plan, write_external
 from uair.codegen.onnx.writer import GraphWriter, Options
+from uair.collection import collection_paused
 from uair.errors import UairError
 from uair.ir.data import Data
 from uair.ir.dtype import DType
@@ -191,6 +192,7 @@ def _emitted_ops(node: Node, opset: int, emitters: Emitters | None) -> list[str]
     return [f"{each.domain}.{each.op_type}" if each.domain else each.op_type for each in writer.nodes]
 
 
+@collection_paused()
 def write_graph(module: Module, options: Options, emitters: Emitters | None = None) -> GraphWriter:
     """The ONNX graph of a module's main graph.
 
@@ -241,6 +243,7 @@ def _skeleton_bytes(writer: GraphWriter) -> int:
     return nodes + sum(256 + len(name) for name in writer.types)
 
 
+@collection_paused()
 def _plan(
     module: Module, writer: GraphWriter, places: Mapping[str, Placement], data_name: str, value_info: bool
 ) -> ModelPlan:

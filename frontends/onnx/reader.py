@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto
 
+from uair.collection import collection_paused
 from uair.errors import UairError
 from uair.frontends.onnx import wire
 from uair.frontends.onnx.errors import OnnxModelError, OnnxVersionError
@@ -70,6 +71,7 @@ def load_bytes(content: bytes, *, name: str = "", external_data_root: str | Path
     return _import(memoryview(content), None, external, name)
 
 
+@collection_paused()
 def _import(buffer: memoryview, file: MappedFile | None, external: ExternalFiles, name: str) -> Module:
     try:
         skeleton = wire.split(buffer, None if file is None else file.release)
