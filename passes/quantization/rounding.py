@@ -36,19 +36,20 @@ def round_weights(
         study: the float model and what runs it.
         results: how its nodes are quantized.
         samples: those to learn from, then those to check on.
-        held_out: how many of the samples are only checked on. A node whose error does not shrink on them keeps its
-            weights.
+        held_out: how many of the samples are only checked on. Of each node the weights and the bias, or the
+            bias alone, change only where that makes its error on these less.
     """
     learned = len(samples) - held_out
     check = slice(learned, None) if held_out else slice(None)
 
     def refine(step: Step) -> tuple[NodeResult, list[Array]]:
+        tried = [(step.result, step.actual)]
+        tried.append(bias_corrected(step.result, step.expected, step.actual, learned))
         found = _rounded(step, learned)
-        if found is None:
-            return step.result, step.actual
-        found, values = bias_corrected(found, step.expected, step.evaluate(found), learned)
-        before, after = (squared_error(step.expected[check], each[check]) for each in (step.actual, values))
-        return (found, values) if after < before else (step.result, step.actual)
+        if found is not None:
+            tried.append(bias_corrected(found, step.expected, step.evaluate(found), learned))
+        errors = [squared_error(step.expected[check], values[check]) for _, values in tried]
+        return tried[errors.index(min(errors))]
 
     return walk(study, results, samples, refine)
 

@@ -333,7 +333,7 @@ def test_noise_is_less_only_where_all_samples_agree() -> None:
     assert Noise((0.5, 1.5), (0.9, 1.0, 1.0)).is_better(before)
     assert not Noise((0.5, 1.5), (9.0, 9.0, 9.0)).is_better(before), "the samples that it learned from are worse"
     assert not Noise((1.5, 2.0), (0.1, 0.1, 0.1)).is_better(before), "only those that it learned from are better"
-    assert not Noise((0.01, 4.0), (0.5, 0.5, 0.5)).is_better(before), "the worst one became twice as bad"
+    assert not Noise((0.01, 8.0), (0.5, 0.5, 0.5)).is_better(before), "the worst one became four times as bad"
 
 
 def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
