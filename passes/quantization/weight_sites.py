@@ -181,8 +181,8 @@ class WeightWriter:
     def _turn(self, node: Node) -> None:
         """The same node over its weight as [in, out]."""
         op: Any = node.op
-        turned = attrs.evolve(op, transpose_w=False) if isinstance(op, Linear) else attrs.evolve(op, trans_b=False)
-        twin = self._node(cast(Operator, turned), node.inputs, node)
+        form: dict[str, Any] = {"transpose_w": False} if isinstance(node.op, Linear) else {"trans_b": False}
+        twin = self._node(cast(Operator, attrs.evolve(op, **form)), node.inputs, node)
         twin.name = node.name
         for new, old in zip(twin.outputs, node.outputs, strict=True):
             new.name = old.name

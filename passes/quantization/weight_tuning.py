@@ -84,7 +84,8 @@ class Moments:
     @property
     def hessian(self) -> Array:
         """E[x x^T]."""
-        return self.second / np.float32(max(self.count, 1))
+        mean: Array = self.second / np.float32(max(self.count, 1))
+        return mean
 
     @property
     def mean(self) -> Array:
