@@ -200,8 +200,9 @@ class FoldBlocksIntoConvolution(Rule):
 
         weight = constant(derive(spread, (w.data,), w.data.dtype, shape), w.name)
         strides, pads = tuple(s * b for s in op.strides), tuple(p * b for p in op.pads)
-        folded = attrs.evolve(op, strides=strides, pads=pads)
-        return folded(found.x, weight, *conv.inputs[2:])
+        plain: Any = op
+        result: Tensor = attrs.evolve(plain, strides=strides, pads=pads)(found.x, weight, *conv.inputs[2:])
+        return result
 
 
 RULES = (FoldBlocksIntoConvolution, RecognizeBlocks)

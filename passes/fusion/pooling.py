@@ -32,7 +32,8 @@ class ChainMaxPools(Rule):
             small, large = _op(smaller), _op(larger)
             kernel = tuple(b - a + 1 for a, b in zip(small.kernel, large.kernel, strict=True))
             pads = tuple(b - a for a, b in zip(small.pads, large.pads, strict=True))
-            made[larger] = attrs.evolve(large, kernel=kernel, pads=pads)(made.get(smaller, smaller))
+            pool: Any = large
+            made[larger] = attrs.evolve(pool, kernel=kernel, pads=pads)(made.get(smaller, smaller))
         return concat.op(*(made.get(t, t) for t in concat.inputs if t is not None))
 
 
