@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import attrs
 
@@ -36,7 +36,7 @@ _UNSEEN = _Unseen()
 
 
 @contextlib.contextmanager
-def collection_paused() -> Iterator[None]:
+def collection_paused() -> Generator[None]:
     """Put off the collection of cyclic garbage, in a `with` or as a decorator, while a graph is built or rewritten.
 
     Nearly all that is made meanwhile stays in use. Nodes, tensors and messages of Protocol Buffers are many, and to

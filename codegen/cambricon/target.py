@@ -20,7 +20,7 @@ from uair.ir.graph import Graph
 from uair.ir.module import Module
 from uair.names import IDENTIFIER, Namer
 from uair.preprocess import Preprocess
-from uair.request import CompileRequest
+from uair.request import CompileRequest, Int8
 from uair.targets.options import TargetOptions, parse_options
 from uair.targets.tool import VendorTool
 
@@ -84,7 +84,7 @@ class CambriconTarget(OnnxTarget):
             graph.inputs,
             graph.outputs,
             quantized=quantized,
-            per_axis=request.quantization is None or request.quantization.per_channel,
+            per_axis=not isinstance(request.quantization, Int8) or request.quantization.per_channel,
             normalized=normalized,
             shapes=shapes,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -150,7 +151,8 @@ class _Rewriter:
         used |= {name for node in kept for name in _inner_names(node)}
         del self.graph.node[:]
         self.graph.node.extend(kept)
-        for field in (self.graph.initializer, self.graph.value_info):
+        fields: tuple[Any, ...] = (self.graph.initializer, self.graph.value_info)
+        for field in fields:
             staying = [each for each in field if each.name in used]
             del field[:]
             field.extend(staying)

@@ -31,7 +31,7 @@ class Costs:
     _flops_of: dict[Node, int] = attrs.Factory(dict[Node, int])
     _parameters_of: dict[Node, int] = attrs.Factory(dict[Node, int])
     _own: dict[Node, list[int]] = attrs.Factory(dict[Node, "list[int]"])
-    _counts_flops: bool = True
+    counts_flops: bool = True
 
     @staticmethod
     def of(labelling: Labelling, *, flops: bool = True) -> Costs:
@@ -78,7 +78,7 @@ class Costs:
     def _count(self, node: Node) -> None:
         operands = [None if t is None else self._type(t, self._labels(node, i)) for i, t in enumerate(node.inputs)]
         results = [self._type(t, self._labels_of(t)) for t in node.outputs]
-        flops = node.op.flops(operands, results) if self._counts_flops else 0
+        flops = node.op.flops(operands, results) if self.counts_flops else 0
         sizes = [operands[i] for i in self._own[node]]
         parameters = sum(t.size for t in sizes if t is not None)
         self.flops += flops - self._flops_of.get(node, 0)

@@ -47,7 +47,7 @@ class Products:
         """[G, M, K] of a weight, or of numbers in a weight's shape."""
         g = self.groups
         if self.node.op_type in TRANSPOSED:  # [C, M / G, taps...]
-            return w.reshape(g, w.shape[0] // g, -1).swapaxes(1, 2)
+            return np.asarray(w.reshape(g, w.shape[0] // g, -1).swapaxes(1, 2))
         if self.node.op_type in CONVOLUTIONS:  # [M, C / G, taps...]
             return w.reshape(g, w.shape[0] // g, -1)
         return (w if weight_axis(self.node.op, 2) == 0 else w.T)[None]
@@ -95,5 +95,6 @@ class Products:
         extents = tuple(d * (k - 1) + 1 for d, k in zip(op.dilations, kernel, strict=True))
         view = sliding_window_view(x, extents, axis=tuple(range(2, 2 + n)))
         steps = (*(slice(None, None, s) for s in op.strides), *(slice(None, None, d) for d in op.dilations))
-        view = view[(slice(None), slice(None), *steps)]
+        whole = (slice(None), slice(None))
+        view = view[whole + steps]
         return np.moveaxis(view, 1, 1 + n)

@@ -236,7 +236,7 @@ def test_rounding_makes_errors_of_weights_cancel() -> None:
         [attrs.evolve(r, activations={}, item=attrs.evolve(r.item, activations=())) for r in each]
         for each in (results, rounded)
     ]
-    judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=fresh))
+    judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=list(fresh)))
     before, after = (judge.loss(each, judge.references()) for each in only_weights)
     assert after < before / 2
     for old, new in zip(results, rounded, strict=True):
@@ -346,7 +346,7 @@ def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
     trial = make_trial(study, settings, ways_of(study, settings)[0])
     refinement = Refinement(study, trial, feeds, settings, (), PassContext(), "test")
     honest = refinement.choose_ranges([feeds[i::4] for i in range(4)], study)[1]
-    judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=feeds))
+    judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=list(feeds)))
     known = judge.losses(trial.results, judge.references())
     assert honest.held_out[0] > 20 * known[3]
 
