@@ -66,7 +66,7 @@ class Net(nn.Module):
 
     def forward(self, x: Any) -> Any:
         """The result for a batch."""
-        known = {}
+        known: dict[Any, Any] = {}
         for kind, name, inputs, output, limits in self.steps:
             given = [known.get(each, x) for each in inputs[: 2 if kind == "Add" else 1]]
             if name in self.layers:
