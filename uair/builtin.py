@@ -40,7 +40,7 @@ PASSES = {
     "last-state-of-outputs": "uair.passes.last_state:LastStateOfOutputs",
     "layout-align": "uair.passes.layout_align:LayoutAlign",
     "legalise": "uair.passes.legalise:Legalise",
-    "legalise-lowest": "uair.codegen.cpu.opsets:LegaliseLowest",
+    "legalise-lowest": "uair.codegen.onnx.opsets:LegaliseLowest",
     "legalise-onnx": "uair.passes.legalise_onnx:LegaliseOnnx",
     "log-of-squares": "uair.passes.log_of_squares:LogOfSquares",
     "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
