@@ -47,10 +47,16 @@ def test_no_cosine(least: float) -> None:
         uair.compile(model(), "cpu", quantize=uair.Int8(samples(1), least_cosine=least))
 
 
-@pytest.mark.parametrize("target", ["horizon_j5", "mlu370"])
+@pytest.mark.parametrize("target", ["horizon_x3", "mlu370"])
 def test_a_tool_that_quantizes_by_itself_has_no_threshold(target: str) -> None:
     with pytest.raises(SchemeError, match=f"'{target}' the vendor's tool decides"):
         uair.compile(model(), target, quantize=uair.Int8(samples(1), least_cosine=0.9))
+
+
+def test_a_tool_that_is_told_which_nodes_have_sixteen_bits_has_one(tmp_path: Path) -> None:
+    quantize = uair.Int8(samples(4), least_cosine=0.999)
+    artifact = uair.compile(model(), "horizon_j5", output=tmp_path / "artifact", quantize=quantize, golden=False)
+    assert "int16" in artifact.file("config.yaml").read_text("utf-8")
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
