@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal
 import attrs
 
 from uair.artifact import Artifact, ArtifactBuilder
-from uair.codegen.onnx.opsets import LegaliseLowest, lowest_emitted_ops, lowest_opset
 from uair.codegen.cpu.tool import OnnxRuntime
 from uair.codegen.onnx.model import unsupported_reason
+from uair.codegen.onnx.opsets import LegaliseLowest, lowest_emitted_ops, lowest_opset
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.standalone import standalone
 from uair.codegen.standalone.parts import lacks_vnni

@@ -59,8 +59,8 @@ def export_qoperator(module: Module, path: str | os.PathLike[str], *, opset: int
 
 def _legalised(module: Module, opset: int | None) -> tuple[Module, int]:
     """A copy that the operator set can express, and the operator set."""
-    from uair.codegen.onnx.opsets import LegaliseLowest, lowest_opset
     from uair.codegen.onnx import DEFAULT_OPSET, NEWEST_OPSET
+    from uair.codegen.onnx.opsets import LegaliseLowest, lowest_opset
     from uair.passes.legalise_onnx import LegaliseOnnx
 
     legal = module.clone()
