@@ -56,8 +56,9 @@ class QuantizeInt8(Pass):
         calib: path of the calibration data, see uair.quant.calibration.
         limit: how many samples are used at most.
         target: name of the target whose scheme is used.
-        range: how activation ranges are chosen: "minmax", "percentile", "mse", or "auto": by trying these three, and
-            the best of them for each activation's users, on some of the samples, and comparing the model's outputs.
+        range: how activation ranges are chosen: "minmax", "percentile", "mse", "entropy" (least Kullback-Leibler
+            divergence), or "auto": by trying the first three, and the best of them for each activation's users, on some
+            of the samples, and comparing the model's outputs.
         percentile: how much of the values "percentile" keeps, in per cent.
         per_channel: whether weights may have one scale per output channel where the scheme allows it.
         placement: "compute", "all" or "residual" instead of the scheme's; see Scheme.
@@ -83,7 +84,7 @@ class QuantizeInt8(Pass):
     calib: str = ""
     limit: int = 64
     target: str = "cpu"
-    range: Literal["auto", "minmax", "mse", "percentile"] = "auto"
+    range: Literal["auto", "entropy", "minmax", "mse", "percentile"] = "auto"
     percentile: float = 99.99
     per_channel: bool = True
     placement: Literal["compute", "all", "residual"] | None = None

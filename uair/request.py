@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 Effort: TypeAlias = Literal["default", "high"]
 EFFORTS: tuple[Effort, ...] = ("default", "high")
-RangeMethod: TypeAlias = Literal["auto", "minmax", "mse", "percentile"]
+RangeMethod: TypeAlias = Literal["auto", "entropy", "minmax", "mse", "percentile"]
 WeightMethod: TypeAlias = Literal["auto", "nearest", "gptq", "awq"]
 WEIGHT_METHODS: tuple[WeightMethod, ...] = ("auto", "nearest", "gptq", "awq")
-RANGES: tuple[RangeMethod, ...] = ("auto", "minmax", "mse", "percentile")
+RANGES: tuple[RangeMethod, ...] = ("auto", "entropy", "minmax", "mse", "percentile")
 
 
 @attrs.frozen
@@ -41,7 +41,7 @@ class Int8:
         most_float: greatest share of the multiply-adds that may be in float for the sake of that; what was reached
             where it is not enough is said in the report.
         range: how activation ranges are chosen: the observed one, the one with the least squared error, the one of
-            99.99 % of the values, or by trying these.
+            99.99 % of the values, by trying these ("auto"), or the one of least Kullback-Leibler divergence.
         statistics: a file, `calibration.json`, that keeps what the samples showed. Where there is none it is written;
             where it is of these samples and this model, they are not run again. As `calibration` it stands for them.
         keep_samples: how many of the samples are put into that file.

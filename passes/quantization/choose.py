@@ -32,7 +32,7 @@ from uair.quant.parameters import (
     weight_parameters,
     widen_for_bias,
 )
-from uair.quant.ranges import minmax_range, mse_range, percentile_range
+from uair.quant.ranges import entropy_range, minmax_range, mse_range, percentile_range
 from uair.quant.scheme import TRANSPOSED, Scheme
 from uair.request import RangeMethod
 
@@ -134,6 +134,8 @@ def _range(observer: RangeObserver, scheme: Scheme, method: str, settings: Setti
         return minmax_range(observer)
     if method == "mse":
         return mse_range(observer, scheme)
+    if method == "entropy":
+        return entropy_range(observer, scheme)
     return percentile_range(observer, settings.percentile)
 
 

@@ -135,7 +135,7 @@ def test_locations_and_names() -> None:
             assert "quantize-int8" in node.loc.by
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
 def test_one_way_of_choosing_ranges(method: str) -> None:
     module = small_cnn()
     report = quantize(module, range=method)

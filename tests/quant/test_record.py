@@ -70,7 +70,7 @@ def same(a: Any, b: Any) -> bool:
     return graph_difference(a.module.main, b.module.main) == ""
 
 
-@pytest.mark.parametrize("method", ["auto", "minmax", "percentile", "mse"])
+@pytest.mark.parametrize("method", ["auto", "minmax", "percentile", "mse", "entropy"])
 @pytest.mark.parametrize("target", ["cpu", "rk3588", "jetson_orin", "ascend310"])
 def test_the_file_gives_what_the_samples_give(target: str, method: str, tmp_path: Path) -> None:
     file = tmp_path / "calibration.json"

@@ -80,8 +80,8 @@ _OPTIONS = (
     click.option(
         "--range",
         "range_",
-        type=click.Choice(["auto", "minmax", "mse", "percentile"]),
-        help="How activation ranges are chosen; auto tries the others.  [default: auto]",
+        type=click.Choice(["auto", "entropy", "minmax", "mse", "percentile"]),
+        help="How activation ranges are chosen; auto tries the others but entropy.  [default: auto]",
     ),
     click.option(
         "--least-cosine",

@@ -149,6 +149,19 @@ class RangeObserver:
         centres = np.ldexp(filled + self.first + 0.5, self.exponent)
         return np.clip(centres, self.minimum, self.maximum), self.counts[filled].astype(np.float64)
 
+    def histogram_with_zero(self) -> tuple[int, Array, float]:
+        """At most `bins` bins that cover the range widened to hold 0: number i of the first, counts, and width w.
+
+        Bin number i is [i * w, (i + 1) * w): the real 0 begins bin 0, or ends the last one.
+        """
+        low, high = min(self.minimum, 0.0), max(self.maximum, 0.0)
+        copy = attrs.evolve(self, counts=self.counts.copy())
+        copy._coarsen(max(_exponent(low, high, self.bins), self.exponent))
+        first, end = min(copy.first, 0), max(copy.first + len(copy.counts), 0)
+        counts = np.zeros(end - first, np.int64)
+        counts[copy.first - first :][: len(copy.counts)] = copy.counts
+        return first, counts, math.ldexp(1.0, copy.exponent)
+
 
 def _exponent(low: float, high: float, bins: int) -> int:
     """The least exponent of bins of which `bins` cover [low, high]; it never shrinks when the range grows."""
