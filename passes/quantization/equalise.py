@@ -9,6 +9,10 @@ width d is noise of d^2 / 12 (SmoothQuant, arXiv 2211.10438, uses the same trans
 The division goes into the weights or the LayerNorm that make the activation, through operators that commute with
 positive factors (ReLU, pooling), and costs nothing; where that cannot be, it is a Mul, and pays only where the gain is
 great.
+
+Where what makes the activation has one scale for its whole weight, uneven channels cost its own weights most. There the
+factors make the greatest magnitudes of both weights the same, channel by channel (cross-layer equalisation, Nagel et
+al. 2019, arXiv 1906.04721, section 4.1), see `cross_layer_factors`.
 """
 
 from __future__ import annotations
@@ -47,6 +51,12 @@ INSERTED_GAIN = 0.4
 """The same for a change that costs a multiplication."""
 FLOOR = 1e-3
 """Part of the mean energy of a result's channels that a weaker channel is taken to have."""
+SWEEPS = 20
+"""How often all pairs of layers are looked at: a weight between two others is in two pairs."""
+STEADY = 1e-3
+"""Change of the factors at which no further sweep is made."""
+ELEMENTWISE = ("Relu", "LeakyRelu")
+"""Operators f with f(x * s) = f(x) * s for positive factors along any axis."""
 COMMUTING = (
     "Relu",
     "LeakyRelu",
@@ -119,11 +129,12 @@ def propose_equalisations(
 
     Args:
         plan: what will be quantized.
-        scheme: the target's.
+        scheme: the target's; what is in its `per_channel` has a scale per output channel.
         interpreter: of the float model.
         samples: some calibration samples.
     """
     readers = _readers(plan)
+    across = _pairs(plan, readers, scheme)
     wanted: dict[Tensor, int] = {}
     for tensor, items in readers.items():
         wanted[tensor] = channel_axis(items[0].node, tensor.type.rank)
@@ -131,8 +142,59 @@ def propose_equalisations(
     if not readers:
         return []
     channels = collect_channels(wanted, interpreter, samples)
-    found = (_best(tensor, items, channels, scheme) for tensor, items in readers.items() if tensor in channels)
+    factors = cross_layer_factors([(maker, nodes) for maker, nodes in across.values()])
+    found: list[Equalisation | None] = []
+    for tensor, items in readers.items():
+        if tensor not in channels:
+            continue
+        if tensor in across:
+            found.append(_across(tensor, items, across[tensor][0], factors[across[tensor][0]], channels, scheme))
+        else:
+            found.append(_best(tensor, items, channels, scheme))
     return [change for change in found if change is not None]
+
+
+def cross_layer_factors(pairs: Sequence[tuple[Node, tuple[Node, ...]]]) -> dict[Node, Array]:
+    """Factors that divide the results of nodes, channel by channel, and multiply the weights that read them.
+
+    With a[c] the greatest magnitude of what the maker's weight has for channel c, b[c] that of the readers' weights,
+
+        s[c] = sqrt(a[c] / b[c])
+
+    makes both sqrt(a[c] * b[c]) (arXiv 1906.04721, equation 11). A weight may be a reader in one pair and a maker in
+    another: the pairs are gone through until the factors are steady. A channel that is all 0 in a weight keeps 1.
+
+    Args:
+        pairs: makers with the nodes that read their results (or what commuting operators make of them).
+
+    Returns:
+        The factors by maker, [C].
+    """
+    views = {
+        node: WeightView.of(node, w.numpy())
+        for maker, readers in pairs
+        for node in (maker, *readers)
+        if (w := node.inputs[1]) is not None
+    }
+    greatest = {node: np.abs(view.values).max(axis=2, initial=0.0).astype(np.float64) for node, view in views.items()}
+    factors = {maker: np.ones(len(greatest[maker])) for maker, _ in pairs}
+    for _ in range(SWEEPS):
+        change = 0.0
+        for maker, readers in pairs:
+            made = greatest[maker].max(axis=1, initial=0.0)
+            read = np.zeros_like(made)
+            for node in readers:
+                np.maximum.at(read, views[node].inputs, greatest[node])
+            used = (made > 0) & (read > 0)
+            factor = np.sqrt(np.divide(made, read, out=np.ones_like(made), where=used))
+            greatest[maker] /= factor[:, None]
+            for node in readers:
+                greatest[node] *= factor[views[node].inputs]
+            factors[maker] *= factor
+            change = max(change, float(np.abs(np.log(factor)).max(initial=0.0)))
+        if change < STEADY:
+            break
+    return factors
 
 
 def apply_equalisations(graph: Graph, changes: Sequence[Equalisation]) -> Edits:
@@ -171,6 +233,38 @@ def _readers(plan: Plan) -> dict[Tensor, list[QuantizedNode]]:
             found.setdefault(x, []).append(item)
     axes = {x: {channel_axis(item.node, x.type.rank) for item in items} for x, items in found.items()}
     return {x: items for x, items in found.items() if len(axes[x]) == 1}
+
+
+def _pairs(
+    plan: Plan, readers: Mapping[Tensor, Sequence[QuantizedNode]], scheme: Scheme
+) -> dict[Tensor, tuple[Node, tuple[Node, ...]]]:
+    """The activations that a quantized node with one scale for its weight makes, with that node and the readers."""
+    quantized = {item.node for item in plan.nodes if item.weight is not None}
+    found: dict[Tensor, tuple[Node, tuple[Node, ...]]] = {}
+    for tensor, items in readers.items():
+        nodes = tuple(item.node for item in items)
+        maker = maker_of(tensor, nodes, None)
+        is_one_scale = maker is not None and maker in quantized and maker.op_type not in scheme.per_channel
+        if maker is not None and is_one_scale:
+            found[tensor] = maker, nodes
+    return found
+
+
+def _across(
+    tensor: Tensor,
+    items: Sequence[QuantizedNode],
+    maker: Node,
+    factor: Array,
+    channels: Mapping[Tensor, ChannelRange],
+    scheme: Scheme,
+) -> Equalisation | None:
+    """The change of one activation between two layers; None where the channels are even."""
+    if np.abs(np.log(factor)).max() < STEADY or not np.all(np.isfinite(factor)):
+        return None
+    models = [_NoiseModel.of(item, channels[tensor], channels[item.node.output], scheme) for item in items]
+    before = sum(model.noise(np.ones_like(factor)) for model in models)
+    gain = sum(model.noise(factor) for model in models) / before if before > 0 else 1.0
+    return Equalisation(tensor, tuple(item.node for item in items), factor, maker, gain)
 
 
 def _best(
@@ -258,20 +352,24 @@ class _NoiseModel:
 
 
 # ------------------------------------------------------------------------------------------------------------ changing
-def maker_of(tensor: Tensor, readers: Sequence[Node], scheme: Scheme) -> Node | None:
-    """The node whose parameters can divide the channels of an activation that only the readers use."""
+def maker_of(tensor: Tensor, readers: Sequence[Node], scheme: Scheme | None) -> Node | None:
+    """The node whose parameters can divide the channels of an activation that only the readers use.
+
+    With a scheme, only one whose weight has a scale per channel, which its rounding then does not notice.
+    """
     axis = channel_axis(readers[0], tensor.type.rank)
     users: set[Node] = set(readers)
     while tensor.producer is not None and not tensor.is_output and users.issuperset(tensor.users):
         node = tensor.producer
-        if node.op_type in COMMUTING and axis == 1 and node.inputs[0] is not None:
+        if node.op_type in (COMMUTING if axis == 1 else ELEMENTWISE) and node.inputs[0] is not None:
             tensor, users = node.inputs[0], {node}
             continue
         if isinstance(node.op, LayerNorm):
             fits = axis == tensor.type.rank - 1 and node.op.axis in (-1, axis)
             return node if fits and all(t is not None and t.is_constant for t in _parameters(node)) else None
-        if isinstance(node.op, affine.WEIGHTED) and affine.is_foldable(node) and node.op_type in scheme.per_channel:
-            return node if channel_axis(node, tensor.type.rank) == axis else None
+        if isinstance(node.op, affine.WEIGHTED) and affine.is_foldable(node):
+            is_free = scheme is None or node.op_type in scheme.per_channel
+            return node if is_free and channel_axis(node, tensor.type.rank) == axis else None
         return None
     return None
 

@@ -173,7 +173,8 @@ class Refinement:
         They are compared behind the rounding, because equalisation is what makes room for it.
         """
         module, scheme = self.study.module, self.study.scheme
-        found = propose_equalisations(self.study.plan, scheme, self.study.run(module), learning)
+        weights = scheme if self.settings.per_channel else attrs.evolve(scheme, per_channel=())
+        found = propose_equalisations(self.study.plan, weights, self.study.run(module), learning)
         changes = [c for c in found if self.context.fuel.draw(self.maker, c.readers[0])]
         plain = self._best(folds, self.study, learning, judging, whole=not changes)
         if not changes:

@@ -21,7 +21,12 @@ from uair.ir.verify import verify
 from uair.ops import Add, Conv1D, Conv2D, Conv3D, ConvTranspose2D, HardSwish, LayerNorm, Linear, MatMul, MaxPool2D, Relu
 from uair.passes.quantization.bias import correct_biases
 from uair.passes.quantization.choose import Settings
-from uair.passes.quantization.equalise import Equalisation, apply_equalisations, propose_equalisations
+from uair.passes.quantization.equalise import (
+    Equalisation,
+    apply_equalisations,
+    cross_layer_factors,
+    propose_equalisations,
+)
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.products import Products
 from uair.passes.quantization.refine import Noise, Refinement, Stage
@@ -170,6 +175,81 @@ def test_channels_that_others_see_are_left_alone() -> None:
     plan = plan_quantization(module.main, scheme_of("cpu"))
     changes = propose_equalisations(plan, scheme_of("cpu"), Interpreter(module), images())
     assert [c.maker for c in changes if c.tensor is x] in ([], [None])
+
+
+def uneven_layers(kind: str) -> Module:
+    """Two or three layers, of which each makes up for the uneven channels of the one before."""
+    undo = 1 / SPREAD
+    if kind == "linear":
+        b = Builder(32, 12)
+        x = b.add(Linear(), b.x, uneven(b, 16, 12), constant(b.weight(16).numpy() * SPREAD, "b1"), name="first")
+        w = constant(b.weight(8, 16).numpy() * undo, "w2")
+        return b.done(b.add(Linear(), b.add(Relu(), x), w, b.weight(8), name="second"))
+    b = Builder(1, 3, 16, 16)
+    x = b.add(
+        Conv2D(pads=(1, 1, 1, 1)),
+        b.x,
+        uneven(b, 16, 3, 3, 3),
+        constant(b.weight(16, scale=0.1).numpy() * SPREAD, "b1"),
+        name="first",
+    )
+    x = b.add(MaxPool2D(kernel=(2, 2), strides=(2, 2)), b.add(Relu(), x))
+    middle = uneven(b, 16, 16, 1, 1).numpy()[::-1] * undo.reshape(1, -1, 1, 1)
+    x = b.add(Conv2D(), x, constant(np.ascontiguousarray(middle), "w2"), name="second")
+    last = b.weight(8, 16, 1, 1).numpy() * undo[::-1].reshape(1, -1, 1, 1)
+    return b.done(b.add(Conv2D(), x, constant(last, "w3"), b.weight(8), name="third"))
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolutions"])
+def test_layers_with_one_scale_per_weight_are_equalised_with_each_other(kind: str) -> None:
+    module, before = uneven_layers(kind), uneven_layers(kind)
+    scheme = attrs.evolve(scheme_of("cpu"), per_channel=())
+    shape = (32, 12) if kind == "linear" else (1, 3, 16, 16)
+    changes = propose_equalisations(
+        plan_quantization(module.main, scheme), scheme, Interpreter(module), samples(4, shape, 5)
+    )
+    assert [c.maker.name for c in changes if c.maker is not None] == ["first", "second"][: len(module.main) // 2]
+    apply_equalisations(module.main, changes)
+    for first, second in zip(changes, changes[1:], strict=False):
+        assert first.readers == (second.maker,)
+    for change in changes:
+        assert change.maker is not None
+        made, read = (node.inputs[1] for node in (change.maker, change.readers[0]))
+        assert made is not None
+        assert read is not None
+        rows = np.abs(made.numpy()).reshape(16, -1).max(axis=1)
+        columns = np.abs(read.numpy()).reshape(-1, 16, read.type.size // read.numpy().shape[0] // 16).max(axis=(0, 2))
+        np.testing.assert_allclose(rows, columns, rtol=2e-3)
+    feed = samples(1, shape, 6)[0]
+    want, got = run(before, feed)["y"], run(module, feed)["y"]
+    assert np.abs(want - got).max() <= 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolutions"])
+def test_one_scale_per_weight_gains_from_it_at_high_effort(kind: str) -> None:
+    shape = (32, 12) if kind == "linear" else (1, 3, 16, 16)
+    gains: dict[str, float] = {}
+    for effort in ("default", "high"):
+        module = uneven_layers(kind)
+        report = quantize(module, samples(16, shape, 5), per_channel=False, effort=effort)
+        feed = samples(1, shape, 6)[0]
+        gains[effort] = sqnr(run(uneven_layers(kind), feed)["y"], run(module, feed)["y"])
+    stages = {stage["stage"]: stage for stage in report["summary"]["stages"]}
+    assert stages["equalise"]["kept"]
+    assert gains["high"] > gains["default"] + 6
+
+
+def test_a_channel_without_weights_keeps_its_factor() -> None:
+    b = Builder(4, 6)
+    dead = b.weight(5, 6).numpy().copy()
+    dead[2] = 0
+    x = b.add(Linear(), b.x, constant(dead, "w1"), b.weight(5), name="first")
+    module = b.done(b.add(Linear(), x, b.weight(3, 5), name="second"))
+    first, second = named(module, "first"), named(module, "second")
+    factor = cross_layer_factors([(first, (second,))])[first]
+    assert factor[2] == 1
+    assert np.all(np.isfinite(factor))
+    assert np.all(factor > 0)
 
 
 # ----------------------------------------------------------------------------------------------------------- biases
