@@ -239,6 +239,16 @@ def test_one_scale_per_weight_gains_from_it_at_high_effort(kind: str) -> None:
     assert gains["high"] > gains["default"] + 6
 
 
+def test_linear_layers_of_a_target_with_one_scale_per_matrix_gain_from_it() -> None:
+    quality: dict[str, float] = {}
+    for effort in ("default", "high"):
+        module = uneven_layers("linear")
+        quantize(module, samples(16, (32, 12), 5), target="ascend310", effort=effort)
+        feed = samples(1, (32, 12), 6)[0]
+        quality[effort] = sqnr(run(uneven_layers("linear"), feed)["y"], run(module, feed)["y"])
+    assert quality["high"] > quality["default"] + 15
+
+
 def test_a_channel_without_weights_keeps_its_factor() -> None:
     b = Builder(4, 6)
     dead = b.weight(5, 6).numpy().copy()
