@@ -87,7 +87,12 @@ class HardSwish(Unary):
     """x * min(max(x / 6 + 1/2, 0), 1). Source: Howard et al., "Searching for MobileNetV3", arXiv 1905.02244."""
 
     def compute(self, x: Array) -> Any:
-        return x * np.minimum(np.maximum(x * x.dtype.type(1 / 6) + x.dtype.type(0.5), 0), 1)
+        gate = np.asarray(x * x.dtype.type(1 / 6))
+        gate += x.dtype.type(0.5)
+        np.maximum(gate, 0, out=gate)
+        np.minimum(gate, 1, out=gate)
+        gate *= x
+        return gate
 
     def decompose(self, x: Tensor) -> Tensor:
         return Mul()(x, HardSigmoid(alpha=1 / 6, beta=0.5)(x))

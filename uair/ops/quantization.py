@@ -271,11 +271,13 @@ class Dequantize(Operator):
         if zero_point is None:
             difference = x.astype(wide_float)
         else:
-            wide = np.dtype(np.float32) if exact.is_float else np.dtype(np.int64 if exact.bits > 16 else np.int32)
-            offset = along(zero_point.astype(wide), x.shape, self.axis, self.block_size)
-            difference = (x.astype(wide) - offset).astype(wide_float, copy=False)
+            wide = np.dtype(np.int64) if exact.is_integer and exact.bits > 16 else wide_float  # of 16 bits exact in f32
+            difference = x.astype(wide)
+            difference -= along(zero_point.astype(wide), x.shape, self.axis, self.block_size)
+            difference = difference.astype(wide_float, copy=False)
         with np.errstate(all="ignore"):
-            return rounded(difference * factor, scale.dtype if self.dtype is None else self.dtype.numpy)
+            difference *= factor
+            return rounded(difference, scale.dtype if self.dtype is None else self.dtype.numpy)
 
     def decompose(self, x: Tensor, scale: Tensor, zero_point: Tensor | None = None) -> Tensor | None:
         """In blocks: the formula in simpler operators."""

@@ -54,8 +54,18 @@ class Parameters:
         return Dequantize(axis=self.axis).evaluate(q, self.scale, self.zero_point)
 
     def rounded(self, x: Array) -> Array:
-        """The tensor as it looks after quantization: `dequantize(quantize(x))`."""
-        return self.dequantize(self.quantize(x))
+        """The tensor as it looks after quantization: `dequantize(quantize(x))`, bit for bit."""
+        if x.dtype != np.float32 or self.axis is not None or self.dtype.bits > 16 or self.rounding != "half_even":
+            return self.dequantize(self.quantize(x))
+        least, greatest = self.dtype.range
+        whole = np.asarray(x / self.scale)
+        np.rint(whole, out=whole)
+        whole += np.float32(self.zero_point)  # with the zero point, though it goes again: it makes -0 a 0
+        np.fmax(whole, least, out=whole)
+        np.minimum(whole, greatest, out=whole)
+        whole -= np.float32(self.zero_point)
+        whole *= self.scale
+        return whole
 
     @property
     def range(self) -> tuple[float, float]:
