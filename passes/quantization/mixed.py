@@ -169,7 +169,7 @@ class _Mix:
     def of(study: Study, results: list[NodeResult], budget: Budget) -> _Mix:
         """Cut the model, and measure what each segment loses in 8 bits."""
         segments = cut(results)
-        few = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=study.statistics.kept[:RANKING]))
+        few = study.on(study.statistics.kept[:RANKING])
         reference = few.references()
         losses = [few.loss(segment, reference) for segment in segments]
         order = sorted(range(len(segments)), key=lambda i: -losses[i])

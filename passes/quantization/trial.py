@@ -30,6 +30,12 @@ from uair.quant.scheme import COMPUTE, Scheme
 SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
 """Functions whose results hide errors: where one ends the model, its operand is compared."""
 PER_USER = "per-user"
+ROUNDS = ((0, 4), (2, 4), (1, 2))
+"""First and step of the kept samples that are run one after the other by the ways that are left."""
+FAR = 2.0
+"""A way that is so many times as noisy as the best one is left out of the rounds that come."""
+USERS = 2
+"""Every second of the kept samples decides what is best for the users of an activation."""
 FEW_NUMBERS = 256
 """An output of at most so many numbers is judged together with what it is computed from."""
 FLOOR = 1e-3
@@ -86,11 +92,19 @@ class Study:
 
     def loss(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> float:
         """Noise by signal where it counts, see `references`; the mean over channels and tensors."""
+        return mean_loss(self.energies(results, reference))
+
+    def energies(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> dict[Tensor, Energies]:
+        """Signal and noise of every tensor of `reference` over all kept samples."""
         energies = {t: Energies(has_channels(t)) for t in reference[0]}
         for expected, actual in zip(reference, self._watch(results, reference), strict=True):
             for tensor, values in actual.items():
                 energies[tensor].add(expected[tensor], values)
-        return float(np.mean([e.loss() for e in energies.values()])) if energies else 0.0
+        return energies
+
+    def on(self, samples: list[Mapping[str, Array]]) -> Study:
+        """The same with other samples kept."""
+        return attrs.evolve(self, statistics=attrs.evolve(self.statistics, kept=samples))
 
     def losses(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> list[float]:
         """The same for every kept sample alone."""
@@ -99,7 +113,7 @@ class Study:
             energies = {t: Energies(has_channels(t)) for t in expected}
             for tensor, values in actual.items():
                 energies[tensor].add(expected[tensor], values)
-            found.append(float(np.mean([e.loss() for e in energies.values()])) if energies else 0.0)
+            found.append(mean_loss(energies))
         return found
 
     def _watch(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> Iterator[dict[Tensor, Array]]:
@@ -161,7 +175,18 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
     (which errs where errors of several layers cancel or add up). The one with the least noise by signal at the model's
     outputs wins.
     """
-    return make_trial(study, settings, choose_ranges(study, settings))
+    options, refused = range_options(study.statistics, study.scheme, settings)
+    ways = _ways(study, settings, options)
+    if not decisive_tensors(study.module.main):
+        ways = ways[:1]
+    cache: WeightCache = {}
+    trials = [_trial(study, settings, way, options, refused, cache) for way in ways]
+    if len(trials) == 1:
+        return trials[0]
+    losses = compare(study, {trial.name: trial.results for trial in trials})
+    best = min(trials, key=lambda trial: losses[trial.name])
+    best.losses = losses
+    return best
 
 
 def make_trial(study: Study, settings: Settings, ranges: Ranges) -> Trial:
@@ -170,27 +195,41 @@ def make_trial(study: Study, settings: Settings, ranges: Ranges) -> Trial:
     return _trial(study, settings, ranges, options, refused, {})
 
 
-def choose_ranges(study: Study, settings: Settings) -> Ranges:
-    """The way of choosing ranges that `choose_trial` describes."""
-    ways = ways_of(study, settings)
-    reference = study.references() if len(ways) > 1 else []
-    if not reference or not reference[0]:
-        return ways[0]
-    options, refused = range_options(study.statistics, study.scheme, settings)
-    cache: WeightCache = {}
-    losses: dict[str, float] = {}
-    for way in ways:
-        losses[way.name] = study.loss(_trial(study, settings, way, options, refused, cache).results, reference)
-    return attrs.evolve(min(ways, key=lambda way: losses[way.name]), losses=losses)
+def compare(study: Study, trials: Mapping[str, list[NodeResult]]) -> dict[str, float]:
+    """Noise by signal of several quantizations over the kept samples, by name.
+
+    What is far noisier than the best on some of the samples does not run the others: its noise is taken to stay as many
+    times as great. Where only one is left, that one does not run them either.
+    """
+    left, sums = dict(trials), {name: dict[Tensor, Energies]() for name in trials}
+    far: dict[str, float] = {}
+    losses = dict.fromkeys(trials, 0.0)
+    for start, step in ROUNDS:
+        part = study.on(study.statistics.kept[start::step])
+        if len(left) < 2 or not part.statistics.kept:
+            break
+        reference = part.references()
+        for name, results in left.items():
+            for tensor, energies in part.energies(results, reference).items():
+                sums[name].setdefault(tensor, Energies(energies.per_channel)).merge(energies)
+        losses = {name: mean_loss(sums[name]) for name in left}
+        least = min(losses.values())
+        far |= {name: loss / least for name, loss in losses.items() if loss > FAR * least > 0}
+        left = {name: results for name, results in left.items() if name not in far}
+    return {name: far[name] * min(losses.values()) if name in far else losses[name] for name in trials}
 
 
 def ways_of(study: Study, settings: Settings) -> list[Ranges]:
     """The ways of choosing ranges that are tried."""
-    options, _ = range_options(study.statistics, study.scheme, settings)
+    return _ways(study, settings, range_options(study.statistics, study.scheme, settings)[0])
+
+
+def _ways(study: Study, settings: Settings, options: Options) -> list[Ranges]:
     if settings.method != "auto" or not options:
         method = METHODS[0] if settings.method == "auto" else settings.method
         return [Ranges(method, dict.fromkeys(options, method))]
-    best = best_for_users(study.plan, study.statistics, options, study.run(study.module))
+    few = study.on(study.statistics.kept[::USERS])
+    best = best_for_users(study.plan, few.statistics, options, study.run(study.module))
     return [*(Ranges(name, dict.fromkeys(options, name)) for name in METHODS), Ranges(PER_USER, best)]
 
 
@@ -222,9 +261,18 @@ class Energies:
         self.signal = self.signal + np.square(a).sum(axis=axes)
         self.noise = self.noise + np.square(a - b).sum(axis=axes)
 
+    def merge(self, other: Energies) -> None:
+        """Take in what was summed over other samples."""
+        self.signal, self.noise = self.signal + other.signal, self.noise + other.noise
+
     def loss(self) -> float:
         """Mean over the channels of noise by signal."""
         return float(np.mean(self.noise / (self.signal + FLOOR * np.mean(self.signal) + 1e-30)))
+
+
+def mean_loss(energies: Mapping[Tensor, Energies]) -> float:
+    """The mean over tensors of noise by signal; 0 of none."""
+    return float(np.mean([e.loss() for e in energies.values()])) if energies else 0.0
 
 
 def compare_outputs(

@@ -193,7 +193,7 @@ def test_schemes_as_plain_data() -> None:
     ("value", "words"),
     [
         ({"colour": 1}, "has no 'colour'"),
-        ({"activation": "f32"}, "activations are i8 or u8"),
+        ({"activation": "f32"}, "activations are i8, u8 or i16"),
         ({"activation": "i9"}, "no element type 'i9'"),
         ({"bias": "i16"}, "biases are i32 or float"),
         ({"rounding": "up"}, "no rounding 'up'"),
