@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzz.settings import examples
 from uair.names import ANYTHING, IDENTIFIER, Namer
 
 
@@ -42,6 +43,7 @@ def test_the_default_must_be_legal() -> None:
         Namer(legal=IDENTIFIER, default="1")
 
 
+@examples(100)
 @given(st.lists(st.text(max_size=6), max_size=30), st.sampled_from([ANYTHING, IDENTIFIER]))
 def test_any_hints_give_legal_distinct_names(hints: list[str], legal: str) -> None:
     names = Namer(legal=legal)
