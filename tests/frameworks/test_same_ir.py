@@ -30,6 +30,7 @@ OTHER_IN_ONNX = {
     "AdaptiveAveragePooling2D": "ONNX has the product with a matrix that is not transposed",
     "Dense-of-series": "ONNX has the product with a matrix [in, out], which stays in the file",
     "HardSigmoid": "ONNX keeps 1/6 as f32",
+    "GroupNormalization-plain": "ONNX asks for a scale and a bias",
     "LayerNormalization-plain": "ONNX asks for a scale",
     "MultiHeadAttention": "as Dense-of-series",
 }
