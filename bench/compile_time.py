@@ -36,7 +36,7 @@ from typing import Any
 
 import attrs
 
-from bench.processes import run_measured
+from bench.processes import process_memory, run_measured
 
 MIB = 2**20
 Job = Callable[[Path, Path], None]
@@ -86,14 +86,6 @@ TOOLS = {
     "onnxsim": Tool(("onnxsim", "onnx"), onnxsim_job),
     "onnxruntime": Tool(("onnxruntime",), onnxruntime_job),
 }
-
-
-def process_memory(key: str) -> float:
-    """Return a memory field of this process in MiB: `VmRSS` (resident now) or `VmHWM` (highest so far)."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit(f"this kernel does not report {key}: the benchmark needs Linux")
 
 
 def measure_here(tool: Tool, source: Path, target: Path) -> None:

@@ -50,3 +50,11 @@ def run_measured(arguments: Sequence[str], *, timeout: float) -> tuple[subproces
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return done, cpu
+
+
+def process_memory(key: str) -> float:
+    """Return a memory field of this process in MiB: `VmRSS` (resident now) or `VmHWM` (highest so far)."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) / 1024
+    raise SystemExit(f"this kernel does not report {key}: the benchmark needs Linux")

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.processes import process_memory
+
 Samples = list[dict[str, Any]]
 Job = Callable[[Path, Samples, Path], None]
 
@@ -174,14 +176,6 @@ TOOLS: dict[str, tuple[tuple[str, ...], Job]] = {
 """What `import` means for a tool, and its job."""
 
 
-def memory(key: str) -> float:
-    """`VmRSS` (resident now) or `VmHWM` (most so far) of this process in MiB."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit(f"this kernel does not report {key}: the benchmark needs Linux")
-
-
 def main() -> None:
     """Run the tool and say what it took."""
     tool, source, calibration, output = sys.argv[1], *map(Path, sys.argv[2:5])
@@ -189,9 +183,9 @@ def main() -> None:
     for module in modules:
         importlib.import_module(module)
     samples = load_samples(calibration)
-    imported, resident = time.process_time(), memory("VmRSS")
+    imported, resident = time.process_time(), process_memory("VmRSS")
     job(source, samples, output)
-    record = {"import": imported, "cpu": time.process_time() - imported, "peak": memory("VmHWM") - resident}
+    record = {"import": imported, "cpu": time.process_time() - imported, "peak": process_memory("VmHWM") - resident}
     print(f"\n{json.dumps(record)}", flush=True)
     os._exit(0)  # some tools' threads do not end
 
