@@ -7,8 +7,8 @@ rule cannot keep consistent it refuses, with a reason for the report.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, cast
 
 import numpy as np
 
@@ -226,26 +226,22 @@ def group_norm(labelling: Labelling, node: Node) -> None:
 
 def along_axes(labelling: Labelling, node: Node) -> None:
     """LayerNorm and RMSNorm: the axes from `axis` on are normalised together."""
-    x = node.inputs[0]
-    labels = labelling.of(x)
-    if x is None or labels is None:
-        return
-    op: Any = node.op
-    if labels.axis >= op.axis % x.type.rank:
-        labelling.refuse(node, f"{node.op_type} normalises them together")
-    else:
-        labelling.give(node.output, labels.axis, labels.atoms)
+    rank = node.output.type.rank
+    _beside(labelling, node, range(cast(Any, node.op).axis % rank, rank), "normalises them together")
 
 
 def along_axis(labelling: Labelling, node: Node) -> None:
     """Softmax and its like, Flip of other axes: along another axis than that of the channels."""
-    x = node.inputs[0]
-    labels = labelling.of(x)
-    if x is None or labels is None:
+    _beside(labelling, node, (cast(Any, node.op).axis % node.output.type.rank,), "computes over them")
+
+
+def _beside(labelling: Labelling, node: Node, axes: Collection[int], otherwise: str) -> None:
+    """What keeps the shape and works along some axes passes channels of the others on."""
+    labels = labelling.of(node.inputs[0])
+    if labels is None:
         return
-    op: Any = node.op
-    if labels.axis == op.axis % x.type.rank:
-        labelling.refuse(node, f"{node.op_type} computes over them")
+    if labels.axis in axes:
+        labelling.refuse(node, f"{node.op_type} {otherwise}")
     else:
         labelling.give(node.output, labels.axis, labels.atoms)
 
