@@ -1,7 +1,7 @@
 """LSTM layers that are written as a Scan over their cell.
 
-Importers spell out layers that differ from the plain ones in their arithmetic, above all dynamically quantized LSTMs;
-without the quantization their cell is that of a plain layer, which targets know as one operator.
+Models spell out layers that differ from the plain ones in their arithmetic, and what decomposes a dynamically quantized
+LSTM does; without the quantization their cell is that of a plain layer, which targets know as one operator.
 
     part = MatMul(x, w) + b;  _, _, y = Scan(h, c, part)       ->  LSTM(x, w, r, b, h, c)
     the same of Flip(part), with Flip(y)                       ->  the reverse LSTM

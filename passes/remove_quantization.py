@@ -9,6 +9,7 @@ of a target. That integers saturate is no noise: what leaves their range is cut 
     Dequantize(DynamicQuantize(x))                                       x
     Dequantize(constant)                                                 the constant in f32
     Cast(IntegerMatMul(DynamicQuantize(x), w)) * (x_scale * w_scale)     MatMul(x, (w - w_zero_point) * w_scale)
+    DynamicQuantizeLSTM(x, w, r, scales and zero points)                 LSTM(x, w and r in f32)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from uair.ops import (
     Conv2D,
     Dequantize,
     DynamicQuantize,
+    DynamicQuantizeLSTM,
     Gather,
     IntegerConv2D,
     IntegerMatMul,
@@ -170,6 +172,36 @@ def _pair(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
     return None
 
 
+class FloatOfQuantizedLstm(Rule):
+    """A layer that quantizes what it multiplies is one that does not."""
+
+    def pattern(self) -> Any:
+        """A dynamically quantized LSTM."""
+        return of(DynamicQuantizeLSTM)(...).named("node")
+
+    def check(self, node: Node) -> bool | NoMatch:
+        """Its weights, their scales and zero points are constant."""
+        known = all(t is not None and t.is_constant for t in node.inputs[1:7])
+        return known or no("a weight is computed", node)
+
+    def rewrite(self, node: Node) -> tuple[Tensor, ...]:
+        """The LSTM with the weights in floating point, turned."""
+        assert isinstance(node.op, DynamicQuantizeLSTM)
+        x, w, r, *parameters = node.inputs[:7]
+        rest = node.inputs[7:]
+        weights = [_real_weight(w, *parameters[:2]), _real_weight(r, *parameters[2:])]
+        return Node(node.op.layer, (x, *weights, *rest), name=node.name).outputs
+
+
+def _real_weight(matrix: Tensor | None, *parameters: Tensor | None) -> Tensor:
+    """An 8-bit weight [directions, rows, columns] as an LSTM has it, [directions, columns, rows]."""
+    assert matrix is not None
+    values = matrix.numpy().astype(np.int32)
+    scale, zero_point = (t.numpy().reshape(len(values), 1, -1) for t in parameters if t is not None)
+    real: Any = (values - zero_point).astype(np.float32) * scale
+    return constant(np.ascontiguousarray(real.transpose(0, 2, 1)), matrix.name)
+
+
 class DropPair(Rule):
     """What went through integers of a fixed range is itself within the range, and an end of it outside."""
 
@@ -275,5 +307,6 @@ class FloatOfMovedIntegers(Rule):
         return moved.op(node.op(x, s, z) if z is not None else node.op(x, s), *rest)
 
 
-DYNAMIC = RuleSet([DropDynamicPair(), FloatOfIntegerProduct()])
-ALL = RuleSet([DropDynamicPair(), FloatOfIntegerProduct(), DropPair(), FloatConstant(), FloatOfMovedIntegers()])
+_RUN_TIME = (DropDynamicPair(), FloatOfIntegerProduct(), FloatOfQuantizedLstm())
+DYNAMIC = RuleSet(list(_RUN_TIME))
+ALL = RuleSet([*_RUN_TIME, DropPair(), FloatConstant(), FloatOfMovedIntegers()])

@@ -19,7 +19,7 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor, constant
 from uair.ir.location import Location
 from uair.ir.module import Module
-from uair.ops import Dequantize, MatMul, Quantize
+from uair.ops import Dequantize, DynamicQuantizeLSTM, MatMul, Quantize
 from uair.ops.base import Operator
 from uair.pipeline import Pass, PassContext
 
@@ -39,7 +39,8 @@ class UnsignedIntegers(Pass):
     """Let i8 integers be u8, greater by 128, with zero points that are too: the same real numbers.
 
     Changed are the constants behind Dequantize (weights), what stands between a Quantize and Dequantize nodes only
-    (activations), and the constant weights of integer products whose other operand is u8. Inputs, outputs, blocks, and
+    (activations), and the constant weights of integer products whose other operand is u8, as it is in a dynamically
+    quantized LSTM. Inputs, outputs, blocks, and
     integers that other operators use stay as they are, as do zero points that are computed, and matrices with one scale
     for each row.
     """
@@ -51,14 +52,15 @@ class UnsignedIntegers(Pass):
         for graph in module.all_graphs():
             for node in list(graph):
                 readers = _readers(node)
-                if not readers and not _has_constant_weights(node):
+                weights = _constant_weights(node)
+                if not readers and not weights:
                     continue
                 if not context.fuel.draw(self.name, node):
                     return changed
                 if isinstance(node.op, Quantize):
                     shift.activation(node, readers)
                 else:
-                    shift.weights(node)
+                    shift.weights(node, weights)
                 changed = True
         return changed
 
@@ -81,18 +83,22 @@ def _is_plain(node: Node) -> bool:
     return known and not node.op.block_size
 
 
-def _has_constant_weights(node: Node) -> bool:
-    """Whether a node reads i8 constants that can be u8."""
+def _constant_weights(node: Node) -> Sequence[tuple[int, int]]:
+    """Places of the i8 constants that a node reads and that can be u8, each with the place of its zero point."""
     if isinstance(node.op, Dequantize):
-        return _is_signed_constant(node.inputs[0]) and _is_plain(node) and not _scales_rows(node, node.op.axis)
-    x, zero_point = _operand(node, 0), _operand(node, 3)
-    return (
-        node.op_type in INTEGER
-        and x is not None
-        and x.type.dtype is DType.U8
-        and _is_signed_constant(node.inputs[1])
-        and (zero_point is None or zero_point.is_constant)
-    )
+        plain = _is_plain(node) and not _scales_rows(node, node.op.axis)
+        places = [(0, 2)] if plain else []
+    elif isinstance(node.op, DynamicQuantizeLSTM):
+        places = [(1, 4), (2, 6)]
+    else:
+        x = _operand(node, 0)
+        fits = node.op_type in INTEGER and x is not None and x.type.dtype is DType.U8
+        places = [(1, 3)] if fits else []
+    return [(i, j) for i, j in places if _is_signed_constant(node.inputs[i]) and _is_known(_operand(node, j))]
+
+
+def _is_known(zero_point: Tensor | None) -> bool:
+    return zero_point is None or zero_point.is_constant
 
 
 def _scales_rows(node: Node, axis: int | None) -> bool:
@@ -131,14 +137,15 @@ class _Shift:
         assert node.graph is not None
         node.graph.remove(node)
 
-    def weights(self, node: Node) -> None:
-        """A Dequantize of a constant, or an integer product with one."""
+    def weights(self, node: Node, places: Sequence[tuple[int, int]]) -> None:
+        """A Dequantize of a constant, or an integer product with one; for `places` see `_constant_weights`."""
         operands = [*node.inputs, *[None] * 4]
-        place, offset, scale = (0, 2, node.inputs[1]) if isinstance(node.op, Dequantize) else (1, 3, None)
-        weight = operands[place]
-        assert weight is not None
-        operands[place], operands[offset] = self._shifted(weight), self._offset(node, offset, scale)
-        self._instead(node, operands[: max(len(node.inputs), offset + 1)])
+        scale = node.inputs[1] if isinstance(node.op, Dequantize) else None
+        for place, offset in places:
+            weight = operands[place]
+            assert weight is not None
+            operands[place], operands[offset] = self._shifted(weight), self._offset(node, offset, scale)
+        self._instead(node, operands[: max(len(node.inputs), *(offset + 1 for _, offset in places))])
 
     def _instead(self, node: Node, operands: Sequence[Tensor | None]) -> None:
         twin = self._before(node, node.op, operands)

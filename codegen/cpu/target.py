@@ -12,8 +12,9 @@ import attrs
 
 from uair.artifact import Artifact, ArtifactBuilder
 from uair.codegen.cpu.tool import OnnxRuntime
-from uair.codegen.onnx.model import unsupported_reason
+from uair.codegen.onnx.emitters.contrib import ONNXRUNTIME
 from uair.codegen.onnx.opsets import LegaliseLowest, lowest_emitted_ops, lowest_opset
+from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.standalone import standalone
 from uair.codegen.standalone.parts import lacks_vnni
@@ -66,10 +67,11 @@ class CpuTarget(OnnxTarget):
 
     options: ClassVar[type[TargetOptions]] = CpuOptions
     fallback: ClassVar[str | None] = None
+    emitters: ClassVar[Emitters | None] = ONNXRUNTIME
 
     def emitted_ops(self, node: Node) -> Sequence[str] | None:
         """The ONNX operators of a node, at the lowest opset that has them."""
-        return lowest_emitted_ops(node, self.opset, self.newest)
+        return lowest_emitted_ops(node, self.opset, self.newest, self.emitters)
 
     def prepare(self) -> tuple[Pass, ...]:
         """Compute bf16 in f32: onnxruntime has no kernels for it but those that convert it."""
@@ -78,10 +80,6 @@ class CpuTarget(OnnxTarget):
     def legalise(self) -> tuple[Pass, ...]:
         """Decompose what ONNX lacks, then clean up."""
         return (LegaliseLowest(self.opset, self.newest, self.unsupported), Canonicalise())
-
-    def unsupported(self, node: Node, opset: int) -> str:
-        """Why a node must be decomposed before it is written; empty when it need not."""
-        return unsupported_reason(node, opset) or self.must_decompose(node)
 
     @property
     def is_x86(self) -> bool:
@@ -110,7 +108,7 @@ class CpuTarget(OnnxTarget):
             module = PassManager([StoreWeights()], []).run(module.clone())
         if chosen.int8 == "any" and self.is_x86:
             module = PassManager([UnsignedIntegers()], []).run(module.clone())
-        opset = lowest_opset(module, self.opset, self.newest)
+        opset = lowest_opset(module, self.opset, self.newest, self.emitters)
         self.write_onnx(module, artifact.path_for(MODEL), opset=opset)
         script = standalone(Path(__file__).with_name("run_script.py"))
         artifact.add_text(RUN, script, executable=True)

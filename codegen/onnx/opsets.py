@@ -12,6 +12,7 @@ import attrs
 
 from uair.codegen.onnx.model import emitted_ops, unsupported_reason
 from uair.codegen.onnx.schema import signature
+from uair.codegen.onnx.table import Emitters
 from uair.errors import InternalError, UairError
 from uair.ir.graph import Node
 from uair.ir.module import Module
@@ -52,8 +53,14 @@ class LegaliseLowest(Pass):
         return LegaliseOnnx(opset=opset, unsupported=self.unsupported)
 
 
-def lowest_opset(module: Module, lowest: int, newest: int) -> int:
+def lowest_opset(module: Module, lowest: int, newest: int, emitters: Emitters | None = None) -> int:
     """The lowest opset at which every node of a legalised module can be written.
+
+    Args:
+        module: the module.
+        lowest: the first opset to try.
+        newest: the last.
+        emitters: see `uair.codegen.onnx.export`.
 
     Raises:
         InternalError: there is none: the module is not legalised.
@@ -64,7 +71,7 @@ def lowest_opset(module: Module, lowest: int, newest: int) -> int:
             key = (node.op, tuple(None if t is None else (t.type, t.is_constant) for t in node.inputs))
             nodes.setdefault(key, node)
     for opset in range(least_opset(module, lowest, newest), newest + 1):
-        if not any(unsupported_reason(node, opset) for node in nodes.values()):
+        if not any(unsupported_reason(node, opset, emitters) for node in nodes.values()):
             return opset
     raise InternalError(f"no opset from {lowest} to {newest} expresses the module")
 
@@ -89,15 +96,15 @@ def _holds_weights(node: Node, op: Dequantize) -> bool:
     return x is not None and (op.block_size > 0 or (x.is_constant and x.type.dtype.bits < 8))
 
 
-def lowest_emitted_ops(node: Node, lowest: int, newest: int) -> Sequence[str]:
-    """The ONNX operators of a node at the lowest opset that has a form of it.
+def lowest_emitted_ops(node: Node, lowest: int, newest: int, emitters: Emitters | None = None) -> Sequence[str]:
+    """The ONNX operators of a node at the lowest opset that has a form of it; see `lowest_opset`.
 
     Raises:
         NotExpressible: none has; of the newest.
     """
     for opset in range(lowest, newest):
         try:
-            return emitted_ops(node, opset)
+            return emitted_ops(node, opset, emitters)
         except UairError:
             continue
-    return emitted_ops(node, newest)
+    return emitted_ops(node, newest, emitters)

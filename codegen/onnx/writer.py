@@ -500,13 +500,16 @@ class Emission:
         Nothing is checked or converted; the types of the attributes are those of their Python values.
 
         Args:
-            op_type: the operator, in the default domain.
+            op_type: the operator; "domain::Name" is one of version 1 of another domain than the default one.
             inputs: names of the operands.
             outputs: names of the results; the node's own when not given.
             hint: name of the node; the UAIR node's own when not given.
             attributes: ints, floats, strings, or lists of them.
         """
-        node = NodeProto(op_type=op_type)
+        domain, _, bare = op_type.rpartition("::")
+        if domain:
+            self.graph.domains[domain] = 1
+        node = NodeProto(op_type=bare, domain=domain)
         given = list(inputs)
         while given and given[-1] is None:
             given.pop()

@@ -7,13 +7,13 @@ from typing import Any
 import attrs
 
 from uair.ir.graph import Node, Tensor
-from uair.ops import GRU, LSTM, RNN, Expand, Gather, Squeeze
+from uair.ops import GRU, LSTM, RNN, DynamicQuantizeLSTM, Expand, Gather, Squeeze
 from uair.ops.base import Operator
+from uair.ops.recurrent import Recurrent
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
-_FIRST_STATE = 5
-"""Operand of the first initial state, behind x, w, r, bias and sequence_lengths."""
+_LAYERS = (LSTM, GRU, RNN, DynamicQuantizeLSTM)
 
 
 class DropZeroState(Rule):
@@ -21,20 +21,28 @@ class DropZeroState(Rule):
 
     def pattern(self) -> Any:
         """Any recurrent layer."""
-        return of(LSTM, GRU, RNN)(...).named("node")
+        return of(*_LAYERS)(...).named("node")
 
     def check(self, node: Node) -> bool | NoMatch:
         """It is given states, and all of them are zero."""
-        states = [t for t in node.inputs[_FIRST_STATE : _FIRST_STATE + 2] if t is not None]
+        states = [t for t in node.inputs[_states(node)] if t is not None]
         if not states:
             return no("no initial state is given", node)
         return all(map(_is_zero, states)) or no("an initial state is not zero", node)
 
     def rewrite(self, node: Node) -> tuple[Tensor, ...]:
         """The layer without them."""
-        operands = list(node.inputs)
-        operands[_FIRST_STATE : _FIRST_STATE + 2] = [None] * len(operands[_FIRST_STATE : _FIRST_STATE + 2])
+        operands, states = list(node.inputs), _states(node)
+        operands[states] = [None] * len(operands[states])
         return node.op.node(*operands).outputs
+
+
+def _states(node: Node) -> slice:
+    """Where the first state stands among the operands."""
+    op = node.op
+    assert isinstance(op, Recurrent)
+    first = op.operand_index("initial_h")
+    return slice(first, first + len(op.state))
 
 
 def _is_zero(state: Tensor) -> bool:
@@ -50,14 +58,13 @@ class DropDefaultActivations(Rule):
 
     def pattern(self) -> Any:
         """Any recurrent layer."""
-        return of(LSTM, GRU, RNN)(...).named("node")
+        return of(*_LAYERS)(...).named("node")
 
     def check(self, node: Node) -> bool | NoMatch:
         """It names its own, without parameters."""
         op = node.op
-        assert isinstance(op, (LSTM, GRU, RNN))
-        directions = 2 if op.direction == "bidirectional" else 1
-        own = op.activations == op.functions * directions and not op.alpha and not op.beta
+        assert isinstance(op, Recurrent)
+        own = op.activations == op.functions * op.directions and not op.alpha and not op.beta
         return own or no("it names none, or others", node)
 
     def rewrite(self, node: Node) -> tuple[Tensor, ...]:

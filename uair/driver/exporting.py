@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from uair.ir.graph import Node
 from uair.ir.module import Module
@@ -11,11 +13,17 @@ from uair.ops import Conv1D, Conv2D, Conv3D, MatMul, Quantize, Relu
 from uair.pipeline import PassManager
 from uair.quant.view import TRANSPOSED, QuantizedView, lower_to_integer
 
+if TYPE_CHECKING:
+    from uair.codegen.onnx.table import Emitters
+
 
 def export_onnx(
     module: Module, path: str | os.PathLike[str], *, opset: int | None = None, ir_version: int | None = None
 ) -> int:
     """Write a module, decomposing what the operator set lacks; the operator set that was written.
+
+    Operators that onnxruntime alone has (domain com.microsoft), which come from files that it alone reads, are written
+    as such. `legalise-onnx`, run before, decomposes them too.
 
     Args:
         module: the module; it is not changed.
@@ -27,9 +35,10 @@ def export_onnx(
         UairError: an operator cannot be expressed at that opset, or the file cannot be written.
     """
     from uair.codegen.onnx import export
+    from uair.codegen.onnx.emitters.contrib import ONNXRUNTIME
 
-    legal, chosen = _legalised(module, opset)
-    export(legal, Path(path), opset=chosen, ir_version=ir_version)
+    legal, chosen = _legalised(module, opset, ONNXRUNTIME)
+    export(legal, Path(path), opset=chosen, ir_version=ir_version, emitters=ONNXRUNTIME)
     return chosen
 
 
@@ -57,18 +66,18 @@ def export_qoperator(module: Module, path: str | os.PathLike[str], *, opset: int
     return chosen
 
 
-def _legalised(module: Module, opset: int | None) -> tuple[Module, int]:
-    """A copy that the operator set can express, and the operator set."""
-    from uair.codegen.onnx import DEFAULT_OPSET, NEWEST_OPSET
+def _legalised(module: Module, opset: int | None, emitters: Emitters | None = None) -> tuple[Module, int]:
+    """A copy that the operator set, with the operators of some emitters, can express; and the operator set."""
+    from uair.codegen.onnx import DEFAULT_OPSET, NEWEST_OPSET, unsupported_reason
     from uair.codegen.onnx.opsets import LegaliseLowest, lowest_opset
     from uair.passes.legalise_onnx import LegaliseOnnx
 
-    legal = module.clone()
+    legal, reason = module.clone(), partial(unsupported_reason, emitters=emitters)
     if opset is not None:
-        PassManager([LegaliseOnnx(opset=opset)], []).run(legal)
+        PassManager([LegaliseOnnx(opset=opset, unsupported=reason)], []).run(legal)
         return legal, opset
-    PassManager([LegaliseLowest(DEFAULT_OPSET, NEWEST_OPSET)], []).run(legal)
-    return legal, lowest_opset(legal, DEFAULT_OPSET, NEWEST_OPSET)
+    PassManager([LegaliseLowest(DEFAULT_OPSET, NEWEST_OPSET, reason)], []).run(legal)
+    return legal, lowest_opset(legal, DEFAULT_OPSET, NEWEST_OPSET, emitters)
 
 
 def _without_clipping_relus(module: Module) -> Module:

@@ -205,6 +205,9 @@ from uair.ops.recurrent import (
     LSTM,
     RNN,
 )
+from uair.ops.recurrent_quantized import (
+    DynamicQuantizeLSTM,
+)
 from uair.ops.reduction import (
     ArgMax,
     ArgMin,
@@ -323,6 +326,7 @@ __all__ = [
     "DictVectorizer",
     "Div",
     "DynamicQuantize",
+    "DynamicQuantizeLSTM",
     "Einsum",
     "Elu",
     "Equal",

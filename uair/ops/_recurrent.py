@@ -235,15 +235,22 @@ def run_direction(
         backward: whether the sequences are taken from their end to their start.
     """
     steps, batch, size = x.shape
-    order = time_order(steps, lengths, batch) if backward else None
-    columns = np.arange(batch)
-    if order is not None:
-        x = x[order, columns]
     projected = (x.reshape(steps * batch, size) @ w.T).reshape(steps, batch, len(w))
     if bias is not None:
         projected = projected + bias
-    outputs, states = run_steps(projected, states, lengths, cell)
-    return (outputs if order is None else outputs[order, columns]), states
+    return run_projected(projected, states, lengths, cell, backward=backward)
+
+
+def run_projected(
+    projected: Array, states: Sequence[Array], lengths: Array | None, cell: Cell, *, backward: bool
+) -> tuple[Array, Sequence[Array]]:
+    """`run_steps` in one direction; see there and `run_direction`."""
+    steps, batch = projected.shape[:2]
+    if not backward:
+        return run_steps(projected, states, lengths, cell)
+    order, columns = time_order(steps, lengths, batch), np.arange(batch)
+    outputs, states = run_steps(projected[order, columns], states, lengths, cell)
+    return outputs[order, columns], states
 
 
 def widened_all(*arrays: Array | None) -> list[Any]:

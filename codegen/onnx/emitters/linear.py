@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import NodeProto
 
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
@@ -105,7 +104,4 @@ def symbolic_mask(e: Emission, op: Trilu) -> str:
 @EMITTERS.of(Inverse)
 def inverse(e: Emission, op: Inverse) -> None:
     """Of onnxruntime's domain: ONNX itself has no inverse."""
-    domain = "com.microsoft"
-    e.graph.domains[domain] = 1
-    y = e.graph.name(e.node.outputs[0])
-    e.graph.append(NodeProto(op_type="Inverse", domain=domain, input=[e.x()], output=[y]), e.node.name or y)
+    e.foreign("com.microsoft::Inverse", e.x())

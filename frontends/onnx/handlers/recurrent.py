@@ -12,26 +12,10 @@ from typing import Any
 
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
-from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
-from uair.ops import (
-    GRU,
-    LSTM,
-    RNN,
-    Cast,
-    Dequantize,
-    DynamicQuantize,
-    Expand,
-    Less,
-    MatMul,
-    ReduceMax,
-    Reshape,
-    Transpose,
-)
-from uair.ops._attention import positions
-from uair.ops._compute import scalar
-from uair.ops._recurrent import KINDS, Weights
-from uair.ops._recurrent_graph import Direction, TensorMath, per_direction, plain_step, run, stacked
+from uair.ops import GRU, LSTM, RNN, DynamicQuantizeLSTM, Transpose
+from uair.ops._recurrent import KINDS
+from uair.ops.recurrent import Recurrent
 
 FAMILY = Family()
 
@@ -58,7 +42,7 @@ def _lstm(n: OnnxNode) -> Result:
     return _layer(n, LSTM(**layer_attributes(n, LSTM), input_forget=flag))
 
 
-def layer_attributes(n: OnnxNode, layer: type[RNN] | type[GRU] | type[LSTM]) -> dict[str, Any]:
+def layer_attributes(n: OnnxNode, layer: type[Recurrent]) -> dict[str, Any]:
     """The attributes that all layers have."""
     a = n.attributes
     direction = a.choice("direction", _DIRECTIONS["forward"], _DIRECTIONS)
@@ -99,10 +83,7 @@ def _parameters(names: Sequence[str], which: str, given: Sequence[float]) -> tup
 
 def _layer(n: OnnxNode, op: RNN | GRU | LSTM) -> Result:
     x, w, r = n[0], n[1], n[2]
-    hidden = n.attributes.integer("hidden_size", None)
-    extent = n.shape(r)[-1] if n.rank(r) else None
-    if hidden is not None and isinstance(extent, int) and extent != hidden:
-        n.refuse(f"hidden_size is {hidden}, but the recurrence weights are for {extent}")
+    _check_hidden(n, n.shape(r)[-1] if n.rank(r) else None)
     batch_first = n.attributes.flag("layout")
     states = [n.optional(i) for i in range(5, 5 + len(op.state))]
     if batch_first:
@@ -111,6 +92,13 @@ def _layer(n: OnnxNode, op: RNN | GRU | LSTM) -> Result:
     more = [n.optional(7)] if isinstance(op, LSTM) else []
     results = n.all(op, x, w, r, n.optional(3), n.optional(4), *states, *more)
     return _turned(n, results) if batch_first else results
+
+
+def _check_hidden(n: OnnxNode, extent: object) -> None:
+    """The attribute hidden_size agrees with the extent that the recurrence weights have."""
+    hidden = n.attributes.integer("hidden_size", None)
+    if hidden is not None and isinstance(extent, int) and extent != hidden:
+        n.refuse(f"hidden_size is {hidden}, but the recurrence weights are for {extent}")
 
 
 def _turned(n: OnnxNode, results: Sequence[Tensor]) -> list[Tensor | None]:
@@ -123,67 +111,11 @@ def _turned(n: OnnxNode, results: Sequence[Tensor]) -> list[Tensor | None]:
 
 
 # ------------------------------------------------------------------- quantized
-class _QuantizedMath(TensorMath):
-    """Cells whose products see 8-bit numbers: every operand is quantized by its own range."""
-
-    def product(self, a: Tensor, w: Tensor) -> Tensor:
-        return super().product(self.quantized(a), w)
-
-    def quantized(self, a: Tensor) -> Tensor:
-        """What is left of `a` after quantization."""
-        y, scale, zero_point = self.apply(DynamicQuantize(), a)
-        return self(Dequantize(), y, scale, zero_point)
-
-
 @FAMILY.op("DynamicQuantizeLSTM", 1, domain="com.microsoft")
 def _dynamic_quantize_lstm(n: OnnxNode) -> Result:
-    """An LSTM with 8-bit weights [directions, input or hidden, 4 * hidden], and x, and h in each step, quantized too.
-
-    onnxruntime's kernel takes the range of all x up to the longest sequence, and that of the outputs of a step, where
-    sequences that are over count as zeros.
-    """
-    op = LSTM(**layer_attributes(n, LSTM), input_forget=n.attributes.flag("input_forget"))
-    math = _QuantizedMath(n.all)
-    x, lengths, hidden = n[0], n.optional(4), n.extent(n[2], 1)
-    if lengths is not None:
-        lengths = n(Cast(to=DType.I64), lengths)
-        place = n(Reshape(shape=(n.extent(x, 0), 1, 1)), positions(x, 0, n))
-        x = math.choose(n(Less(), place, n(ReduceMax(keepdims=False), lengths)), x, n.like(0, x))
-    x = math.quantized(x)
-    matrices = [_matrices(n, math, op.directions, *(n[i] for i in places)) for places in ((1, 8, 9), (2, 10, 11))]
-    biases, peepholes, *states = (per_direction(math, n.optional(i), op.directions) for i in (3, 7, 5, 6))
-    begin = n(Expand(shape=(n.extent(x, 1), hidden)), n.like(0, x))
-    outputs: list[Tensor] = []
-    lasts: list[Sequence[Tensor]] = []
-    for d, (w, r) in enumerate(zip(*matrices, strict=True)):
-        part = n(MatMul(), x, w)
-        if biases[d] is not None:
-            part = math.add(part, math.add(*math.split(biases[d], 2)))
-        weights = Weights(r, peepholes=() if peepholes[d] is None else math.split(peepholes[d], 3))
-        first = [begin if s[d] is None else s[d] for s in states]
-        if lengths is not None:
-            first.insert(0, first[0])
-        output, last = run(math, Direction(op, d, weights, part, first, lengths, _quantized_step))
-        outputs.append(output)
-        lasts.append(last[-2:])
-    return stacked(math, outputs, lasts)
-
-
-def _matrices(
-    n: OnnxNode, math: TensorMath, directions: int, w: Tensor, scale: Tensor, zero_point: Tensor
-) -> list[Tensor]:
-    """The real weights of each direction; its scale and zero point are one number, or one for each column."""
-    op = Dequantize(axis=1 if n.rank(scale) == 2 else None)
-    parts = zip(*(per_direction(math, t, directions) for t in (w, scale, zero_point)), strict=True)
-    return [n(op, *part) for part in parts]
-
-
-def _quantized_step(
-    math: TensorMath, d: Direction, part: Tensor, states: Sequence[Tensor], active: Tensor | None
-) -> tuple[Tensor, Sequence[Tensor]]:
-    """With lengths the output is part of the state, because it is what the next product sees."""
-    if active is None:
-        return plain_step(math, d, part, states, active)
-    h, c = d.op.cell(math, d.index, part, (states[0], states[2]), d.weights)
-    output = math.choose(active, h, scalar(0, h))
-    return output, (output, math.choose(active, h, states[1]), math.choose(active, c, states[2]))
+    """An LSTM with 8-bit weights [directions, input or hidden, 4 * hidden]."""
+    flag = n.attributes.flag("input_forget")
+    op = DynamicQuantizeLSTM(**layer_attributes(n, DynamicQuantizeLSTM), input_forget=flag)
+    _check_hidden(n, n.shape(n[2])[1] if n.rank(n[2]) else None)
+    parameters = (n[i] for i in (8, 9, 10, 11))
+    return n.all(op, n[0], n[1], n[2], *parameters, *(n.optional(i) for i in range(3, 8)))

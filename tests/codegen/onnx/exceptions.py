@@ -100,8 +100,8 @@ NO_KERNEL: dict[str, str] = {
     "bool": ("Where(16)"),
     "f16": ("QuantizeLinear(28) RandomNormal(22) RandomUniform(22) RoiAlign(22) Swish(24)"),
     "f32": (
-        "Clip(11) Optional(28) OptionalGetElement(28) OptionalHasElement(28) QuantizeLinear(28) "
-        "RandomNormal(22) RandomUniform(22) RoiAlign(22) Swish(24)"
+        "Clip(11) DequantizeLinear(28) Optional(28) OptionalGetElement(28) OptionalHasElement(28) "
+        "QuantizeLinear(28) RandomNormal(22) RandomUniform(22) RoiAlign(22) Swish(24)"
     ),
     "f64": (
         "Acos(22) Acos(7) Acosh(22) Acosh(9) Asin(22) Asin(7) Asinh(22) Asinh(9) Atan(22) Atan(7) Atanh(22) "
