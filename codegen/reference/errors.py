@@ -45,3 +45,21 @@ class ResultTypeError(UairError):
 
     code = "UAIR-E0337"
     title = "Result contradicts its type"
+
+
+class NoGradientError(UairError):
+    """A gradient is asked for through an operator that has none, or of a tensor whose elements are not floating-point.
+
+    The message names the node. What has no gradient: quantization (differentiate the model before it is quantized),
+    control flow, recurrent layers that do not decompose, and operators of others without a decomposition.
+    """
+
+    code = "UAIR-E0339"
+    title = "Operator without a gradient"
+
+
+class SeedError(UairError):
+    """The gradient given for an output has another shape than the output, or is for no output."""
+
+    code = "UAIR-E0340"
+    title = "Gradient of an output that does not fit"

@@ -182,6 +182,11 @@ class Execution:
         """The node that `advance` will run; None at the end."""
         return self._steps[self._position].node if self._position < len(self._steps) else None
 
+    @property
+    def operator(self) -> Operator:
+        """The operator of that node, with numbers for the symbolic sizes that are known by now."""
+        return self._steps[self._position].operator(self._frame.sizes)
+
     def value(self, tensor: Tensor) -> Any:
         """The value of a tensor that is a constant or still needed."""
         return self._value(tensor, self._frame)
@@ -354,7 +359,7 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
         ]
     op = step.operator(sizes)
     if memory.exceeds(step.nbytes):
-        raise memory.too_large(node, f"needs {step.nbytes:,} bytes, and there are {memory.limit():,}", _place(node))
+        raise memory.too_large(node, f"needs {step.nbytes:,} bytes, and there are {memory.limit():,}", place_of(node))
     try:
         if isinstance(op, ControlFlow) and call is not None:
             results = op.execute(call, *operands)
@@ -362,22 +367,22 @@ def _evaluate(step: _Step, operands: list[Any], sizes: Mapping[str, int], call: 
         else:
             results = op.evaluate_all(operands)
     except UairError as error:
-        error.place = error.place or _place(node)
+        error.place = error.place or place_of(node)
         raise
     except MemoryError as error:
-        raise memory.too_large(node, f"does not fit into memory: {error}", _place(node)) from None
+        raise memory.too_large(node, f"does not fit into memory: {error}", place_of(node)) from None
     except Exception as error:
         given = ", ".join(_type_text(a) for a in operands)
         raise EvaluationError(
             f"{node.op_type} failed on ({given}): {type(error).__name__}: {error}",
-            place=_place(node),
+            place=place_of(node),
             hint="check the values that reach this node (observe its operands); if they are as expected, report it",
         ) from error
     for result in results:
         if isinstance(result, np.ndarray) and memory.exceeds(
             result.nbytes
         ):  # a view that repeats a few elements beyond measure
-            raise memory.too_large(node, f"stands for {result.nbytes:,} bytes", _place(node))
+            raise memory.too_large(node, f"stands for {result.nbytes:,} bytes", place_of(node))
     if step.packed and not isinstance(op, Pack):
         results = tuple(
             t.type.layout.pack(a) if is_stored(t.type.layout) else a for t, a in zip(node.outputs, results, strict=True)
@@ -443,11 +448,11 @@ def _fits(got: int, want: Dim, sizes: dict[str, int]) -> bool:
 def _result_error(node: Node, tensor: Tensor, value: Any) -> ResultTypeError:
     return ResultTypeError(
         f"{node.op_type} gave {_type_text(value)} for {tensor!r}",
-        place=_place(node),
+        place=place_of(node),
         hint="the model's own shape annotations contradict its computation: drop them, or bind other input shapes",
     )
 
 
-def _place(node: Node) -> str:
+def place_of(node: Node) -> str:
     """The node in the words of the source model."""
     return f"node {node.name or (node.outputs[0].name if node.outputs else '') or node.op_type!r}, {node.loc}"

@@ -62,9 +62,10 @@ class _Convolution(WindowOperator):
         return inferred(dtype, (shape[0], weight[0], *self.window_extents(shape[2:], _kernel_of(weight))))
 
     def evaluate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
-        return convolve(x, w, bias, self._geometry(x.shape[2:], w.shape[2:]))
+        return convolve(x, w, bias, self.geometry(x.shape[2:], w.shape[2:]))
 
-    def _geometry(self, spatial: Sequence[int], kernel: Sequence[int]) -> Geometry:
+    def geometry(self, spatial: Sequence[int], kernel: Sequence[int]) -> Geometry:
+        """How the kernel slides over x with these spatial extents."""
         pads = self.explicit_pads(spatial, kernel)
         n = len(kernel)
         extents = tuple(
@@ -234,21 +235,24 @@ class _Transposed(WindowOperator):
         return result
 
     def evaluate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
+        return convolve_transposed(x, w, bias, self.geometry(x.shape[2:], w.shape[2:]))
+
+    def geometry(self, spatial: Sequence[int], kernel: Sequence[int]) -> Geometry:
+        """Where the elements of x with these spatial extents land."""
         extents = tuple(
             (d - 1) * s - begin - end + dilation * (k - 1) + 1 + extra
             for d, s, begin, end, dilation, k, extra in zip(
-                x.shape[2:],
+                spatial,
                 self.strides,
                 self.pads[: self.spatial_rank],
                 self.pads[self.spatial_rank :],
                 self.dilations,
-                w.shape[2:],
+                kernel,
                 self.output_padding,
                 strict=True,
             )
         )
-        geometry = Geometry(self.strides, self.pads, self.dilations, w.shape[2:], extents, self.groups)
-        return convolve_transposed(x, w, bias, geometry)
+        return Geometry(self.strides, self.pads, self.dilations, tuple(kernel), extents, self.groups)
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
         x, w = operands[0], operands[1]

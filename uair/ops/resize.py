@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -171,27 +171,36 @@ class Resize(Operator):
         extents, factors = self.targets(x.shape, sizes, scales)
         if 0 in (*x.shape, *extents):
             return self._without_elements(x, extents)
-        whole = (0.0,) * x.ndim + (1.0,) * x.ndim
-        corners = [float(v) for v in (roi if roi is not None else self.roi or whole)]
         dtype = DType.from_numpy(x.dtype)
         real = x
         if self.mode != "nearest":
             real = x.astype(np.float32) if dtype.is_integer else widened(x)
-        for axis, (extent, scale) in enumerate(zip(extents, factors, strict=True)):
-            part = corners[axis], corners[axis + x.ndim]
-            if extent != x.shape[axis] or scale != 1 or part != (0, 1):
-                real = self._along_axis(real, axis, extent, scale, part)
+        for axis, extent, scale, part in self.changes(x.shape, extents, factors, roi):
+            real = self.along_axis(real, axis, extent, scale, part)
         if self.mode != "nearest" and dtype.is_integer:
             least, greatest = dtype.range
             real = np.clip(np.trunc(real.astype(np.float64)), least, greatest)
         return rounded(real, x.dtype)
+
+    def changes(
+        self, shape: Sequence[int], extents: Ints, factors: Floats, roi: Array | None = None
+    ) -> Iterator[tuple[int, int, float, tuple[float, float]]]:
+        """The axes that are resampled, each with the arguments of `along_axis`; `targets` gives extents and factors."""
+        rank = len(shape)
+        whole = (0.0,) * rank + (1.0,) * rank
+        corners = [float(v) for v in (roi if roi is not None else self.roi or whole)]
+        for axis, (extent, scale) in enumerate(zip(extents, factors, strict=True)):
+            part = corners[axis], corners[axis + rank]
+            if extent != shape[axis] or scale != 1 or part != (0, 1):
+                yield axis, extent, scale, part
 
     def _without_elements(self, x: Array, extents: Ints) -> Array:
         if any(y and not d for d, y in zip(x.shape, extents, strict=True)):
             raise EvaluationError(f"Resize: x of shape {list(x.shape)} has nothing to make {list(extents)} of")
         return np.zeros(extents, x.dtype)
 
-    def _along_axis(self, x: Array, axis: int, extent: int, scale: float, roi: tuple[float, float]) -> Array:
+    def along_axis(self, x: Array, axis: int, extent: int, scale: float, roi: tuple[float, float]) -> Array:
+        """One axis of x, floating-point unless nearest, with another extent."""
         old = x.shape[axis]
         place = source_coordinates(old, extent, scale, self.coordinate_mode, roi)
         outside = (place < 0) | (place > old - 1)
