@@ -37,8 +37,8 @@ def refused(sample: Sample, operands: Sequence[Any]) -> bool:
     """Whether there is no gradient."""
     op: Any = sample.op
     if op.op_type in LONG:
-        return operands[0].shape[0 if op.op_type != "LinearAttention" else 2] == LONG[op.op_type]
-    return (
+        return bool(operands[0].shape[0 if op.op_type != "LinearAttention" else 2] == LONG[op.op_type])
+    return bool(
         op.op_type in NONE
         or (op.op_type == "Fold" and op.extents is None)
         or (op.op_type == "RoiAlign" and op.sampling_ratio == 0)

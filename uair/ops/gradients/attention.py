@@ -56,15 +56,15 @@ class _Run:
         return self._with_shown(result, "raw")
 
 
-def _run(op: Attention, g: Any, operands: Sequence[Array | None]) -> _Run:
-    q, k, v, mask, past_k, past_v, *others = [*operands, *[None] * (8 - len(operands))]
+def _run(op: Any, g: Any, operands: Sequence[Array | None]) -> _Run:
+    q, k, v, mask, past_k, past_v, lengths, offset = (*operands, *(None,) * (8 - len(operands)))
     assert q is not None and k is not None and v is not None
     if mask is not None and mask.dtype != np.bool_:
         mask = widened(mask)
     wide = [widened(a) for a in (q, k, v)]
     past = [None if a is None else widened(a) for a in (past_k, past_v)]
     shown = attrs.evolve(op, scores="probabilities", cache=False, softmax_type=None)
-    p = shown.evaluate(wide[0], wide[1], wide[2], mask, past[0], past[1], others[0], others[1])[1]
+    p = shown.evaluate(wide[0], wide[1], wide[2], mask, past[0], past[1], lengths, offset)[1]
     keys, values = (
         new if old is None else np.concatenate((old, new), axis=2) for old, new in zip(past, wide[1:], strict=True)
     )
@@ -88,14 +88,14 @@ def of_q(op: Attention, g: Any, q: Array, *others: Array | None) -> Array:
 
 def _of_keys(op: Attention, g: Any, operands: Sequence[Array | None]) -> Array:
     run = _run(op, g, operands)
-    result = run.of_products().swapaxes(-1, -2) @ run.q
-    return result + g[1] if op.cache else result
+    result: Array = run.of_products().swapaxes(-1, -2) @ run.q
+    return np.asarray(result + g[1]) if op.cache else result
 
 
 def _of_values(op: Attention, g: Any, operands: Sequence[Array | None]) -> Array:
     run = _run(op, g, operands)
-    result = run.p.swapaxes(-1, -2) @ run.g
-    return result + g[2] if op.cache else result
+    result: Array = run.p.swapaxes(-1, -2) @ run.g
+    return np.asarray(result + g[2]) if op.cache else result
 
 
 def of_k(op: Attention, g: Any, q: Array, k: Array, *others: Array | None) -> Array:
