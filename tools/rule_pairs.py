@@ -63,15 +63,15 @@ def families() -> Iterator[Family]:
     """All families, those of every compilation first."""
     from uair.passes import fuse, remove_quantization, rewrites, simplify
     from uair.passes.recognize_attention import RecognizeAttention
-    from uair.passes.recurrent import flips
+    from uair.passes.recurrent import flips, recognize
 
     yield Family("simplify", "Part of `canonicalise`, in every compilation.", simplify.ruleset().rules)
     fusion = (*fuse.ruleset().rules, *fuse.last_ruleset().rules)
     yield Family("fuse", "In every compilation, after `canonicalise`.", fusion)
     yield Family(
         "recognize-recurrent",
-        "Part of `fuse`, for models with a bidirectional layer in two parts.",
-        flips.FLIPS.rules,
+        "Part of `fuse`, for models with a layer step by step, or a bidirectional one in two parts.",
+        (*recognize.STEPS.rules, *flips.FLIPS.rules),
     )
     yield Family("recognize-attention", "For targets that have the whole operator.", RecognizeAttention().rules().rules)
     yield Family(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from uair.errors import EvaluationError
 from uair.ir.dims import Shape
 from uair.ir.dtype import Array
-from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.graph import Node, Tensor
 from uair.ops import (
     Add,
     Cast,
@@ -57,12 +57,14 @@ _SAME_ROWS = (Reshape, Squeeze, Unsqueeze, Identity)
 Found: TypeAlias = "Expression | None"
 
 
-def read(body: Graph, known: Mapping[Tensor, Expression], step: Callable[[Node], Atom | None]) -> dict[Tensor, Found]:
+def read(
+    body: Iterable[Node], known: Mapping[Tensor, Expression], step: Callable[[Node], Atom | None]
+) -> dict[Tensor, Found]:
     """What the tensors of a body are, in rows [batch, n]; None for what is no such thing.
 
     Args:
-        body: the graph.
-        known: what some of its inputs are.
+        body: its nodes, in order.
+        known: what some of the tensors from outside are.
         step: the atom for a node that reads a step of a sequence.
     """
     found: dict[Tensor, Found] = dict(known)
@@ -236,6 +238,9 @@ _READERS: dict[type, Callable[[Node, Sequence[Any]], Sequence[Found] | None]] = 
     **dict.fromkeys(_SAME_ROWS, _passed_on),
 }
 
+READ = frozenset(_READERS)
+"""The operators that are read."""
+
 
 # --------------------------------------------------------------------------------------------------- steps of sequences
 def follows(tensor: Tensor | None, number: Tensor) -> bool:
@@ -259,4 +264,4 @@ def sequence_of(node: Node, number: Tensor) -> tuple[Tensor, int] | None:
     return x, node.op.axis % 3
 
 
-__all__ = ["ACTIVATIONS", "follows", "read", "rows", "sequence_of"]
+__all__ = ["ACTIVATIONS", "READ", "follows", "read", "rows", "sequence_of"]

@@ -12,7 +12,17 @@ from uair.ir.dtype import Array
 from uair.ops import GRU, LSTM, RNN, Elu, HardSigmoid, LeakyRelu
 from uair.ops.base import Operator
 from uair.ops.recurrent import Recurrent
-from uair.passes.recurrent.expressions import Affine, Applied, Atom, Complement, Expression, Product, Total, same
+from uair.passes.recurrent.expressions import (
+    Affine,
+    Applied,
+    Atom,
+    Complement,
+    Difference,
+    Expression,
+    Product,
+    Total,
+    same,
+)
 
 
 @attrs.frozen(eq=False)
@@ -162,10 +172,14 @@ def _factor(e: Product, other: Expression) -> Expression | None:
 
 # ------------------------------------------------------------------------------------------------------------------ GRU
 def _gru(h: Atom, output: Expression) -> Cell | None:
-    """GRU: h' = z * h + (1 - z) * n."""
+    """GRU: h' = z * h + (1 - z) * n, or z * (h - n) + n."""
     if not isinstance(output, Total) or len(output.parts) != 2:
         return None
     for kept, new in (output.parts, output.parts[::-1]):
+        if isinstance(kept, Product) and isinstance(new, Applied):
+            update = _factor_of_difference(kept, h, new)
+            z = None if update is None else _gate(update, h)
+            return None if z is None else _reset_before(h, z, new) or _reset_after(h, z, new)
         if not isinstance(kept, Product) or not isinstance(new, Product):
             return None
         update = _factor(kept, h)
@@ -175,6 +189,14 @@ def _gru(h: Atom, output: Expression) -> Cell | None:
         n = _factor(new, Complement(update))
         if isinstance(n, Applied):
             return _reset_before(h, z, n) or _reset_after(h, z, n)
+    return None
+
+
+def _factor_of_difference(e: Product, h: Atom, n: Expression) -> Expression | None:
+    """The other factor of a product with h - n."""
+    for factor, other in ((e.left, e.right), (e.right, e.left)):
+        if isinstance(other, Difference) and same(other.left, h) and same(other.right, n):
+            return factor
     return None
 
 

@@ -82,7 +82,15 @@ class Total:
     parts: tuple[Expression, ...]
 
 
-Expression: TypeAlias = "Atom | Fixed | Affine | Joined | Applied | Product | Complement | Total"
+@attrs.frozen(eq=False)
+class Difference:
+    """Elementwise, of expressions that are not constant."""
+
+    left: Expression
+    right: Expression
+
+
+Expression: TypeAlias = "Atom | Fixed | Affine | Joined | Applied | Product | Complement | Total | Difference"
 
 
 def same(a: Expression, b: Expression) -> bool:
@@ -182,14 +190,14 @@ def scaled(a: Expression, b: Expression) -> Expression | None:
 
 
 def difference(a: Expression, b: Expression) -> Expression | None:
-    """A - b, where it is 1 - b or one of constants."""
+    """A - b."""
     if isinstance(a, Fixed) and isinstance(b, Fixed):
         return Fixed(a.value - b.value)
     if isinstance(a, Fixed) and bool((a.value == 1).all()):
         return Complement(b)
     if isinstance(b, Fixed):
         return total(a, Fixed(-b.value))
-    return None
+    return None if isinstance(a, Fixed) else Difference(a, b)
 
 
 def columns(e: Expression, start: int, stop: int) -> Expression | None:

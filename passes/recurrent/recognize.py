@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN layers that are written as a Loop over their cell, as Keras saves them.
+"""LSTM, GRU and RNN layers that are written as a Loop over their cell, as Keras saves them, or step by step.
 
 A Loop whose body takes x = Gather(xs, run) and computes a cell of x and its states is the layer over xs; of Flip(xs) it
 is the reverse layer, and Flip of its outputs. A forward and a reverse layer over one sequence whose results are joined
@@ -23,25 +23,31 @@ from uair.ops import Expand, Flip, Gather, Loop, Reshape, Transpose
 from uair.passes.eliminate_dead_code import EliminateDeadCode
 from uair.passes.recurrent.body import read, rows, sequence_of
 from uair.passes.recurrent.cells import Cell, recognize
+from uair.passes.recurrent.chained import MergeSteps
 from uair.passes.recurrent.directions import merge_directions
 from uair.passes.recurrent.expressions import Atom, Expression, same
 from uair.passes.recurrent.flips import FLIPS
+from uair.passes.recurrent.unrolled import UnrolledGRU, UnrolledLSTM
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import RuleSet, insert_detached
 
 NAME = "recognize-recurrent"
 
+STEPS = RuleSet([UnrolledLSTM(), UnrolledGRU(), MergeSteps()])
+"""Layers that are spelled out step by step."""
+
 
 @attrs.frozen
 class RecognizeRecurrent(Pass):
-    """Make one LSTM, GRU or RNN of a Loop whose body is its cell, and one bidirectional layer of two directions."""
+    """Make one LSTM, GRU or RNN of a Loop whose body is its cell, or of its cells, and one layer of two directions."""
 
     def rulesets(self) -> Sequence[RuleSet]:
-        """The rules that clean up behind the layers."""
-        return (FLIPS,)
+        """Those for cells step by step, and the rules that clean up behind the layers."""
+        return STEPS, FLIPS
 
     def run(self, module: Module, context: PassContext) -> bool:
-        """Look at every Loop of every graph."""
+        """Look at every cell and every Loop of every graph."""
+        unrolled = context.apply_rules(module, STEPS)
         made: list[Node] = []
         learned: dict[str, Dim] = {}
         for graph in module.all_graphs():
@@ -50,7 +56,7 @@ class RecognizeRecurrent(Pass):
                 if layer is None:
                     continue
                 if not context.fuel.draw(NAME, node):
-                    return bool(made)
+                    return unrolled or bool(made)
                 learned |= _learned(node, layer)
                 made.append(_replace(graph, node, layer))
                 context.statistics.count(NAME)
@@ -61,7 +67,7 @@ class RecognizeRecurrent(Pass):
             context.apply_rules(module, FLIPS)
             merge_directions(module, made)
             EliminateDeadCode().run(module, context)
-        return bool(made)
+        return unrolled or bool(made)
 
 
 @attrs.frozen(eq=False)

@@ -53,7 +53,7 @@ def replacement(node: Node, name: str) -> list[Node] | None:
     if isinstance(found, NoMatch):
         return None
     made = chosen.replacement(found)
-    return None if isinstance(made, NoMatch) else _new_nodes(made, {t for t in node.inputs if t is not None})
+    return None if isinstance(made, NoMatch) else _new_nodes(made.results, {t for t in node.inputs if t is not None})
 
 
 def _new_nodes(results: Iterable[Tensor], known: AbstractSet[Tensor]) -> list[Node]:

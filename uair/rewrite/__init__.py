@@ -12,13 +12,14 @@ from uair.rewrite.driver import (
 )
 from uair.rewrite.matcher import Match, NoMatch, no
 from uair.rewrite.pattern import any_of, of, optional
-from uair.rewrite.rule import Rule, kebab
+from uair.rewrite.rule import Replacement, Rule, kebab
 
 __all__ = [
     "Application",
     "Fuel",
     "Match",
     "NoMatch",
+    "Replacement",
     "Rule",
     "RuleSet",
     "Statistics",

@@ -6,7 +6,7 @@ the users of what changed, the producers that lost a user) is looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -148,22 +148,50 @@ def apply_match(
     if fuel.limit is not None and fuel.used >= fuel.limit:
         return None
     root = found.root
-    replacements = guarded(rule, root, rule.replacement, found)
-    if isinstance(replacements, NoMatch):
+    made = guarded(rule, root, rule.replacement, found)
+    if isinstance(made, NoMatch):
         return False
-    check_replacements(rule, root, replacements)
+    check_replacements(rule, root, made)
     fuel.draw(rule.name, root)
-    location = Location.fused([node.loc for node in reversed(found.nodes)], by=rule.name)
-    new_nodes = insert_detached(graph, root, replacements, location)
-    users = [user for tensor in root.outputs for user in tensor.users]
+    nodes = dict.fromkeys((*found.nodes, *made.stands_for))
+    location = Location.fused([node.loc for node in reversed(nodes)], by=rule.name)
+    new_nodes = insert_detached(graph, root, (*made.results, *made.others.values()), location)
+    users = [user for tensor in (*root.outputs, *made.others) for user in tensor.users]
     if new_nodes and not new_nodes[-1].name:
         new_nodes[-1].name = _name_for(new_nodes[-1], found)
-    graph.replace(root, replacements)
+    if made.others:
+        _replace_others(graph, root, made.others)
+    graph.replace(root, made.results)
     for node in (*users, *reversed(new_nodes)):
-        if not node.is_return:
+        if not node.is_return and node.graph is not None:
             touched(node)
-    remove_dead(graph, [n for n in found.nodes if n is not root], [t for t in root.inputs if t], touched)
+    replaced = (old.producer for old in made.others if old.producer is not None)
+    dead = [n for n in dict.fromkeys((*nodes, *replaced)) if n is not root]
+    dead += [n for n in reversed(new_nodes) if not any(t.use_count for t in n.outputs)]
+    remove_dead(graph, dead, [t for t in root.inputs if t is not None], touched)
     return True
+
+
+def _replace_others(graph: Graph, root: Node, others: Mapping[Tensor, Tensor]) -> None:
+    """Replace results of nodes in front of the root; what depends on them moves behind the new nodes."""
+    late = set(others.values())
+    producers = {old.producer for old in others}
+    for old, new in others.items():
+        if old.name and not new.name:
+            new.name = old.name
+        old.replace_all_uses_with(new)
+    node, between = root.previous, list[Node]()
+    made = {new.producer for new in others.values()}
+    while node is not None and producers:
+        producers.discard(node)
+        if node not in made:
+            between.append(node)
+        node = node.previous
+    for node in reversed(between):
+        captured = (t for region in node.regions for t in region.captures())
+        if any(t in late for t in (*node.inputs, *captured)):
+            late.update(node.outputs)
+            graph.move_before(root, node)
 
 
 def _name_for(node: Node, found: Match) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import attrs
@@ -11,7 +11,7 @@ import attrs
 from uair.errors import TypeMismatch, UairError, raised_at
 from uair.ir.graph import Node, Tensor
 from uair.ops.base import unify_extents
-from uair.rewrite.rule import Rule
+from uair.rewrite.rule import Replacement, Rule
 
 T = TypeVar("T")
 
@@ -75,20 +75,21 @@ def blamed(error: UairError, rule: Rule, node: Node) -> UairError:
     return error
 
 
-def check_replacements(rule: Rule, root: Node, replacements: Sequence[Any]) -> None:
-    """A rewrite must return one tensor of the same type for every result of the root.
+def check_replacements(rule: Rule, root: Node, made: Replacement) -> None:
+    """A rewrite must return one tensor of the same type for every result of the root, and for all else it replaces.
 
     Raises:
         RuleError: it returned something else, another number of tensors, or what it is to replace.
         TypeMismatch: a tensor has another type; the node that the rule built is named.
     """
-    if len(replacements) != len(root.outputs):
+    if len(made.results) != len(root.outputs):
         raise blamed(
-            RuleError(f"rule {rule.name} returned {len(replacements)} tensors for the {len(root.outputs)} of {root!r}"),
+            RuleError(f"rule {rule.name} returned {len(made.results)} tensors for the {len(root.outputs)} of {root!r}"),
             rule,
             root,
         )
-    for old, new in zip(root.outputs, replacements, strict=True):
+    pairs: list[tuple[Tensor, Any]] = [*zip(root.outputs, made.results, strict=True), *made.others.items()]
+    for old, new in pairs:
         if not isinstance(new, Tensor):
             wrong = f"rule {rule.name} returned {new!r} for {old!r} of {root!r}; a tensor must stand in for it"
             raise blamed(RuleError(wrong), rule, root)

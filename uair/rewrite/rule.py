@@ -8,11 +8,29 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import attrs
+
 from uair.errors import InternalError
 from uair.ir.graph import Node, Tensor
 from uair.ops.base import Operator
 from uair.rewrite.matcher import Match, NoMatch, match
 from uair.rewrite.pattern import OpPattern, Variable
+
+
+@attrs.frozen(eq=False)
+class Replacement:
+    """What a rewrite puts in the place of its match.
+
+    Attributes:
+        results: for the results of the root.
+        others: for results of nodes in front of the root, in this graph: of a match with several ends. None of what
+            `results` and `others` are made of may depend on a tensor that is replaced.
+        stands_for: nodes that the match has besides those of the pattern.
+    """
+
+    results: tuple[Tensor, ...]
+    others: Mapping[Tensor, Tensor] = attrs.field(factory=dict[Tensor, Tensor])
+    stands_for: Sequence[Node] = ()
 
 
 class Rule(abc.ABC):
@@ -31,7 +49,8 @@ class Rule(abc.ABC):
 
     `rewrite` returns the tensor (or tuple of tensors) that stands in for the root's results; the nodes it made are put
     in front of the root, get the merged locations of everything matched, and matched nodes that nobody uses any more
-    go. It may also answer `no(...)`, but should leave decisions to `check`. Rules hold no state.
+    go. It may also answer `no(...)`, but should leave decisions to `check`. Where the match has ends besides the root,
+    it returns a `Replacement`. Rules hold no state.
 
     Class attributes:
         name: derived from the class name: FoldBatchNorm is `fold-batch-norm`.
@@ -85,12 +104,12 @@ class Rule(abc.ABC):
             return NoMatch(answer.reason, answer.culprit, len(found.nodes))
         return None if answer else NoMatch("the rule's check does not hold", found.root, len(found.nodes))
 
-    def replacement(self, found: Match) -> tuple[Tensor, ...] | NoMatch:
+    def replacement(self, found: Match) -> Replacement | NoMatch:
         """Run `rewrite`."""
         made = self.rewrite(**arguments(self._rewrite_names, found.bindings))
-        if isinstance(made, NoMatch):
+        if isinstance(made, (NoMatch, Replacement)):
             return made
-        return tuple(made) if isinstance(made, (list, tuple)) else (made,)
+        return Replacement(tuple(made) if isinstance(made, (list, tuple)) else (made,))
 
     @property
     def description(self) -> str:

@@ -99,3 +99,26 @@ def test_a_packed_sequence_is_refused() -> None:
 @pytest.mark.parametrize("cell", [torch.nn.LSTMCell, torch.nn.GRUCell, torch.nn.RNNCell])
 def test_cell(cell: Any) -> None:
     check(cell(5, 4), X[0])
+
+
+class Looped(torch.nn.Module):
+    """A cell in a loop of Python over the steps; the outputs of all of them, and the last state."""
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.cell = kind(5, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        state: Any = None
+        outputs: list[torch.Tensor] = []
+        for step in x:
+            state = self.cell(step, state)
+            outputs.append(state[0] if isinstance(state, tuple) else state)
+        return torch.stack(outputs, 1), outputs[-1]
+
+
+@pytest.mark.parametrize("cell", [torch.nn.LSTMCell, torch.nn.GRUCell, torch.nn.RNNCell])
+def test_a_loop_over_a_cell_is_one_layer(cell: Any) -> None:
+    module = uair.optimize(check(Looped(cell), X))
+    found = [node.op_type for node in module.main]
+    assert found.count(cell.__name__.removesuffix("Cell")) == 1 and len(found) <= 4, found
