@@ -18,10 +18,12 @@ from uair.passes.fusion import (
     batch_norm,
     blocks,
     channel_norms,
+    exponentials,
     linear,
     normalization,
     operands,
     padding,
+    piecewise,
     pooling,
     products,
     reduction,
@@ -63,7 +65,17 @@ class Fuse(Pass):
 def ruleset() -> RuleSet:
     """The rules, in order of priority."""
     weights = (padding, blocks, products, linear, batch_norm)
-    families = (*weights, activation, reduction, normalization, channel_norms, pooling, attention)
+    families = (
+        *weights,
+        activation,
+        exponentials,
+        piecewise,
+        reduction,
+        normalization,
+        channel_norms,
+        pooling,
+        attention,
+    )
     return RuleSet([rule() for family in families for rule in family.RULES])
 
 

@@ -206,10 +206,13 @@ class RecognizeTanhGelu(Rule):
     """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) is Gelu with the tanh approximation."""
 
     def pattern(self, x: Any, c: Any, k: Any, one: Any, half: Any, three: Any) -> Any:
-        """The cube as a power or as products; 0.5 in either place."""
+        """The cube as a power or as products, or x (1 + 0.044715 x^2); 0.5 in either place."""
+        cubes = (Pow()(x, three), Mul()(x, Mul()(x, x)), Mul()(Mul()(x, x), x))
+        inners = [Mul()(Add()(x, Mul()(cube, c)), k) for cube in cubes]
+        inners += [Mul()(Mul()(x, k), Add()(s, one)) for s in (Mul()(Mul()(x, c), x), Mul()(Mul()(x, x), c))]
         roots: list[Any] = []
-        for cube in (Pow()(x, three), Mul()(x, Mul()(x, x)), Mul()(Mul()(x, x), x)):
-            bracket = Add()(Tanh()(Mul()(Add()(x, Mul()(cube, c)), k)), one)
+        for inner in inners:
+            bracket = Add()(Tanh()(inner), one)
             roots += [
                 Mul()(bracket, Mul()(x, half)),
                 Mul()(bracket, Mul()(half, x)),  # both orders, as above

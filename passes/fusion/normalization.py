@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from uair.ir.dims import Shape, is_static, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Cast, Div, LayerNorm, Mul, Neg, Pow, Reciprocal, ReduceMean, RMSNorm, Rsqrt, Sqrt, Sub
+from uair.ops import (
+    Add,
+    Cast,
+    Clip,
+    Div,
+    LayerNorm,
+    LpNormalize,
+    Maximum,
+    Mul,
+    Neg,
+    Pow,
+    Reciprocal,
+    ReduceL1,
+    ReduceL2,
+    ReduceMean,
+    RMSNorm,
+    Rsqrt,
+    Sqrt,
+    Sub,
+)
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -76,6 +96,37 @@ class RecognizeRMSNorm(Rule):
         axis, value = first_axis(mean, x.type.rank), repeated_value(eps)
         assert axis is not None and value is not None
         return RMSNorm(axis=axis, epsilon=value)(x)
+
+
+class RecognizeLpNormalize(Rule):
+    """x over its norm, which is bounded from below, as torch.nn.functional.normalize writes it, is LpNormalize."""
+
+    def pattern(self, x: Any, least: Any) -> Any:
+        """Clip or Maximum of the norm."""
+        norm = of(ReduceL1, ReduceL2)(x).named("norm")
+        return [Div()(x, of(Clip)(norm).named("bounded")), Div()(x, Maximum()(norm, least).named("bounded"))]
+
+    def check(self, x: Tensor, norm: Node, bounded: Node, least: Tensor | None) -> bool | NoMatch:
+        """The norm is along one axis and kept; the bound is one positive number."""
+        op = norm.op
+        assert isinstance(op, (ReduceL1, ReduceL2))
+        if not op.keepdims or op.axes is None or len(op.axes) != 1 or x.type.shape is None:
+            return no("the norm is not along one axis that is kept", norm)
+        value = _least(bounded, least)
+        return value is not None and value > 0 or no("the norm is not bounded by one positive number", bounded)
+
+    def rewrite(self, x: Tensor, norm: Node, bounded: Node, least: Tensor | None) -> Tensor:
+        """One operator."""
+        op, value = norm.op, _least(bounded, least)
+        assert isinstance(op, (ReduceL1, ReduceL2)) and op.axes is not None and value is not None
+        return LpNormalize(axis=op.axes[0] % x.type.rank, p=1 if isinstance(op, ReduceL1) else 2, epsilon=value)(x)
+
+
+def _least(bounded: Node, least: Tensor | None) -> float | None:
+    """The number that a value is at least."""
+    if isinstance(bounded.op, Clip):
+        return bounded.op.min if bounded.op.max in (None, math.inf) else None
+    return None if least is None else repeated_value(least)
 
 
 class NarrowRMSNorm(Rule):
@@ -229,4 +280,5 @@ RULES = (
     RecognizeRMSNorm,
     NarrowRMSNorm,
     FoldRMSNormScale,
+    RecognizeLpNormalize,
 )

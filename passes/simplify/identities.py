@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from uair.ir.data import EAGER_BYTES
 from uair.ir.graph import Node, Tensor
 from uair.ops import (
     Cast,
@@ -21,6 +22,7 @@ from uair.ops import (
     Tile,
     Transpose,
     Unsqueeze,
+    Where,
 )
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -60,6 +62,33 @@ class DropNoOp(Rule):
         return operand
 
 
+class DropDecidedWhere(Rule):
+    """Where of a condition that is a constant, all true or all false, is one of its branches."""
+
+    def pattern(self, condition: Any, a: Any, b: Any) -> Any:
+        """Any Where."""
+        return Where()(condition, a, b).named("node")
+
+    def check(self, node: Node, condition: Tensor, a: Tensor, b: Tensor) -> bool | NoMatch:
+        """The condition is the same everywhere, and the branch has the type of the result."""
+        value = decision(condition)
+        if value is None:
+            return no("the condition is not a constant that is the same everywhere", condition)
+        return (a if value else b).type == node.output.type or no("the branch is broadcast", node)
+
+    def rewrite(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """The branch."""
+        return a if decision(condition) else b
+
+
+def decision(condition: Tensor) -> bool | None:
+    """The one value of a small constant of booleans; None when it has several or is none."""
+    if condition.data is None or not 0 < condition.data.size <= EAGER_BYTES:
+        return None
+    values = condition.numpy()
+    return bool(values.flat[0]) if values.all() or not values.any() else None
+
+
 def does_nothing(node: Node) -> bool:
     """Whether an operator whose result has its operand's type leaves every element where it is."""
     op = node.op
@@ -83,4 +112,4 @@ def does_nothing(node: Node) -> bool:
     return isinstance(op, (Cast, Split))
 
 
-RULES = (DropIdentity, DropNoOp)
+RULES = (DropIdentity, DropNoOp, DropDecidedWhere)

@@ -1,0 +1,120 @@
+"""Functions that models spell out become one operator, and others do not; onnxruntime computes both."""
+
+# ruff: noqa: E501  a line of IR text is one line
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from uair.codegen.onnx import model_bytes
+from uair.codegen.reference import random_feeds
+from uair.ir.module import Module
+from uair.ir.verify import verify
+from uair.passes.canonicalise import Canonicalise
+from uair.passes.fuse import Fuse
+from uair.passes.legalise_onnx import LegaliseOnnx
+from uair.pipeline import PassContext
+from uair.text import parse_module
+
+NUMBERS = (
+    "constant @zero = 0.0 : f32[]  constant @one = 1.0 : f32[]  constant @two = 2.0 : f32[]  constant @half = 0.5 : f32[]  "
+    "constant @limit = 20.0 : f32[]  constant @low = 5.0 : f32[]  constant @quick = 1.702 : f32[]  constant @tiny = 1e-12 : f32[]  "
+    "constant @k = 0.7978845608 : f32[]  constant @c = 0.044715 : f32[]  constant @slopes = [0.25,-0.5,2.0] : f32[3]  "
+    "constant @yes = [true,true] : bool[2]  constant @mixed = [true,false,true] : bool[3]  "
+    "constant @row = [1.0,1.0,1.0] : f32[1,1,3]  "
+)
+
+
+def computed(module: Module, feeds: dict[str, Any]) -> list[Any]:
+    """What onnxruntime computes without its own optimizations."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    written = module.clone()
+    LegaliseOnnx().run(written, PassContext())
+    return list(onnxruntime.InferenceSession(model_bytes(written), options).run(None, feeds))
+
+
+def fused(text: str) -> list[str]:
+    """The operators after canonicalisation and fusion, which compute what onnxruntime does of the text as it is."""
+    module = parse_module(NUMBERS + text)
+    verify(module)
+    feeds = {name: np.asarray(3 * value, value.dtype) for name, value in random_feeds(module.main).items()}
+    before = computed(module, feeds)
+    Canonicalise().run(module, PassContext())
+    Fuse().run(module, PassContext())
+    verify(module)
+    for want, got in zip(before, computed(module, feeds), strict=True):
+        assert got.dtype == want.dtype and np.ptp(want.astype(np.float64)) > 0
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-6)
+    return [node.op_type for node in module.main]
+
+
+X = "%x: f32[2,3]  "
+EXP = X + "%n = Neg(%x)  %e = Exp(%n)  "
+
+
+@pytest.mark.parametrize(
+    ("text", "op"),
+    [
+        (EXP + "%s = Add(@one, %e)  %y = Div(@one, %s)", "Sigmoid"),
+        (EXP + "%s = Add(%e, @one)  %y = Reciprocal(%s)", "Sigmoid"),
+        (EXP + "%s = Add(%e, @one)  %y = Div(%x, %s)", "Swish"),
+        (X + "%a = Mul(@quick, %x)  %s = Sigmoid(%a)  %y = Mul(%s, %x)", "Gelu"),
+        (X + "%a = Mul(%x, @two)  %s = Sigmoid(%a)  %y = Mul(%x, %s)", "Swish"),
+        (X + "%e = Exp(%x)  %y = Log1p(%e)", "Softplus"),
+        (X + "%r = Relu(%x)  %b = Abs(%x)  %n = Neg(%b)  %e = Exp(%n)  %s = Add(%e, @one)  %l = Log(%s)  %y = Add(%r, %l)", "Softplus"),
+        (X + "%c = Greater(%x, @limit)  %s = Softplus(%x)  %w = Where(%c, %x, %s)  %t = Tanh(%w)  %y = Mul(%x, %t)", "Mish"),
+        (X + "%e = Exp(%x)  %s = Add(%e, @one)  %l = Log(%s)  %t = Tanh(%l)  %y = Mul(%x, %t)", "Mish"),
+        (X + "%e = Exp(%x)  %s = ReduceSum(%e) {axes = [1]}  %y = Div(%e, %s)", "Softmax"),
+        (X + "%s = Softmax(%x) {axis = 0}  %y = Log(%s)", "LogSoftmax"),
+        (X + "%c = GreaterEqual(%x, @zero)  %a = Mul(@two, %x)  %y = Where(%c, %x, %a)", "LeakyRelu"),
+        (X + "%a = Mul(@half, %x)  %y = Maximum(%a, %x)", "LeakyRelu"),
+        (X + "%c = Greater(%x, @zero)  %e = Expm1(%x)  %f = Mul(%e, @half)  %y = Where(%c, %x, %f)", "Elu"),
+        (X + "%c = Greater(%x, @zero)  %e = Exp(%x)  %f = Sub(%e, @one)  %y = Where(%c, %x, %f)", "Elu"),
+        (X + "%a = Relu(%x)  %n = Neg(%x)  %b = Relu(%n)  %c = Mul(@slopes, %b)  %y = Add(%a, %c)", "PRelu"),
+        (X + "%n = ReduceL1(%x) {axes = [0]}  %m = Maximum(%n, @tiny)  %y = Div(%x, %m)", "LpNormalize"),
+        (X + "%h = Mul(%x, @half)  %a = Mul(%x, @k)  %b = Mul(@c, %x)  %d = Mul(%b, %x)  %e = Add(%d, @one)  %f = Mul(%a, %e)  %t = Tanh(%f)  %g = Add(%t, @one)  %y = Mul(%h, %g)", "Gelu"),
+        (X + "%h = Mul(%x, @half)  %a = Mul(%x, @k)  %b = Mul(%x, %x)  %d = Mul(%b, @c)  %e = Add(@one, %d)  %f = Mul(%a, %e)  %t = Tanh(%f)  %g = Add(%t, @one)  %y = Mul(%h, %g)", "Gelu"),
+    ],
+)  # fmt: skip
+def test_spelled_functions_are_one_operator(text: str, op: str) -> None:
+    assert fused(text) == [op]
+
+
+@pytest.mark.parametrize(
+    ("text", "op"),
+    [
+        (EXP + "%s = Add(%e, @two)  %y = Reciprocal(%s)", "Sigmoid"),
+        (EXP + "%s = Add(%e, @row)  %y = Reciprocal(%s)", "Sigmoid"),
+        (EXP + "%s = Add(%e, @one)  %y = Div(%e, %s)", "Swish"),
+        (X + "%a = Mul(%x, @slopes)  %s = Sigmoid(%a)  %y = Mul(%x, %s)", "Swish"),
+        (X + "%e = Exp(%x)  %s = Add(%e, @half)  %y = Log(%s)", "Softplus"),
+        (X + "%e = Exp(%x)  %s = ReduceSum(%e) {axes = [0, 1]}  %y = Div(%e, %s)", "Softmax"),
+        (X + "%m = ReduceMax(%x) {axes = [0]}  %d = Sub(%x, %m)  %e = Exp(%d)  %s = ReduceSum(%e) {axes = [0, 1]}  %y = Div(%e, %s)", "Softmax"),
+        (X + "%s = Softmax(%x) {axis = 1}  %l = Log(%s)  %y = Add(%l, %s)", "LogSoftmax"),
+        (X + "%a = Mul(@two, %x)  %y = Maximum(%a, %x)", "LeakyRelu"),
+        (X + "%c = Greater(%x, @half)  %a = Mul(@two, %x)  %y = Where(%c, %x, %a)", "LeakyRelu"),
+        (X + "%a = Mul(@slopes, %x)  %y = Maximum(%a, %x)", "LeakyRelu"),
+        (X + "%c = Greater(%x, @zero)  %e = Exp(%x)  %f = Sub(%e, @half)  %y = Where(%c, %x, %f)", "Elu"),
+        (X + "%a = Relu(%x)  %b = Neg(%a)  %c = Relu(%b)  %d = Mul(@slopes, %x)  %e = Add(%c, %d)  %y = Add(%a, %e)", "PRelu"),
+        (X + "%n = ReduceL2(%x) {axes = [0]}  %y = Div(%x, %n)", "LpNormalize"),
+        (X + "%n = ReduceL2(%x) {axes = [0]}  %m = Clip(%n) {min = 0.1, max = 2.0}  %y = Div(%x, %m)", "LpNormalize"),
+        (X + "%c = Greater(%x, @low)  %s = Softplus(%x)  %y = Where(%c, %x, %s)", ""),
+    ],
+)  # fmt: skip
+def test_other_functions_stay(text: str, op: str) -> None:
+    found = fused(text)
+    assert len(found) > 1 and op not in found
+
+
+def test_a_decided_where_is_its_branch() -> None:
+    text = X + "%z: f32[2,3]  %a = Relu(%x)  %w = Where(@true, %a, %z)  %y = Mul(%w, %z)"
+    assert fused("constant @true = true : bool[]  " + text) == ["Relu", "Mul"]
+    mixed = X + "%z: f32[2,3]  %y = Where(@mixed, %x, %z)"
+    assert fused(mixed) == ["Where"]
+    spread = "%x: f32[3]  %z: f32[2,3]  constant @true = true : bool[]  %w = Where(@true, %x, %z)  %y = Add(%w, %z)"
+    assert "Where" in fused(spread)
