@@ -33,6 +33,7 @@ from uair.ops import (
     LabelEncoder,
     Linear,
     Log,
+    LpNormalize,
     Mul,
     Neg,
     Pad,
@@ -133,7 +134,10 @@ def labels_of(n: OnnxNode, *names: str) -> Tensor:
 
 
 def pick(n: OnnxNode, labels: Tensor, index: Tensor) -> Tensor:
-    """The label at each index, [N]."""
+    """The label at each index, [N]; the index itself where the labels are 0, 1, ..."""
+    values = labels.numpy()
+    if values.dtype == np.int64 and np.array_equal(values, np.arange(len(values))):
+        return index
     return n(Gather(axis=0), labels, index)
 
 
@@ -213,18 +217,19 @@ def _scale(n: OnnxNode) -> Result:
 
 @FAMILY.op("Normalizer", 1)
 def _normalize(n: OnnxNode) -> Result:
-    """The last axis divided by its greatest element, the sum of magnitudes, or the length; if that is 0, unchanged."""
+    """The last axis divided by its greatest element, the sum of magnitudes, or the length; if that is 0, unchanged.
+
+    What is below the least normal number counts as 0 for the sum and the length.
+    """
     x = n[0] if n[0].type.dtype is DType.F64 else n.cast(n[0], DType.F32)
     kind = n.attributes.choice("norm", "MAX", {name: name for name in ("MAX", "L1", "L2")})
     axes = (n.rank(x) - 1,)
     if n.rank(x) not in (1, 2):
         n.refuse(f"the input must be a vector or a matrix, has {n.rank(x)} axes")
-    if kind == "MAX":
-        norm = n(ReduceMax(axes=axes), x)
-    elif kind == "L1":
-        norm = n(ReduceSum(axes=axes), n(Abs(), x))
-    else:
-        norm = n(Sqrt(), n(ReduceSum(axes=axes), n(Mul(), x, x)))
+    if kind != "MAX":
+        least = float(np.finfo(x.type.dtype.numpy).tiny)
+        return n.cast(n(LpNormalize(axis=axes[0], p=1 if kind == "L1" else 2, epsilon=least), x), DType.F32)
+    norm = n(ReduceMax(axes=axes), x)
     divisor = n(Where(), n(Equal(), norm, n.like(0, x)), n.like(1, x), norm)
     return n.cast(n(Div(), x, divisor), DType.F32)
 
