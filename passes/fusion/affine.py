@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import numpy as np
 
-from uair.ir.data import Data, SplatData, derive
 from uair.ir.dims import static
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
@@ -21,6 +19,7 @@ from uair.ops import (
     ConvTranspose3D,
     Linear,
 )
+from uair.passes.fusion.exact import exact, rounded, scaled
 
 CONVOLUTIONS = (Conv1D, Conv2D, Conv3D)
 TRANSPOSED = (ConvTranspose1D, ConvTranspose2D, ConvTranspose3D)
@@ -72,60 +71,39 @@ def per_channel(c: Tensor, channels: int, rank: int, axis: int) -> Array | None:
     return np.broadcast_to(c.data.array().reshape(-1), (channels,))
 
 
-@attrs.frozen(eq=False)
-class ScaleChannels:
-    """weights * factor along the output channels; `groups` > 1 marks transposed convolutions [C, M/groups, ...]."""
-
-    factor: Array
-    axis: int
-    groups: int = 1
-
-    def __call__(self, w: Array) -> Array:
-        """The scaled weights, in the weights' element type."""
-        if self.groups > 1:
-            grouped = w.reshape(self.groups, w.shape[0] // self.groups, *w.shape[1:])
-            shape = (self.groups, 1, w.shape[1], *(1,) * (w.ndim - 2))
-            return (grouped * self.factor.reshape(shape)).reshape(w.shape).astype(w.dtype, copy=False)
-        shape = tuple(-1 if i == self.axis else 1 for i in range(w.ndim))
-        return (w * self.factor.reshape(shape)).astype(w.dtype, copy=False)
-
-
 def scaled_weights(node: Node, factor: Array) -> Tensor:
-    """The node's weights with output channel m multiplied by factor[m]; large ones are computed when they are read."""
+    """The node's weights with output channel m multiplied by factor[m], computed when they are read."""
     w = node.inputs[1]
     assert w is not None and w.data is not None
     op: Any = node.op
-    factor = factor.astype(np.float64 if w.type.dtype.bits > 32 else np.float32)
-    if isinstance(w.data, SplatData) and factor.size and np.all(factor == factor[0]):
-        data: Data = SplatData(w.data.value * factor[0], w.type.dtype, w.data.shape)
+    factor, shape = factor.astype(np.float64), w.data.shape
+    if isinstance(op, TRANSPOSED):  # [C, M / groups, ...]
+        rows = factor.reshape(op.groups, 1, shape[1]).repeat(shape[0] // op.groups, axis=1)
+        along = rows.reshape(*shape[:2], *(1,) * (len(shape) - 2))
     else:
-        if isinstance(op, TRANSPOSED):
-            scale = ScaleChannels(factor, 1, op.groups)
-        else:
-            scale = ScaleChannels(factor, 1 if isinstance(op, Linear) and not op.transpose_w else 0)
-        data = derive(scale, (w.data,), w.type.dtype, w.data.shape)
-    return constant(data, w.name)
+        axis = 1 if isinstance(op, Linear) and not op.transpose_w else 0
+        along = factor.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return constant(scaled(w.data, along), w.name)
 
 
 def apply_affine(node: Node, factor: Array, shift: Array, name: str = "") -> Tensor:
     """The weighted node followed by y * factor + shift per output channel, as one weighted node.
 
-    Computed in float64 and rounded once to the weights' type.
+    Computed in float64 and rounded once to the weights' type, also where foldings follow each other.
     """
     x, w = node.inputs[0], node.inputs[1]
     assert x is not None and w is not None
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     weights = w if np.all(factor == 1) else scaled_weights(node, factor)
-    old = np.zeros(len(factor)) if bias is None else bias.numpy().astype(np.float64)
-    new = (old * factor + shift).astype(w.type.dtype.numpy)
-    new_bias = constant(new, bias.name if bias is not None and bias.name else name or f"{w.name}.bias")
-    return node.op(x, weights, new_bias)
+    old = np.zeros(len(factor)) if bias is None else exact(bias)
+    label = bias.name if bias is not None and bias.name else name or f"{w.name}.bias"
+    return node.op(x, weights, rounded(old * factor + shift, w.type.dtype, label))
 
 
 def batch_norm_affine(bn: Node) -> tuple[Array, Array]:
     """Factor and shift of a BatchNorm with constant parameters: (x - mean) / sqrt(var + eps) * scale + bias."""
     op = bn.op
     assert isinstance(op, BatchNorm)
-    scale, bias, mean, var = (t.numpy().astype(np.float64) for t in bn.inputs[1:] if t is not None)
+    scale, bias, mean, var = (exact(t) for t in bn.inputs[1:] if t is not None)
     factor = scale / np.sqrt(var + op.epsilon)
     return factor, bias - mean * factor

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from uair.ir.dtype import Array
-from uair.ir.graph import Node, Tensor, constant
+from uair.ir.graph import Node, Tensor
 from uair.ops import Add, BatchNorm, Div, Mul, Neg, Sub
 from uair.passes.fusion import affine
 from uair.passes.fusion.affine import WEIGHTED
+from uair.passes.fusion.exact import exact, rounded
 from uair.rewrite import NoMatch, Rule, no, of, optional
 
 
@@ -70,7 +71,7 @@ class FoldChannelwise(Rule):
         channels = shape[axis]
         assert isinstance(channels, int)
         found = affine.per_channel(c, channels, len(shape), axis)
-        return None if found is None else found.astype(np.float64)
+        return None if found is None else np.broadcast_to(exact(c).reshape(-1), (channels,))
 
     def factor_and_shift(self, root: Node, value: Array) -> tuple[Array, Array]:
         """What the operator does to each channel."""
@@ -148,9 +149,9 @@ class FoldScaleIntoBatchNorm(FoldChannelwise):
         factor, add = self.factor_and_shift(root, value)
         x, scale, shift, mean, var = anchor.inputs
         assert scale is not None and shift is not None
-        dtype = scale.type.dtype.numpy
-        new_scale = constant((scale.numpy() * factor).astype(dtype), scale.name)
-        new_shift = constant((shift.numpy() * factor + add).astype(dtype), shift.name)
+        dtype = scale.type.dtype
+        new_scale = rounded(exact(scale) * factor, dtype, scale.name)
+        new_shift = rounded(exact(shift) * factor + add, dtype, shift.name)
         return anchor.op(x, new_scale, new_shift, mean, var)
 
 

@@ -9,32 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import numpy as np
 
-from uair.ir.data import Data, SplatData, derive
 from uair.ir.dims import static
-from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
 from uair.ops import Add, Div, Linear, Mul
 from uair.passes.fusion.affine import CONVOLUTIONS, is_foldable, output_channels
+from uair.passes.fusion.exact import exact, rounded, scaled
 from uair.rewrite import NoMatch, Rule, no, of, optional
 
 TAKING = (*CONVOLUTIONS, Linear)
 MOST_SHIFT = 1024.0
 """Greatest shift by scale: in float16 a larger one could leave the range of the type."""
-
-
-@attrs.frozen(eq=False)
-class ScaleAll:
-    """weights * factor."""
-
-    factor: float
-
-    def __call__(self, w: Array) -> Array:
-        """The scaled weights, in the weights' element type."""
-        scaled: Array = (w * w.dtype.type(self.factor)).astype(w.dtype, copy=False)
-        return scaled
 
 
 def parts(node: Node) -> tuple[Tensor, float, Tensor] | None:
@@ -47,7 +33,7 @@ def parts(node: Node) -> tuple[Tensor, float, Tensor] | None:
     for x, c in ((a, b), (b, a)):
         if c.data is None or c.data.size != 1 or not c.type.dtype.is_float or x.type != node.output.type:
             continue
-        value = float(c.data.array().reshape(()))
+        value = float(exact(c).reshape(()))
         if np.isfinite(value):
             return x, value, c
     return None
@@ -105,12 +91,12 @@ class FoldOperandShift(Rule):
         assert found is not None and w is not None
         x, shift, _ = found
         bias = taker.inputs[2] if len(taker.inputs) > 2 else None
-        old = np.zeros(output_channels(taker)) if bias is None else bias.numpy().astype(np.float64)
+        old = np.zeros(output_channels(taker)) if bias is None else exact(bias)
         axis = 1 if isinstance(taker.op, Linear) and not taker.op.transpose_w else 0
-        weights = w.numpy().astype(np.float64)
+        weights = exact(w)
         sums = weights.sum(axis=tuple(i for i in range(weights.ndim) if i != axis))
         name = bias.name if bias is not None and bias.name else f"{w.name}.bias"
-        return taker.op(x, w, constant((old + shift * sums).astype(w.type.dtype.numpy), name))
+        return taker.op(x, w, rounded(old + shift * sums, w.type.dtype, name))
 
 
 class FoldOperandAffine(Rule):
@@ -134,7 +120,7 @@ class FoldOperandAffine(Rule):
     def rewrite(self, product: Node, total: Node, taker: Node) -> Tensor:
         """The sum, and the convolution with other weights."""
         (x, scale, _), (_, shift, c) = _both(product, total)
-        moved = constant(np.full(static(c.type.dims), shift / scale, c.type.dtype.numpy), c.name)
+        moved = rounded(np.full(static(c.type.dims), shift / scale), c.type.dtype, c.name)
         return taker.op(Add()(x, moved), _scaled(taker, scale), *taker.inputs[2:])
 
 
@@ -166,18 +152,14 @@ class ProductForQuotient(Rule):
         found = parts(quotient)
         assert found is not None
         _, divisor, c = found
-        return Mul()(x, constant(np.full(static(c.type.dims), 1 / divisor, c.type.dtype.numpy), c.name))
+        return Mul()(x, rounded(np.full(static(c.type.dims), 1 / divisor), c.type.dtype, c.name))
 
 
 def _scaled(taker: Node, factor: float) -> Tensor:
     """The weights times a number; large ones are computed when they are read."""
     w = taker.inputs[1]
     assert w is not None and w.data is not None
-    if isinstance(w.data, SplatData):
-        data: Data = SplatData(w.data.value * factor, w.type.dtype, w.data.shape)
-    else:
-        data = derive(ScaleAll(factor), (w.data,), w.type.dtype, w.data.shape)
-    return constant(data, w.name)
+    return constant(scaled(w.data, np.asarray(factor)), w.name)
 
 
 RULES = (ProductForQuotient, FoldOperandScale, FoldOperandShift, FoldOperandAffine)

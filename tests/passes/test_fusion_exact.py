@@ -1,0 +1,92 @@
+"""Foldings in a row round once: weights and biases are those of one folding in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import uair
+from uair.codegen.reference import run
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.module import Module
+from uair.ops import Add, BatchNorm, Conv2D, ConvTranspose2D, Mul, Relu
+from uair.passes.fusion.exact import exact, rounded
+from uair.text import parse_type
+
+CHANNELS = 6
+
+
+def numbers(*shape: int, seed: int, low: float = -1.0, dtype: Any = np.float32) -> Array:
+    return np.random.default_rng(seed).uniform(low, 1.0, shape).astype(dtype)
+
+
+def chain(conv: Conv2D | ConvTranspose2D, w: Array) -> tuple[Module, dict[str, Array]]:
+    """A convolution of relu(x * a), then a product, a sum, and BatchNorm."""
+    values = {
+        "a": np.array(0.3, w.dtype), "b": numbers(CHANNELS, seed=1, dtype=w.dtype),
+        "c": numbers(1, CHANNELS, 1, 1, seed=2, dtype=w.dtype), "d": numbers(1, CHANNELS, 1, 1, seed=3, dtype=w.dtype),
+        "scale": numbers(CHANNELS, seed=4, dtype=w.dtype), "shift": numbers(CHANNELS, seed=5, dtype=w.dtype),
+        "mean": numbers(CHANNELS, seed=6, dtype=w.dtype), "var": numbers(CHANNELS, seed=7, low=0.5, dtype=w.dtype),
+    }  # fmt: skip
+    k = {name: constant(value, name) for name, value in values.items()}
+    graph = Graph("main")
+    x = graph.add_input("x", parse_type(f"{DType.from_numpy(w.dtype)}[1,4,7,7]"))
+
+    def add(op: Any, *operands: Tensor) -> Tensor:
+        return graph.append(Node(op, operands)).output
+
+    y = add(conv, add(Mul(), add(Relu(), x), k["a"]), constant(w, "w"), k["b"])
+    y = add(Add(), add(Mul(), y, k["c"]), k["d"])
+    y = add(BatchNorm(epsilon=1e-3), y, k["scale"], k["shift"], k["mean"], k["var"])
+    graph.add_output("y", y)
+    return Module("chain", {"main": graph}), values
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_weights_and_bias_are_rounded_once(transposed: bool, groups: int) -> None:
+    shape = (4, CHANNELS // groups, 3, 3) if transposed else (CHANNELS, 4 // groups, 3, 3)
+    w = numbers(*shape, seed=0)
+    module, values = chain((ConvTranspose2D if transposed else Conv2D)(groups=groups), w)
+    feeds = {"x": numbers(1, 4, 7, 7, seed=9)}
+    before = run(module, feeds)["y"]
+    (conv,) = (n for n in uair.optimize(module).main if n.op_type.startswith("Conv"))
+    assert sum(1 for _ in module.main) == (3 if transposed else 2)  # numbers in front stay there
+    wide = {name: value.astype(np.float64).reshape(-1) for name, value in values.items()}
+    factor = wide["scale"] / np.sqrt(wide["var"] + 1e-3)
+    scale = factor * wide["c"]
+    bias = (wide["b"] * wide["c"] + wide["d"] - wide["mean"]) * factor + wide["shift"]
+    if transposed:
+        rows = np.repeat(scale.reshape(groups, 1, -1), 4 // groups, axis=1).reshape(4, -1, 1, 1)
+    else:
+        rows = scale.reshape(-1, 1, 1, 1)
+    weights = w * rows * (1 if transposed else wide["a"])
+    assert conv.inputs[1] is not None and conv.inputs[2] is not None
+    for got, want in ((conv.inputs[1], weights), (conv.inputs[2], bias)):
+        np.testing.assert_allclose(exact(got), want, rtol=1e-14, atol=1e-15)
+        assert got.type.dtype is DType.F32 and np.array_equal(got.numpy(), exact(got).astype(np.float32))
+    np.testing.assert_allclose(run(module, feeds)["y"], before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [DType.F16, DType.BF16, DType.F64])
+def test_other_types(dtype: DType) -> None:
+    w = numbers(CHANNELS, 4, 3, 3, seed=0, dtype=dtype.numpy)
+    module, _ = chain(Conv2D(), w)
+    feeds = {"x": numbers(1, 4, 7, 7, seed=9, dtype=dtype.numpy)}
+    before = run(module, feeds)["y"].astype(np.float64)
+    uair.optimize(module)
+    assert sum(1 for _ in module.main) == 2
+    after = run(module, feeds)["y"]
+    assert after.dtype == dtype.numpy
+    steps = {DType.F16: 2**-10, DType.BF16: 2**-7, DType.F64: 2**-50}[dtype]
+    np.testing.assert_allclose(after.astype(np.float64), before, atol=8 * steps * np.abs(before).max())
+
+
+def test_numbers_that_the_type_has_are_a_plain_constant() -> None:
+    for values in (np.array([0.5, -3.0]), np.array([1 / 3])):
+        tensor = rounded(values, DType.F32, "c")
+        assert np.array_equal(exact(tensor), values) and tensor.name == "c"
+        assert np.array_equal(tensor.numpy(), values.astype(np.float32))
