@@ -187,6 +187,14 @@ class Execution:
         """The operator of that node, with numbers for the symbolic sizes that are known by now."""
         return self._steps[self._position].operator(self._frame.sizes)
 
+    @property
+    def held(self) -> dict[Tensor, Any]:
+        """The values that are there: inputs and results that are still needed, and constants that were computed.
+
+        What is taken out must be back when it is needed; constants are had anew.
+        """
+        return self._frame.values
+
     def value(self, tensor: Tensor) -> Any:
         """The value of a tensor that is a constant or still needed."""
         return self._value(tensor, self._frame)
@@ -206,6 +214,13 @@ class Execution:
         self._position += 1
         with np.errstate(all="ignore"):
             return self._run_step(step, self._frame, self._observe, replaced)
+
+    def skip(self, results: Sequence[Any]) -> None:
+        """Go on behind the next node as if these were its results, which are not looked at."""
+        step = self._steps[self._position]
+        self._position += 1
+        self._frame.values.update(zip(step.node.outputs, results, strict=True))
+        self._forget(step, self._frame)
 
     def outputs(self) -> dict[str, Any]:
         """The graph's outputs by name, at the end."""
@@ -235,11 +250,15 @@ class Execution:
             values.append(value)
             if observe is not None:
                 observe(tensor, value)
+        self._forget(step, frame)
+        return tuple(values)
+
+    def _forget(self, step: _Step, frame: _Frame) -> None:
+        """Let go of what nobody needs behind a step."""
         for tensor in step.dead:
             frame.values.pop(tensor, None)
             if tensor.data is not None and not self._interpreter.keep_constants:
                 tensor.data.release()
-        return tuple(values)
 
     def _caller(self, step: _Step, frame: _Frame) -> Call:
         """What runs the graphs of a step's operator."""

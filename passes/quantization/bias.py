@@ -8,15 +8,13 @@ before it; correcting all at once over-corrects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 import numpy as np
 
 from uair.ir.dtype import Array
-from uair.passes.quantization.channels import channel_axis
 from uair.passes.quantization.choose import NodeResult
-from uair.passes.quantization.lockstep import Step, squared_error, walk
+from uair.passes.quantization.lockstep import ChannelErrors, Decision, Step, walk
 from uair.passes.quantization.trial import Study
 from uair.quant.parameters import Parameters
 
@@ -36,40 +34,24 @@ def correct_biases(
         held_out: how many of the samples are only checked on. A node whose error a correction does not make smaller on
             them keeps its bias.
     """
-    learned = len(samples) - held_out
-    check = slice(learned, None) if held_out else slice(None)
 
-    def refine(step: Step) -> tuple[NodeResult, list[Array]]:
-        found, values = bias_corrected(step.result, step.expected, step.actual, learned)
-        before, after = (squared_error(step.expected[check], each[check]) for each in (step.actual, values))
-        return (found, values) if after < before else (step.result, step.actual)
+    def refine(step: Step) -> Decision:
+        learned, checked = step.errors(step.result)
+        found, change = bias_corrected(step.result, learned)
+        is_better = checked.squared(change) < checked.squared()
+        return Decision(found, step.result, change) if is_better else Decision(step.result, step.result)
 
-    return walk(study, results, samples, refine)
+    return walk(study, results, samples, held_out, refine)
 
 
-def bias_corrected(
-    result: NodeResult, expected: list[Array], actual: list[Array], learned: int
-) -> tuple[NodeResult, list[Array]]:
-    """A node with the mean error of the first `learned` samples in its bias, and its results then.
+def bias_corrected(result: NodeResult, learned: ChannelErrors) -> tuple[NodeResult, Array | float]:
+    """A node with the mean of its errors in its bias, and what that adds to the channels of its results.
 
     A node without an integer bias stays as it is.
     """
-    if result.constants.bias is None or not learned:
-        return result, actual
-    axis = channel_axis(result.node, expected[0].ndim)
-    shift = _mean_error(expected[:learned], actual[:learned], axis) * (learned / (learned + PRIOR))
-    corrected, change = _shifted(result, shift)
-    shape = tuple(-1 if i == axis else 1 for i in range(expected[0].ndim))
-    return corrected, [a + change.reshape(shape).astype(a.dtype) for a in actual]
-
-
-def _mean_error(expected: Sequence[Array], actual: Sequence[Array], axis: int) -> Array:
-    """[C]: the mean over samples and places of expected - actual."""
-    total: Any = 0.0
-    for e, a in zip(expected, actual, strict=True):
-        difference = e.astype(np.float64) - a
-        total = total + difference.mean(axis=tuple(i for i in range(e.ndim) if i != axis))
-    return np.asarray(total / len(expected))
+    if result.constants.bias is None or not learned.samples:
+        return result, 0.0
+    return _shifted(result, learned.shift * (learned.samples / (learned.samples + PRIOR)))
 
 
 def _shifted(result: NodeResult, shift: Array) -> tuple[NodeResult, Array]:

@@ -14,7 +14,7 @@ import numpy as np
 from uair.ir.dtype import Array
 from uair.passes.quantization.bias import bias_corrected
 from uair.passes.quantization.choose import NodeResult
-from uair.passes.quantization.lockstep import Step, squared_error, walk
+from uair.passes.quantization.lockstep import ChannelErrors, Decision, Step, walk
 from uair.passes.quantization.products import Products
 from uair.passes.quantization.trial import Study
 from uair.quant.gptq import Grid, round_with_feedback
@@ -39,25 +39,30 @@ def round_weights(
         held_out: how many of the samples are only checked on. Of each node the weights and the bias, or the
             bias alone, change only where that makes its error on these less.
     """
-    learned = len(samples) - held_out
-    check = slice(learned, None) if held_out else slice(None)
 
-    def refine(step: Step) -> tuple[NodeResult, list[Array]]:
-        tried = [(step.result, step.actual)]
-        tried.append(bias_corrected(step.result, step.expected, step.actual, learned))
-        found = _rounded(step, learned)
+    def refine(step: Step) -> Decision:
+        tried = [(Decision(step.result, step.result), *step.errors(step.result))]
+        tried.append(_with_bias(*tried[0]))
+        found = _rounded(step)
         if found is not None:
-            tried.append(bias_corrected(found, step.expected, step.evaluate(found), learned))
-        errors = [squared_error(step.expected[check], values[check]) for _, values in tried]
-        return tried[errors.index(min(errors))]
+            tried.append(_with_bias(Decision(found, found), *step.errors(found)))
+        return min(tried, key=lambda each: each[2].squared(each[0].change))[0]
 
-    return walk(study, results, samples, refine)
+    return walk(study, results, samples, held_out, refine)
 
 
-def _rounded(step: Step, learned: int) -> NodeResult | None:
+def _with_bias(
+    decision: Decision, learned: ChannelErrors, checked: ChannelErrors
+) -> tuple[Decision, ChannelErrors, ChannelErrors]:
+    """The same with the mean error in the bias."""
+    result, change = bias_corrected(decision.result, learned)
+    return Decision(result, decision.evaluated, change), learned, checked
+
+
+def _rounded(step: Step) -> NodeResult | None:
     """The node with other integers; None where there is nothing to gain."""
     result = step.result
-    if result.constants.weight is None or result.item.weight is None or not learned:
+    if result.constants.weight is None or result.item.weight is None or not step.learned:
         return None
     w = result.item.operand(result.item.weight).numpy()
     products = Products.of(result.node, w.shape)
@@ -67,17 +72,22 @@ def _rounded(step: Step, learned: int) -> NodeResult | None:
     depth = matrices.shape[2]
     if depth < 2 or depth > MOST_DEPTH:
         return None
-    rows = -(-max(ROWS * depth, LEAST_ROWS) // learned)
-    hessian = np.zeros((len(matrices), depth, depth))
-    for operands in step.operands[:learned]:
-        x = products.inputs(operands[0], rows)
-        hessian += np.matmul(x.swapaxes(1, 2), x)
+    rows = -(-max(ROWS * depth, LEAST_ROWS) // step.learned)
     parameters, old = result.constants.weight
     grid = Grid(_spread(products, parameters, w), np.zeros((1, 1, 1)), -WEIGHT_LIMIT, WEIGHT_LIMIT)
-    new = products.restored(round_with_feedback(matrices, hessian, grid)).astype(np.int8)
+    new = products.restored(round_with_feedback(matrices, _hessian(step, products, depth, rows), grid)).astype(np.int8)
     if np.array_equal(new, old):
         return None
     return attrs.evolve(result, constants=attrs.evolve(result.constants, weight=(parameters, new)))
+
+
+def _hessian(step: Step, products: Products, depth: int, rows: int) -> Array:
+    """[G, K, K], f32: sums of x x^T over some of the inputs."""
+    hessian = np.zeros((products.groups, depth, depth), np.float32)
+    for operand in step.inputs():
+        x = products.inputs(operand, rows)
+        hessian += np.matmul(x.swapaxes(1, 2), x)
+    return hessian
 
 
 def _spread(products: Products, parameters: Parameters, w: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import attrs
@@ -24,6 +24,11 @@ KEPT_SAMPLES = 8
 class Execution(Protocol):
     """A run that goes on node by node: `uair.codegen.reference.interpreter.Execution`."""
 
+    @property
+    def held(self) -> dict[Tensor, Any]:
+        """The values that are there; what is taken out must be back when it is needed."""
+        ...
+
     def value(self, tensor: Tensor) -> Any:
         """The value of a tensor that is a constant or still needed."""
         ...
@@ -38,6 +43,10 @@ class Execution(Protocol):
 
     def advance(self, replaced: Mapping[int, Any] | None = None) -> tuple[Any, ...]:
         """Run the next node, with other values for some of its operands if given; its results."""
+        ...
+
+    def skip(self, results: Sequence[Any]) -> None:
+        """Go on behind the next node as if these were its results."""
         ...
 
 

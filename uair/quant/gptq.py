@@ -16,6 +16,8 @@ DAMPING = 0.01
 """What is added to the Hessian's diagonal, as a part of its mean: it keeps weights near what they were."""
 BLOCK = 128
 """Columns after which the errors are given on to all later ones at once."""
+PANEL = 256
+"""Rows or columns of a Hessian that are worked on at once."""
 
 
 @attrs.frozen(eq=False)
@@ -55,29 +57,32 @@ def round_with_feedback(w: Array, hessian: Array, grid: Grid, *, damping: float 
     Returns:
         The integers q, i32, of w's shape.
     """
-    values = np.array(w, np.float64)
-    h = np.array(hessian, np.float64)
-    order = np.argsort(-np.diagonal(h, axis1=-2, axis2=-1), axis=-1, kind="stable")
-    values = np.take_along_axis(values, order[..., None, :], -1)
-    h = np.take_along_axis(np.take_along_axis(h, order[..., None, :], -1), order[..., :, None], -2)
-    scale, zero = (
-        np.take_along_axis(np.broadcast_to(np.asarray(a, np.float64), w.shape), order[..., None, :], -1)
-        for a in (grid.scale, grid.zero_point)
-    )
+    order = np.argsort(-np.diagonal(hessian, axis1=-2, axis2=-1), axis=-1, kind="stable")
+    feedback = _feedback(hessian, order, damping)
+    values = _ordered(np.asarray(w, np.float32), order)
+    scale, zero = (_ordered(np.asarray(a, np.float32), order) for a in (grid.scale, grid.zero_point))
     integers = np.empty_like(values)
-    feedback = _feedback(h, damping)
     extent = values.shape[-1]
     for start in range(0, extent, BLOCK):
         stop = min(start + BLOCK, extent)
         errors = np.empty_like(values[..., start:stop])
         for i in range(start, stop):
-            column = values[..., i]
-            q = integers[..., i] = _nearest(column, scale[..., i], zero[..., i], grid)
-            error = errors[..., i - start] = column - (q - zero[..., i]) * scale[..., i]
+            column, s, z = values[..., i], _column(scale, i), _column(zero, i)
+            q = integers[..., i] = _nearest(column, s, z, grid)
+            error = errors[..., i - start] = column - (q - z) * s
             values[..., i + 1 : stop] -= error[..., None] * feedback[..., i, None, i + 1 : stop]
         values[..., stop:] -= errors @ feedback[..., start:stop, stop:]
     back = np.argsort(order, axis=-1)
     return np.take_along_axis(integers, back[..., None, :], -1).astype(np.int32)
+
+
+def _ordered(a: Array, order: Array) -> Array:
+    """Columns in another order; what is the same for all columns stays as it is."""
+    return a if a.shape[-1] == 1 else np.take_along_axis(a, order[..., None, :], -1)
+
+
+def _column(a: Array, i: int) -> Array:
+    return a[..., 0 if a.shape[-1] == 1 else i]
 
 
 def _nearest(w: Array, scale: Array, zero: Array, grid: Grid) -> Array:
@@ -85,38 +90,75 @@ def _nearest(w: Array, scale: Array, zero: Array, grid: Grid) -> Array:
     return q
 
 
-def _feedback(h: Array, damping: float) -> Array:
-    """[..., K, K], upper triangular: by what part of column i's error the later columns j change.
+def _feedback(hessian: Array, order: Array, damping: float) -> Array:
+    """[..., K, K], f32, upper triangular: by what part of column i's error the later columns j change.
 
     Row i is row i of the Cholesky factor U of the inverse (H^-1 = U^T U), divided by its diagonal element: the least
-    squares answer of the columns behind i, without those before it.
+    squares answer of the columns behind i, without those before it. Rows and columns are put in the order given.
+
+    All is done in one matrix of the Hessian's size: with wide rows nothing else is as large.
     """
-    extent = h.shape[-1]
-    diagonal = np.diagonal(h, axis1=-2, axis2=-1)
-    mean = diagonal.mean(axis=-1)[..., None]
+    extent = hessian.shape[-1]
+    diagonal = np.diagonal(hessian, axis1=-2, axis2=-1)
+    mean = diagonal.mean(axis=-1, dtype=np.float64)[..., None]
     mean = np.where(mean > 0, mean, 1.0)
-    identity = np.eye(extent)
+    # For the reversed order H = L L^T gives H^-1 = L^-T L^-1, whose factor L^-1 is upper triangular reversed.
+    reverse = order[..., ::-1]
+    at = np.arange(extent)
     while True:
         try:
-            # For the reversed order H = L L^T gives H^-1 = L^-T L^-1, whose factor L^-1 is upper triangular reversed.
-            reverse = h[..., ::-1, ::-1] + identity * (damping * mean)[..., None]
-            lower = np.linalg.cholesky(reverse)
-            upper = _inverse_of_lower(lower)[..., ::-1, ::-1]
+            a = _permuted(hessian, reverse)
+            a[..., at, at] += damping * mean
+            _cholesky(a)
             break
         except np.linalg.LinAlgError:
             damping = max(damping, 1e-6) * 10
-    result: Array = upper / np.diagonal(upper, axis1=-2, axis2=-1)[..., None]
+    _invert_lower(a)
+    result = a[..., ::-1, ::-1]
+    result /= np.diagonal(result, axis1=-2, axis2=-1)[..., None].copy()
     return result
 
 
-def _inverse_of_lower(a: Array) -> Array:
-    """The inverse of lower triangular matrices [..., K, K], by halves: a sixth of the work of a general inverse."""
+def _permuted(hessian: Array, order: Array) -> Array:
+    """Rows and columns in another order, f32."""
+    flat, orders = hessian.reshape(-1, *hessian.shape[-2:]), order.reshape(-1, order.shape[-1])
+    result = np.empty(flat.shape, np.float32)
+    for matrix, o, out in zip(flat, orders, result, strict=True):
+        for start in range(0, len(o), BLOCK):
+            out[start : start + BLOCK] = matrix[o[start : start + BLOCK]][:, o]
+    return result.reshape(hessian.shape)
+
+
+def _cholesky(a: Array) -> None:
+    """Put the lower triangular factor of symmetric matrices [..., K, K] in their place, and zeros above it.
+
+    Raises:
+        np.linalg.LinAlgError: one is numerically not positive definite.
+    """
+    extent = a.shape[-1]
+    for start in range(0, extent, PANEL):
+        stop = min(start + PANEL, extent)
+        lower = a[..., start:stop, start:stop] = np.linalg.cholesky(a[..., start:stop, start:stop])
+        a[..., start:stop, stop:] = 0
+        if stop == extent:
+            return
+        rest = a[..., stop:, start:stop] = a[..., stop:, start:stop] @ np.linalg.inv(lower).swapaxes(-1, -2)
+        for row in range(stop, extent, PANEL):
+            end = min(row + PANEL, extent)
+            part = rest[..., row - stop : end - stop, :]
+            a[..., row:end, stop:end] -= part @ rest[..., : end - stop, :].swapaxes(-1, -2)
+
+
+def _invert_lower(a: Array) -> None:
+    """Put the inverses of lower triangular matrices [..., K, K] in their place, by halves: a sixth of the work."""
     extent = a.shape[-1]
     if extent <= 64:
-        return np.linalg.inv(a)
+        a[...] = np.linalg.inv(a)
+        return
     half = extent // 2
-    result = np.zeros_like(a)
-    first = result[..., :half, :half] = _inverse_of_lower(a[..., :half, :half])
-    second = result[..., half:, half:] = _inverse_of_lower(a[..., half:, half:])
-    result[..., half:, :half] = -second @ (a[..., half:, :half] @ first)
-    return result
+    first, second, between = a[..., :half, :half], a[..., half:, half:], a[..., half:, :half]
+    _invert_lower(first)
+    _invert_lower(second)
+    for start in range(0, between.shape[-1], PANEL):  # columns of it depend on columns at or behind them
+        part = between[..., start:] @ first[..., start:, start : start + PANEL]
+        between[..., start : start + PANEL] = second @ -part

@@ -13,6 +13,8 @@ FRACTIONS = np.linspace(1.0, 0.05, 96)
 """Fractions of an end of the observed range that are tried as the end of the range that is kept."""
 MOST_OUTSIDE = 1e-3
 """Part of the values (but zeros) that a range of least divergence may leave out."""
+RANGES_AT_A_TIME = 16
+"""Ranges whose errors over a histogram are computed at once."""
 RUNS_AT_A_TIME = 256
 """Runs of bins whose divergence is computed at once: the arrays stay in a core's cache."""
 
@@ -216,11 +218,14 @@ def _errors(centres: Array, counts: Array, lows: Array, highs: Array, scheme: Sc
         steps = (highs - lows) / (greatest - least)
         steps = scheme.allowed(np.where(steps > 0, steps, 1.0))
         zero = np.clip(np.rint(least - lows / steps), least, greatest)
-    scaled = centres[None, :] / steps[:, None]
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, (least - zero)[:, None], (greatest - zero)[:, None], out=scaled)
-    scaled *= steps[:, None]
-    scaled -= centres[None, :]
-    scaled *= scaled
-    errors: Array = scaled @ counts
+    errors = np.empty(len(lows))
+    for start in range(0, len(lows), RANGES_AT_A_TIME):
+        part = slice(start, start + RANGES_AT_A_TIME)
+        scaled = centres[None, :] / steps[part, None]
+        np.rint(scaled, out=scaled)
+        np.clip(scaled, (least - zero)[part, None], (greatest - zero)[part, None], out=scaled)
+        scaled *= steps[part, None]
+        scaled -= centres[None, :]
+        scaled *= scaled
+        errors[part] = scaled @ counts
     return errors
