@@ -12,6 +12,7 @@ from uair.passes.simplify import (
     casts,
     identities,
     padding,
+    parts,
     recurrent,
     reshapes,
     slices,
@@ -34,5 +35,5 @@ class Simplify(RulePass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority. Rules hold no state, so one set serves every run."""
-    families = (identities, arithmetic, casts, reshapes, slices, squeezes, transposes, padding, recurrent, axes)
+    families = (identities, arithmetic, casts, reshapes, slices, squeezes, transposes, parts, padding, recurrent, axes)
     return RuleSet([rule() for family in families for rule in family.RULES])
