@@ -1,16 +1,23 @@
-"""Operators of onnxruntime's domain com.microsoft, for files that onnxruntime is to run.
+"""What is written otherwise for files that onnxruntime is to run.
 
-They are not among the emitters of ONNX: other tools read none of them, so that for those the decomposition is written
-(`legalise-onnx`).
+Operators of its domain com.microsoft are not among the emitters of ONNX: other tools read none of them, so that for
+those the decomposition is written (`legalise-onnx`). Composites that the operator set lacks are written in the words in
+which onnxruntime recognizes them and puts its own kernel in their place; these are standard operators.
 """
 
 from __future__ import annotations
 
+import math
+
+from uair.codegen.onnx.emitters.activation import gelu as plain_gelu
+from uair.codegen.onnx.emitters.normalization import rms_norm as plain_rms_norm
 from uair.codegen.onnx.emitters.recurrent import layer_attributes
 from uair.codegen.onnx.schema import NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
 from uair.ir.dtype import DType
+from uair.ops.activation import Gelu
+from uair.ops.normalization import RMSNorm
 from uair.ops.recurrent_quantized import DynamicQuantizeLSTM
 
 ONNXRUNTIME = Emitters()
@@ -35,6 +42,44 @@ def dynamic_quantize_lstm(e: Emission, op: DynamicQuantizeLSTM) -> None:
         *(w_scale, w_zero_point, r_scale, r_zero_point),
         **{name: value for name, value in attributes.items() if value is not None},
     )
+
+
+@ONNXRUNTIME.of(Gelu)
+def gelu(e: Emission, op: Gelu) -> None:
+    """Before opset 20: with a quotient; onnxruntime (1.32) recognizes no product by the reciprocal, and no tanh form.
+
+    Raises:
+        NotExpressible: it is another form, which its decomposition expresses.
+    """
+    if e.opset >= 20:
+        plain_gelu(e, op)
+        return
+    if op.approximate != "none":
+        raise NotExpressible(f"ONNX has no Gelu of the form {op.approximate!r} at opset {e.opset}")
+    x, dtype = e.x(), e.type().dtype
+    total = e.op("Add", e.op("Erf", e.op("Div", x, e.literal(math.sqrt(2), dtype))), e.literal(1, dtype))
+    e.result("Mul", e.op("Mul", x, total), e.literal(0.5, dtype))
+
+
+@ONNXRUNTIME.of(RMSNorm)
+def rms_norm(e: Emission, op: RMSNorm) -> None:
+    """Before opset 23, over the last axis of f32: with a power; onnxruntime (1.32) recognizes no product of x with x.
+
+    Raises:
+        NotExpressible: it is over more axes or in another type, which its decomposition expresses.
+    """
+    if e.opset >= 23:
+        plain_rms_norm(e, op)
+        return
+    axis = e.axis(op.axis)
+    if axis != len(e.shape()) - 1 or e.type().dtype is not DType.F32 or not e.given(1):
+        raise NotExpressible(f"ONNX has no RMSNormalization at opset {e.opset}")
+    x, mean = e.x(), e.type().with_shape((*e.shape()[:-1], 1))
+    inputs, attributes = e.axes((axis,), since=18)
+    square = e.op("Pow", x, e.literal(2, DType.F32))
+    variance = e.op("Add", e.op("ReduceMean", square, *inputs, type=mean, keepdims=1, **attributes),
+                    e.literal(op.epsilon, DType.F32))  # fmt: skip
+    e.result("Mul", e.op("Div", x, e.op("Sqrt", variance)), e.x(1))
 
 
 def _require_one_zero_point(e: Emission, i: int) -> None:

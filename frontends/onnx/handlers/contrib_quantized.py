@@ -29,6 +29,7 @@ from uair.ops import (
     Concat,
     Dequantize,
     DynamicQuantize,
+    GlobalAvgPool,
     LeakyRelu,
     MatMul,
     Mul,
@@ -130,9 +131,7 @@ def _average_pool(n: OnnxNode) -> Result:
 
 @FAMILY.op("QLinearGlobalAveragePool", 1)
 def _global_average_pool(n: OnnxNode) -> Result:
-    rank = n.rank(n[0])
-    axes = tuple(range(1, rank - 1)) if n.attributes.flag("channels_last") else tuple(range(2, rank))
-    return _quantized(n, n(ReduceMean(axes=axes, keepdims=True), _real(n, 0)), 3)
+    return _quantized(n, _channels_first(n, _real(n, 0), lambda x: n(GlobalAvgPool(), x)), 3)
 
 
 @FAMILY.op("QLinearConv", 1)

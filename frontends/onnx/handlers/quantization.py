@@ -13,7 +13,7 @@ from uair.frontends.onnx.table import Family, Result
 from uair.frontends.onnx.tensors import dtype_of
 from uair.ir.dims import static
 from uair.ir.dtype import DType
-from uair.ir.graph import Tensor
+from uair.ir.graph import Tensor, constant
 from uair.ops import (
     Cast,
     Conv1D,
@@ -218,10 +218,22 @@ def _matmul_integer(n: OnnxNode) -> Result:
 
 
 def integer_product(n: OnnxNode, a: Tensor, b: Tensor, a_zero: Tensor | None, b_zero: Tensor | None) -> Tensor:
-    """Exact i32 product of 8-bit integers less their zero points; a's may be per row, b's per column."""
+    """Exact i32 product of 8-bit integers less their zero points; a's may be per row, b's per column.
+
+    Quantizers list one zero point for each column, nearly always the same (0 for i8): that is one number.
+    """
+    a_zero, b_zero = _one_number(a_zero), _one_number(b_zero)
     if all(t is None or n.rank(t) == 0 or n.shape(t) == (1,) for t in (a_zero, b_zero)):
         return n(IntegerMatMul(), a, b, as_scalar(n, a_zero), as_scalar(n, b_zero))
     return n(MatMul(), _centred(n, a, a_zero, row=True), _centred(n, b, b_zero, row=False))
+
+
+def _one_number(zero_point: Tensor | None) -> Tensor | None:
+    """A constant of equal numbers as a scalar; others as they are."""
+    if zero_point is None or zero_point.data is None or zero_point.data.size < 2:
+        return zero_point
+    values = zero_point.numpy().reshape(-1)
+    return constant(values[0], zero_point.name) if (values == values[0]).all() else zero_point
 
 
 def _centred(n: OnnxNode, t: Tensor, zero_point: Tensor | None, *, row: bool) -> Tensor:

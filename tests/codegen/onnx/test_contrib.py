@@ -20,6 +20,7 @@ from uair.passes.legalise_onnx import LegaliseOnnx
 from uair.passes.unsigned_integers import UnsignedIntegers
 from uair.pipeline import PassManager, Verify
 from uair.targets import Support
+from uair.text import parse_module
 
 STEPS, BATCH, SIZE, HIDDEN = 6, 2, 24, 16
 FEEDS = {"x": floats(STEPS, BATCH, SIZE), "l": np.array([STEPS, 3], np.int32)}
@@ -120,3 +121,43 @@ def test_the_cpu_target_takes_it_whole(tmp_path: Path) -> None:
     assert_close(outputs(artifact.file("model.onnx")), want)
     (report,) = uair.check(module, ["cpu"])
     assert report.counts[Support.SUPPORTED] == len(report.rows) == 1
+
+
+SKETCHES = {
+    "Gelu": "%x: f32[2,5,8]  %y = Gelu(%x)",
+    "BiasGelu": "constant @b = [1.0,2.0,3.0,-1.0] : f32[4]  %x: f32[2,5,4]  %s = Add(%x, @b)  %y = Gelu(%s)",
+    "SimplifiedLayerNormalization": "constant @w = [1.0,2.0,3.0,-1.0] : f32[4]  %x: f32[2,n,4]  %y = RMSNorm(%x, @w)",
+}
+
+
+@pytest.mark.parametrize("opset", [17, 18, 23])
+@pytest.mark.parametrize("kernel", SKETCHES)
+def test_onnxruntime_recognizes_composites(kernel: str, opset: int, tmp_path: Path) -> None:
+    module, path = parse_module(SKETCHES[kernel]), tmp_path / "m.onnx"
+    (x,) = module.main.inputs
+    feeds = {"x": floats(*(d if isinstance(d, int) else 3 for d in x.type.dims))}
+    uair.export_onnx(module, path, opset=opset)
+    assert {domain for domain, _ in kinds(path)} == {""}
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, feeds)
+    assert {name for _, name in kinds(tmp_path / "optimised.onnx")} & {kernel, "RMSNormalization", "Gelu"}
+    np.testing.assert_allclose(np.asarray(got), uair.run(module, feeds)["y"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sketch",
+    [
+        '%x: f32[2,8]  %y = Gelu(%x) {approximate = "tanh"}', '%x: f32[2,8]  %y = Gelu(%x) {approximate = "quick"}',
+        "%x: f32[2,3,8]  %y = RMSNorm(%x) {axis = -2}", "%x: f16[2,8]  %w: f16[8]  %y = RMSNorm(%x, %w)",
+    ],
+)  # fmt: skip
+def test_other_composites_are_decomposed(sketch: str, tmp_path: Path) -> None:
+    module, path = parse_module(sketch), tmp_path / "m.onnx"
+    inputs = zip(module.main.input_names, module.main.inputs, strict=True)
+    feeds = {name: floats(*(int(str(d)) for d in t.type.dims)).astype(t.type.dtype.numpy) for name, t in inputs}
+    uair.export_onnx(module, path)
+    assert {domain for domain, _ in kinds(path)} == {""}
+    (got,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, feeds)
+    np.testing.assert_allclose(np.asarray(got), uair.run(module, feeds)["y"], rtol=2e-3, atol=1e-3)

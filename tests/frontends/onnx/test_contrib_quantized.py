@@ -158,6 +158,9 @@ def test_dynamic_quantization() -> None:
                  "bias": np.arange(12, dtype=np.float32)}  # fmt: skip
     run(contrib("DynamicQuantizeMatMul", "x", "b", "sb", "zb", "bias"), {"x": x}, constants)
     run(contrib("DynamicQuantizeMatMul", "x", "b", "sb"), {"x": x}, constants)
+    columns = {**constants, "sb": np.linspace(0.01, 0.03, 12).astype(np.float32), "zb": np.full(12, 4, np.int8)}
+    module = run(contrib("DynamicQuantizeMatMul", "x", "b", "sb", "zb", "bias"), {"x": x}, columns)
+    assert "IntegerMatMul" in {node.op_type for node in module.main}, "equal zero points of columns are one number"
     for values in (x, np.zeros(4, np.float32), np.array([1, 2, 3], np.float32), np.array([-1, -2.5], np.float32)):
         run(
             one("DynamicQuantizeLinear", "x", outputs=["y", "s", "z"]),
