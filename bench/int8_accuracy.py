@@ -36,6 +36,7 @@ import onnxruntime
 
 from bench.int8 import coverage, metrics
 from bench.int8.models import Model, open_model
+from bench.int8.workers import of_artifact
 from bench.processes import ROOT, measured_environment
 from tools import rknn_env
 
@@ -156,7 +157,7 @@ def measure(model: Model, tools: Sequence[str], pythons: Mapping[str, str], work
         limit = SIMULATED if simulated else len(reference[0])
         held_out = {name: array[:limit] for name, array in model.held_out.items()}
         output = work / f"{tool}.{'npz' if simulated else 'onnx'}"
-        source = files.get("uair-all", model.path) if tool == "rknn-uair" else model.path
+        source = of_artifact(files["uair-all"]) if tool == "rknn-uair" else model.path
         arguments = [source, calibration, output]
         if simulated:
             arguments.append(save(work / "held_out.npz", held_out))

@@ -37,7 +37,10 @@ def load_samples(path: Path) -> Samples:
 
 # ----------------------------------------------------------------------------------------------------------------- uair
 def uair_job(target: str, effort: str) -> Job:
-    """UAIR's artifact for a target; everything is quantized that can be."""
+    """UAIR's artifact for a target; everything is quantized that can be.
+
+    The file for rk3588 states weights as the toolkit reads them: it is kept as `of_artifact`, OUTPUT is the module.
+    """
 
     def job(source: Path, samples: Samples, output: Path) -> None:
         uair: Any = importlib.import_module("uair")
@@ -47,9 +50,18 @@ def uair_job(target: str, effort: str) -> Job:
             artifact = uair.compile(
                 source, target, output=Path(folder) / "artifact", shapes=shapes, quantize=quantize, golden=samples[0]
             )
-            shutil.copy(artifact.file("model.onnx"), output)
+            if target == "cpu":
+                shutil.copy(artifact.file("model.onnx"), output)
+                return
+            uair.export_onnx(uair.load(artifact.file("model.uair")), output)
+            shutil.copy(artifact.file("model.onnx"), of_artifact(output))
 
     return job
+
+
+def of_artifact(output: Path) -> Path:
+    """Where the ONNX file of an artifact is kept whose module is `output`."""
+    return output.with_name(f"{output.stem}-artifact.onnx")
 
 
 # ---------------------------------------------------------------------------------------------------------- onnxruntime

@@ -17,14 +17,14 @@ from uair.codegen.rockchip.emitters import EMITTERS
 from uair.codegen.rockchip.options import RockchipOptions
 from uair.codegen.rockchip.settings import DATASET, normalization, pixels, settings, shell_script
 from uair.codegen.rockchip.tool import RknnToolkit
+from uair.codegen.rockchip.weights import WEIGHTED, state_weights
 from uair.ir.data import Data
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
-from uair.ops import Dequantize, MatMul, Quantize, Reshape
+from uair.ops import Dequantize, Quantize, Reshape
 from uair.passes.flatten_linear import FlattenLinear
 from uair.passes.fold_long_convolutions import FoldLongConvolutions
 from uair.passes.fuse import Fuse
-from uair.passes.fusion import affine
 from uair.passes.last_state import LastStateOfOutputs
 from uair.passes.narrow_float64 import NarrowFloat64
 from uair.passes.recognize_lstm import RecognizeLstm
@@ -40,7 +40,6 @@ PIXELS = "golden/pixels.npz"
 MANIFEST_KEY = "rockchip"
 NAMES = "[A-Za-z][A-Za-z0-9_]*"
 """rknn-toolkit2 2.5.0 raises KeyError for names with ':' or ';', in its build as in its simulator."""
-WEIGHTED = (*affine.WEIGHTED, MatMul)
 LONGEST_KERNEL, LONGEST_STRIDE = 31, 7
 """What the NPU does in one step; the toolkit splits longer convolutions. Source: operator list 2.3.2."""
 
@@ -101,6 +100,7 @@ class RockchipTarget(OnnxTarget):
         legal_interface(written.main, NAMES)
         widen_scalar_inputs(written.main)
         unshare_weights(written.main)
+        state_weights(written.main)
         self.write_onnx(written, artifact.path_for(MODEL))
         options = parse_options(RockchipOptions, request.options, self.name)
         taken = ports(inputs, written.main.input_names, written.main.inputs)

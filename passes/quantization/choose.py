@@ -240,7 +240,7 @@ def quantize_constants(
     cached = cache.get(tensor)
     if cached is None or cached[0].axis != axis:
         found = weight_parameters(w, axis, scheme, search=settings.weight_search, name=name)
-        cached = cache[tensor] = found, quantize_weight(w, found)
+        cached = cache[tensor] = found, quantize_weight(w, found, scheme.weight_limit)
     parameters, weight = cached
     x = activations[0]
     repeat = int(getattr(node.op, "groups", 1)) if node.op_type in TRANSPOSED else 1
@@ -254,7 +254,9 @@ def quantize_constants(
         result.bias = Parameters(scale, zero, DType.I32, 0 if scale.ndim else None), integers
     elif bias_room(depth, x, scheme) < 1:
         raise QuantizationError(f"sums of {depth} products with {name!r} may exceed 32 bits")
-    result.weight = parameters, quantize_weight(w, parameters) if result.widened else weight
+    if result.widened:
+        weight = quantize_weight(w, parameters, scheme.weight_limit)
+    result.weight = parameters, weight
     return result
 
 

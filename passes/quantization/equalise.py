@@ -37,8 +37,7 @@ from uair.passes.quantization.channels import (
 )
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.statistics import Interpreter, display_name
-from uair.quant.parameters import WEIGHT_LIMIT
-from uair.quant.scheme import Scheme
+from uair.quant.scheme import WEIGHT_LIMIT, Scheme
 
 EXPONENTS = (0.25, 0.5, 0.75, 1.0)
 LEAST_FACTOR = 1 / 16

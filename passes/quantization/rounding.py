@@ -18,7 +18,7 @@ from uair.passes.quantization.lockstep import ChannelErrors, Decision, Step, wal
 from uair.passes.quantization.products import Products
 from uair.passes.quantization.trial import Study
 from uair.quant.gptq import Grid, round_with_feedback
-from uair.quant.parameters import WEIGHT_LIMIT, Parameters
+from uair.quant.parameters import Parameters
 
 ROWS = 4
 """Inputs that are looked at, for every weight of a row."""
@@ -43,7 +43,7 @@ def round_weights(
     def refine(step: Step) -> Decision:
         tried = [(Decision(step.result, step.result), *step.errors(step.result))]
         tried.append(_with_bias(*tried[0]))
-        found = _rounded(step)
+        found = _rounded(step, study.scheme.weight_limit)
         if found is not None:
             tried.append(_with_bias(Decision(found, found), *step.errors(found)))
         return min(tried, key=lambda each: each[2].squared(each[0].change))[0]
@@ -59,7 +59,7 @@ def _with_bias(
     return Decision(result, decision.evaluated, change), learned, checked
 
 
-def _rounded(step: Step) -> NodeResult | None:
+def _rounded(step: Step, limit: int) -> NodeResult | None:
     """The node with other integers; None where there is nothing to gain."""
     result = step.result
     if result.constants.weight is None or result.item.weight is None or not step.learned:
@@ -74,7 +74,7 @@ def _rounded(step: Step) -> NodeResult | None:
         return None
     rows = -(-max(ROWS * depth, LEAST_ROWS) // step.learned)
     parameters, old = result.constants.weight
-    grid = Grid(_spread(products, parameters, w), np.zeros((1, 1, 1)), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    grid = Grid(_spread(products, parameters, w), np.zeros((1, 1, 1)), -limit, limit)
     new = products.restored(round_with_feedback(matrices, _hessian(step, products, depth, rows), grid)).astype(np.int8)
     if np.array_equal(new, old):
         return None

@@ -89,3 +89,29 @@ def test_normalization_and_names_of_two_inputs(tmp_path: Path) -> None:
     )
     done = rknn.build(artifact, tmp_path / "build")
     assert done.cosine is not None and done.cosine > 0.999
+
+
+def test_convolutions_on_integers_are_computed_exactly(tmp_path: Path) -> None:
+    """The simulator's integers are those of exact arithmetic with the artifact's own weights.
+
+    The last convolution, whose result is float, is computed in float16: a unit matrix shows the integers before it.
+    """
+    rng = np.random.default_rng(5)
+    shapes = {"w": (32, 3, 3, 3), "v": (32, 1, 3, 3), "u": (32, 32, 1, 1)}
+    values = {name: (rng.standard_normal(shape) * 0.3).round(4) for name, shape in shapes.items()}
+    text = "".join(
+        f"constant @{name} = {array.ravel().tolist()} : f32[{','.join(map(str, array.shape))}]  "
+        for name, array in (values | {"one": np.eye(32).reshape(32, 32, 1, 1)}).items()
+    )
+    module = parse_module(
+        f"{text} %x: f32[1,3,16,16]  %a = Conv2D(%x, @w) {{pads = [1,1,1,1]}}  %b = Relu(%a)  "
+        "%c = Conv2D(%b, @v) {pads = [1,1,1,1], groups = 32}  %d = Relu(%c)  %e = Conv2D(%d, @u)  %f = Relu(%e)  "
+        "%y = Conv2D(%f, @one)"
+    )
+    samples = [{"x": rng.standard_normal((1, 3, 16, 16)).astype(np.float32)} for _ in range(4)]
+    quantize = uair.Int8(samples, least_cosine=0.0)
+    artifact = uair.compile(module, "rk3588", output=tmp_path / "a", quantize=quantize, golden=samples[0])
+    exact = uair.run(uair.load(artifact.file("model.uair")), samples[0])
+    np.savez(artifact.file("golden/outputs.npz"), **exact)
+    row = rknn.build(artifact, tmp_path / "build").result["outputs"][0]
+    assert row["max_abs"] <= 2e-3 * row["reference_max"]  # float16; a step of the integers is twice as much

@@ -14,11 +14,10 @@ import numpy as np
 from uair.ir.dtype import Array, DType
 from uair.ops.quantization import Dequantize, Quantize
 from uair.quant.errors import QuantizationError
-from uair.quant.scheme import Scheme
+from uair.quant.scheme import WEIGHT_LIMIT, Scheme
 
 LEAST_STEPS = 16
 """An activation stays float when one step of the least scale is as many of the steps that it needs."""
-WEIGHT_LIMIT = 127
 WEIGHT_CANDIDATES = np.linspace(1.0, 0.78, 12)
 """Fractions of the greatest magnitude that are tried as a weight channel's limit."""
 HALVED = (1.0, 0.5, 0.25)
@@ -163,7 +162,7 @@ def weight_parameters(
             spread = np.broadcast_to(importance, w.shape)
             importance = spread.reshape(1, -1) if axis is None else np.moveaxis(spread, axis, 0).reshape(rows.shape)
         limit = limit * _best_fraction(rows, limit, importance, scheme)
-    scale = limit.astype(np.float64) / WEIGHT_LIMIT
+    scale = limit.astype(np.float64) / scheme.weight_limit
     lost = limit < scheme.scale_min / 2  # round(limit / scale_min) is 0
     if lost.all() and (limit > 0).any():
         raise QuantizationError(
@@ -171,7 +170,7 @@ def weight_parameters(
             f"{scheme.scale_min:g}, rounds to 0"
         )
     scale = np.maximum(scale, scheme.scale_min)
-    scale[lost] = np.median(scale[~lost]) if not lost.all() else max(1.0 / WEIGHT_LIMIT, scheme.scale_min)
+    scale[lost] = np.median(scale[~lost]) if not lost.all() else max(1.0 / scheme.weight_limit, scheme.scale_min)
     scale = scheme.allowed(scale)
     if scale.max(initial=0.0) > scheme.scale_max:
         raise QuantizationError(f"weight {name!r} needs scale {scale.max():g}, the target allows {scheme.scale_max:g}")
@@ -185,9 +184,9 @@ def _best_fraction(rows: Array, limit: Array, importance: Array | None, scheme: 
     least = np.full(len(rows), np.inf)
     safe = np.where(limit > 0, limit, 1.0)
     for fraction in HALVED if scheme.power_of_two else WEIGHT_CANDIDATES:
-        step = scheme.allowed(safe * np.float32(fraction / WEIGHT_LIMIT)).astype(np.float32)[:, None]
+        step = scheme.allowed(safe * np.float32(fraction / scheme.weight_limit)).astype(np.float32)[:, None]
         error = np.rint(rows / step)
-        np.clip(error, -WEIGHT_LIMIT, WEIGHT_LIMIT, out=error)
+        np.clip(error, -scheme.weight_limit, scheme.weight_limit, out=error)
         error *= step
         error -= rows
         error *= error
@@ -199,10 +198,10 @@ def _best_fraction(rows: Array, limit: Array, importance: Array | None, scheme: 
     return best
 
 
-def quantize_weight(w: Array, parameters: Parameters) -> Array:
-    """The i8 integers of a weight, in [-127, 127]."""
-    integers: Array = np.maximum(parameters.quantize(w.astype(np.float32, copy=False)), np.int8(-WEIGHT_LIMIT))
-    return integers
+def quantize_weight(w: Array, parameters: Parameters, limit: int = WEIGHT_LIMIT) -> Array:
+    """The i8 integers of a weight, in [-limit, limit]."""
+    integers: Array = parameters.quantize(w.astype(np.float32, copy=False))
+    return np.clip(integers, np.int8(-limit), np.int8(limit))
 
 
 def product_scale(x: Parameters, w: Parameters, repeat: int = 1) -> Array:
@@ -217,14 +216,14 @@ def product_scale(x: Parameters, w: Parameters, repeat: int = 1) -> Array:
 def bias_room(depth: int, x: Parameters, scheme: Scheme) -> int:
     """The greatest magnitude of a quantized bias for which no sum over `depth` products can overflow.
 
-    Products are at most (greatest - least of x) * 127. Sums have 32 bits, with activations of 16 bits 64.
+    Products are at most (greatest - least of x) * weight_limit. Sums have 32 bits, with activations of 16 bits 64.
     """
     if x.dtype is DType.I16:
         return scheme.bias_limit
     least, greatest = x.dtype.range
     zero = int(x.zero_point)
     reach = max(greatest - zero, zero - least)
-    room = 2**31 - 1 - depth * reach * WEIGHT_LIMIT
+    room = 2**31 - 1 - depth * reach * scheme.weight_limit
     return max(min(room, scheme.bias_limit), 0)
 
 

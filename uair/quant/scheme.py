@@ -32,6 +32,8 @@ ACTIVATIONS = (
 )
 FLOAT_EPSILON = 1.1920928955078125e-07
 """2**-23, the least scale that vendors' tools accept (Ascend's AMCT refuses smaller ones)."""
+WEIGHT_LIMIT = 127
+"""Greatest magnitude of a weight in 8 bits: -128 is left out, so that steps are the same on both sides of 0."""
 LOG_TOLERANCE = 1e-6
 """What the logarithm of a scale may be above a whole number and still count as that power of two: f32 rounding."""
 
@@ -49,12 +51,13 @@ def _names(value: Any) -> tuple[str, ...]:
 class Scheme:
     """How a target represents quantized networks; the default is what onnxruntime runs on a CPU.
 
-    Weights are i8 in [-127, 127] with zero point 0, scaled per output channel or per tensor. Activations are scaled per
-    tensor.
+    Weights are i8 in [-weight_limit, weight_limit] with zero point 0, scaled per output channel or per tensor.
+    Activations are scaled per tensor.
 
     Attributes:
         activation: I8, U8, or I16 (symmetric only; sums are then of 64 bits).
         symmetric: whether the zero point of activations is fixed (0 for I8 and I16, 128 for U8).
+        weight_limit: greatest magnitude of a weight's integer.
         bias: I32 with scale s_x * s_w and zero point 0, or None: biases stay float.
         rounding: of x / scale.
         operators: canonical operators that are computed on integers.
@@ -77,6 +80,7 @@ class Scheme:
 
     activation: DType = DType.I8
     symmetric: bool = False
+    weight_limit: int = WEIGHT_LIMIT
     bias: DType | None = DType.I32
     rounding: Literal["half_even", "half_away"] = "half_even"
     operators: tuple[str, ...] = attrs.field(default=COMPUTE, converter=_names)
@@ -96,6 +100,10 @@ class Scheme:
             self.activation in (DType.I8, DType.U8, DType.I16), f"activations are i8, u8 or i16, not {self.activation}"
         )
         _require(self.symmetric or self.activation is not DType.I16, "activations of i16 are symmetric")
+        _require(
+            WEIGHT_LIMIT // 2 < self.weight_limit <= WEIGHT_LIMIT,
+            f"weight_limit is from {WEIGHT_LIMIT // 2 + 1} to {WEIGHT_LIMIT}, not {self.weight_limit}",
+        )
         _require(self.bias in (None, DType.I32), f"biases are i32 or float, not {self.bias}")
         _require(self.rounding in ("half_even", "half_away"), f"there is no rounding {self.rounding!r}")
         _require(self.placement in ("compute", "all", "residual"), f"there is no placement {self.placement!r}")
