@@ -63,9 +63,9 @@ def _merge_nodes(graph: Graph, context: PassContext) -> bool:
     for node in graph:
         if not node.op.deterministic or node.regions:
             continue
-        operands = tuple(id(t) for t in node.inputs)
-        if node.op.commutative and len(operands) == 2:
-            operands = tuple(sorted(operands))
+        operands = tuple(map(id, node.inputs))
+        if node.op.commutative and len(operands) == 2 and operands[0] > operands[1]:
+            operands = operands[::-1]
         first = seen.setdefault((node.op, operands), node)
         if first is node or _awaits_batch_norm(node):
             continue

@@ -17,7 +17,7 @@ class EliminateDeadCode(Pass):
         changed = False
         for graph in module.all_graphs():
             for node in reversed(graph):
-                if not any(t.use_count for t in node.outputs):
+                if not any([t.use_count for t in node.outputs]):
                     graph.remove(node)
                     changed = True
         return changed

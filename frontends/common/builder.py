@@ -59,7 +59,7 @@ class Builder:
         op, given = resolve_operands(op, operands, self.shape_values)
         given = op.normalize_operands(given)
         types = infer_with_values(op, given, self.shape_values)
-        named = tuple(map(decide or named_unknowns, types))
+        named = [(decide or named_unknowns)(t) for t in types]
         node = Node(op, given, name=name, loc=loc, output_types=named)
         graph.append(node)
         return node, types

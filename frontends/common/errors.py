@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from typing import NoReturn
 
 from uair.errors import UairError
 
@@ -80,13 +81,30 @@ def placed(
     """
     try:
         yield
-    except UairError as error:
-        if place not in error.place and not (inner and inner in error.place):
-            error.place = f"{place}: {error.place}" if error.place else place
-        raise
-    except MALFORMED as error:
+    except (UairError, *MALFORMED) as error:
+        raise_placed(error, place, operator, parts=parts, inner=inner, kind=kind)
+
+
+def raise_placed(
+    error: Exception,
+    place: str,
+    operator: str,
+    *,
+    parts: str,
+    inner: str = "",
+    kind: type[UairError] = SourceOperatorError,
+) -> NoReturn:
+    """Raise what the import of one node has raised as `placed` does, for those who enter no context per node.
+
+    Raises:
+        UairError: see `placed`.
+    """
+    if not isinstance(error, UairError):
         raise kind(
             f"{operator} cannot be imported: {error}",
             place=place,
             hint=f"its {parts} make no sense; if they do, please report the model",
         ) from error
+    if place not in error.place and not (inner and inner in error.place):
+        error.place = f"{place}: {error.place}" if error.place else place
+    raise error

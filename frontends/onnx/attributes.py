@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from onnx import AttributeProto, GraphProto, TensorProto, TypeProto
@@ -43,29 +43,31 @@ def kind_of(attribute: AttributeProto) -> int:
 class Attributes:
     """The attributes of one node or function call, by name, with references to a function's attributes replaced."""
 
-    def __init__(self, attributes: Iterable[AttributeProto], place: str, caller: Attributes | None = None) -> None:
+    def __init__(
+        self, attributes: Iterable[AttributeProto], place: Callable[[], str], caller: Attributes | None = None
+    ) -> None:
         """Gather attributes.
 
         Args:
             attributes: of the node.
-            place: the node, for messages.
+            place: describes the node, for messages.
             caller: attributes of the call, when the node stands in a function's body.
 
         Raises:
             OnnxAttributeError: two have one name, or a reference stands outside a function.
         """
-        self.place = place
+        self.describe = place
         self.caller = caller
         self._by_name: dict[str, AttributeProto] = {}
         for attribute in attributes:
             if attribute.name in self._by_name:
-                raise OnnxAttributeError(f"attribute {attribute.name!r} is given twice", place=place)
+                raise OnnxAttributeError(f"attribute {attribute.name!r} is given twice", place=place())
             if attribute.ref_attr_name:
                 if caller is None:
                     raise OnnxAttributeError(
                         f"attribute {attribute.name!r} refers to {attribute.ref_attr_name!r} of a function, "
                         "but the node is in none",
-                        place=place,
+                        place=place(),
                     )
                 referred = caller._by_name.get(attribute.ref_attr_name)
                 if referred is None:
@@ -73,6 +75,11 @@ class Attributes:
                 self._by_name[attribute.name] = referred
             else:
                 self._by_name[attribute.name] = attribute
+
+    @property
+    def place(self) -> str:
+        """The node in words."""
+        return self.describe()
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
@@ -88,7 +95,7 @@ class Attributes:
 
     def with_defaults(self, defaults: Mapping[str, AttributeProto]) -> Attributes:
         """The same with values for what is left out."""
-        result = Attributes((), self.place)
+        result = Attributes((), self.describe)
         result._by_name = {**defaults, **self._by_name}
         return result
 
@@ -98,6 +105,8 @@ class Attributes:
         Raises:
             OnnxAttributeError: naming the first of them.
         """
+        if not self._by_name:
+            return
         known = set(allowed)
         for name in self._by_name:
             if name not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import cast
@@ -18,8 +19,9 @@ from onnx import (
     ValueInfoProto,
 )
 
+from uair.errors import UairError
 from uair.frontends.common.builder import Builder
-from uair.frontends.common.errors import placed
+from uair.frontends.common.errors import MALFORMED, raise_placed
 from uair.frontends.onnx import functions
 from uair.frontends.onnx.attributes import Attributes
 from uair.frontends.onnx.errors import (
@@ -80,8 +82,8 @@ class Scope:
         """Whether a name is defined here or around."""
         return name in self.values or (self.outer is not None and self.outer.knows(name))
 
-    def get(self, name: str, place: str) -> Tensor | None:
-        """What a name stands for.
+    def get(self, name: str, place: str = "") -> Tensor | None:
+        """What a name stands for; `place` is for the message, where the caller does not add it.
 
         Raises:
             OnnxMissingValueError: nothing defines it.
@@ -93,8 +95,8 @@ class Scope:
             scope = scope.outer
         raise missing(name, place)
 
-    def define(self, name: str, tensor: Tensor, place: str) -> None:
-        """Let a name stand for a tensor.
+    def define(self, name: str, tensor: Tensor, place: str = "") -> None:
+        """Let a name stand for a tensor; `place` is for the message, where the caller does not add it.
 
         Raises:
             OnnxDuplicateError: it stands for another one.
@@ -163,19 +165,18 @@ class Importer:
         Raises:
             UairError: the operands do not fit; the place is the source node.
         """
-        value = source.scope.prefix + (source.proto.output[0] if source.proto.output else source.op_type)
+        name = source.proto.name
         node, types = self.builder.append(
             source.scope.graph,
             op,
             operands,
-            name=source.scope.prefix + source.proto.name if source.proto.name else "",
+            name=source.scope.prefix + name if name else "",
             loc=source.loc,
-            decide=lambda t: self.decided(t, value),
+            decide=functools.partial(self._decided, source),
         )
         for tensor, inferred in zip(node.outputs, types, strict=True):
-            undecided = _undecided(inferred)
-            if undecided:
-                self.undecided[tensor] = undecided
+            if tensor.type is not inferred:
+                self.undecided[tensor] = _undecided(inferred)
         return node.outputs
 
     def subgraph(self, source: OnnxNode, proto: GraphProto, inputs: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
@@ -257,31 +258,36 @@ class Importer:
             scope.define(value.name, self.graph.add_input(value.name, declared), place)
 
     def _nodes(self, scope: Scope, nodes: Sequence[NodeProto]) -> None:
-        for proto in ordered(nodes, scope.knows, scope.describe):
-            place = scope.describe(proto)
+        """Import nodes in order; what is wrong with one is told with its place, which is put in words only then."""
+        proto: NodeProto | None = None
+        try:
+            for proto in ordered(nodes, scope.knows, scope.describe):
+                self._node(scope, proto)
+        except (UairError, *MALFORMED) as error:
+            if proto is None:
+                raise
             inner = "ONNX node" if scope.stack else ""
-            with placed(place, proto.op_type, parts="attributes or operands", inner=inner, kind=OnnxOperatorError):
-                self._node(scope, proto, place)
+            place, parts = scope.describe(proto), "attributes or operands"
+            raise_placed(error, place, proto.op_type, parts=parts, inner=inner, kind=OnnxOperatorError)
 
-    def _node(self, scope: Scope, proto: NodeProto, place: str) -> None:
-        domain = default_domain(proto.domain)
-        inputs = [scope.get(name, place) if name else None for name in proto.input]
-        attributes = Attributes(proto.attribute, place, scope.attributes)
-        local = self.functions.get(functions.key_of(proto))
+    def _node(self, scope: Scope, proto: NodeProto) -> None:
+        op_type, domain = proto.op_type, default_domain(proto.domain)
+        inputs = [scope.get(name) if name else None for name in proto.input]
+        attributes = Attributes(proto.attribute, functools.partial(scope.describe, proto), scope.attributes)
+        local = self.functions.get(functions.key_of(proto)) if self.functions else None
         if local is not None:
             attributes.check_names([*local.attribute, *(a.name for a in local.attribute_proto)], local.name)
-            results = self._call(scope, proto, local, inputs=inputs, attributes=attributes)
-            self._bind(scope, proto, results, place)
+            self._bind(scope, proto, self._call(scope, proto, local, inputs=inputs, attributes=attributes))
             return
         opset = scope.opsets.get(domain)
         if opset is None:
             if not domain:
-                raise OnnxVersionError("the model does not say which operator set it uses", place=place)
+                raise OnnxVersionError("the model does not say which operator set it uses")
             opset = 1
-        version, allowed = signature(domain, proto.op_type, opset)
+        version, allowed = signature(domain, op_type, opset)
         if allowed is not None:
-            attributes.check_names(allowed, proto.op_type)
-        loc = Location.of(scope.prefix + (proto.name or next(filter(None, proto.output), "")), proto.op_type)
+            attributes.check_names(allowed, op_type)
+        loc = Location.of(scope.prefix + (proto.name or next(filter(None, proto.output), "")), op_type)
         node = OnnxNode(
             self,
             scope,
@@ -293,7 +299,7 @@ class Importer:
             attributes=attributes,
             loc=loc,
         )
-        self._bind(scope, proto, self._results(node), place)
+        self._bind(scope, proto, self._results(node))
 
     def _results(self, node: OnnxNode) -> Sequence[Tensor | None]:
         """The results of a node: by its handler, else by its operator's own definition, else as an opaque node."""
@@ -360,18 +366,19 @@ class Importer:
             )
 
     # ------------------------------------------------------------------ values
-    def _bind(self, scope: Scope, proto: NodeProto, results: Sequence[Tensor | None], place: str) -> None:
+    def _bind(self, scope: Scope, proto: NodeProto, results: Sequence[Tensor | None]) -> None:
         for i, name in enumerate(proto.output):
             if not name:
                 continue
             tensor = results[i] if i < len(results) else None
             if tensor is None:
-                raise OnnxOperatorError(f"{proto.op_type} has no result {i} ({name!r})", place=place)
-            scope.define(name, tensor, place)
+                raise OnnxOperatorError(f"{proto.op_type} has no result {i} ({name!r})")
+            scope.define(name, tensor)
             if not tensor.name:
                 tensor.name = scope.prefix + name
             value = scope.declared.get(name)
             if value is not None and tensor.producer is not None:
+                place = scope.describe(proto)
                 declared = declared_type(value, self.names, place)
                 if declared is not None:
                     undecided = self.undecided.get(tensor, frozenset())
@@ -383,8 +390,14 @@ class Importer:
             raise missing(name, place)
         return tensor
 
+    def _decided(self, source: OnnxNode, inferred: TensorType) -> TensorType:
+        """A result type of a node as `decided` names it."""
+        if not _undecided(inferred):
+            return inferred
+        return self.decided(inferred, source.scope.prefix + (next(iter(source.proto.output), "") or source.op_type))
+
     def decided(self, inferred: TensorType, value: str) -> TensorType:
-        """An inferred type with symbols for the extents that only the data decide."""
+        """An inferred type with symbols for the extents that only the data decide; itself when there are none."""
         undecided = _undecided(inferred)
         if not undecided:
             return inferred

@@ -58,8 +58,9 @@ def ordered(
     """
     seen: set[str] = set()
     for node in nodes:
-        if any(name not in seen and not known(name) for name in uses(node)):
-            return _sorted(nodes, known, place)
+        for name in uses(node) if node.attribute else node.input:
+            if name and name not in seen and not known(name):
+                return _sorted(nodes, known, place)
         seen.update(node.output)
     return nodes
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from uair.ir.data import EAGER_BYTES, SplatData
+from uair.ir.data import SplatData
 from uair.ir.dims import static
 from uair.ir.graph import Node, Tensor, constant
 from uair.ops import Add, Clip, Div, Maximum, Minimum, Mul, Neg, Pow, Relu, Sub
@@ -15,15 +15,7 @@ from uair.rewrite import NoMatch, Rule, no, of
 
 def repeated_value(tensor: Tensor) -> float | None:
     """The number that a constant consists of; None when it has several, or is too large to be looked through."""
-    data = tensor.data
-    if data is None or not (data.dtype.is_float or data.dtype.is_integer):
-        return None
-    if isinstance(data, SplatData):
-        return float(data.value)
-    if data.nbytes > EAGER_BYTES or not data.size:
-        return None
-    flat = data.array().reshape(-1)
-    return float(flat[0]) if np.all(flat == flat[0]) else None
+    return None if tensor.data is None else tensor.data.repeated_number
 
 
 class DropNeutralElement(Rule):

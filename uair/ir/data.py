@@ -23,12 +23,13 @@ from uair.ir.dtype import Array, DType
 class Data(abc.ABC):
     """Values of a constant: element type, static shape, and a way to get at the numbers."""
 
-    __slots__ = ("_sha256", "dtype", "shape")
+    __slots__ = ("_repeated", "_sha256", "dtype", "shape")
 
     def __init__(self, dtype: DType, shape: tuple[int, ...]) -> None:
         self.dtype = dtype
         self.shape = shape
         self._sha256 = ""
+        self._repeated: tuple[float | None] | None = None
 
     @abc.abstractmethod
     def array(self) -> Array:
@@ -62,6 +63,23 @@ class Data(abc.ABC):
                 content = self.tobytes()
             self._sha256 = hashlib.sha256(content).hexdigest()
         return self._sha256
+
+    @property
+    def repeated_number(self) -> float | None:
+        """The number that every element is; None when they differ, are no numbers, or are too many to look through.
+
+        Computed once, when first asked for.
+        """
+        if self._repeated is None:
+            numbers = self.dtype.is_float or self.dtype.is_integer
+            self._repeated = (self._find_repeated() if numbers else None,)
+        return self._repeated[0]
+
+    def _find_repeated(self) -> float | None:
+        if self.nbytes > EAGER_BYTES or not self.size:
+            return None
+        flat = self.array().reshape(-1)
+        return float(flat[0]) if np.all(flat == flat[0]) else None
 
     def equals(self, other: Data) -> bool:
         """Whether type, shape and every bit agree."""
@@ -125,6 +143,9 @@ class SplatData(Data):
     def __init__(self, value: Any, dtype: DType, shape: tuple[int, ...]) -> None:
         super().__init__(dtype, shape)
         self.value = np.asarray(value, dtype=dtype.numpy).reshape(())
+
+    def _find_repeated(self) -> float | None:
+        return float(self.value)
 
     def array(self) -> Array:
         """A zero-stride view."""

@@ -56,6 +56,8 @@ class DType(enum.Enum):
     is_float: bool
     is_signed: bool
 
+    __hash__ = object.__hash__  # types are hashed all the time; that of Enum is a function of Python's
+
     @property
     def is_quantizable(self) -> bool:
         """Whether the type can hold quantized values (an integer of at most 32 bits or a float8)."""

@@ -174,8 +174,10 @@ class Node:
             output_types = [
                 named_unknowns(t) for t in op.infer_types([None if t is None else t.type for t in self._inputs])
             ]
-        names = [*output_names, *[""] * (len(output_types) - len(output_names))]
-        self.outputs = tuple(Tensor(t, names[i], producer=self, index=i) for i, t in enumerate(output_types))
+        named = len(output_names)
+        self.outputs = tuple(
+            [Tensor(t, output_names[i] if i < named else "", None, self, i) for i, t in enumerate(output_types)]
+        )
 
     @property
     def inputs(self) -> tuple[Tensor | None, ...]:
@@ -257,17 +259,21 @@ class Node:
         for i, tensor in enumerate(self._inputs):
             if tensor is not None:
                 tensor._uses[(self, i)] = None
-        for region in self.regions:
-            for user, i, tensor in region.captured_uses():
-                tensor._uses[(user, i)] = None
+        if self.op.can_hold_graphs:
+            graph._holders[self] = None
+            for region in self.regions:
+                for user, i, tensor in region.captured_uses():
+                    tensor._uses[(user, i)] = None
 
     def detach(self) -> None:
         """Drop the uses of the operands and of what the regions capture; called by the graph that removes the node."""
         for i, tensor in enumerate(self._inputs):
             if tensor is not None:
                 del tensor._uses[(self, i)]
-        for region in self.regions:
-            region.release()
+        if self.graph is not None and self.op.can_hold_graphs:
+            self.graph._holders.pop(self, None)
+            for region in self.regions:
+                region.release()
         self.graph = None
 
     def __repr__(self) -> str:
@@ -300,6 +306,7 @@ class Graph:
     _terminator: Node
     _first: Node
     _count: int
+    _holders: dict[Node, None]  # the nodes whose operators hold graphs
 
     def __init__(self, name: str = "main") -> None:
         from uair.ops.base import Return
@@ -312,6 +319,7 @@ class Graph:
         self._terminator.graph = self
         self._first = self._terminator
         self._count = 0
+        self._holders = {}
 
     # ---------------------------------------------------------------- interface
     def add_input(self, name: str, type: TensorType) -> Tensor:
@@ -463,6 +471,8 @@ class Graph:
     # ------------------------------------------------------------------ regions
     def nested(self) -> Iterator[Graph]:
         """The graphs in the attributes of this graph's nodes, and theirs: inner ones before those that hold them."""
+        if not self._holders:  # nearly always
+            return
         for node in self:
             for region in node.regions:
                 yield from region.nested()

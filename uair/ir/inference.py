@@ -113,12 +113,15 @@ def number_unknowns(module: Module) -> None:
 
 def _sizes(graph: Graph) -> Iterator[str]:
     """Names of the sizes in the types and attributes of one graph, in order."""
+    seen: set[TensorType] = set()
     for tensor in graph.inputs:
         yield from symbols_of(tensor.type.shape or ())
     for node in graph:
         yield from node.op.symbols()
         for tensor in node.outputs:
-            yield from symbols_of(tensor.type.shape or ())
+            if tensor.type not in seen:
+                seen.add(tensor.type)
+                yield from symbols_of(tensor.type.shape or ())
 
 
 def _substitute(graph: Graph, values: Mapping[str, Dim]) -> None:

@@ -34,7 +34,7 @@ def contained(text: str, containers: Iterable[str]) -> str:
     return text
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class TensorType:
     """Element type, logical shape and layout of a tensor; compared by value.
 
@@ -49,6 +49,7 @@ class TensorType:
     shape: Shape | None
     layout: Layout = Layout.ANY
     containers: tuple[Container, ...] = ()
+    _is_static: bool | None = attrs.field(default=None, init=False, eq=False, repr=False)
 
     @property
     def is_tensor(self) -> bool:
@@ -86,7 +87,11 @@ class TensorType:
     @property
     def is_static(self) -> bool:
         """Whether it is a tensor of which every extent is a number."""
-        return self.shape is not None and not self.containers and is_static(self.shape)
+        known = self._is_static
+        if known is None:
+            known = self.shape is not None and not self.containers and is_static(self.shape)
+            object.__setattr__(self, "_is_static", known)
+        return known
 
     @property
     def size(self) -> int:

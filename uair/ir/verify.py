@@ -32,21 +32,16 @@ def verify_graph(graph: Graph, outer: frozenset[Tensor] = frozenset()) -> None:
     defined.update(graph.inputs)
     for node in (*graph, graph.end):
         try:
-            _verify_node(graph, node, defined)
+            _verify_operands(graph, node, defined)
+            if not node.is_return:
+                _verify_results(node)
+                for region in node.regions:
+                    verify_graph(region, frozenset(defined))
         except UairError as error:
             if error.node is None:
                 error.node = node
             raise
         defined.update(node.outputs)
-
-
-def _verify_node(graph: Graph, node: Node, defined: set[Tensor]) -> None:
-    _verify_operands(graph, node, defined)
-    if node.is_return:
-        return
-    _verify_results(node)
-    for region in node.regions:
-        verify_graph(region, frozenset(defined))
 
 
 def _verify_interface(graph: Graph) -> None:
@@ -69,9 +64,9 @@ def _verify_operands(graph: Graph, node: Node, defined: set[Tensor]) -> None:
             raise VerificationError(
                 f"{tensor!r} does not know that operand {i} of {node!r} uses it", place=str(node.loc)
             )
-        if tensor.is_constant:
-            data = tensor.data
-            if data is not None and (data.dtype is not tensor.type.dtype or data.shape != tensor.type.shape):
+        data = tensor.data
+        if data is not None:
+            if data.dtype is not tensor.type.dtype or data.shape != tensor.type.shape:
                 raise TypeMismatch(f"constant {tensor!r} holds {data!r}", place=str(node.loc))
         elif tensor not in defined:
             where = "in another graph" if tensor.producer is None or tensor.producer.graph is not graph else "later"
@@ -105,6 +100,8 @@ def _verify_results(node: Node) -> None:
 
 def agrees(recorded: TensorType, inferred: TensorType) -> bool:
     """Whether a recorded type may stand for an inferred one: equal, or more precise where inference cannot know."""
+    if recorded is inferred:
+        return True
     if recorded.dtype is not inferred.dtype or recorded.containers != inferred.containers:
         return False
     if inferred.shape is None or recorded.shape is None:

@@ -45,6 +45,9 @@ MAX_RANK = 64
 """Axes of a tensor; NumPy's own limit."""
 _SHOWN = 64
 """Numbers of an attribute that a message shows."""
+_REMEMBERED = 1024
+"""Combinations of operand types of which an operator keeps the result types."""
+_KnownTypes: TypeAlias = "dict[tuple[TensorType | None, ...], tuple[TensorType, ...]]"
 
 
 class InferenceFailure(TypeInferenceError):
@@ -120,6 +123,7 @@ class Operator:
     _kinds: ClassVar[Mapping[str, AttributeKind]] = {}
     _graphs: ClassVar[tuple[str, ...]] = ()  # the attributes that hold graphs
     _counts: ClassVar[range] = range(0)  # of operands, when none is left out
+    _known_types: _KnownTypes | None = None  # of the class when it has no attributes, else of the instance
     __attrs_attrs__: ClassVar[Any] = _AttrsFields()
 
     def __init__(self, **attributes: Any) -> None:
@@ -142,7 +146,9 @@ class Operator:
         raise attrs.exceptions.FrozenInstanceError
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and type(self) is type(other) and self._values() == other._values()
+        if self is other:
+            return True
+        return isinstance(other, Operator) and type(self) is type(other) and self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))
@@ -250,9 +256,28 @@ class Operator:
     def infer_types(self, operands: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         """Result types, always as a tuple; operand layouts are ignored and results have none assigned.
 
+        They follow from the attributes and the operand types alone and are remembered: they are asked for when a node
+        is made and again by every verification.
+
         Raises:
             TypeInferenceError: the operands do not fit; names the operator, its attributes and the operand types.
         """
+        given = tuple(operands)
+        if self._graphs:  # which change
+            return self._infer_types(given)
+        known = self._known_types
+        if known is None:
+            known = self.__dict__["_known_types"] = {}
+        types = known.get(given)
+        if types is None:
+            types = self._infer_types(given)
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[given] = types
+        return types
+
+    def _infer_types(self, operands: tuple[TensorType | None, ...]) -> tuple[TensorType, ...]:
+        """Result types, inferred anew."""
         try:
             if not self.takes_containers:
                 require_tensors(operands)
@@ -290,6 +315,11 @@ class Operator:
         return cast("tuple[Array, ...]", tuple(made))
 
     @property
+    def can_hold_graphs(self) -> bool:
+        """Whether some of the attributes are graphs."""
+        return bool(self._graphs)
+
+    @property
     def regions(self) -> tuple[Graph, ...]:
         """The graphs in the attributes, in order."""
         if not self._graphs:  # nearly always
@@ -310,8 +340,8 @@ class Operator:
     # ---------------------------------------------------------- symbolic extents
     def symbols(self) -> list[str]:
         """Symbolic sizes that occur in the attributes."""
-        values = [getattr(self, name) for name in sized_attributes(type(self))]
-        return symbols_of(d for value in values for d in _extents(value))
+        sized = sized_attributes(type(self))
+        return symbols_of(d for name in sized for d in _extents(getattr(self, name))) if sized else []
 
     def substitute(self, values: Mapping[str, Dim]) -> Operator:
         """The operator with symbolic sizes in its attributes replaced."""
@@ -359,6 +389,7 @@ def operator(*, inputs: str, outputs: str = "y", family: str) -> Callable[[type[
         kinds |= {name: _kind_of_attribute(cls, name, text) for name, text in own.items()}
         graphs = tuple(name for name, kind in kinds.items() if kind.base == "graph")
         cls._kinds, cls._graphs, cls._counts = kinds, graphs, _counts(cls.params)  # pyright: ignore[reportPrivateUsage]
+        cls._known_types = None if kinds else {}  # pyright: ignore[reportPrivateUsage]
         for name in own:
             setattr(cls, name, _converted(cls, name, getattr(cls, name)))
         cls.__attrs_attrs__ = _AttrsFields()  # not what was made for a base

@@ -169,17 +169,18 @@ def resolve_operands(
     it stands for, axes count from the beginning. The same `op` object is returned when nothing changes.
     """
     kinds = attribute_kinds(type(op))
+    if not kinds:
+        return op, op.normalize_operands(inputs)
     remaining = list(inputs)
     changes: dict[str, Any] = {}
-    if kinds:
-        for i, param in enumerate(op.params[: len(remaining)]):
-            tensor = remaining[i]
-            if tensor is None or not param.optional or param.name not in kinds:
-                continue
-            value = _attribute(kinds[param.name].base, tensor, values)
-            if value is not None:
-                changes[param.name] = value
-                remaining[i] = None
+    for i, param in enumerate(op.params[: len(remaining)]):
+        tensor = remaining[i]
+        if tensor is None or not param.optional or param.name not in kinds:
+            continue
+        value = _attribute(kinds[param.name].base, tensor, values)
+        if value is not None:
+            changes[param.name] = value
+            remaining[i] = None
     while remaining and remaining[-1] is None:
         remaining.pop()
     if "sizes" in changes and isinstance(op, Split):

@@ -7,6 +7,7 @@ the users of what changed, the producers that lost a user) is looked at again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import attrs
 
@@ -75,8 +76,17 @@ class Statistics:
         self.applied[rule] = self.applied.get(rule, 0) + 1
 
 
+_Candidates: TypeAlias = "tuple[tuple[Rule, tuple[OpPattern, ...]], ...]"
+"""Rules with the patterns of which one must fit what is further in front of a node; none: the rule may start there."""
+
+_INDEXED_OPERANDS = 4
+"""Operands up to which nodes are told apart by the operators that give them."""
+_MOST_INDEXED = 4096
+"""Combinations of operators that an index keeps."""
+
+
 class RuleSet:
-    """Rules in order of priority, indexed by root operator."""
+    """Rules in order of priority, indexed by root operator and by the operators that give its operands."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
@@ -84,11 +94,36 @@ class RuleSet:
         for rule in self.rules:
             for op in rule.root_ops:
                 self._by_op.setdefault(op, []).append((rule, tuple(root for root in rule.roots if op in root.ops)))
+        self._by_operands: dict[tuple[type[Operator] | None, ...], _Candidates] = {}
 
     def rules_for(self, node: Node) -> Sequence[Rule]:
         """The rules that may start at this node, by its operator and those in front of it."""
-        known = self._by_op.get(type(node.op), ())
-        return [rule for rule, roots in known if any(root.may_match(node) for root in roots)]
+        op, inputs = type(node.op), node.inputs
+        if op not in self._by_op:
+            return ()
+        if len(inputs) > _INDEXED_OPERANDS:
+            return [rule for rule, roots in self._by_op[op] if any(root.may_match(node) for root in roots)]
+        key: list[type[Operator] | None] = [op]
+        for tensor in inputs:
+            producer = None if tensor is None else tensor.producer
+            key.append(None if producer is None else type(producer.op))
+        known = self._by_operands.get(tuple(key))
+        if known is None:
+            known = self._index(tuple(key))
+        return [rule for rule, roots in known if not roots or any(root.may_match(node) for root in roots)]
+
+    def _index(self, key: tuple[type[Operator] | None, ...]) -> _Candidates:
+        """The rules that may start at nodes of an operator whose operands come from such operators."""
+        op, producers = key[0], key[1:]
+        assert op is not None
+        found: list[tuple[Rule, tuple[OpPattern, ...]]] = []
+        for rule, roots in self._by_op[op]:
+            fitting = tuple(root for root in roots if root.may_follow(op, producers))
+            if fitting:
+                found.append((rule, fitting if all(root.looks_back for root in fitting) else ()))
+        if len(self._by_operands) >= _MOST_INDEXED:
+            self._by_operands.clear()
+        return self._by_operands.setdefault(key, tuple(found))
 
 
 class _Worklist:

@@ -62,6 +62,8 @@ def no(reason: str, culprit: Node | Tensor | None = None) -> NoMatch:
 
 def match(pattern: OpPattern, root: Node) -> Result:
     """Match `pattern` at `root`."""
+    if pattern.operands is None and pattern.exact is None and type(root.op) in pattern.ops:
+        return Match(root, (root,), {pattern.name: root} if pattern.name else {})
     attempt = _Attempt()
     failure = attempt.node(pattern, root, is_root=True)
     if failure is None:

@@ -63,6 +63,7 @@ class OpPattern(_Applicable):
         name: the rule receives the matched node under this name.
         is_shared: whether the result may have users outside of the pattern.
         result: which result of the node is matched.
+        looks_back: whether the operators that give the operands matter.
     """
 
     ops: tuple[type[Operator], ...]
@@ -71,7 +72,7 @@ class OpPattern(_Applicable):
     name: str = ""
     is_shared: bool = False
     result: int = 0
-    _looks_back: bool = attrs.field(
+    looks_back: bool = attrs.field(
         init=False,
         repr=False,
         default=attrs.Factory(lambda self: _any_producer_matters(self.operands), takes_self=True),
@@ -87,12 +88,29 @@ class OpPattern(_Applicable):
             return True
         if len(inputs) > len(terms):
             return False
-        if not self._looks_back:
+        if not self.looks_back:
             return True
         if all(map(_may_stand_for, terms, inputs)) and not any(map(_is_required, terms[len(inputs) :])):
             return True
         swaps = node.op.commutative and len(terms) == len(inputs) == 2
         return swaps and _may_stand_for(terms[0], inputs[1]) and _may_stand_for(terms[1], inputs[0])
+
+    def may_follow(self, op: type[Operator], producers: Sequence[type[Operator] | None]) -> bool:
+        """Whether it may match a node of operator `op`, which is one of `ops`, with operands from such operators.
+
+        None stands for an operand that no node gives, or that is left out.
+        """
+        terms = self.operands
+        if terms is None:
+            return True
+        if len(producers) > len(terms):
+            return False
+        if not self.looks_back:
+            return True
+        if all(map(_may_come_from, terms, producers)) and not any(map(_is_required, terms[len(producers) :])):
+            return True
+        swaps = op.commutative and len(terms) == len(producers) == 2
+        return swaps and _may_come_from(terms[0], producers[1]) and _may_come_from(terms[1], producers[0])
 
     def named(self, name: str) -> OpPattern:
         """Let the rule receive the matched node as `name`."""
@@ -127,6 +145,13 @@ def _may_stand_for(term: Term, tensor: Tensor | None) -> bool:
         producer = None if tensor is None else tensor.producer
         return producer is not None and type(producer.op) in term.ops and term.may_match(producer)
     return not isinstance(term, AnyOf) or any(_may_stand_for(each, tensor) for each in term.terms)
+
+
+def _may_come_from(term: Term, op: type[Operator] | None) -> bool:
+    """Whether the result of a node of operator `op` may stand for `term`, as far as that operator tells."""
+    if isinstance(term, OpPattern):
+        return op is not None and op in term.ops
+    return not isinstance(term, AnyOf) or any(_may_come_from(each, op) for each in term.terms)
 
 
 def _is_required(term: Term) -> bool:

@@ -129,7 +129,8 @@ _BINARY: dict[str, tuple[type[Operator], tuple[int, ...]]] = {
 
 
 def _unary(operator: type[Operator]) -> Handler:
-    return lambda n: n(operator(), n[0])
+    op = operator()
+    return lambda n: n(op, n[0])
 
 
 def operands(n: OnnxNode) -> tuple[Tensor, Tensor]:
@@ -141,7 +142,8 @@ def operands(n: OnnxNode) -> tuple[Tensor, Tensor]:
 
 
 def _binary(operator: type[Operator]) -> Handler:
-    return lambda n: n(operator(), *operands(n))
+    op = operator()
+    return lambda n: n(op, *operands(n))
 
 
 for _name, (_operator, _versions) in _UNARY.items():
