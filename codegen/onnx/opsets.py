@@ -6,7 +6,8 @@ lowest is then the first that holds them as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 
 import attrs
 
@@ -41,7 +42,10 @@ class LegaliseLowest(Pass):
         Raises:
             NotLegalisable: no opset expresses the module; of the newest.
         """
-        for opset in range(least_opset(module, self.lowest, self.newest), self.newest):
+        first = least_opset(module, self.lowest, self.newest)
+        if _expresses(first, _distinct(module), self.unsupported):
+            return False
+        for opset in range(first, self.newest):
             try:
                 PassManager([self._step(opset)], []).run(module.clone())
             except NotLegalisable:
@@ -65,15 +69,32 @@ def lowest_opset(module: Module, lowest: int, newest: int, emitters: Emitters | 
     Raises:
         InternalError: there is none: the module is not legalised.
     """
+    nodes, reason = _distinct(module), partial(unsupported_reason, emitters=emitters)
+    for opset in range(least_opset(module, lowest, newest), newest + 1):
+        if _expresses(opset, nodes, reason):
+            return opset
+    raise InternalError(f"no opset from {lowest} to {newest} expresses the module")
+
+
+def opset_as_it_is(module: Module, lowest: int, newest: int, unsupported: Reason) -> int | None:
+    """The opset that a module is legalised for, when every node can be written at it as it is; else None."""
+    opset = least_opset(module, lowest, newest)
+    return opset if _expresses(opset, _distinct(module), unsupported) else None
+
+
+def _distinct(module: Module) -> Collection[Node]:
+    """One node for each operator and operand types, which are all that the form of a node depends on."""
     nodes: dict[object, Node] = {}
     for graph in module.all_graphs():
         for node in graph:
-            key = (node.op, tuple(None if t is None else (t.type, t.is_constant) for t in node.inputs))
+            key = (node.op, *[None if t is None else (t.type, t.data is None) for t in node.inputs])
             nodes.setdefault(key, node)
-    for opset in range(least_opset(module, lowest, newest), newest + 1):
-        if not any(unsupported_reason(node, opset, emitters) for node in nodes.values()):
-            return opset
-    raise InternalError(f"no opset from {lowest} to {newest} expresses the module")
+    return nodes.values()
+
+
+def _expresses(opset: int, nodes: Iterable[Node], unsupported: Reason) -> bool:
+    """Whether all nodes can be written at an opset."""
+    return not any(unsupported(node, opset) for node in nodes)
 
 
 def least_opset(module: Module, lowest: int, newest: int) -> int:

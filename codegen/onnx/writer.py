@@ -317,9 +317,10 @@ class GraphWriter:
         domain: str,
     ) -> NodeProto:
         node = NodeProto(op_type=op_type, domain=domain)
-        node.input.extend(n or "" for n in inputs)
+        node.input.extend([n or "" for n in inputs])
         node.output.extend(outputs)
-        node.attribute.extend(attributes[name] for name in sorted(attributes))
+        if attributes:
+            node.attribute.extend([attributes[name] for name in sorted(attributes)])
         return node
 
     def _attributes(self, schema: Signature, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,12 +67,18 @@ def export_qoperator(module: Module, path: str | os.PathLike[str], *, opset: int
 
 
 def _legalised(module: Module, opset: int | None, emitters: Emitters | None = None) -> tuple[Module, int]:
-    """A copy that the operator set, with the operators of some emitters, can express; and the operator set."""
+    """A module that the operator set, with the operators of some emitters, can express; and the operator set.
+
+    It is the module itself where that can be written as it is, else a copy.
+    """
     from uair.codegen.onnx import DEFAULT_OPSET, NEWEST_OPSET, unsupported_reason
-    from uair.codegen.onnx.opsets import LegaliseLowest, lowest_opset
+    from uair.codegen.onnx.opsets import LegaliseLowest, lowest_opset, opset_as_it_is
     from uair.passes.legalise_onnx import LegaliseOnnx
 
-    legal, reason = module.clone(), partial(unsupported_reason, emitters=emitters)
+    reason = partial(unsupported_reason, emitters=emitters)
+    if opset is None and (found := opset_as_it_is(module, DEFAULT_OPSET, NEWEST_OPSET, reason)) is not None:
+        return module, found
+    legal = module.clone()
     if opset is not None:
         PassManager([LegaliseOnnx(opset=opset, unsupported=reason)], []).run(legal)
         return legal, opset

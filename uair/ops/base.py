@@ -270,7 +270,7 @@ class Operator:
             known = self.__dict__["_known_types"] = {}
         types = known.get(given)
         if types is None:
-            types = self._infer_types(given)
+            types = tuple([t if t not in given else given[given.index(t)] for t in self._infer_types(given)])
             if len(known) >= _REMEMBERED:
                 known.clear()
             known[given] = types

@@ -196,7 +196,7 @@ def infer_with_values(op: Operator, inputs: Sequence[Tensor | None], values: Sha
     """Result types, with what operands that are known, or known in part, say of extents that `infer` leaves open."""
     given = [None if t is None else t.type for t in inputs]
     types = op.infer_types(given)
-    if not any(None in cast("InferredShape", t.shape or ()) for t in types):
+    if all([t.is_static for t in types]) or not any(None in cast("InferredShape", t.shape or ()) for t in types):
         return types
     if isinstance(op, (Range, OneHot, TopK)):
         return _counted(op, inputs, types, values)
