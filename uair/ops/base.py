@@ -270,7 +270,8 @@ class Operator:
             known = self.__dict__["_known_types"] = {}
         types = known.get(given)
         if types is None:
-            types = tuple([t if t not in given else given[given.index(t)] for t in self._infer_types(given)])
+            shared = {t: t for t in given if t is not None}  # one object for equal types: they are compared often
+            types = tuple([shared.get(t, t) for t in self._infer_types(given)])
             if len(known) >= _REMEMBERED:
                 known.clear()
             known[given] = types
