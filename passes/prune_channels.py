@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -18,14 +19,28 @@ from uair.pipeline import Pass, PassContext
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
 from uair.quant.errors import CalibrationSourceError
+from uair.targets import load_description
 
 INTERPRETER = "uair.codegen.reference:Interpreter"
+DIFFERENTIATOR = "uair.codegen.reference:Differentiator"
 REPORT = "pruning"
 
 
 def _service(default: Any = None) -> Any:
     """A field that a program sets, and that is no option on the command line."""
     return attrs.field(default=default, metadata={"option": False}, repr=False, eq=False)
+
+
+def stated_multiple(target: str) -> int:
+    """How many channels the units of a target take at a time, for all its element types; 1 where it is not said.
+
+    Raises:
+        UnknownNameError: there is no such target.
+    """
+    if not target:
+        return 1
+    channels = load_description(target).alignment.channels
+    return math.lcm(*channels.values()) if channels else 1
 
 
 @attrs.frozen
@@ -40,13 +55,15 @@ class PruneChannels(Pass):
         flops: at most this part of the floating-point operations is left, from 0 to 1; 1: any number.
         parameters: at most this part of the parameters is left.
         criterion: "norm" of the weights; "output": what the layers that read a channel see of it, scaled by what
-            removing channels of its group does to the outputs, needs samples; "random"; or "auto": "output" with
-            samples, "norm" without.
+            removing channels of its group does to the outputs, needs samples; "taylor": squared gradients of the
+            outputs by gates on the channels, needs samples; "random"; or "auto": "output" with samples, "norm" without.
         power: of the weights' magnitudes for "norm", 1 or 2.
         compensate: "none"; "mean": the means of removed channels go into the biases of the layers that read them;
             "weights": these layers are fitted as well; "auto": "weights" with samples, "none" without.
-        multiple: the number of channels that a layer keeps is a multiple of this.
+        multiple: the number of channels that a layer keeps is a multiple of this; 0: of what the units of `target` take
+            at a time, 1 without a target.
         least: channels that a layer keeps at least.
+        target: name of the target whose device file says what channels are a multiple of.
         skip: names of nodes or source nodes, with `*` and `?`, that keep their channels.
         calib: path of the calibration data, see uair.quant.calibration.
         limit: how many samples are used at most.
@@ -54,15 +71,17 @@ class PruneChannels(Pass):
         samples: the calibration samples, mappings of arrays by input name; overrides `calib`.
         preprocess: how calibration images become inputs, by input name, for `calib`.
         interpreter: class of what runs a module.
+        differentiator: class of what runs it backwards.
     """
 
     flops: float = 1.0
     parameters: float = 1.0
-    criterion: Literal["auto", "norm", "output", "random"] = "auto"
+    criterion: Literal["auto", "norm", "output", "taylor", "random"] = "auto"
     power: int = 2
     compensate: Literal["auto", "none", "mean", "weights"] = "auto"
-    multiple: int = 1
+    multiple: int = 0
     least: int = 4
+    target: str = ""
     skip: tuple[str, ...] = ()
     calib: str = ""
     limit: int = 64
@@ -70,21 +89,26 @@ class PruneChannels(Pass):
     samples: Iterable[Mapping[str, Any]] | None = _service()
     preprocess: Mapping[str, Preprocess] | None = _service()
     interpreter: Any = _service(INTERPRETER)
+    differentiator: Any = _service(DIFFERENTIATOR)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Prune the main graph.
 
         Raises:
-            PruningBudgetError: the budget cannot be reached, or means nothing; UnknownNameError: `skip` names what does
-            not exist; CalibrationSourceError, CalibrationDataError, EmptyCalibrationError: the samples.
+            PruningBudgetError: the budget cannot be reached, or means nothing; UnknownNameError: `skip` or `target`
+            names what does not exist; NoGradientError: criterion=taylor, and an operator has no gradient;
+            CalibrationSourceError, CalibrationDataError, EmptyCalibrationError: the samples.
         """
         samples = self._samples(module)
-        pruner = Pruner(module, resolve(self.interpreter), *split_samples(samples), skip=self.skip)
+        learned, held = split_samples(samples)
+        backwards = resolve(self.differentiator) if self.criterion == "taylor" else None
+        pruner = Pruner(module, resolve(self.interpreter), learned, held, skip=self.skip, backwards=backwards)
         self._check(pruner)
         criterion = self.criterion if self.criterion != "auto" else ("norm" if samples is None else "output")
         compensate = self.compensate if self.compensate != "auto" else ("none" if samples is None else "weights")
-        rankings = pruner.rank(criterion, power=self.power, seed=self.seed)
-        budget = self._budget(pruner, shifts=compensate != "none")
+        shifts = compensate != "none"
+        rankings = pruner.rank(criterion, power=self.power, seed=self.seed, shifts=shifts)
+        budget = self._budget(pruner, shifts=shifts)
         chosen = choose_channels(rankings, pruner.costs, budget)
         removed: set[int] = set()
         for ranking, k in zip(rankings, chosen, strict=True):
@@ -96,6 +120,7 @@ class PruneChannels(Pass):
                 "pass": self.spec,
                 "criterion": criterion,
                 "compensate": compensate,
+                "multiple": budget.multiple,
                 "calibration": calibration_entry(samples, len(pruner.learned) + len(pruner.held), len(pruner.held)),
                 **pruner.amounts(),
                 "stages": pruner.stages,
@@ -111,7 +136,7 @@ class PruneChannels(Pass):
         for name, value in (("flops", self.flops), ("parameters", self.parameters)):
             if not 0 < value <= 1:
                 raise PruningBudgetError(f"{name}={value:g} is no part of the whole", hint="give a number from 0 to 1")
-        if self.multiple < 1 or self.least < 1:
+        if self.multiple < 0 or self.least < 1:
             raise PruningBudgetError("`multiple` and `least` are numbers of channels", hint="give at least 1")
         node = open_node(pruner.original.main)
         if self.flops < 1 and node is not None:
@@ -120,7 +145,7 @@ class PruneChannels(Pass):
                 place=str(node.loc),
                 hint="fix the sizes of the inputs (--shape x=1,3,224,224), or give the budget as parameters=",
             )
-        if not pruner.samples and (self.criterion == "output" or self.compensate in ("mean", "weights")):
+        if not pruner.samples and (self.criterion in ("output", "taylor") or self.compensate in ("mean", "weights")):
             raise CalibrationSourceError(
                 f"criterion={self.criterion} compensate={self.compensate} needs calibration data",
                 hint="give it with prune-channels{calib=FOLDER}, or use criterion=norm compensate=none",
@@ -133,7 +158,7 @@ class PruneChannels(Pass):
         return Budget(
             self.flops * costs.flops - operations if self.flops < 1 else None,
             self.parameters * costs.parameters - parameters if self.parameters < 1 else None,
-            self.multiple,
+            self.multiple or stated_multiple(self.target),
             self.least,
         )
 

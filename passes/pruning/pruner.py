@@ -30,6 +30,7 @@ from uair.passes.pruning.names import nodes_named
 from uair.passes.pruning.propagate import label_graph
 from uair.passes.pruning.remove import remove_channels
 from uair.passes.pruning.report import amounts, compare_outputs
+from uair.passes.pruning.taylor import Differentiator, gate_gradients, rank_by_gates
 from uair.passes.quantization.statistics import Interpreter
 
 Samples = Sequence[Mapping[str, Array]]
@@ -69,6 +70,7 @@ class Pruner:
         held: Samples,
         *,
         skip: Sequence[str] = (),
+        backwards: Callable[..., Differentiator] | None = None,
     ) -> None:
         """Label the module.
 
@@ -78,11 +80,13 @@ class Pruner:
             learned: samples to learn from.
             held: samples to judge on.
             skip: patterns of names of nodes that keep their channels.
+            backwards: class of the differentiator, for the criterion "taylor".
 
         Raises:
             UnknownNameError: a name in `skip` without wildcards fits no node.
         """
         self.module, self.run, self.learned, self.held = module, run, learned, held
+        self.backwards = backwards
         self.original = module.clone()
         self.labelling = label_graph(self.original.main)
         groups, self.fixed = find_groups(self.labelling)
@@ -107,14 +111,20 @@ class Pruner:
         return self._readings
 
     # -------------------------------------------------------------------------------------------------------- choosing
-    def rank(self, criterion: str, *, power: int = 2, seed: int = 0) -> list[Ranking]:
+    def rank(self, criterion: str, *, power: int = 2, seed: int = 0, shifts: bool = False) -> list[Ranking]:
         """The channels of every group from the least to the most important one.
 
         Args:
-            criterion: "norm", "output" or "random".
+            criterion: "norm", "output", "taylor" or "random".
             power: of the magnitudes for "norm".
-            seed: of "random".
+            seed: of "random", and of the directions of "taylor".
+            shifts: whether the means of removed channels will be made up for, which "taylor" takes into account.
+
+        Raises:
+            NoGradientError: "taylor" and an operator without a gradient.
         """
+        if criterion == "taylor":
+            return rank_by_gates(self.groups, self._gate_gradients(seed, shifts=shifts))
         if criterion == "output":
             scores = local_scores(self.labelling, self.readings)
             probed = self.learned[:: max(1, len(self.learned) // PROBED)][:PROBED]
@@ -125,6 +135,11 @@ class Pruner:
             order = np.random.default_rng(seed).random(len(atoms)) * 1e-6
             return rank_by_scores(self.groups, {a: 1 + float(v) for a, v in zip(atoms, order, strict=True)})
         return rank_by_scores(self.groups, norm_scores(self.labelling, self.groups, power))
+
+    def _gate_gradients(self, seed: int, *, shifts: bool) -> Array:
+        assert self.backwards is not None
+        means = {node: r.mean.mean(axis=1) for node, r in self.readings.items() if r.can_shift} if shifts else {}
+        return gate_gradients(self.original, self.labelling, self.backwards, self.learned, means, seed=seed)
 
     def new_biases(self) -> tuple[int, int]:
         """Operations and parameters of the biases that layers without one may get to make up for channels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -166,11 +167,11 @@ def samples(count: int, *shape: int) -> list[dict[str, Array]]:
     return [{"x": rng.normal(size=shape).astype(np.float32)} for _ in range(count)]
 
 
-@pytest.mark.parametrize("criterion", ["norm", "random", "output"])
+@pytest.mark.parametrize("criterion", ["norm", "random", "output", "taylor"])
 def test_the_budget_holds(criterion: str) -> None:
     for budget in ({"flops": 0.7}, {"parameters": 0.6}, {"flops": 0.8, "parameters": 0.7}):
         module = residual()
-        data = samples(12, 1, 3, 8, 8) if criterion == "output" else None
+        data = samples(12, 1, 3, 8, 8) if criterion in ("output", "taylor") else None
         context = PassContext()
         before = sum(node_flops(node) or 0 for node in module.main)
         assert PruneChannels(criterion=criterion, samples=data, **budget).run(module, context)  # type: ignore[arg-type]
@@ -208,7 +209,8 @@ def test_least_and_skip_keep_channels() -> None:
     assert report["notes"] == ["skip pattern 'nothing*' fits no node"]
 
 
-def test_data_find_what_norms_do_not() -> None:
+@pytest.mark.parametrize("criterion", ["output", "taylor"])
+def test_data_find_what_norms_do_not(criterion: Literal["output", "taylor"]) -> None:
     """Channels that are great and never change, or hardly ever non-zero, have great norms and mean nothing."""
     module = residual()
     inner = [node for node in module.main if node.op_type == "Conv2D"][1]
@@ -221,7 +223,8 @@ def test_data_find_what_norms_do_not() -> None:
         inner.set_input(i, constant(array, "changed"))
     context = PassContext()
     expected = outputs(module)
-    PruneChannels(flops=0.93, compensate="mean", samples=samples(16, 1, 3, 8, 8)).run(module, context)
+    data = samples(16, 1, 3, 8, 8)
+    PruneChannels(flops=0.93, criterion=criterion, compensate="mean", samples=data).run(module, context)
     entries = context.reports["pruning"]["groups"]
     removed = next(e for e in entries if e["layers"][0]["name"] == inner.name)["layers"][0]["removed"]
     assert {4, 5} <= set(removed)
@@ -276,10 +279,12 @@ def test_the_pruned_model_runs_in_onnxruntime(tmp_path: Path) -> None:
     [
         ({"flops": 0.0}, "UAIR-E0760"),
         ({"flops": 1.5}, "UAIR-E0760"),
-        ({"flops": 0.8, "multiple": 0}, "UAIR-E0760"),
+        ({"flops": 0.8, "multiple": -1}, "UAIR-E0760"),
         ({"flops": 0.01}, "UAIR-E0760"),
         ({"flops": 0.8, "skip": ("nobody",)}, "UAIR-E0003"),
         ({"flops": 0.8, "criterion": "output"}, "UAIR-E0703"),
+        ({"flops": 0.8, "criterion": "taylor"}, "UAIR-E0703"),
+        ({"flops": 0.8, "target": "no_such"}, "UAIR-E0003"),
         ({"flops": 0.8, "compensate": "mean"}, "UAIR-E0703"),
     ],
 )
