@@ -20,6 +20,7 @@ from uair.ir.inference import refine_types
 from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ops import Expand, Flip, Gather, Loop, Reshape, Transpose
+from uair.ops.recurrent import Recurrent
 from uair.passes.eliminate_dead_code import EliminateDeadCode
 from uair.passes.recurrent.body import read, rows, sequence_of
 from uair.passes.recurrent.cells import Cell, recognize
@@ -27,13 +28,13 @@ from uair.passes.recurrent.chained import MergeSteps
 from uair.passes.recurrent.directions import merge_directions
 from uair.passes.recurrent.expressions import Atom, Expression, same
 from uair.passes.recurrent.flips import FLIPS
-from uair.passes.recurrent.unrolled import UnrolledGRU, UnrolledLSTM
+from uair.passes.recurrent.unrolled import UnrolledGRU, UnrolledLSTM, UnrolledRNN
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import RuleSet, insert_detached
 
 NAME = "recognize-recurrent"
 
-STEPS = RuleSet([UnrolledLSTM(), UnrolledGRU(), MergeSteps()])
+STEPS = RuleSet([UnrolledLSTM(), UnrolledGRU(), UnrolledRNN(), MergeSteps()])
 """Layers that are spelled out step by step."""
 
 
@@ -48,7 +49,7 @@ class RecognizeRecurrent(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """Look at every cell and every Loop of every graph."""
         unrolled = context.apply_rules(module, STEPS)
-        made: list[Node] = []
+        made = _by_steps(module) if unrolled else list[Node]()
         learned: dict[str, Dim] = {}
         for graph in module.all_graphs():
             for node in list(graph):
@@ -68,6 +69,13 @@ class RecognizeRecurrent(Pass):
             merge_directions(module, made)
             EliminateDeadCode().run(module, context)
         return unrolled or bool(made)
+
+
+def _by_steps(module: Module) -> list[Node]:
+    """The layers that stand for steps."""
+    names = {rule.name for rule in STEPS.rules}
+    nodes = (node for graph in module.all_graphs() for node in graph if isinstance(node.op, Recurrent))
+    return [node for node in nodes if not names.isdisjoint(node.loc.by)]
 
 
 @attrs.frozen(eq=False)

@@ -34,15 +34,36 @@ def joined(steps: Sequence[Tensor]) -> tuple[Tensor, bool]:
     Steps that are neighbours in one tensor are what they are taken from; others are put together.
     """
     bare = [_without_unit(step) for step in steps]
-    places = [_place(step) for step in bare]
-    known = [p for p in places if p is not None]
-    first = known[0] if known else None
-    if first is not None and len(known) == len(places):
-        alike = all(p.whole is first.whole and p.axis == first.axis for p in known)
-        ways = {b.index - a.index for a, b in zip(known, known[1:], strict=False)}
-        if alike and ways in ({1}, {-1}):
-            return _between(first, known[-1]), ways == {-1}
+    places = [place_of(step) for step in bare]
+    known = neighbours([p for p in places if p is not None])
+    if known is not None and len(known) == len(places):
+        return between(known)
     return Concat(axis=0)(*(step if step.type.rank == 3 else Unsqueeze(axes=(0,))(step) for step in bare)), False
+
+
+def neighbours(places: Sequence[Place]) -> Sequence[Place] | None:
+    """The places when they are of one sequence, one behind the other or one in front of the other."""
+    if not places:
+        return None
+    alike = all(p.whole is places[0].whole and p.axis == places[0].axis for p in places)
+    ways = {b.index - a.index for a, b in zip(places, places[1:], strict=False)}
+    return places if alike and ways in ({1}, {-1}) else None
+
+
+def between(places: Sequence[Place], whole: Tensor | None = None) -> tuple[Tensor, bool]:
+    """The steps at neighbouring places with their axis in front, and whether they are taken from the end.
+
+    Args:
+        places: see `neighbours`.
+        whole: a sequence to take instead of theirs, with the same steps.
+    """
+    first, last = places[0], places[-1]
+    whole, axis = first.whole if whole is None else whole, first.axis
+    low, high = sorted((first.index, last.index))
+    if (low, high + 1) != (0, whole.type.dims[axis]):
+        whole = Slice(axes=(axis,), starts=(low,), ends=(high + 1,), steps=(1,))(whole)
+    turned = Transpose(perm=(axis, *(a for a in range(3) if a != axis)))(whole) if axis else whole
+    return turned, first.index > last.index
 
 
 def _without_unit(step: Tensor) -> Tensor:
@@ -55,16 +76,7 @@ def _without_unit(step: Tensor) -> Tensor:
     return inner if inner.type.shape is not None and (1, *inner.type.dims) == step.type.dims else step
 
 
-def _between(first: Place, last: Place) -> Tensor:
-    """The steps between two places, with their axis in front."""
-    whole, axis = first.whole, first.axis
-    low, high = sorted((first.index, last.index))
-    if (low, high + 1) != (0, whole.type.dims[axis]):
-        whole = Slice(axes=(axis,), starts=(low,), ends=(high + 1,), steps=(1,))(whole)
-    return Transpose(perm=(axis, *(a for a in range(3) if a != axis)))(whole) if axis else whole
-
-
-def _place(step: Tensor) -> Place | None:
+def place_of(step: Tensor) -> Place | None:
     """Where a step [batch, n] is taken from; None when it is nothing that is known."""
     node = step.producer
     if node is None or step.type.rank != 2 or not node.inputs or node.inputs[0] is None:
@@ -256,4 +268,4 @@ def late_tensors(root: Node, nodes: Collection[Node], results: Collection[Tensor
     return late
 
 
-__all__ = ["Outputs", "joined", "late_tensors", "stand_ins"]
+__all__ = ["Outputs", "Place", "between", "joined", "late_tensors", "neighbours", "place_of", "stand_ins"]

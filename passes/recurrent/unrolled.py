@@ -14,16 +14,17 @@ import attrs
 import numpy as np
 
 from uair.ir.dims import static
+from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
-from uair.ops import Add, Concat, Identity, Linear, MatMul, Mul, Reshape, Sub, Unsqueeze
+from uair.ops import Add, Concat, Identity, Linear, MatMul, Mul, Relu, Reshape, Sub, Tanh, Unsqueeze
 from uair.ops.recurrent import Recurrent
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.eliminate_common_subexpressions import constant_key
 from uair.passes.recurrent.body import ACTIVATIONS, MOST_FOLDED, READ, read
 from uair.passes.recurrent.cells import Cell, recognize
-from uair.passes.recurrent.expressions import Atom
-from uair.passes.recurrent.sequences import Outputs, joined, late_tensors, stand_ins
+from uair.passes.recurrent.expressions import Affine, Atom
+from uair.passes.recurrent.sequences import Outputs, between, joined, late_tensors, neighbours, place_of, stand_ins
 from uair.pipeline import PassContext
 from uair.rewrite import NoMatch, Replacement, Rule, no, of
 
@@ -84,10 +85,9 @@ class _UnrolledCells(Rule):
         chain = last if isinstance(last, NoMatch) else _chain(last)
         if isinstance(chain, NoMatch):
             return chain
-        cell = _cell(chain.steps[-1])
-        if cell is None:
+        made = _layer(chain)
+        if made is None:
             return no("the arithmetic of a step is not that of a cell that is known", root)
-        made = _layer(chain, cell)
         own = chain.nodes
         others = stand_ins(made, [step.results[:1] for step in chain.all], own)
         for i, result in list(enumerate(results))[1:]:
@@ -150,6 +150,42 @@ class UnrolledGRU(_UnrolledCells):
     def rewrite(self, root: Node, h: Tensor) -> Replacement | NoMatch:
         """One GRU."""
         return self.rewrite_chain(root, (h,), (root.output,))
+
+
+class UnrolledRNN(_UnrolledCells):
+    """Simple cells behind each other that share their weights, as a loop over torch.nn.RNNCell leaves them, are RNN."""
+
+    def pattern(self) -> Any:
+        """The output of the last step, the function of a sum."""
+        return of(Tanh, Relu)(of(Add, MatMul, Linear)(...).named("total")).named("root")
+
+    def check(self, root: Node, total: Node) -> bool | NoMatch:
+        """See above."""
+        h = _shown_before(root, total)
+        return h if isinstance(h, NoMatch) else self.check_chain(root, (h,), (root.output,))
+
+    def rewrite(self, root: Node, total: Node) -> Replacement | NoMatch:
+        """One RNN."""
+        h = _shown_before(root, total)
+        return h if isinstance(h, NoMatch) else self.rewrite_chain(root, (h,), (root.output,))
+
+
+def _shown_before(root: Node, total: Node) -> Tensor | NoMatch:
+    """What a product in a step takes that is the same function: the output of the step before."""
+    nodes, taken = [total], list[Tensor]()
+    for node in nodes:
+        operands = [t for t in node.inputs if t is not None and t.data is None]
+        if isinstance(node.op, _PRODUCTS):
+            taken += operands[:1]
+        elif len(nodes) < MOST_NODES:
+            nodes += [t.producer for t in operands if t.producer and isinstance(t.producer.op, (Add, *_PRODUCTS))]
+    taken += [
+        t for each in taken if each.producer and isinstance(each.producer.op, Concat) for t in each.producer.inputs if t
+    ]
+    for tensor in taken:
+        if tensor.producer is not None and tensor.producer.op == root.op and tensor.type == root.output.type:
+            return tensor
+    return no("no step with the same function stands in front of it", root)
 
 
 # ------------------------------------------------------------------------------------------------------------ the chain
@@ -218,7 +254,7 @@ def _last_step(states: Sequence[Tensor], results: Sequence[Tensor]) -> _Step | N
 def _operands(node: Node, states: Collection[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """What a node of a cell takes of the cell, and what comes in; constants and states are neither."""
     given = [t for t in node.inputs if t is not None and t.data is None and t not in states]
-    outside = [t for t in given if _comes_in(node, t, states)]
+    outside = [t for t in given if _comes_in(node, t, states) or place_of(t) is not None]
     return [t for t in given if t not in outside], outside
 
 
@@ -332,25 +368,33 @@ def _is_given(root: Node, chain: _Chain) -> bool | NoMatch:
 
 
 # ------------------------------------------------------------------------------------------------------------ the layer
-def _cell(step: _Step) -> Cell | None:
-    """The cell that a step computes."""
+def _cell(step: _Step, projected: bool) -> Cell | None:
+    """The cell that a step computes.
+
+    Args:
+        step: with what comes in.
+        projected: whether that is added to the gates as it is, not multiplied with weights.
+    """
     widths = [t.type.dims[-1] for t in (step.x, *step.states)]
-    if not all(isinstance(width, int) for width in widths):
+    known = [width for width in widths if isinstance(width, int)]
+    if len(known) < len(widths):
         return None
-    x, *states = (Atom(key, int(width)) for key, width in zip(_keys(len(step.states)), widths, strict=True))  # type: ignore[call-overload]
-    values = read(step.nodes, dict(zip((step.x, *step.states), (x, *states), strict=True)), lambda node: None)
+    x = Atom(("step", 0), known[0])
+    states = [Atom(("state", i), width) for i, width in enumerate(known[1:])]
+    kind = step.x.type.dtype.numpy
+    given = Affine(((x, np.eye(x.width, dtype=kind)),), np.zeros(x.width, kind)) if projected else x
+    values = read(step.nodes, dict(zip((step.x, *step.states), (given, *states), strict=True)), lambda node: None)
     found = recognize(states, [values.get(t) for t in step.results])
     return found if found is not None and found.order == tuple(range(len(states))) else None
 
 
-def _keys(states: int) -> list[tuple[str, int]]:
-    return [("step", 0), *(("state", i) for i in range(states))]
-
-
-def _layer(chain: _Chain, cell: Cell) -> Outputs:
-    """The layer over all steps."""
+def _layer(chain: _Chain) -> Outputs | None:
+    """The layer over all steps; None when they are no cell that is known."""
     steps = chain.all
-    x, reverse = joined([step.x for step in steps])
+    found = _plain(chain) or _projected(chain)
+    if found is None:
+        return None
+    cell, (x, reverse) = found
     op: Recurrent = attrs.evolve(cell.op, direction="reverse") if reverse else cell.op  # type: ignore[misc]
     weights = [(cell.w, "w"), (cell.r, "r"), (cell.bias, "bias")]
     operands = [x, *(None if a is None else constant(np.ascontiguousarray(a[None]), name) for a, name in weights)]
@@ -360,4 +404,48 @@ def _layer(chain: _Chain, cell: Cell) -> Outputs:
     return Outputs(y, last, reverse, len(steps))
 
 
-__all__ = ["UnrolledGRU", "UnrolledLSTM", "equal_constants"]
+def _plain(chain: _Chain) -> tuple[Cell, tuple[Tensor, bool]] | None:
+    """The cell and its sequence."""
+    cell = _cell(chain.steps[-1], projected=False)
+    return None if cell is None else (cell, joined([step.x for step in chain.all]))
+
+
+def _projected(chain: _Chain) -> tuple[Cell, tuple[Tensor, bool]] | None:
+    """The cell and its sequence where the sequence was multiplied with the weights as a whole, ahead of the steps."""
+    places = [place for step in chain.all if (place := place_of(step.x)) is not None]
+    found = neighbours(places) if len(places) == len(chain.all) else None
+    product = _product(found[0].whole) if found is not None else None
+    cell = _cell(chain.steps[-1], projected=True) if product is not None else None
+    if found is None or product is None or cell is None:
+        return None
+    x, matrix, added = product
+    extra = np.concatenate([cell.w @ added, np.zeros(len(cell.w), added.dtype)])
+    bias = extra if cell.bias is None else cell.bias + extra
+    whole = attrs.evolve(cell, w=cell.w @ matrix.T, bias=bias if bias.any() else None)
+    return whole, between(found, x)
+
+
+def _product(sequence: Tensor) -> tuple[Tensor, Array, Array] | None:
+    """What a sequence is the product of, the matrix [input, gates], and what is added to it."""
+    node = sequence.producer
+    added: Array | None = None
+    if node is not None and isinstance(node.op, Add):
+        vectors = [t for t in node.inputs if t is not None and t.data is not None and t.type.rank == 1]
+        others = [t for t in node.inputs if t is not None and t.data is None]
+        node = others[0].producer if len(vectors) == len(others) == 1 else None
+        added = vectors[0].numpy() if node is not None else None
+    if node is None or not isinstance(node.op, _PRODUCTS):
+        return None
+    x, w, *bias = node.inputs
+    if x is None or w is None or w.data is None or w.type.rank != 2 or x.type.shape is None or x.type.rank != 3:
+        return None
+    matrix = w.numpy().T if isinstance(node.op, Linear) and node.op.transpose_w else w.numpy()
+    total = np.zeros(matrix.shape[1], matrix.dtype) if added is None else np.broadcast_to(added, matrix.shape[1:])
+    if bias and bias[0] is not None:
+        if bias[0].data is None:
+            return None
+        total = total + bias[0].numpy()
+    return x, matrix, total
+
+
+__all__ = ["UnrolledGRU", "UnrolledLSTM", "UnrolledRNN", "equal_constants"]

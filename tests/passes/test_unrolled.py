@@ -326,6 +326,63 @@ def test_gru_cells_are_one_layer(after: bool, form: str, given: bool) -> None:
     assert kinds(module) == Counter(GRU=1, Squeeze=1) + Counter(Unsqueeze=int(given))
 
 
+@pytest.mark.parametrize("function", [Tanh(), Relu()])
+@pytest.mark.parametrize("given", [False, True], ids=["zeros", "states"])
+def test_simple_cells_are_one_layer(function: Any, given: bool) -> None:
+    w, r, b = weights(IN, HIDDEN), weights(HIDDEN, HIDDEN), weights(HIDDEN)
+
+    def cell(g: Sketch, x: Tensor, states: States) -> States:
+        return [g(function, g(Add(), g(Add(), g(MatMul(), x, w), b), g(MatMul(), states[0], r)))]
+
+    g = Sketch()
+    first = [g.input("h", BATCH, HIDDEN)] if given else zeros()[:1]
+    outputs, _ = unrolled(g, cell, first, [step(g, t) for t in range(STEPS)])
+    module = fused(g.module(stacked(g, outputs)))
+    assert kinds(module) == Counter(RNN=1, Squeeze=1) + Counter(Unsqueeze=int(given))
+
+
+@pytest.mark.parametrize("shape", [(STEPS, BATCH, IN), (BATCH, STEPS, IN)], ids=["steps first", "batch first"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_sequence_that_is_projected_as_a_whole(shape: Sequence[int], bias: bool) -> None:
+    """The product with the weights of the input stands ahead of the steps; it becomes part of the layer."""
+    g = Sketch(shape)
+    w, r, b = weights(IN, 4 * HIDDEN), weights(HIDDEN, 4 * HIDDEN), weights(4 * HIDDEN)
+    whole = g(MatMul(), g.x, w)
+    g.x = g(Add(), whole, b) if bias else whole
+
+    def cell(g: Sketch, x: Tensor, states: States) -> States:
+        h, c = states
+        i, f, n, o = g.all(Split(axis=1, sizes=(HIDDEN,) * 4), g(Add(), x, g(MatMul(), h, r)))
+        memory = g(Add(), g(Mul(), g(Sigmoid(), f), c), g(Mul(), g(Sigmoid(), i), g(Tanh(), n)))
+        return g(Mul(), g(Sigmoid(), o), g(Tanh(), memory)), memory
+
+    how = "batch first" if shape[0] == BATCH else "gather"
+    outputs, _ = unrolled(g, cell, zeros(), [step(g, t, how) for t in range(STEPS)])
+    module = fused(g.module(stacked(g, outputs)))
+    assert kinds(module) == Counter(LSTM=1, Squeeze=1) + Counter(Transpose=int(shape[0] == BATCH))
+
+
+def test_both_directions_become_one_layer() -> None:
+    g = Sketch((BATCH, STEPS, IN))
+    steps = [step(g, t, "batch first") for t in range(STEPS)]
+    forward, _ = unrolled(g, lstm(), zeros(), steps)
+    backward, _ = unrolled(g, lstm(), zeros(), steps[::-1])
+    module = fused(g.module(g(Concat(axis=2), stacked(g, forward, 1), stacked(g, backward[::-1], 1))))
+    op = layer(module, LSTM).op
+    assert isinstance(op, LSTM) and op.direction == "bidirectional"
+    assert kinds(module) == {"Transpose": 2, "LSTM": 1, "Reshape": 1}
+
+
+def test_a_network_whose_layers_share_weights_is_no_recurrent_layer() -> None:
+    """What comes in is the same tensor, but for the first layer: no step takes it."""
+    g = Sketch((BATCH, HIDDEN))
+    r, b = weights(HIDDEN, HIDDEN), weights(HIDDEN)
+    x = g.x
+    for _ in range(4):
+        x = g(Tanh(), g(Add(), g(MatMul(), x, r), b))
+    assert "RNN" not in kinds(fused(g.module(x)))
+
+
 # ----------------------------------------------------------------------------------------------------- layers of a step
 @pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
 @pytest.mark.parametrize("whole", [True, False], ids=["joined", "one by one"])
