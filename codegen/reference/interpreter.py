@@ -20,6 +20,7 @@ from uair.codegen.reference import memory
 from uair.codegen.reference.arithmetic import is_exact, narrowed
 from uair.codegen.reference.errors import ResultTypeError
 from uair.codegen.reference.feeds import check_feeds, is_stored, seems_to_hold, value_shape
+from uair.codegen.reference.ownership import Owner
 from uair.errors import EvaluationError, UairError
 from uair.ir.data import ArrayData, SplatData
 from uair.ir.dims import Dim, plain_symbol, static, substitute_shape
@@ -300,36 +301,13 @@ class Execution:
 
     def _collect(self, frame: _Frame, feeds: Sequence[Any]) -> dict[str, Any]:
         """The outputs; copied where they would be views of a feed, of a constant, or of each other."""
-        outputs: dict[str, Any] = {}
-        taken = [a for value in feeds for a in _arrays(value)]
-        for name, tensor in zip(self._interpreter.graph.output_names, self._interpreter.graph.outputs, strict=True):
-            outputs[name] = _own(self._value(tensor, frame), taken)
-            taken += _arrays(outputs[name])
-        return outputs
+        owner, graph = Owner(feeds), self._interpreter.graph
+        named = zip(graph.output_names, graph.outputs, strict=True)
+        return {name: owner.own(self._value(tensor, frame)) for name, tensor in named}
 
 
 def _rounded(value: Any, dtype: DType | None) -> Any:
     return value if dtype is None else narrowed(value, dtype)
-
-
-def _arrays(value: Any) -> list[Array]:
-    """The arrays in a value."""
-    if isinstance(value, dict):
-        return [a for item in value.values() for a in _arrays(item)]
-    if isinstance(value, list):
-        return [a for item in value for a in _arrays(item)]
-    return [] if value is None else [value]
-
-
-def _own(value: Any, taken: Sequence[Array]) -> Any:
-    """The value, with arrays copied that cannot be written to or share memory with those taken."""
-    if isinstance(value, dict):
-        return {key: _own(item, taken) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_own(item, taken) for item in value]
-    if value is None or (value.flags.writeable and not any(np.may_share_memory(value, a) for a in taken)):
-        return value
-    return value.copy()
 
 
 def run(
