@@ -6,7 +6,7 @@ masked place gets mask_filter_value instead of minus infinity.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -324,13 +324,26 @@ def _rotary_embedding(n: OnnxNode) -> Result:
 @FAMILY.op("EmbedLayerNormalization", 1)
 def _embed_layer_norm(n: OnnxNode) -> Result:
     """Operands: ids, segments, tables of words, positions and segments, gamma, beta, mask, positions."""
-    positions = n.optional(8)
+    return embed_layer_norm(n, lambda i, places: n(Gather(axis=0), n[i], places), (n[5], n[6]), n.optional(8))
+
+
+def embed_layer_norm(
+    n: OnnxNode, rows: Callable[[int, Tensor], Tensor], affine: tuple[Tensor, Tensor], positions: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The normalized sum of embeddings, how many places of each sequence the mask has, and the sum.
+
+    Args:
+        n: its operands are ids, segments, tables of words, positions and segments, two more, the mask.
+        rows: of a table, by its place among the operands and the indices.
+        affine: gamma and beta.
+        positions: of the ids; 0, 1, ... when not given.
+    """
     place = _places(n, n[0], axis=1) if positions is None else positions
-    total = n(Add(), n(Gather(axis=0), n[2], n[0]), n(Gather(axis=0), n[3], place))
-    segments, table = n.optional(1), n.optional(4)
-    if segments is not None and table is not None:
-        total = n(Add(), total, n(Gather(axis=0), table, segments))
-    y = n(LayerNorm(axis=2, epsilon=n.attributes.number("epsilon", 1e-12)), total, n[5], n[6])
+    total = n(Add(), rows(2, n[0]), rows(3, place))
+    segments = n.optional(1)
+    if segments is not None and n.optional(4) is not None:
+        total = n(Add(), total, rows(4, segments))
+    y = n(LayerNorm(axis=2, epsilon=n.attributes.number("epsilon", 1e-12)), total, *affine)
     mask = n.optional(7)
     index: Tensor | None = None
     if n.wants(1) and mask is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from uair.frontends.onnx.handlers.contrib_attention import projected_attention
+from uair.frontends.onnx.handlers.contrib_attention import embed_layer_norm, projected_attention
 from uair.frontends.onnx.handlers.pooling import average_pool
 from uair.frontends.onnx.handlers.quantization import (
     as_scalar,
@@ -29,6 +29,7 @@ from uair.ops import (
     Concat,
     Dequantize,
     DynamicQuantize,
+    Gather,
     GlobalAvgPool,
     LeakyRelu,
     MatMul,
@@ -201,3 +202,18 @@ def _attention(n: OnnxNode) -> Result:
         n.unsupported("QAttention with rotary positions or a shared buffer is not supported")
     projected = _scaled_product(n, (n[0], n[3], n.optional(6)), (n[1], n[4], n.optional(7)), n[2])
     return projected_attention(n, projected, mask=5, past=8, bias=None)
+
+
+# ------------------------------------------------------------------- embeddings
+@FAMILY.op("QEmbedLayerNormalization", 1)
+def _embed_layer_norm(n: OnnxNode) -> Result:
+    """EmbedLayerNormalization whose tables, gamma and beta (operands 2 to 6) are quantized.
+
+    The scale of operand i is i + 6, its zero point i + 11. Rows are dequantized after they are taken.
+    """
+
+    def real(i: int, x: Tensor) -> Tensor:
+        return dequantize(n, x, n[i + 6], n.optional(i + 11))
+
+    affine = (real(5, n[5]), real(6, n[6]))
+    return embed_layer_norm(n, lambda i, places: real(i, n(Gather(axis=0), n[i], places)), affine, None)[:2]

@@ -305,3 +305,25 @@ def test_matmul_bnb4(quant_type: int) -> None:
 def constants_of(module: Module) -> Iterator[Tensor]:
     """The constant operands of the main graph's nodes."""
     return (t for node in module.main for t in node.inputs if t is not None and t.is_constant)
+
+
+@BYTES
+@pytest.mark.parametrize("segmented", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_embeddings(dtype: Any, segmented: bool, masked: bool) -> None:
+    tables = {"w": integers(dtype, 30, 8), "t": integers(dtype, 9, 8, seed=1), "u": integers(dtype, 2, 8, seed=2),
+              "g": integers(dtype, 8, seed=3), "b": integers(dtype, 8, seed=4)}  # fmt: skip
+    scales = {f"s{name}": scale(0.01 + 0.002 * i) for i, name in enumerate(tables)}
+    points = {f"z{name}": np.asarray(dtype(7 + i)) for i, name in enumerate(tables)}
+    draw = np.random.default_rng(0)
+    feeds = {"i": draw.integers(0, 30, (2, 5)).astype(np.int32)}
+    if segmented:
+        feeds["s"] = draw.integers(0, 2, (2, 5)).astype(np.int32)
+    if masked:
+        feeds["m"] = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.int32)
+    names = [*"iswtugbm", *scales, *points]
+    given = {*feeds, *scales, *points, *tables} - (set() if segmented else {"u", "su", "zu"})
+    node = contrib("QEmbedLayerNormalization", *(name if name in given else "" for name in names), epsilon=1e-6)
+    node.output.append("n")
+    constants = {k: v for k, v in {**tables, **scales, **points}.items() if k in given}
+    run(node, feeds, constants, outputs=("y", "n"))
