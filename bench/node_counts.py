@@ -8,7 +8,8 @@ python -m bench.node_counts --peers ~/peers/bin/python --write     # the table b
 `--peers` is the Python that has onnxslim, onnxsim and onnxruntime (uair[bench] has them all). Each tool runs in a
 process of its own, from file to file, with its own defaults; nodes in subgraphs count. UAIR stands there twice: with
 the standard operators of the ONNX file that it writes at the default opset, and with its canonical ones, which include
-composites such as LayerNorm or Swish; onnxruntime's "extended" level counts its private fused operators.
+composites such as LayerNorm or Swish; onnxruntime's "extended" level counts its private fused operators. "UAIR, then
+onnxruntime" is what that level leaves of UAIR's file: the two graphs in the same private operators.
 
 The error is the greatest difference between what onnxruntime computes from the original file and from UAIR's, relative
 to the greatest magnitude of the output; beside it stands how far onnxruntime's own result moves when it optimises
@@ -89,6 +90,7 @@ class Row:
         self.before = count_nodes(source)
         self.peers: dict[str, int | None] = {}
         self.standard = self.canonical = 0
+        self.after: int | None = None
         self.error = self.own = self.time = 0.0
 
     def measure(self, python: str, runs: int, peers: Sequence[str]) -> None:
@@ -103,6 +105,8 @@ class Row:
             written = folder / "uair.onnx"
             uair.export_onnx(module, written)
             self.standard = count_nodes(written)
+            if "onnxruntime" in peers:
+                self.after = peer_nodes(python, "onnxruntime", written, folder)
             self._compare(written, runs)
 
     def _compare(self, written: Path, runs: int) -> None:
@@ -133,6 +137,7 @@ class Row:
             *peers[:2],
             str(self.standard),
             peers[2],
+            str(self.after or "fails") if "onnxruntime" in self.peers else "",
             str(self.canonical),
             *(f"{error:.1e}" if error else "0" for error in (self.error, self.own)),
             f"{self.time:.2f}",
@@ -140,8 +145,8 @@ class Row:
 
 
 COLUMNS = (
-    "model", "nodes", "onnxslim", "onnxsim", "UAIR", "onnxruntime extended", "UAIR canonical", "error", "its own",
-    "time",
+    "model", "nodes", "onnxslim", "onnxsim", "UAIR", "onnxruntime extended", "UAIR, then onnxruntime", "UAIR canonical",
+    "error", "its own", "time",
 )  # fmt: skip
 
 

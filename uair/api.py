@@ -5,32 +5,31 @@ This is the composition root: here, and in uair.cli, the IR, the frontends, the 
 
 from __future__ import annotations
 
+import importlib
 import os
-import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from uair.artifact import MANIFEST, Artifact, build_artifact
 from uair.context import Context
-from uair.driver.describe import compare, describe_interface, describe_origin, interface_type, plain_value
-from uair.driver.formats import SUFFIXES, UnknownFormatError
+from uair.driver.formats import SUFFIXES
 from uair.driver.loading import Loader, read_model
-from uair.driver.running import Arithmetic, named, run_artifact
-from uair.driver.stages import DoesNotFit, require_fit, standard_passes
-from uair.driver.transform import transform
-from uair.driver.writing import emit
+from uair.driver.standard import standard_passes
 from uair.ir.module import Module
 from uair.pipeline import Instrument, Pass, PassContext, PassManager, Verify
-from uair.preprocess import Preprocess
-from uair.request import CompileRequest, Quantization
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what reading, optimising and writing a model do without is imported where it is used
+    from uair.artifact import Artifact
     from uair.debugging.bisect import Bisection
     from uair.debugging.why_not import WhyNot
+    from uair.driver.describe import compare, describe_interface, describe_origin, interface_type, plain_value
     from uair.driver.difference import LayerErrors
+    from uair.driver.formats import UnknownFormatError
     from uair.driver.quantizing import Quantized
+    from uair.driver.running import Arithmetic
+    from uair.driver.stages import DoesNotFit, require_fit
+    from uair.preprocess import Preprocess
+    from uair.request import Quantization
     from uair.rewrite import Rule
     from uair.targets.check import CheckReport
 
@@ -61,6 +60,19 @@ __all__ = [
     "standard_passes",
     "why_not",
 ]
+
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    "uair.driver.describe": ("compare", "describe_interface", "describe_origin", "interface_type", "plain_value"),
+    "uair.driver.formats": ("UnknownFormatError",),
+    "uair.driver.stages": ("DoesNotFit", "require_fit"),
+}
+_HOME_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'uair.api' has no attribute {name!r}")
 
 
 def load(source: Model | Any, *inputs: Any, format: str | None = None, **options: Any) -> Module:
@@ -215,7 +227,9 @@ def bisect(
         UairError: the model itself cannot be read or run.
     """
     from uair.debugging.bisect import as_passes, bisect_passes, bisect_target
+    from uair.driver.running import named
     from uair.pipeline_syntax import parse_pipeline
+    from uair.request import CompileRequest
 
     module, shapes = read_model(model, shapes)
     module = module.clone()
@@ -276,6 +290,14 @@ def compile(
     Raises:
         UairError: nothing is left behind.
     """
+    import tempfile
+    import weakref
+
+    from uair.artifact import Artifact, build_artifact
+    from uair.driver.transform import transform
+    from uair.driver.writing import emit
+    from uair.request import CompileRequest
+
     module, shapes = read_model(model, shapes)
     request = CompileRequest(
         target,
@@ -334,6 +356,7 @@ def quantize(
         UairError: from the calibration data, or a pass.
     """
     from uair.driver.quantizing import quantize_module
+    from uair.request import CompileRequest
 
     module, shapes = read_model(model, shapes)
     request = CompileRequest(
@@ -360,6 +383,9 @@ def run(
     Returns:
         outputs by name, of the same kinds.
     """
+    from uair.artifact import Artifact
+    from uair.driver.running import named, run_artifact
+
     if isinstance(model, Artifact):
         return run_artifact(model, inputs, arithmetic)
     if not isinstance(model, Module) and is_artifact(Path(model)):
@@ -424,6 +450,8 @@ def comparable(model: Model | Artifact) -> Module:
 
 
 def _artifact(model: Model | Artifact) -> Artifact | None:
+    from uair.artifact import Artifact
+
     if isinstance(model, (Artifact, Module)):
         return model if isinstance(model, Artifact) else None
     return Artifact.open(model) if is_artifact(Path(model)) else None
@@ -438,6 +466,8 @@ def golden_input(model: Model | Artifact) -> dict[str, Any] | None:
 
 def is_artifact(path: Path) -> bool:
     """Whether a path looks like an artifact rather than a model: a folder with a manifest, or a zip file."""
+    from uair.artifact import MANIFEST
+
     if path.is_dir():  # SavedModels are folders, too
         return (path / MANIFEST).is_file()
     import zipfile

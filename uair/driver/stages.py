@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from uair.driver.naming import name_tensors
+from uair.driver.standard import standard_passes
 from uair.errors import UairError
 from uair.ir.graph import Graph
 from uair.ir.module import Module
@@ -30,14 +31,6 @@ class DoesNotFit(UairError):
 
     code = "UAIR-E0520"
     title = "Model does not fit the target"
-
-
-def standard_passes() -> list[Pass]:
-    """The target-independent part of every pipeline."""
-    from uair.passes.canonicalise import Canonicalise
-    from uair.passes.fuse import Fuse
-
-    return [Canonicalise(), Fuse()]
 
 
 @attrs.frozen

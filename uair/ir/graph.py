@@ -5,7 +5,8 @@ graph links its nodes. They compare by identity; names are hints for people.
 """
 
 # pyright: reportPrivateUsage=false
-# The links and use lists are private to these three classes, which keep them for each other.
+# The links and use lists are private to these three classes, which keep them for each other; an operator's list of the
+# attributes that hold graphs is read with every node that comes or goes.
 
 from __future__ import annotations
 
@@ -259,7 +260,7 @@ class Node:
         for i, tensor in enumerate(self._inputs):
             if tensor is not None:
                 tensor._uses[(self, i)] = None
-        if self.op.can_hold_graphs:
+        if self.op._graphs:
             graph._holders[self] = None
             for region in self.regions:
                 for user, i, tensor in region.captured_uses():
@@ -270,7 +271,7 @@ class Node:
         for i, tensor in enumerate(self._inputs):
             if tensor is not None:
                 del tensor._uses[(self, i)]
-        if self.graph is not None and self.op.can_hold_graphs:
+        if self.graph is not None and self.op._graphs:
             self.graph._holders.pop(self, None)
             for region in self.regions:
                 region.release()

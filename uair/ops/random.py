@@ -8,6 +8,7 @@ deterministic either way: they are neither folded nor merged, for a device draws
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
@@ -22,12 +23,17 @@ from uair.ops._forms import numbers, one_form, vector_length
 from uair.ops.base import Operator, Sample, bad, case, operator, require
 
 FAMILY = "random"
-_process = np.random.RandomState()
+
+
+@functools.cache
+def _process() -> np.random.RandomState:
+    """The process's generator. It is made when it is first asked for: numpy.random is imported then."""
+    return np.random.RandomState()
 
 
 def reseed(seed: int) -> None:
     """Start the generator of operators without a seed anew."""
-    _process.seed(seed)
+    _process().seed(seed)
 
 
 @contextmanager
@@ -36,17 +42,17 @@ def repeated(seed: int = 0) -> Generator[None, None, None]:
 
     The process's generator goes on afterwards as if the block had not been.
     """
-    state = _process.get_state()
-    _process.seed(seed)
+    state = _process().get_state()
+    _process().seed(seed)
     try:
         yield
     finally:
-        _process.set_state(state)
+        _process().set_state(state)
 
 
 def generator(seed: int | None) -> np.random.RandomState:
     """The generator of an operator with this seed."""
-    return _process if seed is None else np.random.RandomState(seed % 2**32)
+    return _process() if seed is None else np.random.RandomState(seed % 2**32)
 
 
 class Drawing(Operator):

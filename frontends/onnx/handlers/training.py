@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from uair.frontends.onnx.gradient import gradients
 from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
 from uair.ir.dtype import DType
@@ -134,5 +133,7 @@ def _gradient(n: OnnxNode) -> Result:
     chosen = [t for i, t in enumerate(independent[: len(xs)]) if t is not None and n.wants(i)]
     if not all(t.type.dtype.is_float for t in (y, *chosen)):
         n.refuse("only floating-point tensors have gradients")
+    from uair.frontends.onnx.gradient import gradients
+
     found = iter(gradients(n, chosen, values, y))
     return [next(found) if n.wants(i) else None for i in range(len(xs))]
