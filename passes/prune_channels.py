@@ -64,6 +64,7 @@ class PruneChannels(Pass):
             at a time, 1 without a target.
         least: channels that a layer keeps at least.
         target: name of the target whose device file says what channels are a multiple of.
+        heads: whether whole heads of an Attention go too.
         skip: names of nodes or source nodes, with `*` and `?`, that keep their channels.
         calib: path of the calibration data, see uair.quant.calibration.
         limit: how many samples are used at most.
@@ -82,6 +83,7 @@ class PruneChannels(Pass):
     multiple: int = 0
     least: int = 4
     target: str = ""
+    heads: bool = False
     skip: tuple[str, ...] = ()
     calib: str = ""
     limit: int = 64
@@ -102,7 +104,9 @@ class PruneChannels(Pass):
         samples = self._samples(module)
         learned, held = split_samples(samples)
         backwards = resolve(self.differentiator) if self.criterion == "taylor" else None
-        pruner = Pruner(module, resolve(self.interpreter), learned, held, skip=self.skip, backwards=backwards)
+        pruner = Pruner(
+            module, resolve(self.interpreter), learned, held, skip=self.skip, backwards=backwards, heads=self.heads
+        )
         self._check(pruner)
         criterion = self.criterion if self.criterion != "auto" else ("norm" if samples is None else "output")
         compensate = self.compensate if self.compensate != "auto" else ("none" if samples is None else "weights")

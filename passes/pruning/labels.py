@@ -58,6 +58,7 @@ class Labelling:
         producers: what makes channels, in order.
         contractions: by node with weights, the atoms of the channels that its weight sums over; operand 0's.
         reasons: why atoms are pinned.
+        heads: whether the heads of an Attention are channels.
     """
 
     graph: Graph
@@ -66,6 +67,7 @@ class Labelling:
     producers: list[Producer] = attrs.Factory(list[Producer])
     contractions: dict[Node, Array] = attrs.Factory(dict[Node, Array])
     reasons: dict[int, str] = attrs.Factory(lambda: {FIXED: "their source is not known"})
+    heads: bool = False
     _parent: list[int] = attrs.Factory(lambda: [FIXED])
 
     # ----------------------------------------------------------------------------------------------------------- atoms

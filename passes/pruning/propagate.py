@@ -21,9 +21,15 @@ from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
 Rule = Callable[[Labelling, Node], None]
 
 
-def label_graph(graph: Graph) -> Labelling:
-    """The atoms of a graph's channels. What graphs in attributes use, and what the graph returns, is pinned."""
-    labelling = Labelling(graph)
+def label_graph(graph: Graph, *, heads: bool = False) -> Labelling:
+    """The atoms of a graph's channels. What graphs in attributes use, and what the graph returns, is pinned.
+
+    Args:
+        graph: the graph.
+        heads: whether the heads of an attention are channels, whole ones. Without it each head loses the same places,
+            and where an Attention is fused, none.
+    """
+    labelling = Labelling(graph, heads=heads)
     for node in graph:
         rule = elementwise if node.op.elementwise or node.op_type in PLAIN else RULES.get(node.op_type)
         if rule is None or node.regions or len(node.outputs) != 1 and rule is not split:
@@ -296,7 +302,7 @@ def reshape(labelling: Labelling, node: Node) -> None:
     """Reshape, Squeeze and Unsqueeze: channels are followed through splitting and merging of axes.
 
     Where the axis of the channels is split, those at the same place of the last of its parts go together: each head of
-    an attention, each group of a shuffle, loses the same places.
+    an attention, each group of a shuffle, loses the same places. When heads are channels, those of a head go together.
     """
     x = node.inputs[0]
     labels = labelling.of(x)
@@ -320,9 +326,36 @@ def reshape(labelling: Labelling, node: Node) -> None:
     if not varying:
         labelling.refuse(node, f"{node.op_type} leaves no axis of their own")
         return
-    axis = varying[-1]
+    wanted = _head_axis(node.output) if labelling.heads else None
+    axis = varying[-1] if wanted is None or wanted - front not in varying else wanted - front
     rows = np.moveaxis(atoms, axis, 0).reshape(target[axis], -1)
     labelling.give(node.output, front + axis, labelling.join_all(_distinct_columns(rows)))
+
+
+def _head_axis(tensor: Tensor) -> int | None:
+    """The axis that becomes the heads of an attention, fused or as products of activations; None without one."""
+    back: list[Callable[[int], int]] = []  # from the axis of a result to that of the operand, by node on the way
+    while (user := next(iter(tensor.users), None)) is not None:
+        op: Any = user.op
+        if op.op_type == "Attention" or (op.op_type == "MatMul" and tensor.type.rank > 2 and _of_activations(user)):
+            axis = 1 if op.op_type == "Attention" else tensor.type.rank - 3
+            for step in reversed(back):
+                axis = step(axis)
+            return axis
+        if op.op_type == "Transpose":
+            back.append(op.perm.__getitem__)
+        elif op.op_type == "Squeeze" and op.axes is not None:
+            rank, gone = tensor.type.rank, op.axes
+            left = [a for a in range(rank) if a not in {g % rank for g in gone}]
+            back.append(left.__getitem__)
+        elif not (op.elementwise or op.op_type == "Split") or user.outputs[0].type.rank != tensor.type.rank:
+            return None
+        tensor = user.outputs[0]
+    return None
+
+
+def _of_activations(node: Node) -> bool:
+    return not any(t is None or t.is_constant for t in node.inputs)
 
 
 def _distinct_columns(rows: Array) -> Array:
@@ -346,6 +379,28 @@ def _segment(old: tuple[Dim, ...], new: tuple[Dim, ...], axis: int) -> tuple[int
         return None
     before, after = math.prod(old[front : len(old) - back]), math.prod(new[front : len(new) - back])
     return (front, back) if before == after else None
+
+
+def attention(labelling: Labelling, node: Node) -> None:
+    """Whole heads go, of queries, keys and values together; of those that share keys, all."""
+    op: Any = node.op
+    operands = [labelling.of(t) for t in node.inputs[:3]]
+    if not labelling.heads or any(t is not None and not _beside_heads(t) for t in node.inputs[3:]) or op.cache:
+        labelling.refuse(node, "Attention needs them all")
+        return
+    q, k, v = operands
+    if q is None or k is None or v is None or {q.axis, k.axis, v.axis} != {1} or len(k.atoms) != len(v.atoms):
+        labelling.refuse(node, "Attention combines them with something that has no such heads")
+        return
+    shared = labelling.join_all(q.atoms.reshape(len(k.atoms), -1))
+    labelling.join(shared, k.atoms)
+    labelling.join(shared, v.atoms)
+    labelling.give(node.output, 1, q.atoms)
+
+
+def _beside_heads(tensor: Tensor) -> bool:
+    """Whether a mask is the same for all heads."""
+    return tensor.type.shape is not None and (tensor.type.rank < 3 or tensor.type.dims[-3] == 1)
 
 
 def concat(labelling: Labelling, node: Node) -> None:
@@ -476,6 +531,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze"), reshape),
     **dict.fromkeys(("BatchNorm", "InstanceNorm"), per_channel),
     **dict.fromkeys(("LayerNorm", "RMSNorm"), along_axes),
+    "Attention": attention,
     "GroupNorm": group_norm,
     "Linear": linear,
     "MatMul": matmul,

@@ -71,6 +71,7 @@ class Pruner:
         *,
         skip: Sequence[str] = (),
         backwards: Callable[..., Differentiator] | None = None,
+        heads: bool = False,
     ) -> None:
         """Label the module.
 
@@ -81,6 +82,7 @@ class Pruner:
             held: samples to judge on.
             skip: patterns of names of nodes that keep their channels.
             backwards: class of the differentiator, for the criterion "taylor".
+            heads: whether whole heads of an Attention may go.
 
         Raises:
             UnknownNameError: a name in `skip` without wildcards fits no node.
@@ -88,7 +90,7 @@ class Pruner:
         self.module, self.run, self.learned, self.held = module, run, learned, held
         self.backwards = backwards
         self.original = module.clone()
-        self.labelling = label_graph(self.original.main)
+        self.labelling = label_graph(self.original.main, heads=heads)
         groups, self.fixed = find_groups(self.labelling)
         skipped, self.notes = nodes_named(self.original.main, skip)
         self.groups = [g for g in groups if skipped.isdisjoint(g.producers)]
