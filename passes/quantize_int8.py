@@ -13,7 +13,7 @@ from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.facts import facts_by_operand, worst_tensors
 from uair.passes.quantization.insert import Inserter
-from uair.passes.quantization.mixed import Budget, float_share, split_precision
+from uair.passes.quantization.mixed import Budget, beyond_budget, float_share, split_precision
 from uair.passes.quantization.placement import Plan, plan_quantization
 from uair.passes.quantization.quality import measure_quality
 from uair.passes.quantization.recording import calibrate
@@ -114,9 +114,11 @@ class QuantizeInt8(Pass):
         plan = plan_quantization(graph, scheme, self.skip)
         samples = self._samples(module)
         if not plan.nodes:
-            context.reports[REPORT] = make_report(
-                plan, Trial(), Findings(), samples, None, spec=self.spec, scheme=scheme
-            )
+            report = make_report(plan, Trial(), Findings(), samples, None, spec=self.spec, scheme=scheme)
+            share = float_share(graph, [])
+            report["summary"]["float_share"] = round(share, 4)
+            report["notes"] += beyond_budget(share, self._budget())
+            context.reports[REPORT] = report
             return False
         most = samples.limit if isinstance(samples, Calibration) else 0
         calibrated = calibrate(
@@ -142,8 +144,7 @@ class QuantizeInt8(Pass):
             context.tell("equalising channels, rounding weights, correcting biases")
             refinement.run()
         study, trial, plan = refinement.study, refinement.trial, refinement.study.plan
-        budget = Budget(self.least_cosine, self.most_float, self.wide, self.floats)
-        split = split_precision(study, trial.results, budget)
+        split = split_precision(study, trial.results, self._budget())
         trial.results = split.results
         plan.float_nodes += [*trial.failed, *split.stay]
         plan.nodes = [result.item for result in trial.results]
@@ -158,6 +159,9 @@ class QuantizeInt8(Pass):
             report["summary"]["calibration"]["statistics"] = calibrated.digest
         context.reports[REPORT] = report
         return changed
+
+    def _budget(self) -> Budget:
+        return Budget(self.least_cosine, self.most_float, self.wide, self.floats)
 
     def _findings(self, study: Study, results: list[NodeResult], context: PassContext) -> Findings:
         """What the report says beyond the parameters."""

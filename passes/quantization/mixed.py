@@ -22,6 +22,7 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node
 from uair.ir.types import TensorType
 from uair.passes.quantization.choose import NodeResult, QuantizedConstants, accumulation_depth
+from uair.passes.quantization.placement import ISLAND, lone_nodes
 from uair.passes.quantization.statistics import Comparison
 from uair.passes.quantization.trial import Study, is_comparable
 from uair.quant.errors import QuantizationError
@@ -84,14 +85,18 @@ def split_precision(study: Study, results: list[NodeResult], budget: Budget) -> 
         budget: what is wanted.
     """
     split = _split(study, results, budget)
-    if budget.most_float < 1:
-        share = float_share(study.module.main, split.results)
-        if share > budget.most_float:
-            split.notes.append(
-                f"{share:.1%} of the multiply-adds are in float, {budget.most_float:.1%} were allowed: see why each of "
-                "these nodes is"
-            )
+    split.notes += beyond_budget(float_share(study.module.main, split.results), budget)
     return split
+
+
+def beyond_budget(share: float, budget: Budget) -> list[str]:
+    """What there is to say when more of the multiply-adds is in float than was allowed."""
+    if share <= budget.most_float:
+        return []
+    return [
+        f"{share:.1%} of the multiply-adds are in float, {budget.most_float:.1%} were allowed: see why each of these "
+        "nodes is"
+    ]
 
 
 def _split(study: Study, results: list[NodeResult], budget: Budget) -> Split:
@@ -113,9 +118,13 @@ def _split(study: Study, results: list[NodeResult], budget: Budget) -> Split:
         lifts = _fewest(floats, max(lifts, floats), lambda n: outputs.worst_cosine(mix.results(n, floats)) >= least)
         reached = outputs.worst_cosine(mix.results(lifts, floats))
     kept = mix.results(lifts, floats)
-    staying = {result.node for result in kept}
+    scheme = study.scheme
+    lone = set(lone_nodes({result.node for result in kept}) if floats and not (scheme.ends or scheme.islands) else ())
+    kept = [result for result in kept if result.node not in lone]
+    staying = {result.node for result in kept} | lone
     reason = f"its part of the model stays float: quantized throughout, an output has cosine {before:.4f}"
     split = Split(kept, [(result.node, reason) for result in results if result.node not in staying])
+    split.stay += [(result.node, ISLAND) for result in results if result.node in lone]
     if reached < least:
         split.notes.append(_shortfall(study, split, budget, reached))
     return split

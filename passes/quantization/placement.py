@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
 from uair.errors import InternalError, UnknownNameError
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, Tensor
-from uair.ops import Add, Concat, Linear, MatMul, Resize
+from uair.ops import Add, Concat, Linear, MatMul, Reshape, Resize, Squeeze, Transpose, Unsqueeze
 from uair.ops.base import Operator
 from uair.quant.scheme import COMPUTE, CONVOLUTIONS, TRANSPOSED, Scheme
 
 IN_REGION = "it is in a graph that control flow runs"
+RESHAPING = (Reshape, Squeeze, Transpose, Unsqueeze)
+"""Integers go through them as floats do, whether they are quantized or not."""
+ISLAND = (
+    "no operator with a weight is among its quantized neighbours: its conversions would cost more than integers save"
+)
 
 
 @attrs.frozen(eq=False)
@@ -97,6 +102,10 @@ def plan_quantization(graph: Graph, scheme: Scheme, skip: Sequence[str] = ()) ->
             plan.float_nodes.append((node, reason))
         else:
             chosen[node] = len(chosen)
+    if not (scheme.ends or scheme.islands):
+        for node in lone_nodes(chosen):
+            plan.float_nodes.append((node, ISLAND))
+            del chosen[node]
     inner = (node for region in graph.nested() for node in region if node.op_type in scheme.operators)
     plan.float_nodes.extend((node, IN_REGION) for node in inner if node.op_type in COMPUTE)
     _collect(plan, chosen, scheme)
@@ -154,6 +163,38 @@ def _moves_floats(node: Node, chosen: Mapping[Node, int]) -> bool:
     """Whether all operands of a node are results of nodes that stay float: moved as integers, they gain nothing."""
     makers = [t.producer for t in node.inputs if t is not None and t.type.dtype.is_float and not t.is_constant]
     return bool(makers) and all(maker is not None and maker not in chosen for maker in makers)
+
+
+def lone_nodes(nodes: Collection[Node]) -> list[Node]:
+    """Those of some nodes that lie in regions without an operator with a weight.
+
+    A region is what results of the nodes connect, also when they are reshaped in between. A sum, a pooling or an
+    activation function on 8-bit integers between floats reads and writes a quarter of the bytes, and takes a conversion
+    for each operand and result to get there.
+    """
+    parents: dict[Node, Node] = {}
+
+    def root(node: Node) -> Node:
+        while (parent := parents.get(node, node)) is not node:
+            parents[node] = node = parents.get(parent, parent)
+        return node
+
+    for node in nodes:
+        for tensor in node.inputs:
+            maker = _maker(tensor, nodes)
+            if maker is not None:
+                parents[root(node)] = root(maker)
+    weighted = {root(node) for node in nodes if node.op_type in COMPUTE}
+    return [node for node in nodes if root(node) not in weighted]
+
+
+def _maker(tensor: Tensor | None, nodes: Collection[Node]) -> Node | None:
+    """The one of the nodes that computes a tensor, in another shape perhaps."""
+    maker = None if tensor is None else tensor.producer
+    while maker is not None and maker not in nodes and isinstance(maker.op, RESHAPING):
+        before = maker.inputs[0]
+        maker = None if before is None else before.producer
+    return maker if maker in nodes else None
 
 
 def _compute_refusal(node: Node, scheme: Scheme) -> str:

@@ -67,6 +67,8 @@ class Scheme:
             stays float. "residual": operands of operators with weights, and of the other `operators` in front of one;
             of a sum that ends a residual branch only the skipping operand, so that the target can compute the sum
             together with the operator with a weight that gives the other one.
+        islands: whether regions between floats that hold no operator with a weight are quantized too (with `ends` they
+            always are): for devices where integers save more than converting to them and back costs.
         ends: whether the end of the graph is quantized, too (not with "compute"): for devices that have integers only.
         pass_through: operators (of `operators`) whose operands and results share scale and zero point.
         fused: activations that the target computes together with the operator before them: nothing is quantized
@@ -86,6 +88,7 @@ class Scheme:
     operators: tuple[str, ...] = attrs.field(default=COMPUTE, converter=_names)
     per_channel: tuple[str, ...] = attrs.field(default=COMPUTE, converter=_names)
     placement: Literal["compute", "all", "residual"] = "compute"
+    islands: bool = False
     ends: bool = False
     pass_through: tuple[str, ...] = attrs.field(default=(), converter=_names)
     fused: tuple[str, ...] = attrs.field(default=ACTIVATIONS, converter=_names)
