@@ -17,6 +17,7 @@ from uair.targets.errors import OptionError
 from uair.targets.options import TargetOptions, option
 
 QUANTIZED = ("qint8_mixed_float16", "qint8_mixed_float32", "qint16_mixed_float16", "qint16_mixed_float32")
+WIDE = "qint16_mixed_float16"
 FLOAT = ("force_float16", "force_float32")
 LAYOUTS = {3: ("NCT", "NTC"), 4: ("NCHW", "NHWC"), 5: ("NCDHW", "NDHWC")}
 CLUSTERS = {"mtp_372": (2, 6, 8)}
@@ -33,7 +34,8 @@ class CambriconOptions(TargetOptions):
     """Options of MagicMind; what is not given follows from the model."""
 
     precision_mode: Precision | None = option(
-        None, help="numbers to compute in; qint8_mixed_float16 when quantized, else force_float16"
+        None,
+        help="numbers to compute in; qint8_mixed_float16 when quantized (qint16 for least_cosine), else force_float16",
     )
     weight_quant_granularity: Literal["per_tensor", "per_axis"] | None = option(
         None, help="scales of weights; per_axis unless quantized with one scale (not for depthwise convolutions)"
@@ -78,6 +80,7 @@ def build_config(
     outputs: Sequence[Tensor],
     *,
     quantized: bool,
+    wide: bool = False,
     per_axis: bool = True,
     normalized: Mapping[int, Preprocess] | None = None,
     shapes: Sequence[Sequence[tuple[int, ...]]] = (),
@@ -90,6 +93,7 @@ def build_config(
         inputs: of the ONNX file.
         outputs: of the ONNX file.
         quantized: whether MagicMind computes in integers.
+        wide: whether 8 bits are not enough. precision_mode is the whole network's: 16 bits are everywhere then.
         per_axis: whether weights have a scale for each output channel.
         normalized: inputs, by index, whose mean and standard deviation the compiled model applies to uint8 pixels.
         shapes: for every input the shapes that are to be taken; one each for a fixed model.
@@ -97,11 +101,12 @@ def build_config(
     Raises:
         MagicMindError: more than one dimension of an input varies, or a layout has no name.
     """
+    default = (WIDE if wide else QUANTIZED[0]) if quantized else FLOAT[0]
     clusters = list(options.cluster_num or CLUSTERS.get(arch, ()))
     config: dict[str, Any] = {
         "archs": [{arch: clusters}] if clusters else [arch],
         "graph_shape_mutable": any(len(set(each)) > 1 for each in shapes),
-        "precision_config": {"precision_mode": options.precision_mode or (QUANTIZED if quantized else FLOAT)[0]},
+        "precision_config": {"precision_mode": options.precision_mode or default},
         "opt_config": {"type64to32_conversion": True, "conv_scale_fold": True},
         "computation_preference": options.computation_preference,
     }

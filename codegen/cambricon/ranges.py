@@ -29,7 +29,7 @@ def ranges_json(ranges: Mapping[str, TensorRange]) -> dict[str, Any]:
 def ranges_header(ranges: Mapping[str, TensorRange]) -> str:
     """set_ranges.h. Source of the call: Paddle-Lite, nnadapter driver cambricon_mlu, converter/conv2d.cc."""
     rows = "\n".join(
-        f"      {{{json.dumps(name)}, {{{_float(each.scale)}, {each.zero_point}, "
+        f"      {{{json.dumps(name)}, {{{_float(each.scale)}, {each.zero_point}, {each.dtype.bits}, "
         f'"{"symmetric" if each.zero_point == 0 else "asymmetric"}"}}}},'
         for name, each in sorted(ranges.items())
     )
@@ -54,6 +54,7 @@ namespace uair {
 struct Range {
   float scale;
   int zero_point;
+  int bits;
   const char *algorithm;
 };
 
@@ -74,7 +75,8 @@ bool SetRange(Tensor *tensor, const std::string &name) {
   const Range &range = found->second;
   return tensor
       ->SetDynamicRange(
-          magicmind::UniformQuantParamToRangeWithQuantAlg({range.scale, range.zero_point}, 8, range.algorithm), true)
+          magicmind::UniformQuantParamToRangeWithQuantAlg({range.scale, range.zero_point}, range.bits,
+                                                           range.algorithm), true)
       .ok();
 }
 

@@ -16,6 +16,7 @@ from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, nam
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.standalone import standalone
 from uair.ir.dims import static
+from uair.ir.dtype import DType
 from uair.ir.graph import Graph
 from uair.ir.module import Module
 from uair.names import IDENTIFIER, Namer
@@ -84,6 +85,7 @@ class CambriconTarget(OnnxTarget):
             graph.inputs,
             graph.outputs,
             quantized=quantized,
+            wide=any(each.dtype is DType.I16 for each in request.ranges.values()),
             per_axis=not isinstance(request.quantization, Int8) or request.quantization.per_channel,
             normalized=normalized,
             shapes=shapes,

@@ -47,7 +47,7 @@ def test_no_cosine(least: float) -> None:
         uair.compile(model(), "cpu", quantize=uair.Int8(samples(1), least_cosine=least))
 
 
-@pytest.mark.parametrize("target", ["horizon_x3", "mlu370"])
+@pytest.mark.parametrize("target", ["horizon_x3"])
 def test_a_tool_that_quantizes_by_itself_has_no_threshold(target: str) -> None:
     with pytest.raises(SchemeError, match=f"'{target}' the vendor's tool decides"):
         uair.compile(model(), target, quantize=uair.Int8(samples(1), least_cosine=0.9))
@@ -74,3 +74,27 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     capsys.readouterr()
     assert main(["compile", str(tmp_path / "m.uair"), "-t", "cpu", "--least-cosine", "0.9"]) == 2
     assert "--least-cosine is for quantization" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("least", "mode"), [(0.5, "qint8_mixed_float16"), (0.99999, "qint16_mixed_float16")])
+def test_a_tool_with_one_precision_gets_sixteen_bits_throughout(tmp_path: Path, least: float, mode: str) -> None:
+    quantize = uair.Int8(samples(4), least_cosine=least)
+    artifact = uair.compile(model(), "mlu370", output=tmp_path / "artifact", quantize=quantize, golden=False)
+    precision = json.loads(artifact.file("build.json").read_text("utf-8"))["precision_config"]
+    assert precision["precision_mode"] == mode
+    ranges = json.loads(artifact.file("ranges.json").read_text("utf-8"))["tensors"]
+    is_wide = mode.startswith("qint16")
+    assert any(each["dtype"] == "i16" for each in ranges.values()) == is_wide
+    for each in ranges.values():
+        most = {"i8": 127, "i16": 32767}[each["dtype"]]
+        assert each["max"] == pytest.approx(each["scale"] * most)
+    assert ("F, 0, 16, " in artifact.file("set_ranges.h").read_text("utf-8")) == is_wide
+
+
+def test_the_users_precision_stays(tmp_path: Path) -> None:
+    artifact = uair.compile(
+        model(), "mlu370", output=tmp_path / "artifact", quantize=uair.Int8(samples(4), least_cosine=0.99999),
+        options={"precision_mode": "qint16_mixed_float32"}, golden=False,
+    )  # fmt: skip
+    precision = json.loads(artifact.file("build.json").read_text("utf-8"))["precision_config"]
+    assert precision["precision_mode"] == "qint16_mixed_float32"

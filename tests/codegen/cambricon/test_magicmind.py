@@ -283,6 +283,7 @@ int main() {
   Tensor t;
   if (!uair::SetRange(&t, "a/b\\"c")) return 1;
   if (t.max < 63.4F || t.max > 63.6F) return 2;
+  if (!uair::SetRange(&t, "wide") || t.max < 8191.7F || t.max > 8191.8F) return 4;
   return uair::SetRange(&t, "nobody") ? 3 : 0;
 }
 """
@@ -291,6 +292,7 @@ int main() {
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 def test_the_header_compiles(tmp_path: Path) -> None:
     ranges = {'a/b"c': TensorRange.of(0.5, 0, DType.I8), "z": TensorRange.of(2.0, -3, DType.I8)}
+    ranges["wide"] = TensorRange.of(0.25, 0, DType.I16)
     (tmp_path / "set_ranges.h").write_text(ranges_header(ranges))
     (tmp_path / "main.cc").write_text(PROGRAM)
     flags = ["-std=c++11", "-Wall", "-Werror", "-o", "main", "main.cc"]

@@ -11,16 +11,17 @@ namespace uair {
 struct Range {
   float scale;
   int zero_point;
+  int bits;
   const char *algorithm;
 };
 
 // By the name of the tensor in model.onnx.
 inline const std::map<std::string, Range> &Ranges() {
   static const std::map<std::string, Range> ranges = {
-      {"flat:0", {0.03310849890112877F, 0, "symmetric"}},
-      {"image", {0.027786603197455406F, 0, "symmetric"}},
-      {"stem/relu:0", {0.040995191782712936F, 0, "symmetric"}},
-      {"sum:0", {0.038681648671627045F, 0, "symmetric"}},
+      {"flat:0", {0.03310849890112877F, 0, 8, "symmetric"}},
+      {"image", {0.027786603197455406F, 0, 8, "symmetric"}},
+      {"stem/relu:0", {0.040995191782712936F, 0, 8, "symmetric"}},
+      {"sum:0", {0.038681648671627045F, 0, 8, "symmetric"}},
   };
   return ranges;
 }
@@ -34,7 +35,8 @@ bool SetRange(Tensor *tensor, const std::string &name) {
   const Range &range = found->second;
   return tensor
       ->SetDynamicRange(
-          magicmind::UniformQuantParamToRangeWithQuantAlg({range.scale, range.zero_point}, 8, range.algorithm), true)
+          magicmind::UniformQuantParamToRangeWithQuantAlg({range.scale, range.zero_point}, range.bits,
+                                                           range.algorithm), true)
       .ok();
 }
 
