@@ -93,3 +93,32 @@ def test_a_decided_where_is_its_branch() -> None:
     assert fused(mixed) == ["Where"]
     spread = "%x: f32[3]  %z: f32[2,3]  constant @true = true : bool[]  %w = Where(@true, %x, %z)  %y = Add(%w, %z)"
     assert "Where" in fused(spread)
+
+
+IMAGE = (
+    "constant @eps = 1e-6 : f32[]  constant @w = [1.5,-0.5,2.0] : f32[3,1,1]  constant @b = [0.5,0.25,-1.0] : f32[1,3,1,1]  "
+    "%x: f32[2,3,4,5]  "
+)
+
+
+def spelled_norm(axis: int, other: int, scale: str = "@w") -> str:
+    return IMAGE + (
+        f"%m = ReduceMean(%x) {{axes = [{axis}]}}  %d = Sub(%x, %m)  %p = Pow(%d, @two)  "
+        f"%v = ReduceMean(%p) {{axes = [{other}]}}  %s = Add(%v, @eps)  %q = Sqrt(%s)  %r = Div(%d, %q)  "
+        f"%a = Mul({scale}, %r)  %y = Add(%a, @b)"
+    )
+
+
+def test_layer_norm_over_the_channels_of_images() -> None:
+    """ConvNeXt's LayerNorm2d."""
+    assert fused(spelled_norm(1, 1)) == ["Transpose", "LayerNorm", "Transpose"]
+
+
+@pytest.mark.parametrize(("axis", "other"), [(2, 2), (1, 2), (0, 0)])
+def test_norms_over_other_axes_of_images_stay(axis: int, other: int) -> None:
+    assert "LayerNorm" not in fused(spelled_norm(axis, other))
+
+
+def test_a_scale_by_column_is_none_of_the_channels() -> None:
+    text = "constant @columns = [1.0,2.0,3.0,0.5,0.25] : f32[5]  " + spelled_norm(1, 1, "@columns")
+    assert fused(text)[:3] == ["Transpose", "LayerNorm", "Transpose"] and len(fused(text)) == 5
