@@ -196,6 +196,10 @@ class Execution:
         """
         return self._frame.values
 
+    def forget_feeds(self) -> None:
+        """Let go of the feeds that are not needed any more; `outputs` may then give what shares memory with them."""
+        self._feeds = {}
+
     def value(self, tensor: Tensor) -> Any:
         """The value of a tensor that is a constant or still needed."""
         return self._value(tensor, self._frame)

@@ -108,6 +108,7 @@ class ParkedRun:
 
     def park(self, used: Iterable[Tensor]) -> None:
         """Have no value in memory; `used` are those that were fetched, some of which were needed for the last time."""
+        self.run.forget_feeds()
         held = self.run.held
         for tensor in used:
             if tensor not in held:

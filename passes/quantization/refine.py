@@ -1,129 +1,97 @@
 """Stages that make a quantized model better, each kept only when samples that it did not learn from say that it does.
 
-They cost a few more runs of the samples, which is why they are asked for (`effort = "high"`).
+They cost some more runs of the samples, which is why they are asked for (`effort = "high"`). The samples are two
+halves: what is learned from one is judged on the other, ranges included, so that every sample has its say. What is kept
+in the end is learned from all of them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import attrs
 
 from uair.ir.dtype import Array
+from uair.ir.graph import Tensor
 from uair.passes.quantization.bias import correct_biases
 from uair.passes.quantization.choose import NodeResult, Settings
-from uair.passes.quantization.equalise import apply_equalisations, propose_equalisations
+from uair.passes.quantization.equalise import Edits, apply_equalisations, propose_equalisations
+from uair.passes.quantization.judging import Judge, Noise, Samples, Stage, StoredSample
+from uair.passes.quantization.parking import Store
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.rounding import round_weights
 from uair.passes.quantization.statistics import SpreadSamples, Statistics, collect_statistics, merged_observers
 from uair.passes.quantization.trial import Ranges, Study, Trial, make_trial, ways_of
 from uair.pipeline import PassContext
+from uair.quant.observers import RangeObserver
 
-Samples: TypeAlias = Sequence[Mapping[str, Array]]
 Change: TypeAlias = "Callable[[Study, Sequence[NodeResult], Samples, int], list[NodeResult]]"
 """From samples, of which the last ones are held out, what becomes of the quantized nodes."""
+Observers: TypeAlias = "Mapping[Tensor, RangeObserver]"
 
 WHOLE = "minmax"
 MOST_SAMPLES = 32
 LEAST_SAMPLES = 8
 HELD_OUT = 4
-"""Every so many samples one is only for judging."""
-CONVINCING = 0.8
-"""The noise with equalisation, as a part of that without, at which it is made: ranges of equalised channels are drawn
-tight around the samples at hand, which other samples leave."""
+"""Every so manieth of the samples that are learned from only checks single nodes."""
+CONVINCING = 0.9
+"""The noise with equalisation, as a part of that without, at which it is made: the factors come from all samples, those
+that judge them included."""
+LEFT = 2
+"""Ways of choosing ranges that all samples judge; half of the samples judge the others."""
+HOPELESS = 1.15
+"""Noise on one half, by that of the best way, from which on rounding is not tried on the other half."""
 
 
-WORST = 1.1
-"""What the noise of the worst samples may grow to, as a multiple."""
-
-
-@attrs.frozen
-class Noise:
-    """Noise by signal at the outputs, sample by sample.
-
-    Attributes:
-        held_out: of the samples that nothing is learned from.
-        learned: of the others.
-    """
-
-    held_out: tuple[float, ...]
-    learned: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Of the samples that are held out; geometric, so that no single sample decides."""
-        return _geometric_mean(self.held_out)
-
-    @property
-    def together(self) -> float:
-        """Of all samples, in the same way."""
-        return _geometric_mean(self.held_out + self.learned)
-
-    @property
-    def worst(self) -> float:
-        """The arithmetic mean of all samples, in which the worst ones count most."""
-        return sum(self.held_out + self.learned) / len(self.held_out + self.learned)
-
-    def is_better(self, other: Noise) -> bool:
-        """Whether it is less than another: held out, on all samples together, and on the worst ones.
-
-        What is held out are few samples: that all others agree makes an accident less likely.
-        """
-        is_less = self.together < other.together and self.mean < other.mean
-        return is_less and self.worst <= WORST * other.worst
-
-
-def _geometric_mean(values: Sequence[float]) -> float:
-    return math.exp(sum(math.log(max(v, 1e-30)) for v in values) / len(values))
-
-
-@attrs.frozen
-class Stage:
-    """What became of a stage.
+@attrs.define(eq=False)
+class Half:
+    """One half of the samples.
 
     Attributes:
-        name: of the stage.
-        changed: activations, weights or biases that it changed.
-        before: the noise without it.
-        after: the noise with it.
-        convincing: what the noise must shrink to, as a part of what it was.
+        learning: numbers of the samples of the other half, those that check single nodes last.
+        judging: of its own.
+        observers: what the samples for learning showed.
     """
 
-    name: str
-    changed: int
-    before: Noise
-    after: Noise
-    convincing: float = 1.0
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether it made the noise less."""
-        is_great = self.after.together <= self.convincing * self.before.together
-        return self.changed > 0 and is_great and self.after.is_better(self.before)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {
-            "stage": self.name,
-            "changed": self.changed,
-            "before": round(self.before.mean, 8),
-            "after": round(self.after.mean, 8),
-            "worst_before": round(self.before.worst, 8),
-            "worst_after": round(self.after.worst, 8),
-            "kept": self.is_kept,
-        }
+    learning: list[int]
+    judging: list[int]
+    observers: Observers
 
 
 @attrs.define(eq=False)
 class _Candidate:
-    """A way to quantize the model, with its noise and the stages that made it."""
+    """A way to quantize the model.
+
+    Attributes:
+        study: of the model as it is, or equalised.
+        ranges: how ranges are chosen.
+        change: what then becomes of weights and biases; None: nothing.
+        noise: without it having learned from the samples that judge it.
+        changed: weights or biases that the change has changed.
+    """
 
     study: Study
-    trial: Trial
+    ranges: Ranges
+    change: Change | None
     noise: Noise
-    stages: list[Stage]
+    changed: int = 0
+
+
+@attrs.define(eq=False)
+class _Rival:
+    """The model as it is, or equalised: with ranges as they are, and with rounded weights."""
+
+    plain: _Candidate
+    rounded: _Candidate
+
+    @property
+    def rounding(self) -> Stage:
+        return Stage("rounding", self.rounded.changed, self.plain.noise, self.rounded.noise)
+
+    @property
+    def best(self) -> _Candidate:
+        return self.rounded if self.rounding.is_kept else self.plain
 
 
 @attrs.define(eq=False)
@@ -140,6 +108,7 @@ class Refinement:
         maker: name of the pass, for the fuel.
         stages: what was tried.
         notes: what the user should know.
+        kept: some of the samples, which all stages are tried on; filled by `run`.
     """
 
     study: Study
@@ -151,116 +120,172 @@ class Refinement:
     maker: str
     stages: list[Stage] = attrs.Factory(list[Stage])
     notes: list[str] = attrs.Factory(list[str])
+    kept: Samples = ()
+    _store: Store = attrs.Factory(Store)
 
     def run(self) -> None:
         """Try all stages."""
         spread = SpreadSamples(MOST_SAMPLES)
         for sample in self.samples:
-            spread.offer(sample)
+            spread.offer(StoredSample(self._store, sample))
         if len(spread.kept) < LEAST_SAMPLES:
             self.notes.append(f"effort=high needs {LEAST_SAMPLES} samples or more, some of them to judge by: not done")
             return
-        folds = [spread.kept[i::HELD_OUT] for i in range(HELD_OUT)]
-        learning, judging = [sample for fold in folds[:-1] for sample in fold], folds[-1]
-        best = self._equalise(folds, learning, judging)
-        self.study, self.trial = best.study, best.trial
-        self.stages += best.stages
-        self._correct_biases(best, learning, judging)
+        self.kept = spread.kept
+        best = self._correct_biases(self._equalise())
+        if best.change is None and best.study is self.study and best.ranges.name == self.trial.name:
+            return
+        self.study = best.study
+        self.trial = make_trial(best.study, self.settings, best.ranges)
+        if best.change is not None:
+            order = _ordered(range(len(self.kept)))
+            self.trial.results = self._changed(best.study, self.trial.results, best.change, order)
 
-    def _equalise(self, folds: Sequence[Samples], learning: Samples, judging: Samples) -> _Candidate:
+    # -------------------------------------------------------------------------------------------------------- stages
+    def _equalise(self) -> _Candidate:
         """The better one of the model as it is and with equalised channels, both with rounded weights.
 
-        They are compared behind the rounding, because equalisation is what makes room for it.
+        They are compared behind the rounding, because equalisation is what makes room for it. Whole ranges are tried as
+        well behind it, because rounding and biases make up for much of what wide ranges cost.
         """
-        module, scheme = self.study.module, self.study.scheme
+        study, module, scheme = self.study, self.study.module, self.study.scheme
         weights = scheme if self.settings.per_channel else attrs.evolve(scheme, per_channel=())
-        found = propose_equalisations(self.study.plan, weights, self.study.run(module), learning)
+        found = propose_equalisations(study.plan, weights, study.run(module), self.kept)
         changes = [c for c in found if self.context.fuel.draw(self.maker, c.readers[0])]
-        plain = self._best(folds, self.study, learning, judging, whole=not changes)
+        plain = self._rival(study, self.halves(study), whole=not changes, known=self.trial.name)
         if not changes:
-            plain.stages.insert(0, Stage("equalise", 0, plain.noise, plain.noise))
-            return plain
+            self.stages += [Stage("equalise", 0, plain.best.noise, plain.best.noise), plain.rounding]
+            return plain.best
         edits = apply_equalisations(module.main, changes)
-        plan = plan_quantization(module.main, scheme, self.skip)
-        statistics = collect_statistics(plan, self.study.run(module), self.samples)
-        study = attrs.evolve(self.study, plan=plan, statistics=statistics)
-        equalised = self._best(folds, study, learning, judging, whole=True)
-        stage = Stage("equalise", len(changes), plain.noise, equalised.noise, CONVINCING)
-        best = equalised if stage.is_kept else plain
-        best.stages.insert(0, stage)
-        if best is plain:
+        return self._compare(plain, self._equalised(), len(changes), edits)
+
+    def _equalised(self) -> _Rival:
+        """What the equalised model, which the module now is, becomes."""
+        plan = plan_quantization(self.study.module.main, self.study.scheme, self.skip)
+        study = attrs.evolve(self.study, plan=plan)
+        halves = self.halves(study)
+        # Ranges are those of all samples, not only of the ones that are kept here.
+        few = self.study.statistics.count <= len(self.kept)
+        observers = merged_observers(half.observers for half in halves)
+        kept = self.study.statistics.kept
+        known = Statistics(observers, kept, self.study.statistics.count)
+        study.statistics = known if few else collect_statistics(plan, study.run(study.module), self.samples)
+        return self._rival(study, halves, whole=True)
+
+    def _compare(self, plain: _Rival, equalised: _Rival, changes: int, edits: Edits) -> _Candidate:
+        """The better one; the module is that one then."""
+        stage = Stage("equalise", changes, plain.best.noise, equalised.best.noise, CONVINCING)
+        rival = equalised if stage.is_kept else plain
+        self.stages += [stage, rival.rounding]
+        if rival is plain:
             edits.undo()
-        return best
+        return rival.best
 
-    def _best(
-        self, folds: Sequence[Samples], study: Study, learning: Samples, judging: Samples, *, whole: bool
-    ) -> _Candidate:
-        """With rounded weights, the better one of the best ranges and, where asked for, whole ones.
-
-        Rounding and biases make up for much of what wide ranges cost, but not for what narrow ones cut off.
-        """
-        chosen = self.choose_ranges(folds, study)[0]
-        ways = [chosen]
-        if whole and self.settings.method == "auto" and chosen.name != WHOLE:
-            ways.append(attrs.evolve(chosen, name=WHOLE, methods=dict.fromkeys(chosen.methods, WHOLE)))
-        candidates = [self._round(study, make_trial(study, self.settings, way), learning, judging) for way in ways]
-        return min(candidates, key=lambda candidate: candidate.noise.together)
-
-    def _round(self, study: Study, trial: Trial, learning: Samples, judging: Samples) -> _Candidate:
-        """A trial with rounded weights, or as it is where that does not help."""
-        before = self._noise(study, trial, learning, judging)
-        stage, rounded = self._changed("rounding", round_weights, study, trial, before, learning, judging)
-        return _Candidate(study, rounded, stage.after if stage.is_kept else before, [stage])
-
-    def _correct_biases(self, best: _Candidate, learning: Samples, judging: Samples) -> None:
-        stage, self.trial = self._changed(
-            "bias-correction", correct_biases, best.study, best.trial, best.noise, learning, judging
-        )
+    def _correct_biases(self, best: _Candidate) -> _Candidate:
+        """With corrected biases where that helps; rounding has done it already."""
+        stage, corrected = Stage("bias-correction", 0, best.noise, best.noise), best
+        if best.change is None:
+            judge = Judge.of(best.study, self.kept, self._store)
+            corrected = self._judged(best.study, best.ranges, self.halves(best.study), judge, correct_biases)
+            stage = Stage(stage.name, corrected.changed, best.noise, corrected.noise)
         self.stages.append(stage)
+        return corrected if stage.is_kept else best
+
+    # ------------------------------------------------------------------------------------------------------- judging
+    def _rival(self, study: Study, halves: Sequence[Half], *, whole: bool, known: str = "") -> _Rival:
+        """What the model becomes.
+
+        Args:
+            study: of the model.
+            halves: of the samples.
+            whole: whether rounding is also tried with whole ranges.
+            known: name of the ranges that others must be better than; empty: the best ones are taken.
+        """
+        judge = Judge.of(study, self.kept, self._store)
+        plain = self.choose_ranges(study, halves, judge, known)
+        ways = [plain.ranges]
+        if whole and self.settings.method == "auto" and plain.ranges.name != WHOLE:
+            ways.append(attrs.evolve(plain.ranges, name=WHOLE, methods=dict.fromkeys(plain.ranges.methods, WHOLE)))
+        rounded = self._rounded(study, ways, halves, judge)
+        judge.close()
+        return _Rival(plain, rounded)
+
+    def halves(self, study: Study) -> list[Half]:
+        """Both halves, with what the model showed on the other one."""
+        numbers = [list(range(i, len(self.kept), 2)) for i in (0, 1)]
+        shown = [collect_statistics(study.plan, study.run(study.module), [self.kept[i] for i in n]) for n in numbers]
+        return [Half(_ordered(numbers[1 - i]), numbers[i], shown[1 - i].observers) for i in (0, 1)]
+
+    def choose_ranges(self, study: Study, halves: Sequence[Half], judge: Judge, known: str = "") -> _Candidate:
+        """The best way to choose ranges.
+
+        A range that the samples at hand made never shows what it does to others, which may leave it. So every half is
+        judged with ranges of the other one.
+        """
+        ways = {way.name: way for way in ways_of(study, self.settings)}
+        losses: dict[str, dict[int, float]] = {name: {} for name in ways}
+        left = list(ways)
+        for part in (0, 1):
+            for half in halves:
+                for name in left:
+                    results = self._trial(study, ways[name], half).results
+                    chosen = half.judging[part::2]
+                    losses[name].update(zip(chosen, judge.losses(study, results, chosen), strict=True))
+            left = sorted(left, key=lambda name: Noise(tuple(losses[name].values())).mean)[:LEFT]
+            left += [known] if known in ways and known not in left else []
+        noises = {name: Noise(_in_order(losses[name])) for name in left}
+        all_ = {name: Noise(tuple(found.values())).mean for name, found in losses.items()}
+        best = min(noises, key=lambda name: noises[name].mean)
+        if known in noises and not noises[best].is_better(noises[known]):
+            best = known
+        return _Candidate(study, attrs.evolve(ways[best], losses=all_), None, noises[best])
+
+    def _rounded(self, study: Study, ways: Sequence[Ranges], halves: Sequence[Half], judge: Judge) -> _Candidate:
+        """The best ranges for rounded weights, and the noise with these."""
+        losses: list[dict[int, float]] = [{} for _ in ways]
+        changed = [0 for _ in ways]
+        left = list(range(len(ways)))
+        for half in halves:
+            for i in left:
+                n, found = self._tried(study, ways[i], half, judge, round_weights)
+                losses[i].update(found)
+                changed[i] = max(changed[i], n)
+            means = {i: Noise(tuple(losses[i].values())).mean for i in left}
+            left = [i for i in left if means[i] <= HOPELESS * min(means.values())]
+        best = min(left, key=lambda i: Noise(_in_order(losses[i])).mean)
+        return _Candidate(study, ways[best], round_weights, Noise(_in_order(losses[best])), changed[best])
+
+    def _judged(self, study: Study, ranges: Ranges, halves: Sequence[Half], judge: Judge, change: Change) -> _Candidate:
+        """A change, judged on both halves."""
+        parts = [self._tried(study, ranges, half, judge, change) for half in halves]
+        losses = {i: loss for _, found in parts for i, loss in found.items()}
+        return _Candidate(study, ranges, change, Noise(_in_order(losses)), max(n for n, _ in parts))
+
+    def _tried(
+        self, study: Study, ranges: Ranges, half: Half, judge: Judge, change: Change
+    ) -> tuple[int, dict[int, float]]:
+        """How many nodes a change changes that learns from one half, and the noise then on the other one's samples."""
+        before = self._trial(study, ranges, half).results
+        results = self._changed(study, before, change, half.learning)
+        changed = sum(new is not old for new, old in zip(results, before, strict=True))
+        return changed, dict(zip(half.judging, judge.losses(study, results, half.judging), strict=True))
 
     def _changed(
-        self,
-        name: str,
-        change: Change,
-        study: Study,
-        trial: Trial,
-        before: Noise,
-        learning: Samples,
-        judging: Samples,
-    ) -> tuple[Stage, Trial]:
-        """What became of a change of the nodes' constants, and the trial then."""
-        results = change(study, trial.results, [*learning, *judging], len(judging))
-        changed = sum(new is not old for new, old in zip(results, trial.results, strict=True))
-        new_trial = attrs.evolve(trial, results=results)
-        after = self._noise(study, new_trial, learning, judging) if changed else before
-        stage = Stage(name, changed, before, after)
-        return stage, new_trial if stage.is_kept else trial
+        self, study: Study, results: list[NodeResult], change: Change, learning: Sequence[int]
+    ) -> list[NodeResult]:
+        return change(study, results, [self.kept[i] for i in learning], len(learning) // HELD_OUT)
 
-    def choose_ranges(self, folds: Sequence[Samples], study: Study) -> tuple[Ranges, Noise]:
-        """The best way to choose ranges, and the noise of it.
+    def _trial(self, study: Study, ranges: Ranges, half: Half) -> Trial:
+        """The model with ranges that the samples of a half did not make."""
+        statistics = attrs.evolve(study.statistics, observers=dict(half.observers))
+        return make_trial(attrs.evolve(study, statistics=statistics), self.settings, ranges)
 
-        A range that the samples at hand made never shows what it does to others, which may leave it. So every sample is
-        judged with ranges of the samples that are not in its fold; what is used in the end are ranges of all.
-        """
-        observed = [collect_statistics(study.plan, study.run(study.module), fold).observers for fold in folds]
-        ways = ways_of(study, self.settings)
-        losses: dict[str, list[tuple[float, ...]]] = {way.name: [] for way in ways}
-        for i, fold in enumerate(folds):
-            others = merged_observers(part for j, part in enumerate(observed) if j != i)
-            judge = attrs.evolve(study, statistics=Statistics(others, list(fold), study.statistics.count))
-            reference = judge.references()
-            for way in ways:
-                losses[way.name].append(tuple(judge.losses(make_trial(judge, self.settings, way).results, reference)))
-        noises = {
-            name: Noise(found[-1], tuple(x for part in found[:-1] for x in part)) for name, found in losses.items()
-        }
-        best = min(ways, key=lambda way: noises[way.name].together)
-        return attrs.evolve(best, losses={name: noise.together for name, noise in noises.items()}), noises[best.name]
 
-    @staticmethod
-    def _noise(study: Study, trial: Trial, learning: Samples, judging: Samples) -> Noise:
-        found: list[tuple[float, ...]] = []
-        for samples in (judging, learning):
-            judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=list(samples)))
-            found.append(tuple(judge.losses(trial.results, judge.references())))
-        return Noise(*found)
+def _ordered(numbers: Sequence[int]) -> list[int]:
+    """The numbers with every `HELD_OUT`-th one behind the others."""
+    held = list(numbers)[HELD_OUT - 1 :: HELD_OUT]
+    return [i for i in numbers if i not in held] + held
+
+
+def _in_order(losses: Mapping[int, float]) -> tuple[float, ...]:
+    return tuple(losses[i] for i in sorted(losses))

@@ -29,6 +29,10 @@ class Execution(Protocol):
         """The values that are there; what is taken out must be back when it is needed."""
         ...
 
+    def forget_feeds(self) -> None:
+        """Let go of the feeds that are not needed any more."""
+        ...
+
     def value(self, tensor: Tensor) -> Any:
         """The value of a tensor that is a constant or still needed."""
         ...

@@ -27,9 +27,11 @@ from uair.passes.quantization.equalise import (
     cross_layer_factors,
     propose_equalisations,
 )
+from uair.passes.quantization.judging import Judge, Noise, Stage, StoredSample
+from uair.passes.quantization.parking import Store
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.products import Products
-from uair.passes.quantization.refine import Noise, Refinement, Stage
+from uair.passes.quantization.refine import Refinement
 from uair.passes.quantization.rounding import round_weights
 from uair.passes.quantization.statistics import collect_statistics
 from uair.passes.quantization.trial import Study, choose_trial, make_trial, ways_of
@@ -418,12 +420,14 @@ def test_a_stage_that_does_not_help_leaves_no_trace(monkeypatch: pytest.MonkeyPa
     assert graph_difference(plain.main, refined.main) == ""
 
 
-def test_noise_is_less_only_where_all_samples_agree() -> None:
-    before = Noise((1.0, 2.0), (1.0, 1.0, 1.0))
-    assert Noise((0.5, 1.5), (0.9, 1.0, 1.0)).is_better(before)
-    assert not Noise((0.5, 1.5), (9.0, 9.0, 9.0)).is_better(before), "the samples that it learned from are worse"
-    assert not Noise((1.5, 2.0), (0.1, 0.1, 0.1)).is_better(before), "only those that it learned from are better"
-    assert not Noise((0.01, 8.0), (0.5, 0.5, 0.5)).is_better(before), "the worst one became four times as bad"
+def test_noise_is_less_only_where_it_is_no_accident() -> None:
+    before = Noise((1.0, 2.0, 1.5, 1.0, 0.7, 1.2))
+    assert Noise(tuple(0.9 * x for x in before.losses)).is_better(before)
+    assert not before.is_better(before)
+    assert not Noise(tuple(0.95 * x for x in before.losses)).is_better(before, 0.9), "less, but not convincing"
+    assert not Noise((0.1, 2.2, 1.6, 1.1, 0.8, 1.3)).is_better(before), "one sample is better by accident"
+    assert not Noise((0.9, 2.1, 1.6, 0.55, 0.75, 0.58)).is_better(Noise((1.0, 2.0, 1.5, 0.6, 0.7, 0.6))), "level"
+    assert not Noise((0.8, 8.0, 1.2, 0.8, 0.5, 0.9)).is_better(before), "the worst one became four times as bad"
 
 
 def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
@@ -434,11 +438,35 @@ def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
     plan = plan_quantization(module.main, scheme_of("cpu"))
     study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
     trial = make_trial(study, settings, ways_of(study, settings)[0])
-    refinement = Refinement(study, trial, feeds, settings, (), PassContext(), "test")
-    honest = refinement.choose_ranges([feeds[i::4] for i in range(4)], study)[1]
-    judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=list(feeds)))
-    known = judge.losses(trial.results, judge.references())
-    assert honest.held_out[0] > 20 * known[3]
+    refinement = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds)
+    judge = Judge.of(study, feeds, Store())
+    honest = refinement.choose_ranges(study, refinement.halves(study), judge).noise
+    known = judge.losses(study, trial.results, range(len(feeds)))
+    assert honest.losses[3] > 20 * known[3]
+    assert max(honest.losses[:3] + honest.losses[4:]) < honest.losses[3]
+
+
+def test_noise_is_measured_by_the_signal_of_all_samples() -> None:
+    """A dark image has the same noise as a bright one; by its own signal it would decide alone."""
+    module, feeds = uneven_cnn(), images(12)
+    feeds[5] = {"x": feeds[5]["x"] * np.float32(1e-3)}
+    study, results = _study(module, feeds, "minmax")
+    judge = Judge.of(study, feeds, Store())
+    losses = judge.losses(study, results, range(len(feeds)))
+    assert losses[5] < 2 * max(losses[:5])
+    assert judge.losses(study, results, [7, 2]) == [losses[7], losses[2]]
+
+
+def test_samples_in_a_file_are_the_samples() -> None:
+    store = Store()
+    sample = {"x": np.arange(12.0).reshape(3, 4), "n": np.int64(7).reshape(())}
+    stored = StoredSample(store, sample)
+    assert list(stored) == ["x", "n"] and len(stored) == 2
+    assert all(np.array_equal(stored[name], array) for name, array in sample.items())
+    end = store.end
+    del stored
+    StoredSample(store, sample)
+    assert store.end == end, "places of samples that are gone are used again"
 
 
 def test_too_few_samples_to_judge_by() -> None:

@@ -1,0 +1,183 @@
+"""What decides about stages: noise on samples that nothing was learned from, sample by sample, and when it is less."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
+
+from uair.ir.dtype import Array
+from uair.ir.graph import Tensor
+from uair.passes.quantization.choose import NodeResult
+from uair.passes.quantization.parking import Place, Store
+from uair.passes.quantization.trial import FLOOR, Energies, Study, has_channels
+
+Samples: TypeAlias = Sequence[Mapping[str, Array]]
+
+DOUBT = 0.5
+"""Standard errors of the mean gain that are taken off it: what is left must still be a gain."""
+WORST = 1.05
+"""What the noise of the worst samples may grow to, as a multiple."""
+
+
+class StoredSample(Mapping[str, Array]):
+    """A sample whose arrays lie in a file, from which every access reads them."""
+
+    def __init__(self, store: Store, sample: Mapping[str, Array]) -> None:
+        self._store = store
+        self._places = {name: store.put(array) for name, array in sample.items()}
+        weakref.finalize(self, _free, store, list(self._places.values()))
+
+    def __getitem__(self, name: str) -> Array:
+        """The array of an input."""
+        return self._store.get(self._places[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the inputs."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """How many inputs there are."""
+        return len(self._places)
+
+
+def _free(store: Store, places: Sequence[Place]) -> None:
+    for place in places:
+        store.free(place)
+
+
+@attrs.frozen
+class Noise:
+    """Noise by signal at the outputs, of every sample, each judged by what was learned from others.
+
+    Attributes:
+        losses: always of the same samples in the same order, so that two can be compared sample by sample.
+    """
+
+    losses: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Geometric, so that no single sample decides."""
+        return math.exp(sum(map(_log, self.losses)) / len(self.losses))
+
+    @property
+    def worst(self) -> float:
+        """The arithmetic mean, in which the worst samples count most."""
+        return sum(self.losses) / len(self.losses)
+
+    def is_better(self, other: Noise, convincing: float = 1.0) -> bool:
+        """Whether it is less than another: by more than chance, and on the worst samples no more.
+
+        The gain of every sample is the logarithm of before by after. Half of the samples must gain, their mean must be
+        positive with `DOUBT` standard errors taken off, and as great as a shrinking to the part `convincing`.
+        """
+        gains = [_log(b) - _log(a) for a, b in zip(self.losses, other.losses, strict=True)]
+        mean = statistics.fmean(gains)
+        error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+        is_certain = statistics.median(gains) > 0 and mean - DOUBT * error > 0
+        return is_certain and mean >= -_log(convincing) and self.worst <= WORST * other.worst
+
+
+def _log(loss: float) -> float:
+    return math.log(max(loss, 1e-30))
+
+
+@attrs.frozen
+class Stage:
+    """What became of a stage.
+
+    Attributes:
+        name: of the stage.
+        changed: activations, weights or biases that it changed.
+        before: the noise without it.
+        after: the noise with it.
+        convincing: what the noise must shrink to, as a part of what it was.
+    """
+
+    name: str
+    changed: int
+    before: Noise
+    after: Noise
+    convincing: float = 1.0
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it made the noise less."""
+        return self.changed > 0 and self.after.is_better(self.before, self.convincing)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "stage": self.name,
+            "changed": self.changed,
+            "before": round(self.before.mean, 8),
+            "after": round(self.after.mean, 8),
+            "worst_before": round(self.before.worst, 8),
+            "worst_after": round(self.after.worst, 8),
+            "kept": self.is_kept,
+        }
+
+
+@attrs.define(eq=False)
+class Judge:
+    """What the float model makes of samples where it counts (`Study.references`), in a file.
+
+    Attributes:
+        samples: the samples.
+        signal: the mean signal of every tensor, of each channel where it has some. Noise is measured by that and not
+            by the signal of its own sample: where two classes are level nothing would count but their difference.
+    """
+
+    samples: Samples
+    signal: dict[Tensor, Array | float]
+    _places: list[dict[Tensor, Place]]
+    _store: Store
+
+    @staticmethod
+    def of(study: Study, samples: Samples, store: Store) -> Judge:
+        """Run the float model on the samples."""
+        sums: dict[Tensor, Energies] = {}
+        places: list[dict[Tensor, Place]] = []
+        for sample in samples:
+            found = study.on([sample]).references()[0]
+            for tensor, values in found.items():
+                sums.setdefault(tensor, Energies(has_channels(tensor))).add(values, values)
+            places.append({tensor: store.put(values) for tensor, values in found.items()})
+        return Judge(samples, {t: e.signal / len(samples) for t, e in sums.items()}, places, store)
+
+    def losses(self, study: Study, results: list[NodeResult], chosen: Sequence[int]) -> list[float]:
+        """Noise by signal of the quantized model on some of the samples, by their numbers."""
+        copy, tensors = study.quantized_copy(results)
+        watched = {tensors[t]: t for t in self.signal}
+        interpreter = study.run(copy)
+        found: list[float] = []
+        for i in chosen:
+            noises: list[float] = []
+
+            def observe(tensor: Tensor, values: Array, noises: list[float] = noises, i: int = i) -> None:
+                original = watched.get(tensor)
+                if original is not None:
+                    noises.append(self._noise(original, i, values))
+
+            interpreter.run(self.samples[i], observe=observe)
+            found.append(float(np.mean(noises)) if noises else 0.0)
+        return found
+
+    def _noise(self, tensor: Tensor, i: int, values: Array) -> float:
+        """The mean over the channels of a tensor in one sample."""
+        energies = Energies(has_channels(tensor))
+        energies.add(self._store.get(self._places[i][tensor]), values)
+        signal = self.signal[tensor]
+        return float(np.mean(energies.noise / (signal + FLOOR * np.mean(signal) + 1e-30)))
+
+    def close(self) -> None:
+        """Leave the places in the file to others."""
+        for places in self._places:
+            _free(self._store, list(places.values()))
+        self._places.clear()
