@@ -52,9 +52,9 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "output, means": {"criterion": "output", "compensate": "mean"},
     "taylor, means": {"criterion": "taylor", "compensate": "mean"},
     "norm, weights": {"criterion": "norm", "compensate": "weights"},
-    "output, weights (default)": {"criterion": "output", "compensate": "weights"},
-    "taylor, weights": {"criterion": "taylor", "compensate": "weights"},
-    "output, weights, in three passes": {"criterion": "output", "compensate": "weights", "rounds": 3},
+    "output, weights": {"criterion": "output", "compensate": "weights"},
+    "taylor, weights (default)": {"criterion": "taylor", "compensate": "weights"},
+    "taylor, weights, in three passes": {"criterion": "taylor", "compensate": "weights", "rounds": 3},
 }
 SPARSE = ("magnitude", "wanda", "update", "auto")
 

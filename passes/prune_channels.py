@@ -10,8 +10,10 @@ import attrs
 
 from uair.context import resolve
 from uair.ir.module import Module
+from uair.ops.gradients.base import NoGradientError
 from uair.passes.pruning.choose import Budget, choose_channels
 from uair.passes.pruning.cost import open_node
+from uair.passes.pruning.criteria import Ranking
 from uair.passes.pruning.errors import PruningBudgetError
 from uair.passes.pruning.pruner import Pruner, split_samples
 from uair.passes.pruning.report import calibration_entry, group_entry, identity
@@ -56,7 +58,8 @@ class PruneChannels(Pass):
         parameters: at most this part of the parameters is left.
         criterion: "norm" of the weights; "output": what the layers that read a channel see of it, scaled by what
             removing channels of its group does to the outputs, needs samples; "taylor": squared gradients of the
-            outputs by gates on the channels, needs samples; "random"; or "auto": "output" with samples, "norm" without.
+            outputs by gates on the channels, needs samples; "random"; or "auto": "taylor" with samples,
+            or "output" where an operator has no gradient, "norm" without.
         power: of the weights' magnitudes for "norm", 1 or 2.
         compensate: "none"; "mean": the means of removed channels go into the biases of the layers that read them;
             "weights": these layers are fitted as well; "auto": "weights" with samples, "none" without.
@@ -103,15 +106,14 @@ class PruneChannels(Pass):
         """
         samples = self._samples(module)
         learned, held = split_samples(samples)
-        backwards = resolve(self.differentiator) if self.criterion == "taylor" else None
+        backwards = resolve(self.differentiator)
         pruner = Pruner(
             module, resolve(self.interpreter), learned, held, skip=self.skip, backwards=backwards, heads=self.heads
         )
         self._check(pruner)
-        criterion = self.criterion if self.criterion != "auto" else ("norm" if samples is None else "output")
         compensate = self.compensate if self.compensate != "auto" else ("none" if samples is None else "weights")
         shifts = compensate != "none"
-        rankings = pruner.rank(criterion, power=self.power, seed=self.seed, shifts=shifts)
+        criterion, rankings = self._rank(pruner, shifts=shifts)
         budget = self._budget(pruner, shifts=shifts)
         chosen = choose_channels(rankings, pruner.costs, budget)
         removed: set[int] = set()
@@ -135,6 +137,19 @@ class PruneChannels(Pass):
             "notes": pruner.notes + (samples.notes if isinstance(samples, Calibration) else []),
         }
         return bool(removed)
+
+    def _rank(self, pruner: Pruner, *, shifts: bool) -> tuple[str, list[Ranking]]:
+        """The criterion that was used, and the rankings."""
+        criterion: str = self.criterion
+        if criterion == "auto":
+            criterion = "taylor" if pruner.samples else "norm"
+        try:
+            return criterion, pruner.rank(criterion, power=self.power, seed=self.seed, shifts=shifts)
+        except NoGradientError as error:
+            if self.criterion != "auto":
+                raise
+            pruner.notes.append(f"criterion=output, because {error.message}, {error.place}")
+            return "output", pruner.rank("output")
 
     def _check(self, pruner: Pruner) -> None:
         for name, value in (("flops", self.flops), ("parameters", self.parameters)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from uair.errors import EvaluationError, UairError
+from uair.ops.gradients.base import NoGradientError as NoGradientError  # noqa: PLC0414  exported
 
 
 class MissingFeedError(UairError):
@@ -45,17 +46,6 @@ class ResultTypeError(UairError):
 
     code = "UAIR-E0337"
     title = "Result contradicts its type"
-
-
-class NoGradientError(UairError):
-    """A gradient is asked for through an operator that has none, or of a tensor whose elements are not floating-point.
-
-    The message names the node. What has no gradient: quantization (differentiate the model before it is quantized),
-    control flow, recurrent layers that do not decompose, and operators of others without a decomposition.
-    """
-
-    code = "UAIR-E0339"
-    title = "Operator without a gradient"
 
 
 class SeedError(UairError):

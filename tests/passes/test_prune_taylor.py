@@ -130,7 +130,14 @@ def test_equal_seeds_give_equal_models() -> None:
 
 
 def test_an_operator_without_a_gradient_is_named() -> None:
-    """Only one that is reached on the way back from the outputs."""
+    pruning = PruneChannels(flops=0.8, criterion="taylor", samples=samples(8, 1, 3, 8, 8))
+    with pytest.raises(NoGradientError, match="no gradient through Quantize") as caught:
+        pruning.run(quantized_behind(), PassContext())
+    assert "to integers" in caught.value.place
+
+
+def quantized_behind() -> Module:
+    """Integers between the last layer and the output."""
     module = wide()
     last = module.main.outputs[0]
     node = Quantize(dtype=DType.I8).node(last, constant(np.float32(0.1)), name="to integers")
@@ -138,10 +145,19 @@ def test_an_operator_without_a_gradient_is_named() -> None:
     back = Dequantize().node(node.output, constant(np.float32(0.1)))
     module.main.append(back)
     module.main.set_output(0, back.output)
-    pruning = PruneChannels(flops=0.8, criterion="taylor", samples=samples(8, 1, 3, 8, 8))
-    with pytest.raises(NoGradientError, match="no gradient through Quantize") as caught:
-        pruning.run(module, PassContext())
-    assert "to integers" in caught.value.place
+    return module
+
+
+def test_by_itself_the_criterion_is_what_the_model_allows() -> None:
+    for module, expected in ((wide(), "taylor"), (quantized_behind(), "output")):
+        context = PassContext()
+        PruneChannels(flops=0.8, samples=samples(8, 1, 3, 8, 8)).run(module, context)
+        report = context.reports["pruning"]
+        assert report["summary"]["criterion"] == expected
+        assert any("no gradient through Quantize" in note for note in report["notes"]) == (expected == "output")
+    context = PassContext()
+    PruneChannels(flops=0.8).run(wide(), context)
+    assert context.reports["pruning"]["summary"]["criterion"] == "norm"
 
 
 # -------------------------------------------------------------------------------------------------------------- targets

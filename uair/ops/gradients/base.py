@@ -8,11 +8,23 @@ from typing import Any, TypeAlias
 import attrs
 import numpy as np
 
+from uair.errors import UairError
 from uair.ir.dtype import Array
 from uair.ops._precision import compute_type
 from uair.ops.base import Operator
 
 Function: TypeAlias = Callable[..., Any]
+
+
+class NoGradientError(UairError):
+    """A gradient is asked for through an operator that has none, or of a tensor whose elements are not floating-point.
+
+    The message names the node. What has no gradient: quantization (differentiate the model before it is quantized),
+    control flow, recurrent layers that do not decompose, and operators of others without a decomposition.
+    """
+
+    code = "UAIR-E0339"
+    title = "Operator without a gradient"
 
 
 @attrs.frozen(eq=False)
