@@ -9,12 +9,12 @@ from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
 from uair.ir.dtype import DType
 from uair.ops._recurrent import KINDS, Activation
-from uair.ops.recurrent import GRU, LSTM, RNN
+from uair.ops.recurrent import GRU, LSTM, RNN, Recurrent
 
 EMITTERS = Emitters()
 
 
-def layer_attributes(e: Emission, op: RNN | GRU | LSTM) -> dict[str, Any]:
+def layer_attributes(e: Emission, op: Recurrent) -> dict[str, Any]:
     """The attributes that all layers have; parameters are listed for the functions that take them."""
     functions = [f for d in range(op.directions) for f in op.functions_of(d)]
     return {
