@@ -54,7 +54,6 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "norm, weights": {"criterion": "norm", "compensate": "weights"},
     "output, weights": {"criterion": "output", "compensate": "weights"},
     "taylor, weights (default)": {"criterion": "taylor", "compensate": "weights"},
-    "taylor, weights, in three passes": {"criterion": "taylor", "compensate": "weights", "rounds": 3},
 }
 SPARSE = ("magnitude", "wanda", "update", "auto")
 
@@ -108,11 +107,10 @@ class Bench:
     def channels(self, way: str, flops: float) -> Row:
         """One way to prune channels; the mean of several random choices."""
         options = dict(WAYS[way])
-        rounds = options.pop("rounds", 1)
         needs = options["criterion"] in ("output", "taylor") or options["compensate"] != "none"
-        options |= {"samples": self.samples if needs else None, "limit": CALIBRATION, "flops": flops ** (1 / rounds)}
+        options |= {"samples": self.samples if needs else None, "limit": CALIBRATION, "flops": flops}
         seeds = range(RANDOM) if options["criterion"] == "random" else (0,)
-        rows = [self.measure(way, [PruneChannels(seed=seed, **options)] * rounds) for seed in seeds]
+        rows = [self.measure(way, [PruneChannels(seed=seed, **options)]) for seed in seeds]
         means = [float(np.mean([getattr(row, name) for row in rows])) for name in ("left", "sqnr", "task", "seconds")]
         return Row(way, *means)
 

@@ -57,7 +57,8 @@ class _Run:
 
 
 def _run(op: Any, g: Any, operands: Sequence[Array | None]) -> _Run:
-    q, k, v, mask, past_k, past_v, lengths, offset = (*operands, *(None,) * (8 - len(operands)))
+    every: list[Array | None] = [*operands, *[None] * (8 - len(operands))]
+    q, k, v, mask, past_k, past_v, lengths, offset = every
     assert q is not None and k is not None and v is not None
     if mask is not None and mask.dtype != np.bool_:
         mask = widened(mask)
@@ -75,15 +76,15 @@ def _run(op: Any, g: Any, operands: Sequence[Array | None]) -> _Run:
 
     scale = 1 / math.sqrt(max(q.shape[3], 1)) if op.scale is None else op.scale
     scaled = wide[0] * wide[0].dtype.type(scale)
-    every: tuple[Array, ...] = g if isinstance(g, tuple) else (g,)
-    scores = rows(every[-1]) if op.scores != "none" else None
-    return _Run(rows(scaled), keys, values, rows(p), rows(every[0]), scores, op, scale)
+    given: tuple[Array, ...] = g if isinstance(g, tuple) else (g,)
+    scores = rows(given[-1]) if op.scores != "none" else None
+    return _Run(rows(scaled), keys, values, rows(p), rows(given[0]), scores, op, scale)
 
 
 def of_q(op: Attention, g: Any, q: Array, *others: Array | None) -> Array:
     """Through the products."""
     run = _run(op, g, (q, *others))
-    return (run.of_products() @ run.k * run.k.dtype.type(run.scale)).reshape(q.shape)
+    return np.asarray((run.of_products() @ run.k * run.k.dtype.type(run.scale)).reshape(q.shape))
 
 
 def _of_keys(op: Attention, g: Any, operands: Sequence[Array | None]) -> Array:

@@ -121,7 +121,7 @@ def extreme(wins: Callable[[Array, Array], Any]) -> Parts:
     """Of the greater or smaller of two: the gradient of the one that is it, half to each of two equals."""
 
     def share(a: Array, b: Array, dtype: np.dtype[Any]) -> Array:
-        return wins(a, b).astype(dtype) + (a == b) * dtype.type(0.5)
+        return np.asarray(wins(a, b).astype(dtype) + (a == b) * dtype.type(0.5))
 
     def of_a(op: Any, g: Array, a: Array, b: Array) -> Array:
         return summed_to(g * share(a, b, g.dtype), a.shape)

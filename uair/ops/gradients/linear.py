@@ -44,20 +44,20 @@ def _matrices(op: MatMul, g: Array, a: Array, b: Array) -> tuple[Array, Array, A
 def _fitted(result: Array, operand: Array) -> Array:
     """A matrix gradient in the shape of its operand."""
     if operand.ndim == 1:
-        return result.sum(axis=tuple(range(result.ndim - 2))).reshape(operand.shape)
+        return np.asarray(result.sum(axis=tuple(range(result.ndim - 2))).reshape(operand.shape))
     return summed_to(result, operand.shape)
 
 
 def linear_x(op: Linear, g: Array, x: Array, w: Array, bias: Array | None = None) -> Array:
     """Of x: g w."""
     matrix = widened(w) if op.transpose_w else widened(w).T
-    return np.matmul(_rows(g), matrix).reshape(x.shape)
+    return np.asarray(np.matmul(_rows(g), matrix).reshape(x.shape))
 
 
 def linear_w(op: Linear, g: Array, x: Array, w: Array, bias: Array | None = None) -> Array:
     """Of w: g^T x."""
     result = np.matmul(_rows(g).T, _rows(widened(x)))
-    return result if op.transpose_w else result.T
+    return np.asarray(result if op.transpose_w else result.T)
 
 
 def linear_bias(op: Linear, g: Array, x: Array, w: Array, bias: Array) -> Array:

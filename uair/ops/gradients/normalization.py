@@ -75,7 +75,7 @@ def through(h: Array, x: Array, axes: Axes, epsilon: float, *, centre: bool = Tr
     if centre:
         result -= mean(h, axes)
     result *= factor
-    return result
+    return np.asarray(result)
 
 
 def _trailing(op: Any, x: Array) -> Axes:

@@ -31,7 +31,7 @@ def concat(op: Any, g: Array, *inputs: Array, index: int) -> Array:
     """The operand's part."""
     axis = op.axis % g.ndim
     start = sum(x.shape[axis] for x in inputs[:index])
-    return g[(slice(None),) * axis + (slice(start, start + inputs[index].shape[axis]),)]
+    return np.asarray(g[(slice(None),) * axis + (slice(start, start + inputs[index].shape[axis]),)])
 
 
 def split(op: Any, g: Array | tuple[Array, ...], x: Array, sizes: Array | None = None) -> Array:
