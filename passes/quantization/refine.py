@@ -122,6 +122,7 @@ class Refinement:
     notes: list[str] = attrs.Factory(list[str])
     kept: Samples = ()
     _store: Store = attrs.Factory(Store)
+    _known: Noise | None = None
 
     def run(self) -> None:
         """Try all stages."""
@@ -132,18 +133,41 @@ class Refinement:
             self.notes.append(f"effort=high needs {LEAST_SAMPLES} samples or more, some of them to judge by: not done")
             return
         self.kept = spread.kept
-        best = self._correct_biases(self._equalise())
-        if best.change is None and best.study is self.study and best.ranges.name == self.trial.name:
+        known = self.study
+        best, edits = self._equalise()
+        best = self._correct_biases(best)
+        if best.change is None and best.study is known and best.ranges.name == self.trial.name:
             return
-        self.study = best.study
-        self.trial = make_trial(best.study, self.settings, best.ranges)
+        found = self._final(best)
+        if found is not None:
+            self.study, self.trial = best.study, found
+        elif edits is not None:
+            edits.undo()
+
+    def _final(self, best: _Candidate) -> Trial | None:
+        """The best way, learned from all samples; None where it is not better on them than what there was before.
+
+        How noisy a way is on other samples does not tell how noisy the very numbers are that it ends with: a step that
+        is a little longer may make all roundings of a layer err to one side.
+        """
+        study = best.study
+        trial = make_trial(study, self.settings, best.ranges)
+        judge = Judge.of(study, self.kept, self._store)
+        numbers = range(len(self.kept))
+        plain, tried = trial.results, [trial.results]
         if best.change is not None:
-            order = _ordered(range(len(self.kept)))
-            self.trial.results = self._changed(best.study, self.trial.results, best.change, order)
+            tried.insert(0, self._changed(study, plain, best.change, _ordered(numbers)))
+        for results in tried:
+            noise = Noise(tuple(judge.losses(study, results, numbers)))
+            if self._known is None or Stage("all", 1, self._known, noise).is_kept:
+                trial.results = results
+                return trial
+        self.notes.append("effort=high: what all samples taught together is no better on them, and was undone")
+        return None
 
     # -------------------------------------------------------------------------------------------------------- stages
-    def _equalise(self) -> _Candidate:
-        """The better one of the model as it is and with equalised channels, both with rounded weights.
+    def _equalise(self) -> tuple[_Candidate, Edits | None]:
+        """The better one of the model as it is and with equalised channels, both with rounded weights; what undoes it.
 
         They are compared behind the rounding, because equalisation is what makes room for it. Whole ranges are tried as
         well behind it, because rounding and biases make up for much of what wide ranges cost.
@@ -155,7 +179,7 @@ class Refinement:
         plain = self._rival(study, self.halves(study), whole=not changes, known=self.trial.name)
         if not changes:
             self.stages += [Stage("equalise", 0, plain.best.noise, plain.best.noise), plain.rounding]
-            return plain.best
+            return plain.best, None
         edits = apply_equalisations(module.main, changes)
         return self._compare(plain, self._equalised(), len(changes), edits)
 
@@ -172,14 +196,15 @@ class Refinement:
         study.statistics = known if few else collect_statistics(plan, study.run(study.module), self.samples)
         return self._rival(study, halves, whole=True)
 
-    def _compare(self, plain: _Rival, equalised: _Rival, changes: int, edits: Edits) -> _Candidate:
-        """The better one; the module is that one then."""
+    def _compare(self, plain: _Rival, equalised: _Rival, changes: int, edits: Edits) -> tuple[_Candidate, Edits | None]:
+        """The better one, which the module is then, and what undoes it."""
         stage = Stage("equalise", changes, plain.best.noise, equalised.best.noise, CONVINCING)
         rival = equalised if stage.is_kept else plain
         self.stages += [stage, rival.rounding]
-        if rival is plain:
-            edits.undo()
-        return rival.best
+        if rival is equalised:
+            return rival.best, edits
+        edits.undo()
+        return rival.best, None
 
     def _correct_biases(self, best: _Candidate) -> _Candidate:
         """With corrected biases where that helps; rounding has done it already."""
@@ -202,6 +227,8 @@ class Refinement:
             known: name of the ranges that others must be better than; empty: the best ones are taken.
         """
         judge = Judge.of(study, self.kept, self._store)
+        if known:
+            self._known = Noise(tuple(judge.losses(study, self.trial.results, range(len(self.kept)))))
         plain = self.choose_ranges(study, halves, judge, known)
         ways = [plain.ranges]
         if whole and self.settings.method == "auto" and plain.ranges.name != WHOLE:
@@ -220,7 +247,7 @@ class Refinement:
         """The best way to choose ranges.
 
         A range that the samples at hand made never shows what it does to others, which may leave it. So every half is
-        judged with ranges of the other one.
+        judged with ranges of the other one. Ranges of both are what is used in the end: the greater noise counts.
         """
         ways = {way.name: way for way in ways_of(study, self.settings)}
         losses: dict[str, dict[int, float]] = {name: {} for name in ways}
@@ -233,7 +260,11 @@ class Refinement:
                     losses[name].update(zip(chosen, judge.losses(study, results, chosen), strict=True))
             left = sorted(left, key=lambda name: Noise(tuple(losses[name].values())).mean)[:LEFT]
             left += [known] if known in ways and known not in left else []
-        noises = {name: Noise(_in_order(losses[name])) for name in left}
+        noises: dict[str, Noise] = {}
+        for name in left:
+            results = make_trial(study, self.settings, ways[name]).results
+            own = judge.losses(study, results, range(len(self.kept)))
+            noises[name] = Noise(tuple(map(max, own, _in_order(losses[name]))))
         all_ = {name: Noise(tuple(found.values())).mean for name, found in losses.items()}
         best = min(noises, key=lambda name: noises[name].mean)
         if known in noises and not noises[best].is_better(noises[known]):

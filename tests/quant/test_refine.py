@@ -469,6 +469,19 @@ def test_samples_in_a_file_are_the_samples() -> None:
     assert store.end == end, "places of samples that are gone are used again"
 
 
+def test_what_is_worse_in_the_end_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All stages convince, but the numbers that all samples together teach are noisier than those of before."""
+    kept = Stage.is_kept
+    monkeypatch.setattr(Stage, "is_kept", property(lambda s: s.name != "all" and kept.fget(s)))  # type: ignore[attr-defined]
+    plain, refined = uneven_cnn(), uneven_cnn()
+    feeds = images(24)
+    quantize(plain, feeds)
+    report = quantize(refined, feeds, effort="high")
+    assert any(stage["kept"] for stage in report["summary"]["stages"])
+    assert "was undone" in report["notes"][-1]
+    assert graph_difference(plain.main, refined.main) == ""
+
+
 def test_too_few_samples_to_judge_by() -> None:
     report = quantize(uneven_cnn(), images(5), effort="high")
     assert report["summary"]["stages"] == []
