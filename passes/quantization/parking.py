@@ -57,7 +57,7 @@ class Store:
             room, offset = self._left.pop(i)
         else:
             offset, self.end = self.end, self.end + room
-        raw = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         done = 0
         while done < len(raw):
             done += os.pwrite(self.file.fileno(), raw[done:], offset + done)
@@ -66,7 +66,7 @@ class Store:
     def get(self, place: Place) -> Array:
         """Read an array."""
         array = np.empty(place.shape, place.dtype)
-        raw = memoryview(array.reshape(-1).view(np.uint8))
+        raw = array.reshape(-1).view(np.uint8).data
         done = 0
         while done < len(raw):
             got = os.preadv(self.file.fileno(), [raw[done:]], place.offset + done)

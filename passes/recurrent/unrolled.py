@@ -93,7 +93,8 @@ class _UnrolledCells(Rule):
         for i, result in list(enumerate(results))[1:]:
             if any(user not in own for user in result.users):
                 others[result] = made.end(i)
-        return Replacement((others.pop(root.output, None) or made.end(0),), others, list(own))
+        shown = others.pop(root.output) if root.output in others else made.end(0)
+        return Replacement((shown,), others, list(own))
 
     def check_chain(self, root: Node, states: Sequence[Tensor], results: Sequence[Tensor]) -> bool | NoMatch:
         """The steps before it are the same cell, nothing else takes what is inside, and x is there beforehand."""
@@ -116,7 +117,7 @@ class UnrolledLSTM(_UnrolledCells):
 
     def pattern(self) -> Any:
         """The output of the last step, o * tanh(c'), c' = f * c + i * n."""
-        memory = Add()(of(Mul)(...), of(Mul)(...)).named("memory").shared()
+        memory = of(Add)(of(Mul)(...), of(Mul)(...)).named("memory").shared()
         return Mul()(of(*ACTIVATIONS)(...), of(*ACTIVATIONS)(memory).named("shown")).named("root")
 
     def check(self, root: Node, memory: Node, shown: Node) -> bool | NoMatch:

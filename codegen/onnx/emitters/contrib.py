@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+from typing import Any
+
 from uair.codegen.onnx.emitters.activation import gelu as plain_gelu
 from uair.codegen.onnx.emitters.normalization import rms_norm as plain_rms_norm
 from uair.codegen.onnx.emitters.recurrent import layer_attributes
@@ -35,7 +37,11 @@ def dynamic_quantize_lstm(e: Emission, op: DynamicQuantizeLSTM) -> None:
     _require_one_zero_point(e, 6)
     names = [*e.operands, *[None] * (12 - len(e.node.inputs))]
     x, w, r, w_scale, w_zero_point, r_scale, r_zero_point, bias, lengths, initial_h, initial_c, peepholes = names
-    attributes = {**layer_attributes(e, op), "hidden_size": e.static_shape(2)[1], "input_forget": int(op.input_forget)}
+    attributes: dict[str, Any] = {
+        **layer_attributes(e, op),
+        "hidden_size": e.static_shape(2)[1],
+        "input_forget": int(op.input_forget),
+    }
     e.foreign(
         "com.microsoft::DynamicQuantizeLSTM",
         *(x, w, r, bias, None if lengths is None else e.cast(lengths, DType.I32), initial_h, initial_c, peepholes),
