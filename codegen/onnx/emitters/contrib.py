@@ -8,7 +8,6 @@ which onnxruntime recognizes them and puts its own kernel in their place; these 
 from __future__ import annotations
 
 import math
-
 from typing import Any
 
 from uair.codegen.onnx.emitters.activation import gelu as plain_gelu
