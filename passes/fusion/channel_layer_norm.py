@@ -12,36 +12,24 @@ import numpy as np
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Div, LayerNorm, Mul, Pow, ReduceMean, Rsqrt, Sqrt, Sub, Transpose
+from uair.ops import Add, LayerNorm, Mul, ReduceMean, Transpose
 from uair.passes.fusion.affine import per_channel
+from uair.passes.fusion.normalization import SpelledLayerNorm
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
 
-class RecognizeChannelLayerNorm(Rule):
+class RecognizeChannelLayerNorm(SpelledLayerNorm):
     """(x - mean) / sqrt(mean((x - mean)^2) + eps) over the channels is LayerNorm with them as the last axis."""
 
-    def pattern(self, x: Any, two: Any, eps: Any) -> Any:
-        """As for LayerNorm."""
-        roots: list[Any] = []
-        centred = Sub()(x, of(ReduceMean)(x).named("mean")).named("centred")
-        for square in (Pow()(centred, two), Mul()(centred, centred)):
-            variance = Add()(of(ReduceMean)(square).named("variance"), eps)
-            roots += [Div()(centred, Sqrt()(variance)), Mul()(centred, Rsqrt()(variance))]
-        return roots
-
-    def check(self, x: Tensor, mean: Node, variance: Node, two: Tensor | None, eps: Tensor) -> bool | NoMatch:
-        """Both means are over the channels of images and keep their axis; eps is one number."""
+    def check_axes(self, x: Tensor, mean: Node) -> bool | NoMatch:
+        """The channels of images."""
         op = mean.op
         assert isinstance(op, ReduceMean)
-        if x.type.shape is None or x.type.rank < 4:
+        if x.type.rank < 4:
             return no("the operand is no image", x)
-        if op != variance.op or not op.keepdims or op.axes is None or [a % x.type.rank for a in op.axes] != [1]:
-            return no("the means are not both over the channels, kept", mean)
-        if two is not None and repeated_value(two) != 2.0:
-            return no("the power is not 2", two)
-        value = repeated_value(eps)
-        return value is not None and value > 0 or no("epsilon is not one positive number", eps)
+        is_channels = op.keepdims and op.axes is not None and [a % x.type.rank for a in op.axes] == [1]
+        return is_channels or no("the means are not over the channels, kept", mean)
 
     def rewrite(self, x: Tensor, eps: Tensor) -> Tensor:
         """Transpose, LayerNorm without scale and bias, Transpose."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from typing import Any
 
@@ -32,8 +33,8 @@ from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
 
-class RecognizeLayerNorm(Rule):
-    """(x - mean) / sqrt(mean((x - mean)^2) + eps) over the last axes is LayerNorm."""
+class SpelledLayerNorm(Rule):
+    """(x - mean) / sqrt(mean((x - mean)^2) + eps)."""
 
     def pattern(self, x: Any, two: Any, eps: Any) -> Any:
         """The centred value is used twice; the square as a power or a product; the quotient or Rsqrt."""
@@ -45,18 +46,30 @@ class RecognizeLayerNorm(Rule):
         return roots
 
     def check(self, x: Tensor, mean: Node, variance: Node, two: Tensor | None, eps: Tensor) -> bool | NoMatch:
-        """Both means are over the same last axes and keep them; eps is one number."""
+        """Both means are over the same axes, which fit the rule; eps is one number."""
         if x.type.shape is None:
             return no("the rank is not known", x)
         if mean.op != variance.op:
             return no("mean and variance are over different axes", variance)
-        axis = first_axis(mean, x.type.rank)
-        if axis is None:
-            return no("the means are not over the last axes, kept", mean)
+        fits = self.check_axes(x, mean)
+        if isinstance(fits, NoMatch):
+            return fits
         if two is not None and repeated_value(two) != 2.0:
             return no("the power is not 2", two)
         value = repeated_value(eps)
         return value is not None and value > 0 or no("epsilon is not one positive number", eps)
+
+    @abc.abstractmethod
+    def check_axes(self, x: Tensor, mean: Node) -> bool | NoMatch:
+        """Whether the axes of the mean are those of the rule, and kept."""
+
+
+class RecognizeLayerNorm(SpelledLayerNorm):
+    """(x - mean) / sqrt(mean((x - mean)^2) + eps) over the last axes is LayerNorm."""
+
+    def check_axes(self, x: Tensor, mean: Node) -> bool | NoMatch:
+        """The last ones."""
+        return first_axis(mean, x.type.rank) is not None or no("the means are not over the last axes, kept", mean)
 
     def rewrite(self, x: Tensor, mean: Node, eps: Tensor) -> Tensor:
         """LayerNorm without scale and bias; FoldLayerNormScale adds them."""
