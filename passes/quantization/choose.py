@@ -14,12 +14,11 @@ from uair.ir.graph import Node, Tensor
 from uair.passes.quantization.placement import Plan, QuantizedNode, weight_axis
 from uair.passes.quantization.statistics import (
     Comparison,
-    Interpreter,
     Statistics,
     display_name,
     rounded_operands,
-    visit_nodes,
 )
+from uair.passes.quantization.weight_rounding import RoundedWeight
 from uair.quant.errors import QuantizationError
 from uair.quant.observers import RangeObserver
 from uair.quant.parameters import (
@@ -46,12 +45,14 @@ class QuantizedConstants:
     Attributes:
         weight: parameters and integers of the weight.
         bias: parameters and integers of the bias, when it becomes i32.
+        real_bias: what the bias stands for: the model's own, and what rounding the weight takes away from the mean.
         others: of constants that are quantized like activations, by operand number.
         widened: how many weight scales had to grow for the bias to fit.
     """
 
     weight: tuple[Parameters, Array] | None = None
     bias: tuple[Parameters, Array] | None = None
+    real_bias: Array | None = None
     others: dict[int, tuple[Parameters, Array]] = attrs.Factory(dict[int, "tuple[Parameters, Array]"])
     widened: int = 0
 
@@ -100,18 +101,20 @@ class Settings:
         percentile: how much of the values "percentile" keeps, in per cent.
         per_channel: whether weights may have one scale per output channel.
         weight_search: whether weight scales are chosen by least squared error.
+        weight_rounding: whether weights are rounded, and biases corrected, by what they do to results.
     """
 
     method: RangeMethod = "auto"
     percentile: float = 99.99
     per_channel: bool = True
     weight_search: bool = True
+    weight_rounding: bool = True
 
 
 Options: TypeAlias = dict[Tensor, dict[str, Parameters]]
 """For every group its parameters by the method that chose the range."""
-WeightCache: TypeAlias = dict[Tensor, tuple[Parameters, Array]]
-"""Parameters and integers of weights: all ways to quantize a model that are tried hold the same arrays."""
+WeightCache: TypeAlias = dict[Tensor, RoundedWeight]
+"""Integers of weights: all ways to quantize a model that are tried hold the same arrays."""
 
 
 def range_options(statistics: Statistics, scheme: Scheme, settings: Settings) -> tuple[Options, dict[Tensor, str]]:
@@ -139,41 +142,38 @@ def _range(observer: RangeObserver, scheme: Scheme, method: str, settings: Setti
     return percentile_range(observer, settings.percentile)
 
 
-def best_for_users(plan: Plan, statistics: Statistics, options: Options, interpreter: Interpreter) -> dict[Tensor, str]:
-    """For every group the method under which the results of the nodes that use it lose least.
+class UserLosses:
+    """For every group and candidate, what it does to the results of the nodes that use it alone.
 
-    Every candidate is tried on the kept samples: the activation is rounded, all other operands stay as they are; what
-    counts is the sum over the users of noise by signal.
+    The activation is rounded, all other operands stay as they are; what counts is the sum over the users of noise by
+    signal.
     """
-    losses = _losses(plan, statistics, options, interpreter)
-    return {
-        root: min((losses.get((root, name), 0.0), i, name) for i, name in enumerate(found))[2]
-        for root, found in options.items()
-    }
 
+    def __init__(self, plan: Plan, options: Options) -> None:
+        self._plan = plan
+        self._options = options
+        self._comparisons: dict[tuple[Tensor, str, QuantizedNode], Comparison] = {}
 
-def _losses(
-    plan: Plan, statistics: Statistics, options: Options, interpreter: Interpreter
-) -> dict[tuple[Tensor, str], float]:
-    """Relative error of the users of each group under each of its candidates."""
-    comparisons: dict[tuple[Tensor, str, QuantizedNode], Comparison] = {}
-
-    def visit(item: QuantizedNode, operands: list[Array | None], result: Array) -> None:
-        roots = {i: plan.groups[item.operand(i)] for i in item.activations}
+    def see(self, item: QuantizedNode, operands: list[Array | None], result: Array) -> None:
+        """Try the candidates of a node's activations on one sample."""
+        roots = {i: self._plan.groups[item.operand(i)] for i in item.activations}
         for root in dict.fromkeys(roots.values()):
-            found = options.get(root, {})
             places = [i for i, other in roots.items() if other is root]
-            for name, parameters in found.items():
+            for name, parameters in self._options.get(root, {}).items():
                 changed = rounded_operands(item, operands, dict.fromkeys(places, parameters), {})
                 actual = item.node.op.evaluate_all(changed)[0]
-                comparisons.setdefault((root, name, item), Comparison()).add(result, actual)
+                self._comparisons.setdefault((root, name, item), Comparison()).add(result, actual)
 
-    visit_nodes(plan, interpreter, statistics.kept, visit)
-    losses: dict[tuple[Tensor, str], float] = {}
-    for (root, name, _), comparison in comparisons.items():
-        loss = comparison.noise / max(comparison.signal, 1e-30)
-        losses[root, name] = losses.get((root, name), 0.0) + loss
-    return losses
+    def best(self) -> dict[Tensor, str]:
+        """For every group the method that loses least."""
+        losses: dict[tuple[Tensor, str], float] = {}
+        for (root, name, _), comparison in self._comparisons.items():
+            loss = comparison.noise / max(comparison.signal, 1e-30)
+            losses[root, name] = losses.get((root, name), 0.0) + loss
+        return {
+            root: min((losses.get((root, name), 0.0), i, name) for i, name in enumerate(found))[2]
+            for root, found in self._options.items()
+        }
 
 
 def quantize_nodes(
@@ -225,7 +225,7 @@ def quantize_constants(
     Raises:
         QuantizationError: the weight or bias cannot be expressed.
     """
-    node, result = item.node, QuantizedConstants()
+    result = QuantizedConstants()
     for i in item.constants:
         tensor = item.operand(i)
         array = tensor.numpy()
@@ -236,17 +236,16 @@ def quantize_constants(
         return result
     tensor = item.operand(item.weight)
     w, name = tensor.numpy(), display_name(tensor)
-    axis = weight_axis(node.op, w.ndim) if settings.per_channel and node.op_type in scheme.per_channel else None
-    cached = cache.get(tensor)
-    if cached is None or cached[0].axis != axis:
-        found = weight_parameters(w, axis, scheme, search=settings.weight_search, name=name)
-        cached = cache[tensor] = found, quantize_weight(w, found, scheme.weight_limit)
-    parameters, weight = cached
+    rounded = cached_weight(item, scheme, settings, cache)
+    parameters = rounded.parameters
     x = activations[0]
-    repeat = int(getattr(node.op, "groups", 1)) if node.op_type in TRANSPOSED else 1
+    repeat = int(getattr(item.node.op, "groups", 1)) if item.node.op_type in TRANSPOSED else 1
     depth = accumulation_depth(item)
     if item.bias is not None:
         bias = item.operand(item.bias).numpy()
+        if rounded.shift is not None and rounded.shift.size == bias.size:
+            bias = bias + rounded.shift.reshape(bias.shape).astype(bias.dtype)
+        result.real_bias = bias
         parameters, result.widened = widen_for_bias(parameters, bias, x, bias_room(depth, x, scheme), scheme, name=name)
         scale = product_scale(x, parameters, repeat)
         integers = quantize_bias(bias, scale)
@@ -254,10 +253,26 @@ def quantize_constants(
         result.bias = Parameters(scale, zero, DType.I32, 0 if scale.ndim else None), integers
     elif bias_room(depth, x, scheme) < 1:
         raise QuantizationError(f"sums of {depth} products with {name!r} may exceed 32 bits")
-    if result.widened:
-        weight = quantize_weight(w, parameters, scheme.weight_limit)
+    weight = quantize_weight(w, parameters, scheme.weight_limit) if result.widened else rounded.integers
     result.weight = parameters, weight
     return result
+
+
+def cached_weight(item: QuantizedNode, scheme: Scheme, settings: Settings, cache: WeightCache) -> RoundedWeight:
+    """Integers of a node's weight from the cache; where it is not in there yet, the nearest ones, which it then has.
+
+    Raises:
+        QuantizationError: the weight cannot be expressed.
+    """
+    assert item.weight is not None
+    tensor, op = item.operand(item.weight), item.node.op
+    w = tensor.numpy()
+    axis = weight_axis(op, w.ndim) if settings.per_channel and item.node.op_type in scheme.per_channel else None
+    cached = cache.get(tensor)
+    if cached is None or cached.parameters.axis != axis:
+        found = weight_parameters(w, axis, scheme, search=settings.weight_search, name=display_name(tensor))
+        cached = cache[tensor] = RoundedWeight.nearest(w, found, scheme.weight_limit)
+    return cached
 
 
 def accumulation_depth(item: QuantizedNode) -> int:

@@ -237,7 +237,8 @@ def _wide_constants(study: Study, result: NodeResult, activations: Mapping[int, 
         found.others[i] = parameters, parameters.quantize(array)
     if item.bias is None or result.constants.weight is None:
         return found
-    x, (weight, _), bias = activations[0], result.constants.weight, item.operand(item.bias).numpy()
+    x, (weight, _), bias = activations[0], result.constants.weight, result.constants.real_bias
+    assert bias is not None
     if widen_for_bias(weight, bias, x, bias_room(accumulation_depth(item), x, wide), wide)[1]:
         raise QuantizationError("the bias does not fit beside activations of 16 bits")
     repeat = int(getattr(item.node.op, "groups", 1)) if item.node.op_type in TRANSPOSED else 1

@@ -13,6 +13,7 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Node
 from uair.ops._windows import padded
 from uair.passes.quantization.placement import weight_axis
+from uair.quant.parameters import Parameters
 from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
 
 
@@ -60,6 +61,19 @@ class Products:
             return matrices.reshape(self.shape)
         return np.ascontiguousarray(matrices[0] if weight_axis(self.node.op, 2) == 0 else matrices[0].T)
 
+    @property
+    def depth(self) -> int:
+        """K: how many weights belong to one row."""
+        return math.prod(self.shape) // max(self.groups * self._row_count, 1)
+
+    def scales(self, parameters: Parameters) -> Array:
+        """The scale of each weight, f64, broadcast against [G, M, K]."""
+        scale = np.asarray(parameters.scale, np.float64)
+        if scale.ndim == 0:
+            return scale.reshape(1, 1, 1)
+        shaped = scale.reshape(tuple(-1 if i == parameters.axis else 1 for i in range(len(self.shape))))
+        return self.matrices(np.broadcast_to(shaped, self.shape))
+
     def inputs(self, x: Array, limit: int) -> Array:
         """[G, rows, K], f32: at most about `limit` of the vectors that the matrices multiply, spread over all of them.
 
@@ -73,7 +87,7 @@ class Products:
             windows = np.moveaxis(x, 1, -1)
         else:
             windows = x
-        lead = windows.shape[: windows.ndim - self._depth]
+        lead = windows.shape[: windows.ndim - self._axes]
         total = math.prod(lead)
         step = max(total // max(limit, 1), 1)
         chosen = np.unravel_index(np.arange(step // 2, total, step), lead)
@@ -81,7 +95,16 @@ class Products:
         return np.ascontiguousarray(rows.reshape(len(rows), self.groups, -1).swapaxes(0, 1))
 
     @property
-    def _depth(self) -> int:
+    def _row_count(self) -> int:
+        """M."""
+        if self.node.op_type in TRANSPOSED:
+            return math.prod(self.shape[1:])
+        if self.node.op_type in CONVOLUTIONS:
+            return self.shape[0] // self.groups
+        return self.shape[0 if weight_axis(self.node.op, 2) == 0 else 1]
+
+    @property
+    def _axes(self) -> int:
         """How many of the last axes of the windows belong to one input."""
         return len(self.shape) - 1 if self.node.op_type in CONVOLUTIONS else 1
 

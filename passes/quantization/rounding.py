@@ -18,7 +18,6 @@ from uair.passes.quantization.lockstep import ChannelErrors, Decision, Step, wal
 from uair.passes.quantization.products import Products
 from uair.passes.quantization.trial import Study
 from uair.quant.gptq import Grid, round_with_feedback
-from uair.quant.parameters import Parameters
 
 ROWS = 4
 """Inputs that are looked at, for every weight of a row."""
@@ -74,7 +73,7 @@ def _rounded(step: Step, limit: int) -> NodeResult | None:
         return None
     rows = -(-max(ROWS * depth, LEAST_ROWS) // step.learned)
     parameters, old = result.constants.weight
-    grid = Grid(_spread(products, parameters, w), np.zeros((1, 1, 1)), -limit, limit)
+    grid = Grid(products.scales(parameters), np.zeros((1, 1, 1)), -limit, limit)
     new = products.restored(round_with_feedback(matrices, _hessian(step, products, depth, rows), grid)).astype(np.int8)
     if np.array_equal(new, old):
         return None
@@ -88,12 +87,3 @@ def _hessian(step: Step, products: Products, depth: int, rows: int) -> Array:
         x = products.inputs(operand, rows)
         hessian += np.matmul(x.swapaxes(1, 2), x)
     return hessian
-
-
-def _spread(products: Products, parameters: Parameters, w: Array) -> Array:
-    """The scale of each weight, broadcast against [G, M, K]."""
-    scale = np.asarray(parameters.scale, np.float64)
-    if scale.ndim == 0:
-        return scale.reshape(1, 1, 1)
-    shaped = scale.reshape(tuple(-1 if i == parameters.axis else 1 for i in range(w.ndim)))
-    return products.matrices(np.broadcast_to(shaped, w.shape))

@@ -211,7 +211,8 @@ def display_name(tensor: Tensor) -> str:
     return (tensor.producer.name or tensor.producer.op_type) if tensor.producer is not None else "?"
 
 
-Visit = Callable[[QuantizedNode, list[Array | None], Array], None]
+Visit = Callable[[int, QuantizedNode, list[Array | None], Array], None]
+"""Sees the number of the sample, a node, its operands and its result."""
 
 
 def visit_nodes(plan: Plan, interpreter: Interpreter, samples: Iterable[Mapping[str, Array]], visit: Visit) -> None:
@@ -224,14 +225,16 @@ def visit_nodes(plan: Plan, interpreter: Interpreter, samples: Iterable[Mapping[
     for item in at.values():
         for tensor in _varying(item.node):
             users[tensor] = users.get(tensor, 0) + 1
-    for sample in samples:
+    for number, sample in enumerate(samples):
         held: dict[Tensor, Array] = {}
         left = dict(users)
 
-        def observe(tensor: Tensor, values: Array, held: dict[Tensor, Array] = held, left: Any = left) -> None:
+        def observe(
+            tensor: Tensor, values: Array, held: dict[Tensor, Array] = held, left: Any = left, number: int = number
+        ) -> None:
             item = at.get(tensor)
             if item is not None:
-                visit(item, _operands(item.node, held), values)
+                visit(number, item, _operands(item.node, held), values)
                 for operand in _varying(item.node):
                     left[operand] -= 1
                     if not left[operand]:

@@ -16,15 +16,18 @@ from uair.passes.quantization.choose import (
     NodeResult,
     Options,
     Settings,
+    UserLosses,
     WeightCache,
-    best_for_users,
+    cached_weight,
     quantize_nodes,
     range_options,
 )
 from uair.passes.quantization.insert import Inserter
-from uair.passes.quantization.placement import Plan
-from uair.passes.quantization.statistics import Interpreter, Statistics, comparable
+from uair.passes.quantization.placement import Plan, QuantizedNode
+from uair.passes.quantization.statistics import Interpreter, Statistics, comparable, visit_nodes
+from uair.passes.quantization.weight_rounding import SeenRows
 from uair.quant.comparison import ErrorSums
+from uair.quant.errors import QuantizationError
 from uair.quant.scheme import COMPUTE, Scheme
 
 SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
@@ -69,6 +72,7 @@ class Study:
         statistics: of the calibration samples.
         scheme: the target's.
         run: class of the interpreter.
+        weights: integers of the weights, filled by `survey`; shared by all trials.
     """
 
     module: Module
@@ -76,6 +80,7 @@ class Study:
     statistics: Statistics
     scheme: Scheme
     run: Callable[[Module], Interpreter]
+    weights: WeightCache = attrs.Factory(WeightCache)
 
     def quantized_copy(self, results: list[NodeResult]) -> tuple[Module, dict[Tensor, Tensor]]:
         """A quantized copy of the model, and the copies of the float model's results."""
@@ -179,8 +184,7 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
     ways = _ways(study, settings, options)
     if not decisive_tensors(study.module.main):
         ways = ways[:1]
-    cache: WeightCache = {}
-    trials = [_trial(study, settings, way, options, refused, cache) for way in ways]
+    trials = [_trial(study, settings, way, options, refused) for way in ways]
     if len(trials) == 1:
         return trials[0]
     losses = compare(study, {trial.name: trial.results for trial in trials})
@@ -192,7 +196,7 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
 def make_trial(study: Study, settings: Settings, ranges: Ranges) -> Trial:
     """All parameters, with ranges by given methods."""
     options, refused = range_options(study.statistics, study.scheme, settings)
-    return _trial(study, settings, ranges, options, refused, {})
+    return _trial(study, settings, ranges, options, refused)
 
 
 def compare(study: Study, trials: Mapping[str, list[NodeResult]]) -> dict[str, float]:
@@ -225,12 +229,33 @@ def ways_of(study: Study, settings: Settings) -> list[Ranges]:
 
 
 def _ways(study: Study, settings: Settings, options: Options) -> list[Ranges]:
-    if settings.method != "auto" or not options:
+    is_auto = settings.method == "auto" and bool(options)
+    best = _survey(study, settings, options if is_auto else {})
+    if not is_auto:
         method = METHODS[0] if settings.method == "auto" else settings.method
         return [Ranges(method, dict.fromkeys(options, method))]
-    few = study.on(study.statistics.kept[::USERS])
-    best = best_for_users(study.plan, few.statistics, options, study.run(study.module))
     return [*(Ranges(name, dict.fromkeys(options, name)) for name in METHODS), Ranges(PER_USER, best)]
+
+
+def _survey(study: Study, settings: Settings, options: Options) -> dict[Tensor, str]:
+    """One run of the kept samples through the float model: fills `study.weights`; the best option for the users."""
+    users, seen = UserLosses(study.plan, options), SeenRows(study.plan, study.weights)
+
+    def visit(number: int, item: QuantizedNode, operands: list[Array | None], result: Array) -> None:
+        if options and number % USERS == 0:
+            users.see(item, operands, result)
+        if settings.weight_rounding and operands[0] is not None:
+            seen.see(number, item, operands[0])
+
+    visit_nodes(study.plan, study.run(study.module), study.statistics.kept, visit)
+    for item in study.plan.nodes:
+        if item.weight is not None and item.operand(item.weight) not in study.weights:
+            try:
+                nearest = cached_weight(item, study.scheme, settings, study.weights)
+            except QuantizationError:
+                continue  # quantize_nodes meets it again, and reports it
+            study.weights[item.operand(item.weight)] = seen.rounded(item, nearest)
+    return users.best()
 
 
 def _trial(
@@ -239,10 +264,9 @@ def _trial(
     ranges: Ranges,
     options: Options,
     refused: Mapping[Tensor, str],
-    cache: WeightCache,
 ) -> Trial:
     chosen = {root: (found[ranges.methods[root]], ranges.methods[root]) for root, found in options.items()}
-    results, failed = quantize_nodes(study.plan, chosen, refused, study.scheme, settings=settings, cache=cache)
+    results, failed = quantize_nodes(study.plan, chosen, refused, study.scheme, settings=settings, cache=study.weights)
     return Trial(ranges.name, results, failed, ranges.losses)
 
 
