@@ -25,7 +25,7 @@ from uair.passes.quantization.choose import (
 from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.statistics import Interpreter, Statistics, comparable, visit_nodes
-from uair.passes.quantization.weight_rounding import SeenRows
+from uair.passes.quantization.weight_rounding import SeenInputs
 from uair.quant.comparison import ErrorSums
 from uair.quant.errors import QuantizationError
 from uair.quant.scheme import COMPUTE, Scheme
@@ -239,7 +239,7 @@ def _ways(study: Study, settings: Settings, options: Options) -> list[Ranges]:
 
 def _survey(study: Study, settings: Settings, options: Options) -> dict[Tensor, str]:
     """One run of the kept samples through the float model: fills `study.weights`; the best option for the users."""
-    users, seen = UserLosses(study.plan, options), SeenRows(study.plan, study.weights)
+    users, seen = UserLosses(study.plan, options), SeenInputs(study.plan, study.weights)
 
     def visit(number: int, item: QuantizedNode, operands: list[Array | None], result: Array) -> None:
         if options and number % USERS == 0:
@@ -254,7 +254,7 @@ def _survey(study: Study, settings: Settings, options: Options) -> dict[Tensor, 
                 nearest = cached_weight(item, study.scheme, settings, study.weights)
             except QuantizationError:
                 continue  # quantize_nodes meets it again, and reports it
-            study.weights[item.operand(item.weight)] = seen.rounded(item, nearest)
+            study.weights[item.operand(item.weight)] = seen.rounded(item, nearest, study.scheme.weight_limit)
     return users.best()
 
 

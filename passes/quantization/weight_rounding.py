@@ -8,7 +8,8 @@ rows of other samples decide whether it stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection
 
 import attrs
 import numpy as np
@@ -19,18 +20,22 @@ from uair.ir.graph import Node, Tensor
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.products import Products
 from uair.quant.gptq import Grid, round_with_feedback
-from uair.quant.parameters import WEIGHT_LIMIT, Parameters, quantize_weight
+from uair.quant.parameters import Parameters, quantize_weight
 from uair.quant.scheme import TRANSPOSED
 
 JUDGED = 4
 """Every so many samples one is not learned from and judges what was learned."""
-LEAST_ROWS = 256
-"""Rows of inputs that are taken from a sample, where it has so many."""
-JUDGING_ROWS = 256
+LEAST_ROWS = 128
+"""Rows of inputs that are taken from a sample, where it has so many; half as many as there are weights, if those are
+more; for many groups as many as there are weights, where more would take much room."""
+MUCH = 1 << 18
+"""Numbers in the rows of one sample."""
 MOST_DEPTH = 1152
 """Weights of a row above which only the bias is corrected: the effort of rounding grows with the cube of it."""
-HESSIANS = 32 << 20
-"""Bytes that the Hessians of all nodes may take; the nodes of the longest rows go without."""
+LONG = 2 * LEAST_ROWS
+"""Weights of a row above which the rows that judge take less room than their second moments."""
+MOMENTS = 16 << 20
+"""Bytes that the second moments to learn from may take; the nodes of the longest rows go without."""
 
 
 @attrs.frozen(eq=False)
@@ -56,104 +61,151 @@ class RoundedWeight:
 
 
 @attrs.define(eq=False)
+class _Moments:
+    """Of the inputs x of a weight [G, M, K].
+
+    Attributes:
+        first: [G, K], f64: the sum of x.
+        second: [G, K, K], f32: the sum of x x^T; None where there is no room.
+        count: how many there were.
+    """
+
+    first: Array
+    second: Array | None
+    count: int = 0
+
+    @staticmethod
+    def of(products: Products, *, has_second: bool) -> _Moments:
+        """Of no inputs yet."""
+        g, k = products.groups, products.depth
+        return _Moments(np.zeros((g, k)), np.zeros((g, k, k), np.float32) if has_second else None)
+
+    def add(self, rows: Array) -> None:
+        """Take in inputs [G, rows, K]."""
+        self.first += rows.sum(axis=1, dtype=np.float64)
+        if self.second is not None:
+            self.second += np.matmul(rows.swapaxes(1, 2), rows)
+        self.count += rows.shape[1]
+
+    def mean(self, change: Array) -> Array:
+        """[G, M]: the mean of `change @ x`, for a change [G, M, K] of the weight."""
+        return np.einsum("gmk,gk->gm", change, self.first / max(self.count, 1))
+
+    def noise(self, change: Array, shift: Array) -> float:
+        """The mean of `(change @ x - shift)^2`, summed over the results; without second moments that of the mean."""
+        mean = self.mean(change)
+        if self.second is None:
+            return float(np.square(mean - shift).sum())
+        squares = float((np.matmul(change, self.second) * change).sum()) / self.count
+        return squares + float((shift * (shift - 2 * mean)).sum())
+
+
+@attrs.define(eq=False)
 class _Rows:
+    """Inputs [G, rows, K] of a weight themselves: less than their second moments where they are few and long."""
+
+    rows: list[Array] = attrs.Factory(list[Array])
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(rows.shape[1] for rows in self.rows)
+
+    def add(self, rows: Array) -> None:
+        """Take in inputs."""
+        self.rows.append(rows)
+
+    def noise(self, change: Array, shift: Array) -> float:
+        """As of moments."""
+        results = (np.matmul(rows, change.swapaxes(1, 2)) - shift[:, None] for rows in self.rows)
+        return sum(float(np.square(r, dtype=np.float64).sum()) for r in results) / self.count
+
+
+@attrs.define(eq=False)
+class _Seen:
     """What was seen of the inputs of a weight.
 
     Attributes:
         products: the weight as matrices.
         takes: rows that are taken from a sample.
-        hessian: [G, K, K], f32: the sum of x x^T over the rows that are learned from; None where there is no room.
-        total: [G, K], f64: the sum of these rows.
-        count: of them.
-        judging: arrays [G, rows, K] of the others.
+        learned: of most samples.
+        judging: of the others.
     """
 
     products: Products
     takes: int
-    hessian: Array | None
-    total: Array
-    count: int = 0
-    judging: list[Array] = attrs.Factory(list[Array])
-
-    def learn(self, x: Array) -> None:
-        rows = self.products.inputs(x, self.takes)
-        if self.hessian is not None:
-            self.hessian += np.matmul(rows.swapaxes(1, 2), rows)
-        self.total += rows.sum(axis=1, dtype=np.float64)
-        self.count += rows.shape[1]
-
-    def noise(self, change: Array, shift: Array | None) -> float:
-        """Of the judging rows: the sum of squares of what a change [G, M, K] of the weight leaves in the results."""
-        total = 0.0
-        for rows in self.judging:
-            results = np.matmul(rows, change.swapaxes(1, 2).astype(np.float32))
-            if shift is not None:
-                results = results - shift[:, None, :].astype(np.float32)
-            total += float(np.square(results, dtype=np.float64).sum())
-        return total
+    learned: _Moments
+    judging: _Moments | _Rows
 
 
-class SeenRows:
-    """Rows of the inputs of all weights of a plan, gathered from samples as they pass."""
+class SeenInputs:
+    """Moments of the inputs of all weights of a plan, gathered from samples as they pass."""
 
-    def __init__(self, plan: Plan, known: Mapping[Tensor, RoundedWeight]) -> None:
-        """Prepare for the weights that no rounding is known of and that one node has for itself."""
+    def __init__(self, plan: Plan, known: Collection[Tensor]) -> None:
+        """Prepare for the weights that one node has for itself, but for those that are known."""
         items = [item for item in plan.nodes if item.weight is not None]
-        users: dict[Tensor, int] = {}
-        for item in items:
-            users[_weight(item)] = users.get(_weight(item), 0) + 1
-        left = HESSIANS
-        self._rows: dict[Node, _Rows] = {}
+        users = Counter(_weight(item) for item in items)
         found: list[tuple[int, Node, Products]] = []
         for item in items:
             weight = _weight(item)
             products = Products.of(item.node, static(weight.type.dims))
             if products is not None and users[weight] == 1 and weight not in known and weight.type.size:
                 found.append((products.depth, item.node, products))
+        left = MOMENTS
+        self._seen: dict[Node, _Seen] = {}
         for depth, node, products in sorted(found, key=lambda each: each[0]):
-            g = products.groups
-            left -= 4 * g * depth * depth
-            fits = left >= 0 and 1 < depth <= MOST_DEPTH
-            hessian = np.zeros((g, depth, depth), np.float32) if fits else None
-            takes = max(LEAST_ROWS, depth // 2) if fits else LEAST_ROWS
-            self._rows[node] = _Rows(products, takes, hessian, np.zeros((g, depth)))
+            left -= 4 * products.groups * depth * depth
+            fits = left >= 0 and depth <= MOST_DEPTH
+            learned = _Moments.of(products, has_second=fits)
+            judging = _Rows() if fits and depth > LONG else _Moments.of(products, has_second=fits)
+            self._seen[node] = _Seen(products, _takes(products, fits), learned, judging)
 
     def see(self, number: int, item: QuantizedNode, x: Array) -> None:
         """Take in the input of a node on a sample, by the sample's number."""
-        rows = self._rows.get(item.node)
-        if rows is None:
-            return
-        if number % JUDGED == JUDGED - 1:
-            rows.judging.append(rows.products.inputs(x, JUDGING_ROWS))
-        else:
-            rows.learn(x)
+        seen = self._seen.get(item.node)
+        if seen is not None:
+            is_judging = number % JUDGED == JUDGED - 1
+            rows = seen.products.inputs(x, min(seen.takes, LEAST_ROWS) if is_judging else seen.takes)
+            (seen.judging if is_judging else seen.learned).add(rows)
 
-    def rounded(self, item: QuantizedNode, nearest: RoundedWeight) -> RoundedWeight:
+    def rounded(self, item: QuantizedNode, nearest: RoundedWeight, limit: int) -> RoundedWeight:
         """The best of the nearest integers, those with a corrected bias, and integers rounded with feedback.
 
-        Best is the least noise on the samples that were not learned from. What was seen of this node is let go.
+        Best is what leaves the least noise on the samples that were not learned from. What was seen of this node is let
+        go.
+
+        Args:
+            item: the node.
+            nearest: of its weight.
+            limit: greatest magnitude of an integer.
         """
-        rows = self._rows.pop(item.node, None)
-        if rows is None or not rows.judging or not rows.count:
+        seen = self._seen.pop(item.node, None)
+        if seen is None or not seen.judging.count or not seen.learned.count:
             return nearest
-        products, w = rows.products, _weight(item).numpy()
-        matrices = products.matrices(w).astype(np.float64)
+        products = seen.products
+        w = products.matrices(_weight(item).numpy())
         has_bias = item.bias is not None and item.node.op_type not in TRANSPOSED
         tried = [nearest]
-        if rows.hessian is not None:
-            grid = Grid(products.scales(nearest.parameters), np.zeros((1, 1, 1)), -WEIGHT_LIMIT, WEIGHT_LIMIT)
-            integers = products.restored(round_with_feedback(matrices, rows.hessian, grid)).astype(np.int8)
+        if seen.learned.second is not None and products.depth > 1:
+            grid = Grid(products.scales(nearest.parameters), np.zeros((1, 1, 1)), -limit, limit)
+            integers = products.restored(round_with_feedback(w, seen.learned.second, grid)).astype(np.int8)
             tried.append(RoundedWeight(nearest.parameters, integers, is_fitted=True))
         best, least = nearest, np.inf
         for each in tried:
-            change = matrices - products.matrices(each.parameters.dequantize(each.integers))
-            shift = np.einsum("gmk,gk->gm", change, rows.total / rows.count) if has_bias else None
-            for candidate in (None, shift) if has_bias else (None,):
-                noise = rows.noise(change, candidate)
+            change = w - products.matrices(each.parameters.dequantize(each.integers))
+            shift = seen.learned.mean(change)
+            for candidate in (np.zeros_like(shift), shift) if has_bias else (np.zeros_like(shift),):
+                noise = seen.judging.noise(change, candidate)
                 if noise < least:
-                    flat = None if candidate is None else candidate.reshape(-1)
-                    best, least = attrs.evolve(each, shift=flat), noise
+                    best, least = attrs.evolve(each, shift=candidate.reshape(-1) if has_bias else None), noise
         return best
+
+
+def _takes(products: Products, fits: bool) -> int:
+    """Rows to take from a sample."""
+    depth = products.depth
+    most = MUCH // max(products.groups * depth, 1)
+    return min(max(LEAST_ROWS, depth // 2 if fits else 0), max(depth, most))
 
 
 def _weight(item: QuantizedNode) -> Tensor:
