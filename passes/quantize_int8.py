@@ -63,6 +63,9 @@ class QuantizeInt8(Pass):
         per_channel: whether weights may have one scale per output channel where the scheme allows it.
         placement: "compute", "all" or "residual" instead of the scheme's; see Scheme.
         weight_search: choose weight scales by least squared error instead of by the greatest magnitude.
+        weight_rounding: round weights, and correct biases, by what some of the samples say that it does to the results
+            of each layer, where samples that this was not learned from and the model's outputs agree; else to the
+            nearest.
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
@@ -89,6 +92,7 @@ class QuantizeInt8(Pass):
     per_channel: bool = True
     placement: Literal["compute", "all", "residual"] | None = None
     weight_search: bool = True
+    weight_rounding: bool = True
     skip: tuple[str, ...] = ()
     quality: bool = True
     sensitivity: bool = False
@@ -135,7 +139,7 @@ class QuantizeInt8(Pass):
             self._require_no_trials()
             calibrated.notes.append(WITHOUT_SAMPLES)
         method = self.range if statistics.kept or self.range != "auto" else FALLBACK
-        settings = Settings(method, self.percentile, self.per_channel, self.weight_search)
+        settings = Settings(method, self.percentile, self.per_channel, self.weight_search, self.weight_rounding)
         study = Study(module, plan, statistics, scheme, resolve(self.interpreter))
         context.tell("choosing ranges")
         trial = choose_trial(study, settings)
@@ -154,7 +158,7 @@ class QuantizeInt8(Pass):
         report = make_report(plan, trial, findings, samples, statistics, spec=self.spec, scheme=scheme)
         report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
         report["summary"]["float_share"] = round(float_share(study.module.main, trial.results), 4)
-        report["notes"] += [*calibrated.notes, *refinement.notes, *split.notes]
+        report["notes"] += [*calibrated.notes, *trial.notes, *refinement.notes, *split.notes]
         if calibrated.digest:
             report["summary"]["calibration"]["statistics"] = calibrated.digest
         context.reports[REPORT] = report

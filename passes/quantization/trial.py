@@ -25,7 +25,7 @@ from uair.passes.quantization.choose import (
 from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.statistics import Interpreter, Statistics, comparable, visit_nodes
-from uair.passes.quantization.weight_rounding import SeenInputs
+from uair.passes.quantization.weight_rounding import RoundedWeight, SeenInputs
 from uair.quant.comparison import ErrorSums
 from uair.quant.errors import QuantizationError
 from uair.quant.scheme import COMPUTE, Scheme
@@ -37,6 +37,12 @@ ROUNDS = ((0, 4, 4.0), (2, 4, 3.0), (1, 2, 1.0))
 """Parts of the kept samples that are run one after the other by the ways that are left: first sample, step, and how
 many times as noisy as the best one a way may be for the parts that come. Two samples say little of outputs of few
 numbers: on those of a text direction the best way of eight was 2.3 times as noisy as another."""
+JUDGED_WEIGHTS = 2
+"""Every second of the kept samples decides whether the weights stay as they were rounded."""
+UNDONE = (
+    "weights are rounded to the nearest and biases are as they were: what made the results of each layer better made "
+    "the model's outputs worse"
+)
 USERS = 2
 """Every second of the kept samples decides what is best for the users of an activation."""
 FEW_NUMBERS = 256
@@ -54,12 +60,14 @@ class Trial:
         results: the quantized nodes.
         failed: nodes that could not be quantized, with the reason.
         losses: noise by signal at the outputs of all ways that were tried, by name; empty when only one was.
+        notes: what the user should know.
     """
 
     name: str = ""
     results: list[NodeResult] = attrs.Factory(list[NodeResult])
     failed: list[tuple[Node, str]] = attrs.Factory(list["tuple[Node, str]"])
     losses: dict[str, float] = attrs.Factory(dict[str, float])
+    notes: list[str] = attrs.Factory(list[str])
 
 
 @attrs.define(eq=False)
@@ -184,13 +192,33 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
     ways = _ways(study, settings, options)
     if not decisive_tensors(study.module.main):
         ways = ways[:1]
-    trials = [_trial(study, settings, way, options, refused) for way in ways]
-    if len(trials) == 1:
-        return trials[0]
-    losses = compare(study, {trial.name: trial.results for trial in trials})
-    best = min(trials, key=lambda trial: losses[trial.name])
-    best.losses = losses
-    return best
+    trials = {way.name: _trial(study, settings, way, options, refused) for way in ways}
+    best, losses = ways[0], dict[str, float]()
+    if len(trials) > 1:
+        losses = compare(study, {name: trial.results for name, trial in trials.items()})
+        best = min(ways, key=lambda way: losses[way.name])
+    trial = _with_better_weights(
+        study, trials[best.name], lambda other: _trial(other, settings, best, options, refused)
+    )
+    trial.losses = losses
+    return trial
+
+
+def _with_better_weights(study: Study, fitted: Trial, make: Callable[[Study], Trial]) -> Trial:
+    """The trial, or the same with all weights rounded to the nearest where the outputs are better then."""
+    few = study.on(study.statistics.kept[1::JUDGED_WEIGHTS])
+    limit = study.scheme.weight_limit
+    nearest = {t: RoundedWeight.nearest(t.numpy(), r.parameters, limit) for t, r in study.weights.items()}
+    is_changed = any(r.shift is not None or r.is_fitted for r in study.weights.values())
+    if not is_changed or not few.statistics.kept or not decisive_tensors(study.module.main):
+        return fitted
+    plain = make(attrs.evolve(study, weights=nearest))
+    reference = few.references()
+    if few.loss(plain.results, reference) >= few.loss(fitted.results, reference):
+        return fitted
+    study.weights.update(nearest)
+    plain.notes.append(UNDONE)
+    return plain
 
 
 def make_trial(study: Study, settings: Settings, ranges: Ranges) -> Trial:
@@ -247,7 +275,8 @@ def _survey(study: Study, settings: Settings, options: Options) -> dict[Tensor, 
         if settings.weight_rounding and operands[0] is not None:
             seen.see(number, item, operands[0])
 
-    visit_nodes(study.plan, study.run(study.module), study.statistics.kept, visit)
+    if options or settings.weight_rounding:
+        visit_nodes(study.plan, study.run(study.module), study.statistics.kept, visit)
     for item in study.plan.nodes:
         if item.weight is not None and item.operand(item.weight) not in study.weights:
             try:
