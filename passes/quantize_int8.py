@@ -34,7 +34,7 @@ REPORT = "quantization"
 FALLBACK: RangeMethod = "mse"
 WITHOUT_SAMPLES = (
     "the calibration keeps no samples: ways to choose ranges were not compared (range=auto means the least squared "
-    "error), and the outputs were not measured"
+    "error), weights are rounded to the nearest, and the outputs were not measured"
 )
 
 
@@ -158,7 +158,7 @@ class QuantizeInt8(Pass):
         report = make_report(plan, trial, findings, samples, statistics, spec=self.spec, scheme=scheme)
         report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
         report["summary"]["float_share"] = round(float_share(study.module.main, trial.results), 4)
-        report["notes"] += [*calibrated.notes, *trial.notes, *refinement.notes, *split.notes]
+        report["notes"] += [*calibrated.notes, *refinement.notes, *split.notes]
         if calibrated.digest:
             report["summary"]["calibration"]["statistics"] = calibrated.digest
         context.reports[REPORT] = report

@@ -72,6 +72,7 @@ def make_report(
             "calibration": calibration,
             "quantized": len(trial.results),
             "ranges": trial.name,
+            "rounding": trial.rounding,
             "trials": {name: round(loss, 8) for name, loss in trial.losses.items()},
             "float": len(plan.float_nodes),
             "outputs": {name: quality(o.errors) for name, o in findings.quality.outputs.items()},

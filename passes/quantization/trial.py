@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -39,10 +40,6 @@ many times as noisy as the best one a way may be for the parts that come. Two sa
 numbers: on those of a text direction the best way of eight was 2.3 times as noisy as another."""
 JUDGED_WEIGHTS = 2
 """Every second of the kept samples decides whether the weights stay as they were rounded."""
-UNDONE = (
-    "weights are rounded to the nearest and biases are as they were: what made the results of each layer better made "
-    "the model's outputs worse"
-)
 USERS = 2
 """Every second of the kept samples decides what is best for the users of an activation."""
 FEW_NUMBERS = 256
@@ -60,14 +57,14 @@ class Trial:
         results: the quantized nodes.
         failed: nodes that could not be quantized, with the reason.
         losses: noise by signal at the outputs of all ways that were tried, by name; empty when only one was.
-        notes: what the user should know.
+        rounding: "fitted" to what rounding does to the results of the layers, or "nearest" to the model's own.
     """
 
     name: str = ""
     results: list[NodeResult] = attrs.Factory(list[NodeResult])
     failed: list[tuple[Node, str]] = attrs.Factory(list["tuple[Node, str]"])
     losses: dict[str, float] = attrs.Factory(dict[str, float])
-    notes: list[str] = attrs.Factory(list[str])
+    rounding: Literal["fitted", "nearest"] = "nearest"
 
 
 @attrs.define(eq=False)
@@ -206,18 +203,19 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
 
 def _with_better_weights(study: Study, fitted: Trial, make: Callable[[Study], Trial]) -> Trial:
     """The trial, or the same with all weights rounded to the nearest where the outputs are better then."""
+    if not any(r.shift is not None or r.is_fitted for r in study.weights.values()):
+        return fitted
+    fitted.rounding = "fitted"
     few = study.on(study.statistics.kept[1::JUDGED_WEIGHTS])
+    reference = few.references()
+    if not reference or not reference[0]:
+        return fitted
     limit = study.scheme.weight_limit
     nearest = {t: RoundedWeight.nearest(t.numpy(), r.parameters, limit) for t, r in study.weights.items()}
-    is_changed = any(r.shift is not None or r.is_fitted for r in study.weights.values())
-    if not is_changed or not few.statistics.kept or not decisive_tensors(study.module.main):
-        return fitted
     plain = make(attrs.evolve(study, weights=nearest))
-    reference = few.references()
     if few.loss(plain.results, reference) >= few.loss(fitted.results, reference):
         return fitted
     study.weights.update(nearest)
-    plain.notes.append(UNDONE)
     return plain
 
 

@@ -89,7 +89,8 @@ class _Moments:
 
     def mean(self, change: Array) -> Array:
         """[G, M]: the mean of `change @ x`, for a change [G, M, K] of the weight."""
-        return np.einsum("gmk,gk->gm", change, self.first / max(self.count, 1))
+        mean: Array = np.einsum("gmk,gk->gm", change, self.first / max(self.count, 1))
+        return mean
 
     def noise(self, change: Array, shift: Array) -> float:
         """The mean of `(change @ x - shift)^2`, summed over the results; without second moments that of the mean."""

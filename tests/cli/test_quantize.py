@@ -63,7 +63,7 @@ def test_the_scheme_is_the_targets(uair: Shell, tiny: Path, calib: Path) -> None
     ).require()
     assert report.json["output"] == "q.onnx"
     assert report.json["summary"]["scheme"]["symmetric"]
-    assert [node["name"] for node in report.json["skipped"]] == ["head"]
+    assert [node["name"] for node in report.json["skipped"]] == ["head", "pool"]  # between floats nothing is gained
     assert all(a["zero_point"] == 0 for node in report.json["nodes"] for a in node["activations"].values())
 
 

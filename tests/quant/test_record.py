@@ -121,7 +121,8 @@ def test_without_kept_samples(tmp_path: Path) -> None:
     quantized(samples(), statistics=file, keep_samples=0)
     assert CalibrationRecord.load(file).kept == []
     found = quantized(file)
-    assert same(found, quantized(samples(), range="mse"))
+    ranges = [node["activations"] for node in quantized(samples(), range="mse").report["nodes"]]
+    assert [node["activations"] for node in found.report["nodes"]] == ranges
     assert found.report["summary"]["ranges"] == "mse"
     assert found.report["summary"]["outputs"] == {}
     assert any("keeps no samples" in note for note in found.notes)

@@ -269,7 +269,7 @@ def _study(module: Module, feeds: Any, method: Any = "percentile", percentile: f
     scheme = scheme_of("cpu")
     plan = plan_quantization(module.main, scheme)
     study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme, Interpreter)
-    return study, choose_trial(study, Settings(method=method, percentile=percentile)).results
+    return study, choose_trial(study, Settings(method=method, percentile=percentile, weight_rounding=False)).results
 
 
 def test_what_clipping_shifts_is_taken_out_of_the_biases() -> None:

@@ -162,7 +162,7 @@ def test_what_a_node_would_gain_where_everything_is_integers() -> None:
     _, _, report = quantized(target="rk3588", range="minmax", sensitivity=True, least_cosine=0.0)
     found = report["sensitivity"]["nodes"]
     assert {node["name"] for node in found} == {node["name"] for node in report["nodes"]}
-    assert found[0]["gain_db"] > 0.5
+    assert found[0]["gain_db"] > 0.25
 
 
 def test_nothing_is_measured_that_was_not_asked_for() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from uair.ir.data import ArrayData, Data, MappedData, SplatData
+from uair.ir.data import EAGER_BYTES, ArrayData, Data, MappedData, SplatData
 from uair.ir.dims import Dim
 from uair.ir.dtype import Array, DType
 from uair.ir.layout import Layout, fractal_z, nc1hwc0, nhwc
@@ -223,7 +223,7 @@ def _repeated(data: Data) -> Any:
         return None
     if isinstance(data, SplatData):
         return data.value[()]
-    if data.size > LITERAL_ELEMENTS and not isinstance(data, (ArrayData, MappedData)):
+    if data.nbytes > EAGER_BYTES and not isinstance(data, (ArrayData, MappedData)):
         return None
     flat = data.array().reshape(-1)
     if data.dtype is DType.STRING:

@@ -19,7 +19,7 @@ struct csinn_session *model_create(char *params) {
   csinn_set_output_number(1, session);
 
   struct csinn_tensor *t0 = uair_tensor(session, "x", CSINN_DTYPE_INT8, CSINN_LAYOUT_NCHW, 4, (int[]){1, 3, 8, 8});
-  uair_quantized(t0, 0.02266795f, -8);
+  uair_quantized(t0, 0.0227895211f, -9);
   struct csinn_tensor *t1 = uair_tensor(session, "c", CSINN_DTYPE_INT8, CSINN_LAYOUT_NCHW, 4, (int[]){1, 4, 4, 4});
   uair_quantized(t1, 0.0235294122f, -128);
   struct csinn_tensor *t2 = uair_tensor(session, "w_dequantized", CSINN_DTYPE_INT8, CSINN_LAYOUT_OIHW, 4, (int[]){4, 3, 3, 3});
