@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -117,7 +118,7 @@ def check_gradients(
     """
     dtype = torch.float64 if tolerance < SINGLE else torch.float32
     traced = as_module(model)
-    traced = traced if dtype == torch.float32 else traced.to(dtype)
+    traced = traced if dtype == torch.float32 else copy.deepcopy(traced).to(dtype)  # the cases are shared
     wide = [x.to(dtype) if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in inputs]
     leaves_in = [
         x.clone().requires_grad_() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in wide
