@@ -17,6 +17,8 @@ from uair.rewrite import NoMatch, Replacement, Rule, no, of
 
 _NEAR = 200
 """Nodes among which the Slices of one tensor are looked for."""
+MOST_AXES = 4
+"""Of a Transpose that is made."""
 
 
 class SqueezeBeforeTranspose(Rule):
@@ -185,7 +187,9 @@ class SplitBeforeTranspose(Rule):
         return of(Reshape)(of(Transpose)(of(Reshape)(x).named("first").shared()).named("turn")).named("root")
 
     def check(self, turn: Node, root: Node) -> bool | NoMatch:
-        """Every axis of the Transpose is split into some of the result's."""
+        """Every axis of the Transpose is split into some of the result's, which are as few as devices take."""
+        if root.output.type.shape is not None and root.output.type.rank > MOST_AXES:
+            return no(f"a Transpose of more than {MOST_AXES} axes would come of it", root)
         groups = _groups(turn.output, root.output)
         return groups is not None or no("it does more than to split axes, or an extent is open", root)
 
