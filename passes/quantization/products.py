@@ -13,6 +13,7 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Node
 from uair.ops._windows import padded
 from uair.passes.quantization.placement import weight_axis
+from uair.quant.gptq import Grid, round_with_feedback
 from uair.quant.parameters import Parameters
 from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
 
@@ -73,6 +74,18 @@ class Products:
             return scale.reshape(1, 1, 1)
         shaped = scale.reshape(tuple(-1 if i == parameters.axis else 1 for i in range(len(self.shape))))
         return self.matrices(np.broadcast_to(shaped, self.shape))
+
+    def fitted(self, matrices: Array, hessian: Array, parameters: Parameters, limit: int) -> Array:
+        """The integers of a weight, i8 in its shape, that change its products least.
+
+        Args:
+            matrices: [G, M, K], the weight.
+            hessian: [G, K, K], sums of x x^T over inputs x.
+            parameters: of the integers.
+            limit: greatest magnitude of an integer.
+        """
+        grid = Grid(self.scales(parameters), np.zeros((1, 1, 1)), -limit, limit)
+        return self.restored(round_with_feedback(matrices, hessian, grid)).astype(np.int8)
 
     def inputs(self, x: Array, limit: int) -> Array:
         """[G, rows, K], f32: at most about `limit` of the vectors that the matrices multiply, spread over all of them.

@@ -17,7 +17,6 @@ from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.lockstep import ChannelErrors, Decision, Step, walk
 from uair.passes.quantization.products import Products
 from uair.passes.quantization.trial import Study
-from uair.quant.gptq import Grid, round_with_feedback
 
 ROWS = 4
 """Inputs that are looked at, for every weight of a row."""
@@ -73,8 +72,7 @@ def _rounded(step: Step, limit: int) -> NodeResult | None:
         return None
     rows = -(-max(ROWS * depth, LEAST_ROWS) // step.learned)
     parameters, old = result.constants.weight
-    grid = Grid(products.scales(parameters), np.zeros((1, 1, 1)), -limit, limit)
-    new = products.restored(round_with_feedback(matrices, _hessian(step, products, depth, rows), grid)).astype(np.int8)
+    new = products.fitted(matrices, _hessian(step, products, depth, rows), parameters, limit)
     if np.array_equal(new, old):
         return None
     return attrs.evolve(result, constants=attrs.evolve(result.constants, weight=(parameters, new)))

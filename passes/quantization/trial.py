@@ -265,15 +265,16 @@ def _ways(study: Study, settings: Settings, options: Options) -> list[Ranges]:
 
 def _survey(study: Study, settings: Settings, options: Options) -> dict[Tensor, str]:
     """One run of the kept samples through the float model: fills `study.weights`; the best option for the users."""
-    users, seen = UserLosses(study.plan, options), SeenInputs(study.plan, study.weights)
+    users = UserLosses(study.plan, options)
+    seen = SeenInputs(study.plan if settings.weight_rounding else Plan(), study.weights)
 
     def visit(number: int, item: QuantizedNode, operands: list[Array | None], result: Array) -> None:
         if options and number % USERS == 0:
             users.see(item, operands, result)
-        if settings.weight_rounding and operands[0] is not None:
+        if operands[0] is not None:
             seen.see(number, item, operands[0])
 
-    if options or settings.weight_rounding:
+    if options or seen.are_wanted:
         visit_nodes(study.plan, study.run(study.module), study.statistics.kept, visit)
     for item in study.plan.nodes:
         if item.weight is not None and item.operand(item.weight) not in study.weights:

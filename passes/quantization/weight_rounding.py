@@ -19,7 +19,6 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.products import Products
-from uair.quant.gptq import Grid, round_with_feedback
 from uair.quant.parameters import Parameters, quantize_weight
 from uair.quant.scheme import TRANSPOSED
 
@@ -161,6 +160,11 @@ class SeenInputs:
             judging = _Rows() if fits and depth > LONG else _Moments.of(products, has_second=fits)
             self._seen[node] = _Seen(products, _takes(products, fits), learned, judging)
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether there is a weight to learn about."""
+        return bool(self._seen)
+
     def see(self, number: int, item: QuantizedNode, x: Array) -> None:
         """Take in the input of a node on a sample, by the sample's number."""
         seen = self._seen.get(item.node)
@@ -188,8 +192,7 @@ class SeenInputs:
         has_bias = item.bias is not None and item.node.op_type not in TRANSPOSED
         tried = [nearest]
         if seen.learned.second is not None and products.depth > 1:
-            grid = Grid(products.scales(nearest.parameters), np.zeros((1, 1, 1)), -limit, limit)
-            integers = products.restored(round_with_feedback(w, seen.learned.second, grid)).astype(np.int8)
+            integers = products.fitted(w, seen.learned.second, nearest.parameters, limit)
             tried.append(RoundedWeight(nearest.parameters, integers, is_fitted=True))
         best, least = nearest, np.inf
         for each in tried:
