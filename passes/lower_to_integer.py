@@ -9,8 +9,8 @@ import attrs
 from uair.ir.module import Module
 from uair.pipeline import Pass, PassContext
 from uair.quant.errors import SchemeError
+from uair.quant.integer import lower_to_integer
 from uair.quant.requantize import Requantization
-from uair.quant.view import lower_to_integer
 from uair.targets import load_description
 
 
@@ -19,9 +19,9 @@ class LowerToInteger(Pass):
     """Let quantized layers compute on integers: exact sums, and the target's rounding to the next layer's integers.
 
     Where Quantize and Dequantize stand, a quantized module simulates integers with real numbers. This makes them
-    integers: what a device computes, bit for bit, and what the interpreter then runs. `uair.quant.view` says how each
-    step rounds, `Requantize` how sums become 8 bits. Operators between layers that are no layers (sums of two branches,
-    pooling) stay as they are.
+    integers: what a device computes, bit for bit, and what the interpreter then runs. `uair.quant.integer` says how
+    each step rounds, `Requantize` how sums become 8 bits. Operators between layers that are no layers (sums of two
+    branches, pooling) stay as they are.
 
     Attributes:
         target: name of the target whose arithmetic is used.

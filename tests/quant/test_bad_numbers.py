@@ -19,7 +19,7 @@ from uair.ir.graph import constant
 from uair.ir.module import Module
 from uair.ops import Conv2D, Linear, Mul, Relu
 from uair.quant.errors import EmptyCalibrationError, QuantizationError
-from uair.quant.view import lower_to_integer
+from uair.quant.integer import lower_to_integer
 
 SHAPE = (1, 4, 6, 6)
 TARGETS = ("cpu", "rk3588", "jetson_orin", "ascend310")

@@ -28,9 +28,10 @@ from uair.ops import (
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassManager
 from uair.quant.errors import SchemeError
+from uair.quant.integer import lower_to_integer
 from uair.quant.parameters import sqnr
 from uair.quant.scheme import Scheme
-from uair.quant.view import lower_to_integer, quantized_nodes, quantized_view
+from uair.quant.view import quantized_nodes, quantized_view
 
 
 def quantized(module: Module, **options: Any) -> Module:

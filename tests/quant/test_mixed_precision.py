@@ -12,7 +12,7 @@ from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext
-from uair.quant.view import lower_to_integer
+from uair.quant.integer import lower_to_integer
 from uair.text import parse_module
 
 CHANNELS = 8

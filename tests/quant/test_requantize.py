@@ -24,8 +24,8 @@ from uair.ops import IntegerConv2D, Requantize
 from uair.ops.requantization import Arithmetic
 from uair.passes.lower_to_integer import LowerToInteger
 from uair.pipeline import PassManager
+from uair.quant.integer import lower_to_integer
 from uair.quant.scheme import Scheme
-from uair.quant.view import lower_to_integer
 from uair.targets import load_description
 
 

@@ -11,7 +11,8 @@ from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.ops import Conv1D, Conv2D, Conv3D, MatMul, Quantize, Relu
 from uair.pipeline import PassManager
-from uair.quant.view import TRANSPOSED, QuantizedView, lower_to_integer
+from uair.quant.integer import lower_to_integer
+from uair.quant.view import TRANSPOSED, QuantizedView
 
 if TYPE_CHECKING:
     from uair.codegen.onnx.table import Emitters

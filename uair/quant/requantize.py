@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 import numpy as np
@@ -12,9 +12,7 @@ from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.location import Location
 from uair.ops import Clip, Linear, MatMul, Quantize, Relu, Requantize
 from uair.ops.requantization import Arithmetic
-
-if TYPE_CHECKING:
-    from uair.quant.view import QuantizedView
+from uair.quant.view import QuantizedView
 
 MAKER = "lower-to-integer"
 Requantization: TypeAlias = Literal["float", "fixed_point", "shift", "litert"]

@@ -16,7 +16,7 @@ import uair
 from tests.zoo_tflite import TFLITE_FILES
 from uair.codegen.reference import run
 from uair.ops import Requantize
-from uair.quant.view import lower_to_integer
+from uair.quant.integer import lower_to_integer
 
 MODELS = (
     "mltk_image_example1",
