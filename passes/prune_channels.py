@@ -17,20 +17,14 @@ from uair.passes.pruning.criteria import Ranking
 from uair.passes.pruning.errors import PruningBudgetError
 from uair.passes.pruning.pruner import Pruner, split_samples
 from uair.passes.pruning.report import calibration_entry, group_entry, identity
-from uair.pipeline import Pass, PassContext
+from uair.pipeline import INTERPRETER, Pass, PassContext, service
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
 from uair.quant.errors import CalibrationSourceError
 from uair.targets import load_description
 
-INTERPRETER = "uair.codegen.reference:Interpreter"
 DIFFERENTIATOR = "uair.codegen.reference:Differentiator"
 REPORT = "pruning"
-
-
-def _service(default: Any = None) -> Any:
-    """A field that a program sets, and that is no option on the command line."""
-    return attrs.field(default=default, metadata={"option": False}, repr=False, eq=False)
 
 
 def stated_multiple(target: str) -> int:
@@ -91,10 +85,10 @@ class PruneChannels(Pass):
     calib: str = ""
     limit: int = 64
     seed: int = 0
-    samples: Iterable[Mapping[str, Any]] | None = _service()
-    preprocess: Mapping[str, Preprocess] | None = _service()
-    interpreter: Any = _service(INTERPRETER)
-    differentiator: Any = _service(DIFFERENTIATOR)
+    samples: Iterable[Mapping[str, Any]] | None = service()
+    preprocess: Mapping[str, Preprocess] | None = service()
+    interpreter: Any = service(INTERPRETER)
+    differentiator: Any = service(DIFFERENTIATOR)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Prune the main graph.

@@ -20,13 +20,12 @@ from uair.passes.pruning.pruner import split_samples
 from uair.passes.pruning.report import calibration_entry, compare_outputs, identity
 from uair.passes.quantization.channels import channel_axis
 from uair.passes.quantization.statistics import Execution, Interpreter
-from uair.pipeline import Pass, PassContext
+from uair.pipeline import INTERPRETER, Pass, PassContext, service
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
 from uair.quant.errors import CalibrationSourceError
 from uair.quant.scheme import CONVOLUTIONS
 
-INTERPRETER = "uair.codegen.reference:Interpreter"
 REPORT = "sparsity"
 WIDEST = 4608
 """Weights per result channel above which none is updated: inverting the moments takes their cube."""
@@ -36,11 +35,6 @@ ROWS = 4
 RIDGE = 1e-2
 """How firmly weights are held while they make up for the sparse layers before them, by the mean energy of what they
 read."""
-
-
-def _service(default: Any = None) -> Any:
-    """A field that a program sets, and that is no option on the command line."""
-    return attrs.field(default=default, metadata={"option": False}, repr=False, eq=False)
 
 
 @attrs.frozen
@@ -68,9 +62,9 @@ class PruneTwoFour(Pass):
     skip: tuple[str, ...] = ()
     calib: str = ""
     limit: int = 32
-    samples: Iterable[Mapping[str, Any]] | None = _service()
-    preprocess: Mapping[str, Preprocess] | None = _service()
-    interpreter: Any = _service(INTERPRETER)
+    samples: Iterable[Mapping[str, Any]] | None = service()
+    preprocess: Mapping[str, Preprocess] | None = service()
+    interpreter: Any = service(INTERPRETER)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Change the weights of the main graph.

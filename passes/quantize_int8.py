@@ -21,7 +21,7 @@ from uair.passes.quantization.refine import Refinement
 from uair.passes.quantization.report import Findings, make_report
 from uair.passes.quantization.sensitivity import measure_sensitivity
 from uair.passes.quantization.trial import Study, Trial, choose_trial
-from uair.pipeline import Pass, PassContext
+from uair.pipeline import INTERPRETER, Pass, PassContext, service
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
 from uair.quant.errors import CalibrationSourceError, EmptyCalibrationError, SchemeError
@@ -29,18 +29,12 @@ from uair.quant.scheme import Scheme
 from uair.request import RangeMethod
 from uair.targets import load_description
 
-INTERPRETER = "uair.codegen.reference:Interpreter"
 REPORT = "quantization"
 FALLBACK: RangeMethod = "mse"
 WITHOUT_SAMPLES = (
     "the calibration keeps no samples: ways to choose ranges were not compared (range=auto means the least squared "
     "error), weights are rounded to the nearest, and the outputs were not measured"
 )
-
-
-def _service(default: Any = None) -> Any:
-    """A field that a program sets, and that is no option on the command line."""
-    return attrs.field(default=default, metadata={"option": False}, repr=False, eq=False)
 
 
 @attrs.frozen
@@ -101,10 +95,10 @@ class QuantizeInt8(Pass):
     most_float: float = 1.0
     wide: bool = False
     floats: bool = True
-    scheme: Scheme | None = _service()
-    samples: Iterable[Mapping[str, Any]] | None = _service()
-    preprocess: Mapping[str, Preprocess] | None = _service()
-    interpreter: Any = _service(INTERPRETER)
+    scheme: Scheme | None = service()
+    samples: Iterable[Mapping[str, Any]] | None = service()
+    preprocess: Mapping[str, Preprocess] | None = service()
+    interpreter: Any = service(INTERPRETER)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Quantize the main graph.

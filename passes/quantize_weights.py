@@ -28,7 +28,7 @@ from uair.passes.quantization.weight_tuning import (
     input_groups,
     tune,
 )
-from uair.pipeline import Pass, PassContext
+from uair.pipeline import INTERPRETER, Pass, PassContext, service
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
 from uair.quant.comparison import ErrorSums
@@ -37,14 +37,8 @@ from uair.quant.groups import GroupedWeight, choose_grid, stored_channels, store
 from uair.quant.parameters import decibels
 from uair.quant.scheme import WEIGHT_ONLY, WeightScheme
 
-INTERPRETER = "uair.codegen.reference:Interpreter"
 REPORT = "quantization"
 DEFAULT_GROUP = {4: 128, 8: 0}
-
-
-def _service(default: Any = None) -> Any:
-    """A field that a program sets, and that is no option on the command line."""
-    return attrs.field(default=default, metadata={"option": False}, repr=False, eq=False)
 
 
 @attrs.frozen
@@ -82,10 +76,10 @@ class QuantizeWeights(Pass):
     skip: tuple[str, ...] = ()
     least: int = 1024
     quality: bool = True
-    scheme: WeightScheme = _service(WEIGHT_ONLY)
-    samples: Iterable[Mapping[str, Any]] | None = _service()
-    preprocess: Mapping[str, Preprocess] | None = _service()
-    interpreter: Any = _service(INTERPRETER)
+    scheme: WeightScheme = service(WEIGHT_ONLY)
+    samples: Iterable[Mapping[str, Any]] | None = service()
+    preprocess: Mapping[str, Preprocess] | None = service()
+    interpreter: Any = service(INTERPRETER)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Quantize the weights of every graph.

@@ -33,6 +33,14 @@ from uair.ir.verify import verify
 from uair.rewrite.driver import Fuel, RuleSet, Statistics, apply_rules
 from uair.rewrite.rule import Rule, kebab
 
+INTERPRETER = "uair.codegen.reference:Interpreter"
+"""What passes run modules with when a program gives no other; a name, so that no pass depends on a codegen."""
+
+
+def service(default: Any = None) -> Any:
+    """A field of a pass that a program sets, and that is no option on the command line."""
+    return attrs.field(default=default, metadata={"option": False}, repr=False, eq=False)
+
 
 @attrs.frozen
 class Spec:

@@ -23,6 +23,7 @@ from uair.passes.pruning.labels import Labelling, kept_places
 from uair.passes.pruning.patches import at_places, is_sampled, read_patches
 from uair.passes.quantization.channels import channel_axis
 from uair.passes.quantization.statistics import Interpreter
+from uair.quant.comparison import FLOOR
 from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
 
 RIDGES = (1e-3, 1e-2, 1e-1)
@@ -31,8 +32,6 @@ WIDEST = 2400
 """Weights per result channel above which only the bias is fitted: solving takes their cube."""
 ROWS = 8
 """Places of results that are looked at, by the number of weights per result channel."""
-FLOOR = 1e-3
-"""Part of the mean energy of a layer's result channels that a weaker channel is taken to have."""
 
 
 @attrs.define(eq=False)

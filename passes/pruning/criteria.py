@@ -27,14 +27,13 @@ from uair.passes.pruning.remove import pruned_copy
 from uair.passes.quantization.channels import WeightView
 from uair.passes.quantization.statistics import Interpreter
 from uair.passes.quantization.trial import Energies, decisive_tensors, has_channels
+from uair.quant.comparison import FLOOR
 from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
 
 PLACES = 512
 """Places of a result per sample that are looked at."""
 LEVELS = (0.25, 0.5)
 """Parts of a group that are taken out to measure what that does to the model's outputs."""
-FLOOR = 1e-3
-"""Part of the mean variance of a result's channels that a steadier channel is taken to have."""
 
 
 @attrs.frozen(eq=False)

@@ -26,7 +26,8 @@ from uair.ir.module import Module
 from uair.passes.pruning.criteria import Ranking
 from uair.passes.pruning.groups import Group
 from uair.passes.pruning.labels import Labelling
-from uair.passes.quantization.trial import FLOOR, decisive_tensors, has_channels
+from uair.passes.quantization.trial import decisive_tensors, has_channels
+from uair.quant.comparison import FLOOR
 
 
 class Differentiator(Protocol):

@@ -37,6 +37,7 @@ from uair.passes.quantization.channels import (
 )
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.statistics import Interpreter, display_name
+from uair.quant.comparison import FLOOR
 from uair.quant.scheme import WEIGHT_LIMIT, Scheme
 
 EXPONENTS = (0.25, 0.5, 0.75, 1.0)
@@ -48,8 +49,6 @@ FOLDED_GAIN = 0.8
 """The predicted noise, as a part of the noise without equalisation, at which a change that costs nothing is made."""
 INSERTED_GAIN = 0.4
 """The same for a change that costs a multiplication."""
-FLOOR = 1e-3
-"""Part of the mean energy of a result's channels that a weaker channel is taken to have."""
 SWEEPS = 20
 """How often all pairs of layers are looked at: a weight between two others is in two pairs."""
 STEADY = 1e-3

@@ -22,14 +22,7 @@ MOST_LINES = 40
 
 @click.command("bisect")
 @options.model_argument
-@click.option(
-    "--passes",
-    "-p",
-    metavar="PIPELINE",
-    default="canonicalise,fuse",
-    show_default=True,
-    help="The passes, in order, with options in braces. See `uair opt`.",
-)
+@options.passes_option("The passes, in order, with options in braces. See `uair opt`.", default="canonicalise,fuse")
 @click.option(
     "--target",
     "-t",

@@ -24,11 +24,8 @@ SHOWN = 12
 @click.command("diff")
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--passes",
-    "-p",
-    metavar="PIPELINE",
-    help="Passes that SECOND is run through first, or FIRST when SECOND is left out: it is compared with itself.",
+@options.passes_option(
+    "Passes that SECOND is run through first, or FIRST when SECOND is left out: it is compared with itself."
 )
 @click.option(
     "--input",

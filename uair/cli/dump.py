@@ -11,9 +11,7 @@ from uair.cli import options, output
 
 @click.command("dump")
 @options.model_argument
-@click.option(
-    "--passes", "-p", metavar="PIPELINE", default="", help='Passes to run first: "canonicalise,fuse". See `uair opt`.'
-)
+@options.passes_option('Passes to run first: "canonicalise,fuse". See `uair opt`.')
 @options.shape_option
 @options.value_option
 @options.output_option("Write to this .uair file, large weights beside it, instead of printing.")

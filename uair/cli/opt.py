@@ -43,14 +43,7 @@ def default_of(field: Any) -> Any:
 
 @click.command("opt")
 @options.model_argument
-@click.option(
-    "--passes",
-    "-p",
-    metavar="PIPELINE",
-    default="canonicalise,fuse",
-    show_default=True,
-    help="The passes, in order, with options in braces.",
-)
+@options.passes_option("The passes, in order, with options in braces.", default="canonicalise,fuse")
 @options.shape_option
 @options.value_option
 @options.output_option("Write a .uair or .onnx file instead of printing.")

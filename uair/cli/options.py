@@ -246,6 +246,11 @@ def output_option(help: str) -> Callable[[F], F]:
     return click.option("--output", "-o", metavar="PATH", type=click.Path(path_type=Path), help=help)
 
 
+def passes_option(help: str, *, default: str = "") -> Callable[[F], F]:
+    """--passes, -p: a pipeline. Its default is shown when it has one."""
+    return click.option("--passes", "-p", metavar="PIPELINE", default=default, show_default=bool(default), help=help)
+
+
 def dump_dir_option(command: F) -> F:
     """`--dump-dir`."""
     return click.option(

@@ -31,9 +31,7 @@ def list_rules(context: click.Context, parameter: click.Parameter, wanted: bool)
 @click.argument("rule")
 @options.model_argument
 @click.argument("node", default="")
-@click.option(
-    "--passes", "-p", metavar="PIPELINE", default="", help='Passes to run first: "canonicalise". See `uair opt`.'
-)
+@options.passes_option('Passes to run first: "canonicalise". See `uair opt`.')
 @options.shape_option
 @options.value_option
 @click.option(

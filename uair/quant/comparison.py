@@ -11,6 +11,9 @@ import numpy as np
 from uair.ir.dtype import Array
 from uair.quant.parameters import decibels
 
+FLOOR = 1e-3
+"""Part of the mean energy (or variance) of a result's channels that a weaker channel is taken to have, so that noise is
+not divided by next to nothing."""
 MOST_GROUPS = 16
 """Groups that the channels of an output are judged in."""
 
