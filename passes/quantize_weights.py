@@ -53,7 +53,8 @@ class QuantizeWeights(Pass):
     Attributes:
         bits: of matrices: 4 or 8.
         group: how many neighbours share a scale; 0: all of an output channel. By default 128 for 4 bits and 0 for 8.
-        symmetric: whether zero is the middle of the integers; by default for 8 bits only.
+        symmetric: whether zero is the middle of the integers; by default for 8 bits only, and where the target takes no
+            other.
         method: how matrices are rounded: "nearest", "gptq" (with feedback), "awq" (with scaled channels), or "auto":
             for each the best of these on samples that are held out, without samples to the nearest.
         calib: path of the calibration data, see uair.quant.calibration.
@@ -90,10 +91,10 @@ class QuantizeWeights(Pass):
         """
         ways = self._ways()
         skipped, unmatched = skipped_nodes(module.main, self.skip)
-        found = find_sites(module.main, operators=self.scheme.operators, skipped=skipped, least=self.least)
+        found = find_sites(module.main, scheme=self.scheme, group=ways.group, skipped=skipped, least=self.least)
         samples = self._calibration(module)
         original = module.clone() if samples is not None and self.quality else None
-        work = _Work(module, context, self.name, ways, found.left)
+        work = _Work(module, context, self.name, ways, self.scheme.blocks == "whole", found.left)
         if samples is not None and ways.method != "nearest":
             work.tune(found.sites, samples, resolve(self.interpreter))
         for site in found.sites:
@@ -112,7 +113,9 @@ class QuantizeWeights(Pass):
             SchemeError: the target does not take such weights, or there is nothing to choose a method by.
         """
         group = DEFAULT_GROUP[self.bits] if self.group is None else self.group
-        symmetric = self.bits == 8 if self.symmetric is None else self.symmetric
+        symmetric = self.symmetric
+        if symmetric is None:
+            symmetric = self.bits == 8 or self.scheme.symmetric == "only"
         self.scheme.require(self.bits, group, symmetric=symmetric)
         if self.method in ("gptq", "awq") and self.samples is None and not self.calib:
             raise CalibrationSourceError(
@@ -173,6 +176,7 @@ class _Work:
         context: of the run.
         maker: the pass.
         ways: what is tried.
+        in_blocks: whether the scales of a matrix lie in blocks also where there is one for each output channel.
         left: nodes that keep their weights, with the reason.
         entries: of the report.
     """
@@ -181,6 +185,7 @@ class _Work:
     context: PassContext
     maker: str
     ways: Ways
+    in_blocks: bool
     left: list[tuple[Node, str]]
     entries: list[dict[str, Any]] = attrs.Factory(list[dict[str, Any]])
     done: set[WeightSite] = attrs.Factory(set[WeightSite])
@@ -202,7 +207,7 @@ class _Work:
                 for site, rounded in tuned:
                     if rounded.shift is not None:
                         apply_shift(site, rounded.shift)
-                    weight = stored_matrix(rounded.q, rounded.grid, site.tensor.type.dtype)
+                    weight = stored_matrix(rounded.q, rounded.grid, site.tensor.type.dtype, in_blocks=self.in_blocks)
                     self._write(site, weight, rounded)
 
     def round(self, site: WeightSite) -> None:
@@ -210,7 +215,7 @@ class _Work:
         if site in self.done or not self.context.fuel.draw(self.maker, site.readers[0]):
             return
         try:
-            self._write(site, nearest(site, self.ways))
+            self._write(site, nearest(site, self.ways, in_blocks=self.in_blocks))
         except QuantizationError as error:
             self.left += [(node, error.message) for node in site.readers]
 
@@ -220,8 +225,8 @@ class _Work:
         self.done.add(site)
 
 
-def nearest(site: WeightSite, ways: Ways) -> GroupedWeight:
-    """The integers of one constant, each the nearest.
+def nearest(site: WeightSite, ways: Ways, *, in_blocks: bool) -> GroupedWeight:
+    """The integers of one constant, each the nearest; see `stored_matrix` for `in_blocks`.
 
     Raises:
         QuantizationError: it is not finite.
@@ -229,7 +234,7 @@ def nearest(site: WeightSite, ways: Ways) -> GroupedWeight:
     rows, dtype = site.rows(), site.tensor.type.dtype
     if site.kind == "matrix":
         grid = choose_grid(rows, ways.bits, ways.group, symmetric=ways.symmetric, scale_type=dtype, name=site.name)
-        return stored_matrix(grid.nearest(rows), grid, dtype)
+        return stored_matrix(grid.nearest(rows), grid, dtype, in_blocks=in_blocks)
     grid = choose_grid(rows, 8, 0, symmetric=True, scale_type=dtype, name=site.name)
     q = grid.nearest(rows)
     if site.kind == "table":

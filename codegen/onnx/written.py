@@ -2,7 +2,9 @@
 
 The form is what TensorRT's parser takes. Sources: onnx-tensorrt 8.6 and 10.1, QuantDequantLinearHelper; onnxruntime
 issue 14229 and TensorRT issue 3360 (biases); NVIDIA's developer guide and TensorRT issues 1992, 2383, 2592, 3861
-(places of the pairs).
+(places of the pairs). Weights of 4 bits: onnx-tensorrt 10.1 (one axis in whole blocks, an even last one), TensorRT
+10.7's message that blocks are for INT4 of two axes, and its documentation of schemes (blocks of 64 or 128, weights of
+matrix products).
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from uair.codegen.onnx.rules import RuleViolation
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 FUSED_BEHIND = ("BatchNormalization", "Relu")
+PRODUCTS = ("MatMul", "Gemm")
+BLOCKS = (64, 128)
+"""Lengths of the blocks of weights of 4 bits."""
 
 
 @attrs.frozen
@@ -68,6 +73,9 @@ def symmetric_qdq_problems(model: ModelProto) -> Iterator[str]:
     """What breaks a rule of symmetric QDQ, in words."""
     graph = _Graph(model.graph)
     for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and graph.holds_four_bits(node):
+            yield from graph.block_problems(node)
+            continue
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             yield from graph.parameter_problems(node)
         if node.op_type == "DequantizeLinear":
@@ -114,6 +122,33 @@ class _Graph:
             yield f"{node.name!r} has no zero point: its result would be uint8"
         if self.array(scale).ndim and self.array(scale).size > 1 and not self._is_weight(node):
             yield f"the activation of {node.name!r} has more than one scale"
+
+    def holds_four_bits(self, node: NodeProto) -> bool:
+        """Whether a node dequantizes a constant of 4 bits."""
+        held = self.constants.get(node.input[0])
+        return held is not None and held.data_type in (TensorProto.INT4, TensorProto.UINT4)
+
+    def block_problems(self, node: NodeProto) -> Iterator[str]:
+        """Signed integers of a matrix in whole blocks of one axis, which a product reads as its second operand."""
+        weight, scale = (self.constants.get(name) for name in node.input[:2])
+        assert weight is not None
+        if scale is None or scale.data_type not in FLOATS or not (self.array(scale.name).astype(np.float64) > 0).all():
+            yield f"the scales of {node.name!r} are no positive float constants"
+            return
+        if weight.data_type != TensorProto.INT4 or any(node.input[2:]):
+            yield f"the weight of {node.name!r} is not int4 without zero point"
+        settings = {a.name: a.i for a in node.attribute}
+        axis, size = settings.get("axis", 1), settings.get("block_size", 0)
+        shape = list(weight.dims)
+        if size not in BLOCKS:
+            yield f"the blocks of {node.name!r} have {size} weights, not {' or '.join(map(str, BLOCKS))}"
+        elif len(shape) != 2 or shape[axis] % size or shape[-1] % 2:
+            yield f"the weight of {node.name!r}, {shape}, is no matrix of whole blocks with an even last axis"
+        elif list(scale.dims) != [n // size if i == axis % 2 else n for i, n in enumerate(shape)]:
+            yield f"{node.name!r} has scales {list(scale.dims)} for a weight {shape}"
+        for user in self.uses.get(node.output[0], []):
+            if user.op_type not in PRODUCTS or user.input[1] != node.output[0]:
+                yield f"the weight of {node.name!r} is read by {user.op_type}"
 
     def _is_weight(self, node: NodeProto) -> bool:
         if node.op_type == "DequantizeLinear":

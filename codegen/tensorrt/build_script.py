@@ -43,7 +43,8 @@ def build(settings: dict[str, Any], plan: Path, result: dict[str, Any]) -> int:
     result.update(tensorrt=version, stage="parse")
     logger = trt.Logger(trt.Logger.INFO)
     builder = trt.Builder(logger)
-    network = parsed(trt, builder, logger, HERE / model_of(settings, major), major)
+    path = HERE / model_of(settings, major)
+    network = parsed(trt, builder, logger, path, flags_of(trt, major, typed=settings["typed"]))
     result["stage"] = "configure"
     config = configured(trt, builder, settings, version)
     result["stage"] = "build"
@@ -75,15 +76,19 @@ def model_of(settings: dict[str, Any], major: int) -> str:
     return str(models[str(major)])
 
 
-def parsed(trt: Any, builder: Any, logger: Any, path: Path, major: int) -> Any:
+def flags_of(trt: Any, major: int, *, typed: bool) -> int:
+    """How a network is created: 8 needs an explicit batch; `typed` keeps to the model's types, as 11 always does."""
+    if major < 10:
+        return 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED) if typed and major == 10 else 0
+
+
+def parsed(trt: Any, builder: Any, logger: Any, path: Path, flags: int) -> Any:
     """The network of an ONNX file.
 
     Raises:
         BuildFailed: with all of the parser's errors.
     """
-    flags = 0
-    if major < 10:
-        flags |= 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(path)):
@@ -98,7 +103,7 @@ def configured(trt: Any, builder: Any, settings: dict[str, Any], version: str) -
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings["workspace"])
     if hasattr(config, "builder_optimization_level"):  # from 8.6 on
         config.builder_optimization_level = settings["effort"]
-    if int(version.split(".", maxsplit=1)[0]) < 11:
+    if int(version.split(".", maxsplit=1)[0]) < 11 and not settings["typed"]:
         if settings["half"]:
             config.set_flag(trt.BuilderFlag.FP16)
         if settings["int8"]:

@@ -74,7 +74,7 @@ class Plan:
     """What the scripts are to do.
 
     Attributes:
-        models: the ONNX file for each generation.
+        models: the ONNX file for each generation that reads one.
         int8: whether the model holds quantization, or a cache says it.
         half: whether floats may be computed in f16.
         profile: shapes.
@@ -86,6 +86,7 @@ class Plan:
         missing: ONNX operators of the model that a version lacks, by version.
         copies: folders that the engine is copied to.
         sparse: whether weights have two zeros in every four, which the GPU can skip.
+        four_bits: whether weights are stored in 4 bits: TensorRT 10 then keeps to the model's own types, too.
     """
 
     models: Mapping[Major, str]
@@ -100,6 +101,7 @@ class Plan:
     missing: Mapping[str, tuple[str, ...]]
     copies: tuple[str, ...]
     sparse: bool = False
+    four_bits: bool = False
 
     def command(self, major: Major) -> Command:
         """The call that builds."""
@@ -120,6 +122,8 @@ class Plan:
         """Which types the builder may choose from. From 11 on the model's own types decide."""
         if major == 11:
             return ["--adjustForDLA"] if self.dla is not None else []
+        if self.four_bits:
+            return ["--stronglyTyped"]
         flags = (["--int8"] if self.int8 else []) + (["--fp16"] if self.half or self.dla is not None else [])
         if self.caches and self.int8_layers:
             layers = ",".join(f"{name}:int8" for name in self.int8_layers)
@@ -137,6 +141,9 @@ class Plan:
 
 def build_script(plan: Plan, major: Major) -> str:
     """build_trtN.sh."""
+    if major not in plan.models:
+        readers = " and ".join(str(each) for each in plan.models)
+        return REFUSING.format(major=major, releases=RELEASES[major], readers=readers)
     return SCRIPT.format(
         major=major,
         releases=RELEASES[major],
@@ -209,6 +216,13 @@ rm -f {plan} {layers}
 # An engine counts when it can be loaded and run.
 {check} 2>&1 | tee run.log
 {copies}echo "{plan} is ready"
+"""
+
+REFUSING = """\
+#!/usr/bin/env bash
+# TensorRT {major}, {releases}, does not read this model.
+echo "${{0##*/}}: TensorRT {major} reads no weights of 4 bits, {readers} do: quantize with int8, or upgrade JetPack" >&2
+exit 1
 """
 
 CHOOSER = """\

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +10,7 @@ import attrs
 
 from uair.artifact import ArtifactBuilder
 from uair.codegen.onnx.interface import legal_interface, ports
+from uair.codegen.onnx.model import emitted_ops
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.onnx.written import WrittenNames, check_symmetric_qdq
 from uair.codegen.standalone import standalone
@@ -19,7 +20,7 @@ from uair.codegen.tensorrt.flags import MAJORS, Major
 from uair.codegen.tensorrt.implicit import LEGAL, FloatModel, float_model, unique_names
 from uair.codegen.tensorrt.scripts import CHOOSER, LAYERS, PLAN, SCRIPTS, Plan, build_script, profile_of
 from uair.codegen.tensorrt.tool import Trtexec
-from uair.codegen.tensorrt.weights import FloatWeights
+from uair.codegen.tensorrt.weights import FloatWeights, holds_four_bits
 from uair.codegen.triton import BACKENDS, Backend, Repository
 from uair.codegen.triton.repository import graph_ports, model_name
 from uair.ir.graph import Node, Tensor
@@ -29,7 +30,7 @@ from uair.passes.narrow_floats import NarrowFloats
 from uair.passes.pool_as_image import PoolAsImage
 from uair.passes.pruning.two_four import has_sparse_weights
 from uair.pipeline import Pass, PassManager
-from uair.request import CompileRequest
+from uair.request import CompileRequest, WeightOnly
 from uair.targets.errors import OptionError
 from uair.targets.options import TargetOptions, option, parse_options
 from uair.targets.tool import VendorTool
@@ -87,6 +88,10 @@ class TensorrtTarget(OnnxTarget):
         chosen = parse_options(TensorrtOptions, request.options, self.name)
         if chosen.dla != "none" and request.buckets:
             raise OptionError("the DLA takes one shape, several are asked for", hint="compile once for each shape")
+        if chosen.dla != "none" and isinstance(request.quantization, WeightOnly):
+            raise OptionError(
+                "the DLA computes with no weights of few bits", hint="leave out dla, or choose --quantize int8"
+            )
         if chosen.bucket > max(len(request.buckets), 1):
             raise OptionError(f"there is no bucket {chosen.bucket}", hint=f"there are {len(request.buckets)}")
 
@@ -97,6 +102,20 @@ class TensorrtTarget(OnnxTarget):
     def legalise(self) -> tuple[Pass, ...]:
         """Decompose and clean up; weights become floats between Quantize and Dequantize, which nothing folds again."""
         return (*super().legalise(), FloatWeights())
+
+    def emitted_ops(self, node: Node) -> Sequence[str] | None:
+        """The ONNX operators of a node, at the opset that its model is written at."""
+        return emitted_ops(node, self._opset_of(node, self.opset), self.emitters)
+
+    def unsupported(self, node: Node, opset: int) -> str:
+        """Why a node must be decomposed before it is written; empty when it need not."""
+        return super().unsupported(node, self._opset_of(node, opset))
+
+    def _opset_of(self, node: Node, opset: int) -> int:
+        """The opset at which a node is written: a later one for weights of 4 bits, which only later versions read."""
+        described = self.description.quantization
+        weights = None if described is None else described.weights
+        return max(opset, weights.opset) if weights is not None and holds_four_bits(node) else opset
 
     def tool(self) -> VendorTool:
         """Trtexec."""
@@ -123,7 +142,7 @@ class TensorrtTarget(OnnxTarget):
         taken = ports(inputs, written.main.input_names, written.main.inputs)
         given = ports(outputs, written.main.output_names, written.main.outputs)
         folders = self._write_triton(written, artifact, chosen.triton)
-        plan = self._plan(written, request, chosen, implicit, names, folders, quantized=quantized)
+        plan = self._plan(written, request, chosen, implicit, names, folders)
         _write_scripts(plan, artifact, [p["name"] for p in taken], [p["name"] for p in given])
         artifact.manifest[MANIFEST_KEY] = {
             "engine": PLAN,
@@ -131,7 +150,7 @@ class TensorrtTarget(OnnxTarget):
             "outputs": _open(given),
             "models": {str(major): model for major, model in plan.models.items()},
             "precision": chosen.precision,
-            "quantization": (chosen.int8 if implicit is None else "implicit") if quantized else None,
+            "quantization": _form(plan, chosen, implicit),
             "dla": plan.dla,
             "sparse_weights": plan.sparse,
             "profile": plan.profile.to_json() if plan.profile.is_dynamic else None,
@@ -143,13 +162,14 @@ class TensorrtTarget(OnnxTarget):
     def _write_models(self, module: Module, artifact: ArtifactBuilder, chosen: TensorrtOptions) -> WrittenNames:
         """model.onnx, and model_f16.onnx where TensorRT 11 needs it; the names in the first."""
         path = artifact.path_for(MODEL)
-        self.write_onnx(module, path)
+        least = max((self._opset_of(node, 0) for graph in module.all_graphs() for node in graph), default=0)
+        self.write_onnx(module, path, opset=max(least, self.opset))
         check_symmetric_qdq(path, "TensorRT")
         if chosen.precision == "f16":
             typed = module.clone()
             PassManager([NarrowFloats()], []).run(typed)
             target = artifact.path_for(TYPED)
-            self.write_onnx(typed, target, opset=TYPED_OPSET)
+            self.write_onnx(typed, target, opset=max(least, TYPED_OPSET))
             check_symmetric_qdq(target, "TensorRT")
         return WrittenNames.of(path)
 
@@ -172,18 +192,20 @@ class TensorrtTarget(OnnxTarget):
         implicit: FloatModel | None,
         names: WrittenNames,
         folders: Mapping[str, str],
-        *,
-        quantized: bool,
     ) -> Plan:
         """What the scripts do."""
         typed = TYPED if chosen.precision == "f16" else MODEL
         weak = MODEL if implicit is None else IMPLICIT
-        models: dict[Major, str] = {major: typed if major == 11 else weak for major in MAJORS}
+        four_bits = any(holds_four_bits(node) for graph in module.all_graphs() for node in graph)
+        models: dict[Major, str] = {major: typed if major == 11 or four_bits else weak for major in MAJORS}
+        if four_bits:
+            del models[8]
         missing = {version: tuple(op for op in gone if op in names.operators) for version, gone in GROWN.items()}
         copies = [f"{folders['tensorrt']}/{model_name(module.name)}/1"] if "tensorrt" in folders else []
         return Plan(
             models=models,
-            int8=quantized,
+            int8=any(isinstance(node.op, Quantize) for node in module.main),
+            four_bits=four_bits,
             half=chosen.precision == "f16",
             profile=profile_of(_shapes(module, request), chosen.bucket - 1),
             dla=None if chosen.dla == "none" else int(chosen.dla),
@@ -203,6 +225,15 @@ class TensorrtTarget(OnnxTarget):
             model_name(module.name), inputs, outputs, "KIND_GPU", f"{capability[:-1]}.{capability[-1:]}"
         )
         return repository.write(artifact, [b for b in BACKENDS if b in backends], MODEL)
+
+
+def _form(plan: Plan, chosen: TensorrtOptions, implicit: FloatModel | None) -> str | None:
+    """How the artifact states its quantization; None when there is none."""
+    if implicit is not None:
+        return "implicit"
+    if plan.int8:
+        return chosen.int8
+    return "weights" if plan.four_bits else None
 
 
 def _is_implicit(chosen: TensorrtOptions) -> bool:
@@ -251,6 +282,7 @@ def _write_scripts(plan: Plan, artifact: ArtifactBuilder, inputs: list[str], out
             "outputs": outputs,
             "int8": plan.int8,
             "half": plan.half,
+            "typed": plan.four_bits,
             "workspace": plan.workspace << 20,
             "effort": plan.effort,
             "dla": plan.dla,
@@ -272,6 +304,8 @@ def _uncertain(plan: Plan) -> list[str]:
     if plan.caches:
         unsure = ", ".join(version for version, certain in VERSIONS.items() if not certain)
         found.append(f"the digits {unsure} in the header of a calibration cache")
+    if plan.four_bits:
+        found.append("weights of 4 bits: the rules are NVIDIA's documents', no engine was built of such a model")
     if plan.dla is not None:
         found.append("which layers the DLA takes: the numbers of its limits are from memory of NVIDIA's guide")
     return found

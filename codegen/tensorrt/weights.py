@@ -1,7 +1,8 @@
 """Weights as TensorRT reads them: float numbers between Quantize and Dequantize.
 
 Integers behind DequantizeLinear are refused by reports of TensorRT 8; float weights behind a pair are read by every
-version. The floats are the integers times the scale, so that the pair rounds none of them.
+version. The floats are the integers times the scale, so that the pair rounds none of them. Weights of 4 bits stay
+integers: they are for TensorRT 10 and later, and for the sake of their size.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ class FloatWeights(Pass):
                     _insert_quantize(graph, node, self.name)
                     changed = True
         return changed
+
+
+def holds_four_bits(node: Node) -> bool:
+    """Whether a node dequantizes a constant of 4 bits, which only TensorRT 10 and later read."""
+    x = node.inputs[0] if node.inputs else None
+    return isinstance(node.op, Dequantize) and x is not None and x.is_constant and x.type.dtype is DType.I4
 
 
 def _holds_integers(node: Node) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, cast
 import attrs
 import numpy as np
 
+from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.location import Location
@@ -25,7 +26,7 @@ from uair.ops.base import Operator
 from uair.passes.quantization.placement import weight_axis
 from uair.passes.quantization.statistics import display_name
 from uair.quant.groups import GroupedWeight
-from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
+from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED, WeightScheme
 
 Kind: TypeAlias = Literal["matrix", "channels", "table"]
 FLOATS = (DType.F32, DType.F16)
@@ -78,29 +79,37 @@ class FoundSites:
     left: list[tuple[Node, str]] = attrs.Factory(list["tuple[Node, str]"])
 
 
-def find_sites(graph: Graph, *, operators: Sequence[str], skipped: Mapping[Node, str], least: int) -> FoundSites:
+def find_sites(
+    graph: Graph, *, scheme: WeightScheme, group: int, skipped: Mapping[Node, str], least: int
+) -> FoundSites:
     """The constants of a graph and of those in it.
 
     Args:
         graph: the graph, not changed.
-        operators: whose weights may be stored in few bits.
+        scheme: what the target takes.
+        group: how many neighbours in a matrix are to share a scale.
         skipped: nodes that keep theirs, with the reason.
         least: elements from which on a constant is worth it.
     """
     found = FoundSites()
     for each in (graph, *graph.nested()):
-        _find(each, found, operators, skipped, least)
+        _find(each, found, scheme, group, skipped, least)
     return found
 
 
-def _find(graph: Graph, found: FoundSites, operators: Sequence[str], skipped: Mapping[Node, str], least: int) -> None:
+def _find(
+    graph: Graph, found: FoundSites, scheme: WeightScheme, group: int, skipped: Mapping[Node, str], least: int
+) -> None:
     grouped: dict[tuple[Tensor, Kind, bool], list[Node]] = {}
     for node in graph:
         place = _place(node)
         if place is None:
             continue
         tensor, kind, is_transposed = place
-        reason = skipped.get(node) or _refusal(node, tensor, kind, operators, least)
+        reason = skipped.get(node) or _refusal(node, tensor, kind, scheme.operators, least)
+        if not reason and kind == "matrix":
+            extents = static(tensor.type.dims)
+            reason = scheme.matrix_problem(*(reversed(extents) if is_transposed else extents), group)
         if reason:
             found.left.append((node, reason))
         else:

@@ -206,7 +206,7 @@ def test_wrong_requests_are_refused() -> None:
     with pytest.raises(SchemeError, match="4 bits are not taken"):
         quantize(module, scheme=WeightScheme(bits=(8,)))
     with pytest.raises(SchemeError, match="zero points"):
-        quantize(module, scheme=WeightScheme(symmetric="only"))
+        quantize(module, symmetric=False, scheme=WeightScheme(symmetric="only"))
     only = WeightScheme(operators=("MatMul",))
     report = quantize(module, scheme=only, group=16)
     assert report["summary"]["quantized"] == 2

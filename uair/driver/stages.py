@@ -117,7 +117,7 @@ class Stages:
             symmetric=settings.symmetric,
             method=settings.method,
             skip=settings.skip,
-            scheme=weight_scheme(self.target),
+            scheme=weight_scheme(self.target, settings.bits),
             samples=samples,
             interpreter=Interpreter,
         )
@@ -179,8 +179,8 @@ def require_fit(report: CheckReport, *, refused_by: str = "") -> None:
     )
 
 
-def weight_scheme(target: Any) -> WeightScheme:
-    """What weights of few bits a target computes with in floating point; the interpreter takes any.
+def weight_scheme(target: Any, bits: int) -> WeightScheme:
+    """What weights of so many bits a target computes with in floating point; the interpreter takes any.
 
     Raises:
         SchemeError: it takes none.
@@ -188,21 +188,23 @@ def weight_scheme(target: Any) -> WeightScheme:
     from uair.targets import description_names, load_description
 
     described = target.description.quantization
-    if described is not None and described.weights is not None:
-        weights: WeightScheme = described.weights
+    weights: WeightScheme | None = None if described is None else described.weights
+    if weights is not None and bits in weights.bits:
         return weights
     if target.quantization is None and target.fallback is None:
         return WEIGHT_ONLY
-    taking = [name for name in description_names() if takes_weights(load_description(name))]
+    taking = [name for name in description_names() if takes_weights(load_description(name), bits)]
+    other = "int8" if weights is None else f"what it takes ({weights.describe()})"
     raise SchemeError(
-        f"target {target.name!r} does not compute in floating point with weights of few bits",
-        hint=f"choose int8, or a target that does: {', '.join(taking)}",
+        f"target {target.name!r} does not compute in floating point with weights of {bits} bits",
+        hint=f"choose {other}, or a target that does: {', '.join(taking)}",
     )
 
 
-def takes_weights(description: DeviceDescription) -> bool:
-    """Whether a device's file says that it computes with weights of few bits."""
-    return description.quantization is not None and description.quantization.weights is not None
+def takes_weights(description: DeviceDescription, bits: int) -> bool:
+    """Whether a device's file says that it computes with weights of so many bits."""
+    quantization = description.quantization
+    return quantization is not None and quantization.weights is not None and bits in quantization.weights.bits
 
 
 def require_quantizable(settings: Quantization, target: Any) -> None:
@@ -216,7 +218,7 @@ def require_quantizable(settings: Quantization, target: Any) -> None:
             raise SchemeError(
                 f"there is no method {settings.method!r}", hint=f"it is one of {', '.join(WEIGHT_METHODS)}"
             )
-        weight_scheme(target)
+        weight_scheme(target, settings.bits)
         return
     if target.quantization is None and target.fallback is not None:
         raise SchemeError(

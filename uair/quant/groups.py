@@ -218,12 +218,13 @@ class GroupedWeight:
     size: int
 
 
-def stored_matrix(q: Array, grid: GroupGrid, scale_type: DType) -> GroupedWeight:
+def stored_matrix(q: Array, grid: GroupGrid, scale_type: DType, *, in_blocks: bool = False) -> GroupedWeight:
     """The integers [out, in] of a matrix as [in, out], the order in which runtimes have kernels for few bits.
 
-    With one group a row the scales are those of the output channels, else they lie in blocks along the inputs.
+    With one group a row the scales are those of the output channels, unless they must lie `in_blocks`; else they lie in
+    blocks along the inputs.
     """
-    whole = grid.scale.shape[1] == 1
+    whole = grid.scale.shape[1] == 1 and not in_blocks
     scale, zero = (a[:, 0] if whole else np.ascontiguousarray(a.T) for a in (grid.scale, grid.zero_point))
     return GroupedWeight(
         PackedData(_narrow(q.T, grid.dtype), grid.dtype),

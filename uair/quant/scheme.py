@@ -165,6 +165,10 @@ class WeightScheme:
         groups: how many neighbours along the inputs of a matrix may share a scale; 0: all of an output channel.
         symmetric: "any", or "only": zero points must be 0.
         operators: those whose weights may be integers.
+        blocks: of a matrix with groups: "any" length of the last one, and single scales for each output channel where
+            there is one group; or "whole": the inputs are a multiple of the group (one group is a block, too), and
+            outputs, which are stored next to each other, are even in number.
+        opset: the ONNX operator set that is written for the sake of such weights; 0: the target's usual one.
         source: key in the device file's `sources`.
     """
 
@@ -172,9 +176,12 @@ class WeightScheme:
     groups: tuple[int, ...] = (0, *BLOCKS)
     symmetric: Literal["any", "only"] = "any"
     operators: tuple[str, ...] = attrs.field(default=(*COMPUTE, "Gather"), converter=_names)
+    blocks: Literal["any", "whole"] = "any"
+    opset: int = 0
     source: str = ""
 
     def __attrs_post_init__(self) -> None:
+        _require(self.blocks in ("any", "whole"), f'blocks are "any" or "whole", not {self.blocks!r}')
         _require(set(self.bits) <= {4, 8}, f"weights have 4 or 8 bits, not {self.bits}")
         _require(all(g >= 0 for g in self.groups), f"groups of {min(self.groups, default=0)} weights are none")
         _require(self.symmetric in ("any", "only"), f'symmetric is "any" or "only", not {self.symmetric!r}')
@@ -193,6 +200,23 @@ class WeightScheme:
             raise SchemeError(f"weights in groups of {group} are not taken", hint=f"a group is one of {known}")
         if self.symmetric == "only" and not symmetric:
             raise SchemeError("weights with zero points are not taken", hint="choose symmetric weights")
+
+    def matrix_problem(self, inputs: int, outputs: int, group: int) -> str:
+        """Why a matrix cannot be stored in groups of that length; empty when it can."""
+        if self.blocks == "any":
+            return ""
+        if inputs % group:
+            fitting = [str(size) for size in self.groups if size and not inputs % size]
+            return f"its {inputs} inputs are no multiple of {group}" + (
+                f" (a group of {', '.join(fitting)} would do)" if fitting else ", and of no other group that is taken"
+            )
+        return f"its outputs are {outputs}, and must be even in number" if outputs % 2 else ""
+
+    def describe(self) -> str:
+        """In a few words."""
+        groups = ", ".join(str(size) for size in self.groups if size)
+        channels = " or one scale for each output channel" if 0 in self.groups else ""
+        return f"{' or '.join(map(str, self.bits))} bits, groups of {groups}{channels}"
 
 
 def _require(condition: bool, message: str) -> None:

@@ -201,6 +201,9 @@ class Target:
             "shapes": "static" if d.static_shapes else "static or open",
             "element types": f"{', '.join(str(t) for t in d.dtypes.computed)}; floats in {d.dtypes.float}",
             "INT8": "" if d.quantization is None else d.quantization.form,
+            "weights alone": ""
+            if d.quantization is None or d.quantization.weights is None
+            else d.quantization.weights.describe(),
             "compute": f"{d.compute.cores} cores{f', {peak}' if peak else ''}",
             "alignment": f"{d.alignment.bytes} bytes",
             "layouts": ", ".join(dict.fromkeys(x.name for x in d.layouts)),
@@ -282,7 +285,7 @@ class Target:
         for tensor in (*node.inputs, *node.outputs):
             if tensor is not None and description.static_shapes and not tensor.type.is_tensor:
                 return _no(f"the target takes tensors only, a value is {tensor.type}")
-            if tensor is not None and tensor.type.dtype not in accepted:
+            if tensor is not None and tensor.type.dtype not in accepted and not self._is_weight(node, tensor):
                 return _no(f"element type {tensor.type.dtype} is not accepted", suggestion=_narrower(tensor, accepted))
             if tensor is not None and description.max_rank and tensor.type.shape is not None:
                 if tensor.type.rank > description.max_rank:
@@ -296,6 +299,13 @@ class Target:
                 suggestion="run it on the CPU behind the model",
             )
         return None
+
+    def _is_weight(self, node: Node, tensor: Tensor) -> bool:
+        """Whether a value is a weight of few bits as the target takes it: a constant that is dequantized."""
+        quantization = self.description.quantization
+        if quantization is None or quantization.weights is None or node.op_type != "Dequantize":
+            return False
+        return tensor.is_constant and tensor.type.dtype is DType.I4 and 4 in quantization.weights.bits
 
     def direct_verdict(self, node: Node) -> NodeVerdict:
         """The verdict on the operator as it is (or in the decomposed form that the vendor recognises).

@@ -418,7 +418,7 @@ class _Any:
 BuilderFlag = MemoryPoolType = DeviceType = _Any()
 
 class NetworkDefinitionCreationFlag:
-    EXPLICIT_BATCH = 0
+    EXPLICIT_BATCH, STRONGLY_TYPED = 0, 1
 
 class Logger:
     INFO = 1
