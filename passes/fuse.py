@@ -20,6 +20,7 @@ from uair.passes.fusion import (
     channel_layer_norm,
     channel_norms,
     exponentials,
+    heads,
     linear,
     normalization,
     operands,
@@ -65,7 +66,7 @@ class Fuse(Pass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority."""
-    weights = (padding, blocks, products, linear, batch_norm)
+    weights = (padding, blocks, products, linear, batch_norm, heads)
     families = (
         *weights,
         activation,
@@ -83,5 +84,5 @@ def ruleset() -> RuleSet:
 
 @functools.cache
 def last_ruleset() -> RuleSet:
-    """The rules for what nothing else has recognized."""
-    return RuleSet([rule() for rule in operands.RULES])
+    """The rules for what nothing else has recognized, and for what the canonical form of the other ones' work shows."""
+    return RuleSet([rule() for rule in (*operands.RULES, *heads.LAST_RULES)])

@@ -18,7 +18,8 @@ from uair.rewrite import NoMatch, Rule, no, of, optional
 class ProductOfFlattened(Rule):
     """A product with a matrix between Reshapes that merge the axes in front and split them again needs neither.
 
-    tf.tensordot, which Keras's Dense uses for more than two axes, and the Gemm of exporters.
+    tf.tensordot, which Keras's Dense uses for more than two axes, and the Gemm of exporters. Where the axes that are
+    split are not those that were merged, as behind heads of attention, one Reshape is left.
     """
 
     def pattern(self, x: Any, w: Any, b: Any) -> Any:
@@ -28,19 +29,20 @@ class ProductOfFlattened(Rule):
         )
 
     def check(self, x: Tensor, w: Tensor, flat: Node, product: Node, root: Node) -> bool | NoMatch:
-        """The last axis stays the last one, and the result has the axes of the operand in front of its own."""
+        """What is flattened are more axes, and the result has the product's axis as its last one."""
         if x.type.shape is None or x.type.rank < 3 or flat.output.type.rank != 2:
             return no("what is flattened has not more than two axes", flat)
         if w.type.shape is None or w.type.rank != 2 or product.attributes.get("trans_a"):
             return no("the product is not with a matrix", product)
-        if flat.output.type.dims[-1] != x.type.dims[-1]:
-            return no("the last axis does not stay", flat)
-        wanted = (*x.type.dims[:-1], product.output.type.dims[-1])
-        return root.output.type.dims == wanted or no("the axes in front do not come back", root)
+        shape = root.output.type.dims
+        if shape[-1:] != product.output.type.dims[-1:] or len(shape) < 3:
+            return no("the product's axis does not stay the last one", root)
+        return True
 
-    def rewrite(self, x: Tensor, product: Node) -> Tensor:
-        """The same product."""
-        return product.op(x, *product.inputs[1:])
+    def rewrite(self, x: Tensor, flat: Node, product: Node, root: Node) -> Tensor:
+        """The same product of more axes."""
+        shape = (*root.output.type.dims[:-1], flat.output.type.dims[-1])
+        return product.op(x if x.type.dims == shape else Reshape(shape=shape)(x), *product.inputs[1:])
 
 
 class BiasBeforeSplit(Rule):

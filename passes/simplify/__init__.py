@@ -14,6 +14,7 @@ from uair.passes.simplify import (
     padding,
     parts,
     recurrent,
+    regroup,
     reshapes,
     slices,
     squeezes,
@@ -35,5 +36,5 @@ class Simplify(RulePass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority. Rules hold no state, so one set serves every run."""
-    families = (identities, arithmetic, casts, reshapes, slices, squeezes, transposes, parts, padding, recurrent, axes)
+    families = (identities, arithmetic, casts, reshapes, slices, squeezes, transposes, parts, regroup, padding, recurrent, axes)
     return RuleSet([rule() for family in families for rule in family.RULES])

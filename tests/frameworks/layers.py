@@ -91,6 +91,19 @@ class SelfAttention(nn.Module):
         return self.out(y.transpose(1, 2).reshape(batch, steps, width))
 
 
+class PackedAttention(nn.Module):
+    """PyTorch's own layer over one tensor, with or without the weights as a result of the layer."""
+
+    def __init__(self, width: int, heads: int, need_weights: bool = False, batch_first: bool = True) -> None:
+        super().__init__()
+        self.layer = nn.MultiheadAttention(width, heads, batch_first=batch_first)
+        self.need_weights = need_weights
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.layer(x, x, x, need_weights=self.need_weights)[0]
+        return result
+
+
 # ------------------------------------------------------------------------------------------------ weights
 def _named(*names: str) -> Weights:
     return lambda variables: dict(zip(names, variables, strict=True))
@@ -165,6 +178,18 @@ def _attention(variables: Sequence[Any]) -> dict[str, Any]:
     for name, kernel, bias in zip(("query", "key", "value", "out"), variables[::2], variables[1::2], strict=True):
         found |= {f"{name}.weight": kernel.reshape(width, width).T, f"{name}.bias": bias.reshape(width)}
     return found
+
+
+def _packed(variables: Sequence[Any]) -> dict[str, Any]:
+    """PyTorch's layer has the first three kernels and biases in one."""
+    own = _attention(variables)
+    packed = {kind: np.concatenate([own[f"{n}.{kind}"] for n in ("query", "key", "value")]) for kind in ("weight", "bias")}
+    return {
+        "layer.in_proj_weight": packed["weight"],
+        "layer.in_proj_bias": packed["bias"],
+        "layer.out_proj.weight": own["out.weight"],
+        "layer.out_proj.bias": own["out.bias"],
+    }
 
 
 _STATISTICS = _named("weight", "bias", "running_mean", "running_var")
@@ -287,6 +312,9 @@ PAIRS: dict[str, Pair] = {
     ),
     # Attention
     "MultiHeadAttention": Pair(SelfAttention(4, 2), lambda x: L.MultiHeadAttention(2, 2)(x, x), SERIES, _attention),
+    "MultiHeadAttention-packed": Pair(
+        PackedAttention(4, 2), lambda x: L.MultiHeadAttention(2, 2)(x, x), SERIES, _packed, "fused"
+    ),
     "Attention": Pair(
         Call(lambda q, v: F.scaled_dot_product_attention(q, v, v, scale=1.0)),
         lambda q, v: L.Attention()([q, v]),

@@ -33,6 +33,7 @@ OTHER_IN_ONNX = {
     "GroupNormalization-plain": "ONNX asks for a scale and a bias",
     "LayerNormalization-plain": "ONNX asks for a scale",
     "MultiHeadAttention": "as Dense-of-series",
+    "MultiHeadAttention-packed": "as Dense-of-series",
 }
 """Layers that are written otherwise in ONNX, and why."""
 
@@ -46,7 +47,8 @@ OTHER_IN_TENSORFLOW = {
     **dict.fromkeys(("Conv1D", "Conv1DTranspose", "SeparableConv1D", "UpSampling1D"), _ONE_AXIS),
     **dict.fromkeys(("MaxPooling1D", "AveragePooling1D"), _ONE_AXIS),
     **dict.fromkeys(("BatchNormalization-of-rows", "CELU", "ELU", "PReLU"), _SPELLED_OUT),
-    **dict.fromkeys(("Attention", "MultiHeadAttention"), _SPELLED_OUT),
+    "Attention": _SPELLED_OUT,
+    **dict.fromkeys(("MultiHeadAttention", "MultiHeadAttention-packed"), "Einsum takes matrices [in, out]"),
     **dict.fromkeys(("AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D"), "Keras joins two poolings"),
     "Dense-without-bias": "MatMul, which Linear without a bias is",
     "Embedding": "Keras counts negative places from the end",

@@ -51,7 +51,7 @@ def test_a_place_from_the_end_is_a_slice() -> None:
         "%t = Transpose(%x) {perm = [2,1,0]}  %y = Gather(%t, @0)",  # what is left changes its order
         "%r = Reshape(%x) {shape = [2,3,2,2]}  %y = Gather(%r, @1) {axis = 3}",  # the inner axis of the split
         "%r = Reshape(%x) {shape = [3,2,4]}  %y = Gather(%r, @1) {axis = 0}",  # no split
-        "%r = Reshape(%x) {shape = [2,12]}  %t = Transpose(%r) {perm = [1,0]}  %y = Reshape(%t) {shape = [8,3]}",  # no split behind it
+        "%r = Reshape(%x) {shape = [6,2,2]}  %t = Transpose(%r) {perm = [1,0,2]}  %y = Reshape(%t) {shape = [8,3]}",  # it splits and merges
     ],
 )
 def test_other_parts_stay(text: str) -> None:
