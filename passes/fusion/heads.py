@@ -151,7 +151,7 @@ def _is_with_matrix(product: Node, w: Tensor) -> bool:
     return w.type.shape is not None and w.type.rank == 2 and not product.attributes.get("trans_a")
 
 
-# --------------------------------------------------------------------------------------- heads that the batch is merged with
+# ------------------------------------------------------------------------------------ heads that are part of the batch
 _Front: TypeAlias = "tuple[Dim, Dim]"
 
 
@@ -246,7 +246,13 @@ class SeparateGivenWeights(Rule):
         own = root.output.type.shape
         for user in root.output.users if own is not None and len(own) == 3 else ():
             shape = user.outputs[0].type.shape if isinstance(user.op, Reshape) else None
-            if own is not None and shape is not None and len(shape) == 4 and shape[2:] == own[1:] and 1 not in shape[:2]:
+            if (
+                own is not None
+                and shape is not None
+                and len(shape) == 4
+                and shape[2:] == own[1:]
+                and 1 not in shape[:2]
+            ):
                 return shape[0], shape[1]
         return None
 

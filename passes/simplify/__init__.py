@@ -36,5 +36,18 @@ class Simplify(RulePass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority. Rules hold no state, so one set serves every run."""
-    families = (identities, arithmetic, casts, reshapes, slices, squeezes, transposes, parts, regroup, padding, recurrent, axes)
+    families = (
+        identities,
+        arithmetic,
+        casts,
+        reshapes,
+        slices,
+        squeezes,
+        transposes,
+        parts,
+        regroup,
+        padding,
+        recurrent,
+        axes,
+    )
     return RuleSet([rule() for family in families for rule in family.RULES])

@@ -107,7 +107,7 @@ class Moves:
 
 
 def moves(given: Shape, first: Sequence[int], after: Shape, second: Sequence[int]) -> Moves | None:
-    """What a Transpose by `first`, a Reshape to `after` and a Transpose by `second` do to a tensor of the shape `given`.
+    """What a Transpose by `first`, a Reshape to `after` and a Transpose by `second` do to a tensor of shape `given`.
 
     None when the Reshape cuts across the axes, or an extent is 0.
     """

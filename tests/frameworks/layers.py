@@ -183,7 +183,9 @@ def _attention(variables: Sequence[Any]) -> dict[str, Any]:
 def _packed(variables: Sequence[Any]) -> dict[str, Any]:
     """PyTorch's layer has the first three kernels and biases in one."""
     own = _attention(variables)
-    packed = {kind: np.concatenate([own[f"{n}.{kind}"] for n in ("query", "key", "value")]) for kind in ("weight", "bias")}
+    packed = {
+        kind: np.concatenate([own[f"{n}.{kind}"] for n in ("query", "key", "value")]) for kind in ("weight", "bias")
+    }
     return {
         "layer.in_proj_weight": packed["weight"],
         "layer.in_proj_bias": packed["bias"],
