@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
 
 from uair.context import resolve
-from uair.ir.dtype import Array
+from uair.ir.dtype import Array, DType
+from uair.ir.graph import Graph
 from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.facts import facts_by_operand, worst_tensors
 from uair.passes.quantization.insert import Inserter
-from uair.passes.quantization.mixed import Budget, beyond_budget, float_share, split_precision
+from uair.passes.quantization.mixed import Budget, Runner, Split, beyond_budget, float_share, spent, split_precision
 from uair.passes.quantization.placement import Plan, plan_quantization
 from uair.passes.quantization.quality import measure_quality
 from uair.passes.quantization.recording import calibrate
@@ -27,10 +29,12 @@ from uair.quant.calibration import Calibration, open_calibration
 from uair.quant.errors import CalibrationSourceError, EmptyCalibrationError, SchemeError
 from uair.quant.scheme import Scheme
 from uair.request import RangeMethod
-from uair.targets import load_description
+from uair.targets import DeviceDescription, load_description
 
 REPORT = "quantization"
 FALLBACK: RangeMethod = "mse"
+FAILS_AT_SHUFFLES = ("rknn-toolkit2",)
+"""Tools that may not build a model with shuffled channels of which a part is in float."""
 WITHOUT_SAMPLES = (
     "the calibration keeps no samples: ways to choose ranges were not compared (range=auto means the least squared "
     "error), weights are rounded to the nearest, and the outputs were not measured"
@@ -72,7 +76,8 @@ class QuantizeInt8(Pass):
             reached where it is not enough.
         wide: whether these parts may have activations of 16 bits, which is tried before float.
         floats: whether parts may be in float at all.
-        scheme: the target's scheme; overrides `target`.
+        scheme: the target's scheme; overrides that of `target`.
+        device: the description of the target; overrides `target`, but for the scheme.
         samples: the calibration samples, mappings of arrays by input name; overrides `calib`.
         preprocess: how calibration images become inputs, by input name, for `calib`.
         interpreter: class of what runs a module.
@@ -96,6 +101,7 @@ class QuantizeInt8(Pass):
     wide: bool = False
     floats: bool = True
     scheme: Scheme | None = service()
+    device: DeviceDescription | None = service()
     samples: Iterable[Mapping[str, Any]] | None = service()
     preprocess: Mapping[str, Preprocess] | None = service()
     interpreter: Any = service(INTERPRETER)
@@ -114,7 +120,7 @@ class QuantizeInt8(Pass):
         if not plan.nodes:
             report = make_report(plan, Trial(), Findings(), samples, None, spec=self.spec, scheme=scheme)
             share = float_share(graph, [])
-            report["summary"]["float_share"] = round(share, 4)
+            report["summary"] |= self._spent(graph, Split([]))
             report["notes"] += beyond_budget(share, self._budget())
             context.reports[REPORT] = report
             return False
@@ -142,7 +148,7 @@ class QuantizeInt8(Pass):
             context.tell("equalising channels, rounding weights, correcting biases")
             refinement.run()
         study, trial, plan = refinement.study, refinement.trial, refinement.study.plan
-        split = split_precision(study, trial.results, self._budget())
+        split = split_precision(study, trial.results, self._budget(), self._device_run())
         trial.results = split.results
         plan.float_nodes += [*trial.failed, *split.stay]
         plan.nodes = [result.item for result in trial.results]
@@ -151,7 +157,7 @@ class QuantizeInt8(Pass):
         changed = self._insert(module, context, plan, trial.results, scheme)
         report = make_report(plan, trial, findings, samples, statistics, spec=self.spec, scheme=scheme)
         report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
-        report["summary"]["float_share"] = round(float_share(study.module.main, trial.results), 4)
+        report["summary"] |= self._spent(study.module.main, split)
         report["notes"] += [*calibrated.notes, *refinement.notes, *split.notes]
         if calibrated.digest:
             report["summary"]["calibration"]["statistics"] = calibrated.digest
@@ -159,18 +165,42 @@ class QuantizeInt8(Pass):
         return changed
 
     def _budget(self) -> Budget:
-        return Budget(self.least_cosine, self.most_float, self.wide, self.floats)
+        device = self._description()
+        return Budget(
+            self.least_cosine,
+            self.most_float,
+            self.wide,
+            self.floats,
+            device.dtypes.float if device.dtypes.float.is_float else DType.F32,
+            device.toolchain.name not in FAILS_AT_SHUFFLES,
+        )
+
+    def _description(self) -> DeviceDescription:
+        return load_description(self.target) if self.device is None else self.device
+
+    def _device_run(self) -> Runner:
+        """What runs a module with floats as the device holds them."""
+        made, dtype = resolve(self.interpreter), self._budget().float_type
+        runner: Runner = made if dtype is DType.F32 else functools.partial(made, rounding={"": dtype})
+        return runner
+
+    def _spent(self, graph: Graph, split: Split) -> dict[str, Any]:
+        """Of the summary: the share in float, in which type, and how that keeps to what was wanted."""
+        budget = self._budget()
+        found = spent(budget, split, graph)
+        shown = {key: found[key] for key in ("float_share", "float_type")}
+        return {**shown, "budget": found} if budget.is_stated else shown
 
     def _findings(self, study: Study, results: list[NodeResult], context: PassContext) -> Findings:
         """What the report says beyond the parameters."""
         ranges = facts_by_operand(study, results)
         if not self.quality:
             return Findings(ranges=ranges)
-        quality = measure_quality(study, results)
+        quality = measure_quality(study, results, self._device_run())
         sensitivity: dict[str, Any] = {}
         if self.sensitivity:
             context.tell("measuring what each node costs")
-            sensitivity = measure_sensitivity(study, results)
+            sensitivity = measure_sensitivity(study, results, self._device_run(), self._budget().float_type)
         return Findings(quality, ranges, worst_tensors(study, results, quality), sensitivity)
 
     def _require_no_trials(self) -> None:

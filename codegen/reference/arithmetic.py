@@ -8,26 +8,10 @@ into a Quantize at once, stand for the integers and sums that an integer unit ho
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from uair.ir.dtype import DType
 from uair.ir.graph import Node
 from uair.ops.quantization import Quantize
 
 EXACT_FAMILY = Quantize.family
-
-
-def narrowed(value: Any, dtype: DType) -> Any:
-    """A value with wider floats rounded to `dtype`, in the type that it had."""
-    if isinstance(value, list):
-        return [narrowed(item, dtype) for item in value]
-    if not isinstance(value, np.ndarray) or not np.issubdtype(value.dtype, np.floating):
-        return value
-    if value.dtype.itemsize * 8 <= dtype.bits:
-        return value
-    return value.astype(dtype.numpy).astype(value.dtype)
 
 
 def is_exact(node: Node) -> bool:

@@ -17,14 +17,14 @@ import attrs
 import numpy as np
 
 from uair.codegen.reference import memory
-from uair.codegen.reference.arithmetic import is_exact, narrowed
+from uair.codegen.reference.arithmetic import is_exact
 from uair.codegen.reference.errors import ResultTypeError
 from uair.codegen.reference.feeds import check_feeds, is_stored, seems_to_hold, value_shape
 from uair.codegen.reference.ownership import Owner
 from uair.errors import EvaluationError, UairError
 from uair.ir.data import ArrayData, SplatData
 from uair.ir.dims import Dim, plain_symbol, static, substitute_shape
-from uair.ir.dtype import Array, DType
+from uair.ir.dtype import Array, DType, narrowed
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
 from uair.ops.base import Operator

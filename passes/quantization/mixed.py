@@ -6,24 +6,31 @@ segments of neighbouring nodes, and each is quantized alone, which tells what it
 costly ones are computed with more precision, as few as make the outputs good enough: with activations of 16 bits where
 the target has them (weights keep 8), and in float where that is not enough and the target has floats between integers.
 
-Models that shuffle channels stay quantized throughout: rknn-toolkit2 2.5.0 makes convolutions of shuffles, and where a
-part of the model is float it may fail at another convolution with "Invalid w_par['dtype'] = float16".
+What stays float is judged in the type that the device computes floats in (`dtypes.float` of its file): f16 overflows,
+and what would is not chosen for it.
+
+For rknn-toolkit2 models that shuffle channels stay quantized throughout: its version 2.5.0 makes convolutions of
+shuffles, and where a part of the model is float it may fail at another convolution with "Invalid w_par['dtype'] =
+float16".
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
+import ml_dtypes
 import numpy as np
 
 from uair.ir.dtype import Array, DType
-from uair.ir.graph import Graph, Node
+from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.module import Module
 from uair.ir.types import TensorType
 from uair.passes.quantization.choose import NodeResult, QuantizedConstants, accumulation_depth
 from uair.passes.quantization.placement import ISLAND, lone_nodes
-from uair.passes.quantization.statistics import Comparison
+from uair.passes.quantization.statistics import Comparison, Interpreter
 from uair.passes.quantization.trial import Study, is_comparable
 from uair.quant.errors import QuantizationError
 from uair.quant.parameters import (
@@ -42,6 +49,8 @@ MOST_SEGMENTS = 24
 """Segments that a model is cut into at most; each is run by itself."""
 RANKING = 2
 """Samples by which segments are ranked; what is chosen is checked on all."""
+Runner: TypeAlias = Callable[[Module], Interpreter]
+"""What runs a module: floats in the type of the module, or in that of a device."""
 
 
 @attrs.frozen
@@ -53,12 +62,21 @@ class Budget:
         most_float: greatest share of the multiply-adds of operators with weights that may be in float; 1: any.
         wide: whether the target has activations of 16 bits.
         floats: whether it has floats between integers.
+        float_type: what it computes these in.
+        beside_shuffles: whether parts of a model that shuffles channels may be in float.
     """
 
     least_cosine: float = 0.0
     most_float: float = 1.0
     wide: bool = False
     floats: bool = True
+    float_type: DType = DType.F32
+    beside_shuffles: bool = True
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether there is anything to keep to."""
+        return self.least_cosine > 0 or self.most_float < 1
 
 
 @attrs.define(eq=False)
@@ -69,24 +87,46 @@ class Split:
         results: the quantized nodes in order; those with activations of 16 bits among them.
         stay: nodes that stay in float, with the reason.
         notes: what could not be reached.
+        cosine: the lowest that an output has on a sample; None where no limit asked for it.
     """
 
     results: list[NodeResult]
     stay: list[tuple[Node, str]] = attrs.Factory(list["tuple[Node, str]"])
     notes: list[str] = attrs.Factory(list[str])
+    cosine: float | None = None
 
 
-def split_precision(study: Study, results: list[NodeResult], budget: Budget) -> Split:
+def split_precision(study: Study, results: list[NodeResult], budget: Budget, device: Runner) -> Split:
     """Which nodes have activations of 8 bits, which of 16, and which stay in float.
 
     Args:
         study: the float model and what runs it.
         results: the nodes that could be quantized, in order.
         budget: what is wanted.
+        device: runs a module as the device does: floats in `budget.float_type`.
     """
-    split = _split(study, results, budget)
+    split = _split(study, results, budget, device)
     split.notes += beyond_budget(float_share(study.module.main, split.results), budget)
     return split
+
+
+def spent(budget: Budget, split: Split, graph: Graph) -> dict[str, Any]:
+    """What was wanted, and what it took, as plain data.
+
+    Returns:
+        `least_cosine` and `most_float`; `cosine`, the lowest that an output has on a sample (None: no limit asked for
+        it); `float_share` and `wide_share` of the multiply-adds; `float_type`.
+    """
+    wide = [r for r in split.results if any(p.dtype is DType.I16 for p in r.activations.values())]
+    whole = max(total_multiply_adds(graph), 1)
+    return {
+        "least_cosine": budget.least_cosine,
+        "cosine": None if split.cosine is None else round(split.cosine, 6),
+        "most_float": budget.most_float,
+        "float_share": round(float_share(graph, split.results), 4),
+        "wide_share": round(sum(multiply_adds(result.node) for result in wide) / whole, 4),
+        "float_type": str(budget.float_type),
+    }
 
 
 def beyond_budget(share: float, budget: Budget) -> list[str]:
@@ -99,34 +139,45 @@ def beyond_budget(share: float, budget: Budget) -> list[str]:
     ]
 
 
-def _split(study: Study, results: list[NodeResult], budget: Budget) -> Split:
+def _split(study: Study, results: list[NodeResult], budget: Budget, device: Runner) -> Split:
     least = budget.least_cosine
-    if least <= 0 or not results or any(map(shuffled, study.module.main)):
+    if least <= 0 or not results:
         return Split(results)
-    outputs = _Outputs(study)
+    outputs = _Outputs(study, device)
     before = outputs.worst_cosine(results)
     if before >= least:
-        return Split(results)
+        return Split(results, cosine=before)
+    if not budget.beside_shuffles and any(map(shuffled, study.module.main)):
+        why = "models that shuffle channels stay quantized throughout: the target's tool may not build them otherwise"
+        return Split(results, notes=[f"an output has cosine {before:.4f}, not {least}: {why}"], cosine=before)
     mix = _Mix.of(study, results, budget)
     lifts = floats = 0
     if budget.wide:
         lifts = _fewest(0, len(mix.order), lambda n: outputs.worst_cosine(mix.results(n, 0)) >= least)
     reached = outputs.worst_cosine(mix.results(lifts, 0)) if lifts else before
     if reached < least and budget.floats:
-        affordable = mix.affordable(budget.most_float)
+        affordable = min(mix.affordable(budget.most_float), mix.bearable)
         floats = _fewest(min(1, affordable), affordable, lambda n: outputs.worst_cosine(mix.results(lifts, n)) >= least)
         lifts = _fewest(floats, max(lifts, floats), lambda n: outputs.worst_cosine(mix.results(n, floats)) >= least)
         reached = outputs.worst_cosine(mix.results(lifts, floats))
     kept = mix.results(lifts, floats)
     scheme = study.scheme
     lone = set(lone_nodes({result.node for result in kept}) if floats and not (scheme.ends or scheme.islands) else ())
-    kept = [result for result in kept if result.node not in lone]
+    if lone:
+        kept = [result for result in kept if result.node not in lone]
+        reached = outputs.worst_cosine(kept)
     staying = {result.node for result in kept} | lone
     reason = f"its part of the model stays float: quantized throughout, an output has cosine {before:.4f}"
     split = Split(kept, [(result.node, reason) for result in results if result.node not in staying])
     split.stay += [(result.node, ISLAND) for result in results if result.node in lone]
+    split.cosine = reached
     if reached < least:
         split.notes.append(_shortfall(study, split, budget, reached))
+    if mix.bearable < len(mix.order):
+        split.notes.append(
+            f"{len(mix.order) - mix.bearable} of {len(mix.order)} segments of the model were not tried in float: "
+            f"{budget.float_type} does not hold their values"
+        )
     return split
 
 
@@ -163,7 +214,8 @@ class _Mix:
     Attributes:
         segments: in the model's order.
         lifted: the same with activations of 16 bits.
-        order: their numbers, those that lose most first.
+        order: their numbers, those that lose most first; behind them those that cannot be in float.
+        bearable: how many of the order can be in float: whose values its type holds.
         costs: of each the multiply-adds, as a part of those of the model.
         before: the part that is in float anyhow.
     """
@@ -171,6 +223,7 @@ class _Mix:
     segments: list[list[NodeResult]]
     lifted: list[list[NodeResult]]
     order: list[int]
+    bearable: int
     costs: list[float]
     before: float
 
@@ -181,12 +234,14 @@ class _Mix:
         few = study.on(study.statistics.kept[:RANKING])
         reference = few.references()
         losses = [few.loss(segment, reference) for segment in segments]
-        order = sorted(range(len(segments)), key=lambda i: -losses[i])
+        beyond = _beyond(few, budget.float_type)
+        barred = [any(result.node in beyond for result in segment) for segment in segments]
+        order = sorted(range(len(segments)), key=lambda i: (barred[i], -losses[i]))
         lifted = [[lift(study, result) for result in segment] for segment in segments] if budget.wide else segments
         graph = study.module.main
         whole = total_multiply_adds(graph)
         costs = [sum(multiply_adds(r.node) for r in segment) / max(whole, 1) for segment in segments]
-        return _Mix(segments, lifted, order, costs, float_share(graph, results))
+        return _Mix(segments, lifted, order, barred.count(False), costs, float_share(graph, results))
 
     def results(self, lifts: int, floats: int) -> list[NodeResult]:
         """The quantized nodes when the first `floats` of the order are in float, and those up to `lifts` in 16 bits."""
@@ -205,6 +260,24 @@ class _Mix:
             if share > most:
                 return count
         return len(self.order)
+
+
+def _beyond(study: Study, dtype: DType) -> set[Node]:
+    """The nodes that give or take finite values, on the samples that are kept, that a type of floats does not hold."""
+    most = float(ml_dtypes.finfo(dtype.numpy).max)
+    found: set[Node] = set()
+
+    def observe(tensor: Tensor, values: Any) -> None:
+        if not tensor.type.is_tensor or not tensor.type.dtype.is_float or not values.size:
+            return
+        if np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max() > most:
+            found.update(tensor.users if tensor.producer is None else (tensor.producer, *tensor.users))
+
+    if dtype.bits < DType.F32.bits:
+        interpreter = study.run(study.module)
+        for sample in study.statistics.kept:
+            interpreter.run(sample, observe=observe)
+    return found
 
 
 def lift(study: Study, result: NodeResult) -> NodeResult:
@@ -280,11 +353,12 @@ def float_share(graph: Graph, results: Sequence[NodeResult]) -> float:
 
 
 class _Outputs:
-    """The float model's comparable outputs on every sample that is kept."""
+    """The float model's comparable outputs on every sample that is kept, and what the device makes of them."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, device: Runner) -> None:
         graph = study.module.main
         self.study = study
+        self.device = device
         self.names = [
             name
             for name, tensor in zip(graph.output_names, graph.outputs, strict=True)
@@ -297,18 +371,25 @@ class _Outputs:
         return {name: results[name] for name in self.names}
 
     def worst_cosine(self, results: list[NodeResult]) -> float:
-        """The lowest of an output on a sample; 1 for a model without comparable outputs."""
-        if not results or not self.names:
+        """The lowest of an output on a sample; 1 for a model without comparable outputs, -1 where one is no number."""
+        if not self.names:
             return 1.0
-        rounded = self.study.run(self.study.quantized_copy(results)[0])
+        rounded = self.device(self.study.quantized_copy(results)[0])
         worst = 1.0
         for sample, expected in zip(self.study.statistics.kept, self.expected, strict=True):
             actual = rounded.run(sample)
             for name in self.names:
-                comparison = Comparison()
-                comparison.add(expected[name], actual[name])
-                worst = min(worst, comparison.cosine)
+                worst = min(worst, _cosine(expected[name], actual[name]))
         return worst
+
+
+def _cosine(expected: Array, actual: Array) -> float:
+    """Of one output; -1 where it is no number though it should be one."""
+    if np.isfinite(expected).all() and not np.isfinite(actual).all():
+        return -1.0
+    comparison = Comparison()
+    comparison.add(expected, actual)
+    return comparison.cosine if math.isfinite(comparison.cosine) else -1.0
 
 
 def cut(results: Sequence[NodeResult]) -> list[list[NodeResult]]:

@@ -5,7 +5,7 @@ The float and the quantized model run side by side on the kept samples, one node
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,8 +13,9 @@ import attrs
 from uair.errors import InternalError
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
+from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult
-from uair.passes.quantization.statistics import Execution, rounded_operands
+from uair.passes.quantization.statistics import Execution, Interpreter, rounded_operands
 from uair.passes.quantization.trial import Study, is_comparable
 from uair.quant.comparison import ErrorSums, OutputErrors
 
@@ -38,13 +39,16 @@ class Quality:
     outputs: dict[str, OutputErrors] = attrs.Factory(dict[str, OutputErrors])
 
 
-def measure_quality(study: Study, results: Sequence[NodeResult]) -> Quality:
-    """Compare the quantized model with the float one on half of the kept samples; nothing without quantized nodes."""
+def measure_quality(study: Study, results: Sequence[NodeResult], device: Callable[[Module], Interpreter]) -> Quality:
+    """Compare the quantized model, as `device` runs it, with the float one on half of the kept samples.
+
+    Nothing is measured without quantized nodes.
+    """
     quality = Quality()
     if not results:
         return quality
     copy, twins = study.quantized_copy(list(results))
-    exact, rounded = study.run(study.module), study.run(copy)
+    exact, rounded = study.run(study.module), device(copy)
     by_node = {result.node: result for result in results}
     constants = {result.node: result.constants.values(result.item) for result in results}
     graph = study.module.main

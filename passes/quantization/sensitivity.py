@@ -1,38 +1,50 @@
 """What every quantized node costs: how much closer the outputs come when it alone stays in float.
 
 The model is run quantized, and in front of every quantized node a second run branches off that computes this node in
-float and goes on to the end quantized. The noise at the outputs against that of the model that is quantized throughout
-is the gain, in decibels, averaged over the samples: one sample on which a recurrent or attending model goes another way
-must not decide alone. A model of n nodes costs about n / 2 of its runs on each sample, which is why it is asked for.
+float, in the type that the device has for it, and goes on to the end quantized. The noise at the outputs against that
+of the model that is quantized throughout is the gain, in decibels, averaged over the samples: one sample on which a
+recurrent or attending model goes another way must not decide alone. A model of n nodes costs about n / 2 of its runs on
+each sample, which is why it is asked for.
 
 Gains do not add up. How much the first few nodes gain together is measured as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
-from uair.ir.dtype import Array
+from uair.ir.dtype import Array, DType, narrowed
 from uair.ir.graph import Node, Tensor
+from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.facts import node_name
-from uair.passes.quantization.statistics import Execution
+from uair.passes.quantization.statistics import Execution, Interpreter
 from uair.passes.quantization.trial import Energies, Study, decisive_tensors, has_channels
 from uair.quant.parameters import Parameters
 from uair.targets.check import node_flops
 
 SILENT = 1e-15
 """Noise by signal that is none."""
+DEAFENING = 1e15
+"""Noise by signal where the type of the floats does not hold a value, so that what comes of it is no number."""
 TOGETHER = (1, 2, 3, 5, 8, 13, 21, 34)
 """Numbers of nodes, the most costly first, that are tried in float together."""
 
 
-def measure_sensitivity(study: Study, results: Sequence[NodeResult]) -> dict[str, Any]:
+def measure_sensitivity(
+    study: Study, results: Sequence[NodeResult], device: Callable[[Module], Interpreter], float_type: DType
+) -> dict[str, Any]:
     """The gain of every quantized node, and of the first few together.
+
+    Args:
+        study: the float model and what runs it.
+        results: the quantized nodes.
+        device: runs a module as the device does.
+        float_type: what the device computes floats in.
 
     Returns:
         `samples`; `sqnr_db` of the outputs, per channel, with everything quantized; `nodes`, greatest gain first:
@@ -44,10 +56,11 @@ def measure_sensitivity(study: Study, results: Sequence[NodeResult]) -> dict[str
     reference = [{t: value for t, value in found.items() if t in decisive} for found in study.references()]
     if not results or not reference or not reference[0]:
         return {}
-    branches, whole = _Branches.of(study, results, reference).losses()
+    branches, whole = _Branches.of(study, results, reference, float_type).losses()
     gains = {node: _gain(whole, losses) for node, losses in branches.items()}
     costs = _costs(results)
     order = sorted(results, key=lambda result: -gains[result.node])
+    whole_device = attrs.evolve(study, run=device)
     return {
         "samples": len(reference),
         "sqnr_db": round(_gain([1.0] * len(whole), whole), 3),
@@ -61,7 +74,7 @@ def measure_sensitivity(study: Study, results: Sequence[NodeResult]) -> dict[str
             for result in order
         ],
         "together": [
-            _together(study, results, order[:count], reference, whole, costs) for count in _counts(len(order))
+            _together(whole_device, results, order[:count], reference, whole, costs) for count in _counts(len(order))
         ],
     }
 
@@ -90,9 +103,13 @@ def _together(
 
 
 def _gain(above: Sequence[float], below: Sequence[float]) -> float:
-    """Mean over the samples of the ratio in dB; what has no noise counts as `SILENT`."""
-    ratios = [np.log10(max(a, SILENT) / max(b, SILENT)) for a, b in zip(above, below, strict=True)]
+    """Mean over the samples of the ratio in dB; what has no noise counts as `SILENT`, no numbers as `DEAFENING`."""
+    ratios = [np.log10(_bounded(a) / _bounded(b)) for a, b in zip(above, below, strict=True)]
     return 10 * float(np.mean(ratios))
+
+
+def _bounded(loss: float) -> float:
+    return min(max(loss, SILENT), DEAFENING)
 
 
 def _costs(results: Sequence[NodeResult]) -> dict[Node, float]:
@@ -112,6 +129,8 @@ class _Branches:
         reference: values of the decisive tensors in the float model, for every sample.
         constants: of the quantized nodes, as their integers leave them.
         stored: activations that are integers for all their users, with their parameters.
+        float_type: what a node that stays float is computed in.
+        floats: constants of nodes as that type holds them.
     """
 
     study: Study
@@ -119,14 +138,18 @@ class _Branches:
     reference: list[dict[Tensor, Array]]
     constants: dict[Node, dict[int, Array]]
     stored: dict[Tensor, Parameters]
+    float_type: DType
+    floats: dict[Node, dict[int, Array]] = attrs.Factory(dict[Node, "dict[int, Array]"])
 
     @staticmethod
-    def of(study: Study, results: Sequence[NodeResult], reference: list[dict[Tensor, Array]]) -> _Branches:
+    def of(
+        study: Study, results: Sequence[NodeResult], reference: list[dict[Tensor, Array]], float_type: DType
+    ) -> _Branches:
         """Before the first run."""
         everywhere = study.scheme.placement == "all"
         stored = {r.item.operand(i): p for r in results for i, p in r.activations.items()} if everywhere else {}
         constants = {r.node: r.constants.values(r.item) for r in results}
-        return _Branches(study, {r.node: r for r in results}, reference, constants, stored)
+        return _Branches(study, {r.node: r for r in results}, reference, constants, stored, float_type)
 
     def losses(self) -> tuple[dict[Node, list[float]], list[float]]:
         """Noise by signal at the outputs on each sample, with each node in float, and with none."""
@@ -146,7 +169,7 @@ class _Branches:
     def _branch(self, run: Execution, node: Node, found: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
         """The decisive tensors when a node, in front of which the run stands, is computed in float."""
         seen = dict(found)
-        self._note(node, run.advance(), seen)
+        self._in_float(run, node, seen)
         later = node.next
         while later is not None:
             self._step(run, later, seen)
@@ -157,7 +180,7 @@ class _Branches:
         """Run a node as it is quantized."""
         result = self.results.get(node)
         if result is None:
-            self._note(node, run.advance(), found)
+            self._in_float(run, node, found)
             return
         activations = {i: p.rounded(run.value(result.item.operand(i))) for i, p in result.activations.items()}
         self._note(node, run.advance({**activations, **self.constants[node]}), found)
@@ -165,6 +188,20 @@ class _Branches:
             parameters = self.stored.get(tensor)
             if parameters is not None and tensor.use_count:
                 run.replace(tensor, parameters.rounded(run.value(tensor)))
+
+    def _in_float(self, run: Execution, node: Node, found: dict[Tensor, Array]) -> None:
+        """Run a node as the device computes floats: its constants and results rounded to the device's type."""
+        if self.float_type is DType.F32:
+            self._note(node, run.advance(), found)
+            return
+        if node not in self.floats:
+            constants = [(i, t) for i, t in enumerate(node.inputs) if t is not None and t.is_constant]
+            self.floats[node] = {i: narrowed(t.numpy(), self.float_type) for i, t in constants}
+        values = [narrowed(value, self.float_type) for value in run.advance(self.floats[node])]
+        for tensor, value in zip(node.outputs, values, strict=True):
+            if tensor.use_count:
+                run.replace(tensor, value)
+        self._note(node, values, found)
 
     def _note(self, node: Node, values: Sequence[Any], found: dict[Tensor, Array]) -> None:
         """Keep what is decisive."""

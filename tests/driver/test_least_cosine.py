@@ -34,7 +34,7 @@ def test_none_is_the_device_file(target: str) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_more_is_asked_for_the_more_stays_float(target: str) -> None:
-    loose, strict = compiled(target, 0.0), compiled(target, 0.999)
+    loose, strict = compiled(target, 0.0), compiled(target, 0.99)
     assert strict["summary"]["quantized"] < loose["summary"]["quantized"]
     assert strict["summary"]["outputs"]["y"]["cosine"] > loose["summary"]["outputs"]["y"]["cosine"]
     assert any("stays float" in each["reason"] for each in strict["skipped"])
@@ -70,6 +70,12 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         quantized.append(json.loads(capsys.readouterr().out)["quantization"])
     assert quantized[1]["quantized"] < quantized[0]["quantized"]
     assert "least-cosine=0.999" in quantized[1]["pass"] and "least-cosine" not in quantized[0]["pass"]
+    assert quantized[1]["budget"]["cosine"] >= 0.999 and "budget" not in quantized[0]
+    told = ["quantize", str(tmp_path / "m.uair"), "--calib", str(tmp_path / "x.npz"), "-o", str(tmp_path / "q.onnx")]
+    assert main([*told, "-t", "rk3588", "--least-cosine", "0.99", "--most-float", "0.05"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "Asked for: every output at a cosine of 0.99 or more (the lowest is 0." in words
+    assert "and at most 0.05 of the multiply-adds in float. Spent: 0.00% of the multiply-adds are in f16." in words
     assert main([*arguments, str(tmp_path / "bad"), "--least-cosine", "2"]) == 2
     capsys.readouterr()
     assert main(["compile", str(tmp_path / "m.uair"), "-t", "cpu", "--least-cosine", "0.9"]) == 2

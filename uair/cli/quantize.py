@@ -164,6 +164,10 @@ def _summary(path: Path, quantized: Quantized) -> None:
             f"{summary['quantized']} nodes on integers, {summary['float']} of the same operators in float; "
             f"{samples}, ranges: {summary['ranges'] or 'none'}"
         )
+    if "budget" in summary:
+        from uair.report.quantization import budget_text
+
+        output.print_prose(budget_text(summary["budget"]))
     rows = [(name, _decibels(q["sqnr_db"]), f"{q['cosine']:.6f}") for name, q in summary["outputs"].items()]
     if rows:
         output.print_text("\nThe quantized model against the float one, on calibration samples:\n\n")

@@ -96,6 +96,7 @@ class Stages:
             per_channel=settings.per_channel,
             skip=settings.skip,
             scheme=self.target.quantization,
+            device=self.target.description,
             effort=settings.effort,
             range=settings.range,
             sensitivity=settings.sensitivity,

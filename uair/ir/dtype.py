@@ -131,3 +131,18 @@ for _dtype, (_numpy, _bits) in _NUMPY.items():
     _dtype.is_float = _dtype.value.startswith(("f", "bf"))
     _dtype.is_signed = not _dtype.value.startswith(("u", "bool", "string"))
 _FROM_NUMPY = {d.numpy: d for d in DType if d is not DType.STRING}
+
+
+def narrowed(value: Any, dtype: DType) -> Any:
+    """A value with wider floats rounded to `dtype`, half to even, in the type that it had; lists element by element.
+
+    What the type does not hold becomes infinite.
+    """
+    if isinstance(value, list):
+        return [narrowed(item, dtype) for item in value]
+    if not isinstance(value, np.ndarray) or not np.issubdtype(value.dtype, np.floating):
+        return value
+    if value.dtype.itemsize * 8 <= dtype.bits:
+        return value
+    with np.errstate(over="ignore", invalid="ignore"):
+        return value.astype(dtype.numpy).astype(value.dtype)

@@ -112,6 +112,19 @@ def together_lines(report: Report) -> list[str]:
     return lines
 
 
+def budget_text(budget: Mapping[str, Any]) -> str:
+    """What a budget of mixed precision asked for and what it took, in a sentence."""
+    asked: list[str] = []
+    if budget["least_cosine"] > 0:
+        reached = "" if budget["cosine"] is None else f" (the lowest is {budget['cosine']:.6g})"
+        asked.append(f"every output at a cosine of {budget['least_cosine']:g} or more{reached}")
+    if budget["most_float"] < 1:
+        asked.append(f"at most {budget['most_float']:.3g} of the multiply-adds in float")
+    share = f"{budget['float_share']:.2%} of the multiply-adds are in {budget['float_type']}"
+    wide = f", {budget['wide_share']:.2%} have activations of 16 bits" if budget["wide_share"] else ""
+    return f"Asked for: {' and '.join(asked)}. Spent: {share}{wide}."
+
+
 # ----------------------------------------------------------------------------------------------------------------- CSV
 def quantization_csv(report: Report) -> str:
     """All nodes as CSV with `COLUMNS`."""
@@ -193,6 +206,8 @@ def quantization_page(report: Report, title: str = "Quantization") -> str:
 
 def _in_words(summary: Mapping[str, Any]) -> str:
     words = ["Errors are measured on some of the calibration samples, against the float model."]
+    if "budget" in summary:
+        words.append(budget_text(summary["budget"]))
     if summary.get("ranges"):
         words.append(f"Ranges: {summary['ranges']}.")
     trials = summary.get("trials") or {}
