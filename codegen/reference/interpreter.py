@@ -134,6 +134,7 @@ class Interpreter:
         self.rounding = dict(rounding or {})
         self._constants: dict[Tensor, Array] = {}
         self._steps = _plan(self.graph)
+        memory.keep_freed_memory()
 
     def run(self, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Any]:
         """The outputs by name: arrays; a list of arrays for a sequence, a dict for a map, None for an empty optional.

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
+
+import numpy as np
 
 from uair.codegen.reference.errors import MemoryLimitError
 from uair.ir.graph import Node
 
 ALWAYS = 1 << 24
 """Bytes that there are wherever Python runs: values up to this are not worth the question."""
+
+
+_ARENA = 31 << 20
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let blocks that are freed be taken again instead of going back to the system each time.
+
+    A run makes and drops arrays of megabytes. glibc gives such blocks back at once, and the system then clears every
+    page anew for the next array: a sixth of the CPU time of a detector. It learns by the greatest block freed so far
+    (mallopt(3), M_MMAP_THRESHOLD: up to 32 MiB): one block that is never touched is enough. Other systems' memory does
+    not work so, and nothing happens.
+    """
+    np.empty(_ARENA, np.uint8)
 
 
 def exceeds(nbytes: int) -> bool:

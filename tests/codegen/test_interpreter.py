@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import mmap
+import sys
 import tracemalloc
 import weakref
 from pathlib import Path
@@ -262,6 +265,20 @@ def test_peak_memory_does_not_grow_with_depth() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3.5 * size * 4
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts the page faults of Linux")
+def test_freed_memory_is_taken_again() -> None:
+    """Arrays of megabytes come and go without the system clearing pages for each."""
+    resource = importlib.import_module("resource")
+    size = 1 << 20
+    feed = {"x": np.ones(size, np.float32)}
+    interpreter = Interpreter(relus(30, size))
+    interpreter.run(feed)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    interpreter.run(feed)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert faults < 5 * size * 4 / mmap.PAGESIZE, f"{faults} page faults for 30 arrays of {size * 4} bytes"
 
 
 def test_results_without_a_use_are_not_kept() -> None:

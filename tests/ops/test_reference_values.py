@@ -36,6 +36,7 @@ from uair.ops import (
     Celu,
     Clip,
     Concat,
+    Conv2D,
     Cos,
     Cosh,
     CumSum,
@@ -80,6 +81,7 @@ from uair.ops import (
     Pad,
     Pow,
     PRelu,
+    Quantize,
     Range,
     Reciprocal,
     ReduceL1,
@@ -121,6 +123,7 @@ from uair.ops import (
     Transpose,
     Unsqueeze,
     Where,
+    _convolve,
 )  # fmt: skip
 from uair.ops.base import Operator
 
@@ -551,3 +554,33 @@ def test_swish_and_prelu_of_torch_defaults() -> None:
     np.testing.assert_allclose(one(Swish(), f32(1)), 1 / (1 + math.exp(-1)), rtol=1e-6)
     np.testing.assert_allclose(one(Swish(alpha=1.702), f32(1)), one(Gelu(approximate="quick"), f32(1)), rtol=1e-6)
     assert one(Atanh(), f32(1)).tolist() == [math.inf]
+
+
+@pytest.mark.parametrize("op", [Relu(), Clip(min=0.0, max=6.0), Clip(min=-6.0, max=0.0), Clip(min=0.0), HardSigmoid()])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_bounds_of_zero_give_positive_zeros_and_let_nan_pass(op: Operator, dtype: Any) -> None:
+    result = op.evaluate(np.array([-0.0, 0.0, -9.0, 9.0, math.nan], dtype))
+    assert not np.signbit(result[result == 0]).any()
+    assert np.isnan(result).tolist() == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(DType.I8, -128), (DType.U8, 0), (DType.I16, -(2**15)), (DType.I4, -8)])
+def test_nan_is_quantized_to_the_least_integer(dtype: DType, least: int) -> None:
+    x = f32(math.nan, 1e9, -1e9, 1, math.inf)
+    got = Quantize(dtype=dtype).evaluate(x, np.array(0.5, np.float32)).astype(np.int64)
+    assert got.tolist() == [least, dtype.range[1], least, 2, dtype.range[1]]
+
+
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 2, 0, 1)])
+@pytest.mark.parametrize(("groups", "filters"), [(1, 4), (6, 6), (3, 6), (6, 12)])
+def test_convolution_does_not_depend_on_the_tiles(
+    monkeypatch: pytest.MonkeyPatch, pads: tuple[int, ...], groups: int, filters: int
+) -> None:
+    """Whole numbers: all sums are exact, whatever their order."""
+    rng = np.random.default_rng(groups)
+    x, w = (rng.integers(-9, 9, s).astype(np.float32) for s in ((2, 6, 9, 7), (filters, 6 // groups, 3, 2)))
+    op = Conv2D(pads=pads, groups=groups, dilations=(2, 1), strides=(1, 2))
+    want = op.evaluate(x, w)
+    for tile in (1, 300, 1000, 4000):
+        monkeypatch.setattr(_convolve, "TILE_BYTES", tile)
+        assert np.array_equal(op.evaluate(x, w), want)

@@ -71,6 +71,14 @@ def test_every_value_lies_in_its_bin() -> None:
     assert np.array_equal(np.bincount(index, minlength=len(observer.counts)), observer.counts)
 
 
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40))
+def test_the_histogram_of_f32_is_that_of_the_same_numbers_in_f64(numbers: list[float]) -> None:
+    values = np.array([*numbers, -1e-45, 1e-45, -0.0], np.float32)
+    single, double = observer_of(values), observer_of(values.astype(np.float64))
+    assert (single.exponent, single.first) == (double.exponent, double.first)
+    assert np.array_equal(single.counts, double.counts)
+
+
 def test_zero_and_constant_tensors() -> None:
     zeros = observer_of(np.zeros(5), np.zeros(3))
     assert minmax_range(zeros) == (0, 0)

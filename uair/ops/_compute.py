@@ -80,6 +80,22 @@ def compute(function: Callable[..., Array], *operands: Array, dtype: np.dtype[An
         return result.astype(operands[0].dtype if dtype is None else dtype, copy=False)
 
 
+def clipped(x: Array, least: Any, greatest: Any) -> Array:
+    """min(max(x, least), greatest) in one pass: `np.maximum` with one number takes 2.5 times as long as `np.clip`.
+
+    NaN passes; where `least` exceeds `greatest`, the result is `greatest`. A zero that a bound gives is +0 for -0, too.
+
+    Args:
+        x: numbers of a type of NumPy's own.
+        least: of x's type.
+        greatest: of x's type.
+    """
+    result: Array = np.asarray(np.clip(x, least, greatest))
+    if result.dtype.kind == "f" and not (least and greatest):
+        result += result.dtype.type(0)  # -0 + 0 is +0
+    return result
+
+
 def mean(x: Array, axes: tuple[int, ...]) -> Array:
     """Mean over axes, which stay with extent 1; NaN, and no warning, where there is nothing to average."""
     total: Array = x.sum(axis=axes, keepdims=True)

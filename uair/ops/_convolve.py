@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import attrs
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from uair.ir.dtype import Array
 from uair.ops._precision import is_integral, product_type, rounded
-from uair.ops._windows import inner_axes, padded
+from uair.ops._windows import inner_axes
 
 # The gathered windows of a tile should stay in a core's second-level cache.
 TILE_BYTES = 1 << 20
@@ -74,11 +75,9 @@ def _finish(result: Array, bias: Array | None, x: Array) -> Array:
 def _correlate(x: Array, w: Array, geometry: Geometry) -> Array:
     if geometry.is_pointwise:
         return _pointwise(x, w, geometry)
-    x = padded(x, geometry.begins, geometry.ends)
     out = np.empty((len(x), len(w), *geometry.extents), x.dtype)
     if out.size:
-        for image, result in zip(x, out, strict=True):
-            _windowed(image, w, geometry, result)
+        _windowed(x, w, geometry, out)
     return out
 
 
@@ -92,40 +91,66 @@ def _pointwise(x: Array, w: Array, geometry: Geometry) -> Array:
     return out.reshape(n, len(w), *geometry.extents)
 
 
-def _windowed(image: Array, w: Array, geometry: Geometry, result: Array) -> None:
-    """Gather the windows of some groups and rows (im2col) and multiply, tile by tile.
-
-    image: [C, padded spatial...]; result: [M, extents...], written.
-    """
+def _windowed(x: Array, w: Array, geometry: Geometry, out: Array) -> None:
+    """Gather the windows of some groups and rows (im2col) and multiply, tile by tile; `out` is written."""
     groups, per_group = geometry.groups, w.shape[1]
     depth, row = per_group * math.prod(geometry.kernel), math.prod(geometry.extents[1:])
-    row_bytes = max(image.itemsize * depth * row, 1)
+    row_bytes = max(x.itemsize * depth * row, 1)
     rows = min(max(TILE_BYTES // row_bytes, 1), geometry.extents[0])
     block = min(max(TILE_BYTES // (row_bytes * rows), 1), groups)
-    buffer = np.empty(block * depth * rows * row, image.dtype)
+    buffer = np.empty(block * depth * rows * row, x.dtype)
     weights = w.reshape(groups, len(w) // groups, depth)
-    flat = result.reshape(groups, len(w) // groups, -1)
-    for group in range(0, groups, block):
+    flat = out.reshape(len(x), groups, len(w) // groups, -1)
+    taps = (slice(None),) * (1 + len(geometry.kernel))
+    channels = x.reshape(len(x), groups, per_group, *x.shape[2:])
+    for image, group, windows in _padded_blocks(channels, block, geometry):
         taken = min(block, groups - group)
-        channels = image[group * per_group : (group + taken) * per_group]
         for first in range(0, geometry.extents[0], rows):
             count = min(rows, geometry.extents[0] - first)
-            view = _windows(channels[:, first * geometry.strides[0] :], geometry, count)
-            columns = buffer[: view.size].reshape(view.shape)
-            np.copyto(columns, view)
+            view = windows[(*taps, slice(first, first + count))]
+            columns = buffer[: view.size]
+            np.copyto(columns.reshape(view.shape), view)
             np.matmul(
                 weights[group : group + taken],
                 columns.reshape(taken, depth, count * row),
-                out=flat[group : group + taken, :, first * row : (first + count) * row],
+                out=flat[image, group : group + taken, :, first * row : (first + count) * row],
             )
 
 
-def _windows(image: Array, geometry: Geometry, rows: int) -> Array:
-    """View [C, kernel..., rows, extents[1:]...] of the windows that start in the first rows of `image`."""
+def _padded_blocks(channels: Array, block: int, geometry: Geometry) -> Iterator[tuple[int, int, Array]]:
+    """For every image and every `block` groups: both numbers, and the windows, see `_windows`.
+
+    Padded channels lie in one place, each block over the last: what is around them stays zero.
+
+    Args:
+        channels: [N, groups, C/groups, spatial...].
+        block: groups at a time.
+        geometry: how the kernel slides.
+    """
+    n, groups, per_group, *spatial = channels.shape
+    if not any(geometry.pads):
+        for image in range(n):
+            windows = _windows(channels[image].reshape(groups * per_group, *spatial), geometry)
+            for group in range(0, groups, block):
+                yield image, group, windows[group * per_group : (group + block) * per_group]
+        return
+    extents = (b + d + e for b, d, e in zip(geometry.begins, spatial, geometry.ends, strict=True))
+    room = np.zeros((block, per_group, *extents), channels.dtype)
+    inside = room[inner_axes(slice(b, b + d) for b, d in zip(geometry.begins, spatial, strict=True))]
+    windows = _windows(room.reshape(block * per_group, *room.shape[2:]), geometry)
+    for image in range(n):
+        for group in range(0, groups, block):
+            taken = min(block, groups - group)
+            inside[:taken] = channels[image, group : group + taken]
+            yield image, group, windows[: taken * per_group]
+
+
+def _windows(image: Array, geometry: Geometry) -> Array:
+    """View [C, kernel..., extents...] of all windows of a padded image [C, spatial...]."""
     steps = image.strides[1:]
     return as_strided(
         image,
-        (len(image), *geometry.kernel, rows, *geometry.extents[1:]),
+        (len(image), *geometry.kernel, *geometry.extents),
         (
             image.strides[0],
             *(step * d for step, d in zip(steps, geometry.dilations, strict=True)),

@@ -14,7 +14,7 @@ import numpy as np
 from uair.ir.dtype import Array
 from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType
-from uair.ops._compute import FLOATS, REALS, compute, require_dtype, scalar
+from uair.ops._compute import FLOATS, REALS, clipped, compute, require_dtype, scalar
 from uair.ops._erf import erf
 from uair.ops.base import Operator, Sample, bad, broadcast_shapes, case, normalize_axis, operator, require, same_dtype
 from uair.ops.comparison import Equal, Greater, Less
@@ -60,7 +60,7 @@ class Relu(Unary):
     allowed = REALS
 
     def compute(self, x: Array) -> Any:
-        return np.maximum(x, 0)
+        return clipped(x, x.dtype.type(0), x.dtype.type(np.inf)) if x.dtype.kind == "f" else np.maximum(x, 0)
 
 
 @operator(inputs="x", family=FAMILY)
@@ -89,8 +89,7 @@ class HardSwish(Unary):
     def compute(self, x: Array) -> Any:
         gate = np.asarray(x * x.dtype.type(1 / 6))
         gate += x.dtype.type(0.5)
-        np.maximum(gate, 0, out=gate)
-        np.minimum(gate, 1, out=gate)
+        np.clip(gate, x.dtype.type(0), x.dtype.type(1), out=gate)
         gate *= x
         return gate
 
@@ -232,7 +231,7 @@ class HardSigmoid(Unary):
 
     def compute(self, x: Array) -> Any:
         kind = x.dtype.type
-        return np.minimum(np.maximum(x * kind(self.alpha) + kind(self.beta), 0), 1)
+        return clipped(x * kind(self.alpha) + kind(self.beta), kind(0), kind(1))
 
     def decompose(self, x: Tensor) -> Tensor:
         return Clip(min=0.0, max=1.0)(Add()(Mul()(x, scalar(self.alpha, x)), scalar(self.beta, x)))

@@ -27,6 +27,7 @@ from uair.ops._compute import (
     NUMBERS,
     REALS,
     broadcast,
+    clipped,
     compute,
     require_dtype,
     scalar,
@@ -693,11 +694,9 @@ class Clip(Unary):
     max: float | None = None
 
     def compute(self, x: Array) -> Any:
-        if self.min is not None:
-            x = np.maximum(x, _bound(self.min, x.dtype, math.ceil))
-        if self.max is not None:
-            x = np.minimum(x, _bound(self.max, x.dtype, math.floor))
-        return x
+        least = _bound(-math.inf if self.min is None else self.min, x.dtype, math.ceil)
+        greatest = _bound(math.inf if self.max is None else self.max, x.dtype, math.floor)
+        return clipped(x, least, greatest)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -80,6 +80,17 @@ def along(parameter: Array, shape: tuple[int, ...], axis: int | None, block_size
     return parameter.reshape([-1 if i == place else 1 for i in range(len(shape))])
 
 
+def saturate(whole: Array, least: int, greatest: int) -> None:
+    """Move floats into a range, in place; NaN becomes `least`.
+
+    `np.clip` lets NaN pass and takes a fifth of the time of `np.fmax` and `np.minimum` with one number: NaN, which is
+    rare, is looked for first.
+    """
+    if whole.size and np.isnan(whole.min()):
+        np.fmax(whole, whole.dtype.type(least), out=whole)
+    np.clip(whole, whole.dtype.type(least), whole.dtype.type(greatest), out=whole)
+
+
 def spread_out(parameter: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
     """`along` in operators."""
     from uair.ops.shape import Expand, Reshape, Slice, Unsqueeze
@@ -169,8 +180,7 @@ class Quantize(Operator):
             whole = whole.astype(np.float64)
         if offset is not None:
             whole += offset.astype(whole.dtype)
-        np.fmax(whole, whole.dtype.type(least), out=whole)
-        np.minimum(whole, whole.dtype.type(greatest_int), out=whole)
+        saturate(whole, least, greatest_int)
         if self.dtype.bits < 8:
             return whole.astype(np.int8).astype(self.dtype.numpy)
         return whole.astype(self.dtype.numpy)

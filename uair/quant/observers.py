@@ -76,15 +76,19 @@ class RangeObserver:
         self._coarsen(_exponent(self.minimum, self.maximum, self.bins))
         start = math.floor(math.ldexp(low, -self.exponent))
         size = math.floor(math.ldexp(high, -self.exponent)) - start + 1
-        scale = math.ldexp(1.0, -self.exponent)  # a power of two: the products are exact
+        # A product with a power of two is exact, but for numbers next to 0 that get smaller; so is the difference of
+        # whole numbers that are bins apart.
+        single = values.dtype == np.float32 and self.exponent <= 0
+        kind = np.float32 if single else np.float64
+        scale, offset = kind(math.ldexp(1.0, -self.exponent)), kind(start)
         counts = np.zeros(size, np.int64)
         flat = values.reshape(-1)
         for begin in range(0, flat.size, CHUNK):
-            index = flat[begin : begin + CHUNK].astype(np.float64)
+            index = flat[begin : begin + CHUNK].astype(kind)
             index *= scale
             np.floor(index, out=index)
-            index -= start
-            counts += np.bincount(index.astype(np.int64), minlength=size)
+            index -= offset
+            counts += np.bincount(index.astype(np.int32), minlength=size)
         self._add(start, counts)
 
     def _coarsen(self, exponent: int) -> None:

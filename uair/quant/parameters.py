@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from uair.ir.dtype import Array, DType
-from uair.ops.quantization import Dequantize, Quantize
+from uair.ops.quantization import Dequantize, Quantize, saturate
 from uair.quant.errors import QuantizationError
 from uair.quant.scheme import WEIGHT_LIMIT, Scheme
 
@@ -60,8 +60,7 @@ class Parameters:
         whole = np.asarray(x / self.scale)
         np.rint(whole, out=whole)
         whole += np.float32(self.zero_point)  # with the zero point, though it goes again: it makes -0 a 0
-        np.fmax(whole, least, out=whole)
-        np.minimum(whole, greatest, out=whole)
+        saturate(whole, least, greatest)
         whole -= np.float32(self.zero_point)
         whole *= self.scale
         return whole
