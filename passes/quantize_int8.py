@@ -12,13 +12,14 @@ from uair.context import resolve
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph
 from uair.ir.module import Module
+from uair.passes.quantization.broken import blamed, broken_weights
 from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.facts import facts_by_operand, worst_tensors
 from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.mixed import Budget, Runner, Split, beyond_budget, float_share, spent, split_precision
 from uair.passes.quantization.placement import Plan, plan_quantization
 from uair.passes.quantization.quality import measure_quality
-from uair.passes.quantization.recording import calibrate
+from uair.passes.quantization.recording import Recorded, calibrate
 from uair.passes.quantization.refine import Refinement
 from uair.passes.quantization.report import Findings, make_report
 from uair.passes.quantization.sensitivity import measure_sensitivity
@@ -26,7 +27,7 @@ from uair.passes.quantization.trial import Study, Trial, choose_trial
 from uair.pipeline import INTERPRETER, Pass, PassContext, service
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
-from uair.quant.errors import CalibrationSourceError, EmptyCalibrationError, SchemeError
+from uair.quant.errors import CalibrationSourceError, EmptyCalibrationError, QuantizationError, SchemeError
 from uair.quant.scheme import Scheme
 from uair.request import RangeMethod
 from uair.targets import DeviceDescription, load_description
@@ -117,21 +118,18 @@ class QuantizeInt8(Pass):
         graph = module.main
         plan = plan_quantization(graph, scheme, self.skip)
         samples = self._samples(module)
+        broken = broken_weights(graph)
         if not plan.nodes:
             report = make_report(plan, Trial(), Findings(), samples, None, spec=self.spec, scheme=scheme)
             share = float_share(graph, [])
             report["summary"] |= self._spent(graph, Split([]))
-            report["notes"] += beyond_budget(share, self._budget())
+            report["notes"] += [*broken, *beyond_budget(share, self._budget())]
             context.reports[REPORT] = report
             return False
-        most = samples.limit if isinstance(samples, Calibration) else 0
-        calibrated = calibrate(
-            module,
-            plan,
-            resolve(self.interpreter)(module),
-            samples,
-            lambda n: context.tell("calibration samples", n, most),
-        )
+        try:
+            calibrated = self._calibrated(module, plan, samples, context)
+        except QuantizationError as error:
+            raise blamed(error, broken) from error
         statistics = calibrated.statistics
         if not statistics.count:
             raise EmptyCalibrationError("there are no calibration samples", hint="give at least one")
@@ -158,11 +156,23 @@ class QuantizeInt8(Pass):
         report = make_report(plan, trial, findings, samples, statistics, spec=self.spec, scheme=scheme)
         report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
         report["summary"] |= self._spent(study.module.main, split)
-        report["notes"] += [*calibrated.notes, *refinement.notes, *split.notes]
+        report["notes"] += [*broken, *calibrated.notes, *refinement.notes, *split.notes]
         if calibrated.digest:
             report["summary"]["calibration"]["statistics"] = calibrated.digest
         context.reports[REPORT] = report
         return changed
+
+    def _calibrated(
+        self, module: Module, plan: Plan, samples: Iterable[Mapping[str, Array]], context: PassContext
+    ) -> Recorded:
+        most = samples.limit if isinstance(samples, Calibration) else 0
+        return calibrate(
+            module,
+            plan,
+            resolve(self.interpreter)(module),
+            samples,
+            lambda n: context.tell("calibration samples", n, most),
+        )
 
     def _budget(self) -> Budget:
         device = self._description()

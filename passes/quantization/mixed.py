@@ -49,6 +49,8 @@ MOST_SEGMENTS = 24
 """Segments that a model is cut into at most; each is run by itself."""
 RANKING = 2
 """Samples by which segments are ranked; what is chosen is checked on all."""
+NO_NUMBER = -1.0
+"""The cosine of an output that is no number and should be one."""
 Runner: TypeAlias = Callable[[Module], Interpreter]
 """What runs a module: floats in the type of the module, or in that of a device."""
 
@@ -149,7 +151,7 @@ def _split(study: Study, results: list[NodeResult], budget: Budget, device: Runn
         return Split(results, cosine=before)
     if not budget.beside_shuffles and any(map(shuffled, study.module.main)):
         why = "models that shuffle channels stay quantized throughout: the target's tool may not build them otherwise"
-        return Split(results, notes=[f"an output has cosine {before:.4f}, not {least}: {why}"], cosine=before)
+        return Split(results, notes=[f"an output has {_shown(before)}, not {least}: {why}"], cosine=before)
     mix = _Mix.of(study, results, budget)
     lifts = floats = 0
     if budget.wide:
@@ -160,6 +162,11 @@ def _split(study: Study, results: list[NodeResult], budget: Budget, device: Runn
         floats = _fewest(min(1, affordable), affordable, lambda n: outputs.worst_cosine(mix.results(lifts, n)) >= least)
         lifts = _fewest(floats, max(lifts, floats), lambda n: outputs.worst_cosine(mix.results(n, floats)) >= least)
         reached = outputs.worst_cosine(mix.results(lifts, floats))
+    if (lifts or floats) and reached <= before:
+        split = Split(results, cosine=before)
+        why = "more precision where the target has it does not make it better"
+        split.notes.append(f"an output has {_shown(before)}, not {least}: {why}")
+        return split
     kept = mix.results(lifts, floats)
     scheme = study.scheme
     lone = set(lone_nodes({result.node for result in kept}) if floats and not (scheme.ends or scheme.islands) else ())
@@ -167,7 +174,7 @@ def _split(study: Study, results: list[NodeResult], budget: Budget, device: Runn
         kept = [result for result in kept if result.node not in lone]
         reached = outputs.worst_cosine(kept)
     staying = {result.node for result in kept} | lone
-    reason = f"its part of the model stays float: quantized throughout, an output has cosine {before:.4f}"
+    reason = f"its part of the model stays float: quantized throughout, an output has {_shown(before)}"
     split = Split(kept, [(result.node, reason) for result in results if result.node not in staying])
     split.stay += [(result.node, ISLAND) for result in results if result.node in lone]
     split.cosine = reached
@@ -191,9 +198,11 @@ def _shortfall(study: Study, split: Split, budget: Budget, reached: float) -> st
         if budget.wide
         else "with the nodes that can be in float"
     )
-    return (
-        f"an output has cosine {reached:.4f}, not {budget.least_cosine}: that is out of reach {limit} ({share:.1%} are)"
-    )
+    return f"an output has {_shown(reached)}, not {budget.least_cosine}: that is out of reach {limit} ({share:.1%} are)"
+
+
+def _shown(cosine: float) -> str:
+    return f"cosine {cosine:.4f}" if cosine > NO_NUMBER else "values that are no numbers in the device's floats"
 
 
 def _fewest(low: int, high: int, is_enough: Callable[[int], bool]) -> int:
@@ -371,7 +380,7 @@ class _Outputs:
         return {name: results[name] for name in self.names}
 
     def worst_cosine(self, results: list[NodeResult]) -> float:
-        """The lowest of an output on a sample; 1 for a model without comparable outputs, -1 where one is no number."""
+        """The lowest of an output on a sample; 1 for a model without comparable outputs; may be `NO_NUMBER`."""
         if not self.names:
             return 1.0
         rounded = self.device(self.study.quantized_copy(results)[0])
@@ -384,12 +393,12 @@ class _Outputs:
 
 
 def _cosine(expected: Array, actual: Array) -> float:
-    """Of one output; -1 where it is no number though it should be one."""
+    """Of one output; `NO_NUMBER` where it is none though it should be one."""
     if np.isfinite(expected).all() and not np.isfinite(actual).all():
-        return -1.0
+        return NO_NUMBER
     comparison = Comparison()
     comparison.add(expected, actual)
-    return comparison.cosine if math.isfinite(comparison.cosine) else -1.0
+    return comparison.cosine if math.isfinite(comparison.cosine) else NO_NUMBER
 
 
 def cut(results: Sequence[NodeResult]) -> list[list[NodeResult]]:

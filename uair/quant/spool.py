@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import weakref
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, Any, TypeAlias, cast
 
 import attrs
 import numpy as np
@@ -16,15 +17,8 @@ IN_MEMORY = 1 << 22
 """Bytes that are kept in memory before a temporary file is made."""
 
 
-@attrs.frozen
-class _Stored:
-    """Where an array lies."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    offset: int
-    nbytes: int
+_Layout: TypeAlias = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
+"""Name, element type and shape of the arrays of a sample, which lie behind each other."""
 
 
 @attrs.define(eq=False)
@@ -33,7 +27,8 @@ class Spool:
 
     _source: Iterator[tuple[dict[str, Array], str]]
     _file: IO[bytes] = attrs.Factory(lambda: cast("IO[bytes]", tempfile.SpooledTemporaryFile(IN_MEMORY)))
-    _index: list[tuple[list[_Stored], str]] = attrs.Factory(list["tuple[list[_Stored], str]"])
+    _index: list[tuple[_Layout, int, str]] = attrs.Factory(list["tuple[_Layout, int, str]"])
+    _layouts: dict[_Layout, _Layout] = attrs.Factory(dict["_Layout", "_Layout"])
     _end: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -54,20 +49,19 @@ class Spool:
             at += 1
 
     def _write(self, feeds: dict[str, Array], place: str) -> None:
-        stored: list[_Stored] = []
+        layout = tuple((name, array.dtype, array.shape) for name, array in feeds.items())
+        self._index.append((self._layouts.setdefault(layout, layout), self._end, place))
         self._file.seek(self._end)
-        for name, array in feeds.items():
+        for array in feeds.values():
             raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
             self._file.write(raw.data)
-            stored.append(_Stored(name, array.dtype, array.shape, self._end, raw.nbytes))
             self._end += raw.nbytes
-        self._index.append((stored, place))
 
     def _read(self, at: int) -> tuple[dict[str, Array], str]:
-        stored, place = self._index[at]
+        layout, offset, place = self._index[at]
         feeds: dict[str, Array] = {}
-        for each in stored:
-            self._file.seek(each.offset)
-            raw = self._file.read(each.nbytes)
-            feeds[each.name] = np.frombuffer(raw, each.dtype).reshape(each.shape)
+        self._file.seek(offset)
+        for name, dtype, shape in layout:
+            raw = self._file.read(math.prod(shape) * dtype.itemsize)
+            feeds[name] = np.frombuffer(raw, dtype).reshape(shape)
         return feeds, place
