@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import attrs
 
+from uair.passes.fusion.attention import GroupRepeatedHeads
 from uair.passes.fusion.attention_products import RULES
 from uair.pipeline import RulePass
 from uair.rewrite import RuleSet
@@ -18,5 +19,5 @@ class RecognizeAttention(RulePass):
     """Make one Attention of two products, scale, mask and Softmax."""
 
     def rules(self) -> RuleSet:
-        """The one rule."""
-        return RuleSet([rule() for rule in RULES])
+        """The forms of the products, and what fusion does with an Attention that was whole from the start."""
+        return RuleSet([rule() for rule in (*RULES, GroupRepeatedHeads)])

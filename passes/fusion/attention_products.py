@@ -12,7 +12,22 @@ from uair.errors import EvaluationError
 from uair.ir.dims import Shape
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Attention, Div, Einsum, Expand, LogicalAnd, MatMul, Mul, Softmax, Transpose, Where
+from uair.ops import (
+    Add,
+    Attention,
+    Div,
+    Einsum,
+    Expand,
+    LogicalAnd,
+    LogicalNot,
+    MatMul,
+    Mul,
+    Softmax,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+    Where,
+)
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -23,12 +38,11 @@ MOST_FOLDED = 1 << 22
 _DEEPEST = 24
 _PRODUCTS = (MatMul, Einsum)
 _Perm: TypeAlias = "tuple[int, ...]"
-_STRAIGHT: _Perm = (0, 1, 2, 3)
 
 
 @attrs.frozen(eq=False)
 class _Operand:
-    """A tensor, and its axes in the order batch, heads, places, size."""
+    """A tensor, and its axes in the order batch, heads, places, size; or without heads."""
 
     tensor: Tensor
     perm: _Perm
@@ -38,8 +52,21 @@ class _Operand:
         return tuple(self.tensor.type.dims[p] for p in self.perm)
 
     def turned(self) -> Tensor:
-        """The tensor with its axes in that order."""
-        return self.tensor if self.perm == _STRAIGHT else Transpose(perm=self.perm)(self.tensor)
+        """The tensor with its axes in that order, and one head where it has none."""
+        tensor, perm = self.tensor, self.perm
+        node = tensor.producer
+        if node is not None and isinstance(node.op, Transpose) and node.inputs[0] is not None:
+            perm = tuple(node.op.perm[p] for p in perm)
+            tensor = node.inputs[0]
+        if len(perm) == 3:
+            tensor, perm = Unsqueeze(axes=(1,))(tensor), _with_head(perm)
+        return tensor if _is_straight(perm) else Transpose(perm=perm)(tensor)
+
+
+def _with_head(perm: _Perm) -> _Perm:
+    """The order of axes that has one more, the second."""
+    batch, *rest = (p + (p > 0) for p in perm)
+    return (batch, 1, *rest)
 
 
 @attrs.frozen(eq=False)
@@ -49,10 +76,21 @@ class _Mask:
     Attributes:
         tensor: numbers that are added, or bool, true where a score stays.
         value: what the others become; None for numbers.
+        inverted: whether a score stays where the tensor is false.
     """
 
     tensor: Tensor
     value: float | None = None
+    inverted: bool = False
+
+    def known(self) -> Array | None:
+        """Where scores stay, when constants say so."""
+        found = _folded(self.tensor, _DEEPEST) if self.value is not None else None
+        return found if found is None or not self.inverted else np.logical_not(found)
+
+    def kept(self) -> Tensor:
+        """Where scores stay."""
+        return LogicalNot()(self.tensor) if self.inverted else self.tensor
 
 
 @attrs.frozen(eq=False)
@@ -66,7 +104,7 @@ class _Parts:
 
 
 class RecognizeAttention(Rule):
-    """softmax(scale q k^T + mask) v over four axes is Attention."""
+    """softmax(scale q k^T + mask) v over three or four axes is Attention; of three the heads are missing."""
 
     def pattern(self, scores: Any, v: Any) -> Any:
         """The second product; what is in front of the Softmax is followed by the check."""
@@ -74,31 +112,79 @@ class RecognizeAttention(Rule):
 
     def check(self, root: Node, softmax: Node) -> bool | NoMatch:
         """The products are those of attention, and the masks broadcast to the scores."""
-        found = _parts(root, softmax)
+        found = _parts(softmax, _second(root))
         return found if isinstance(found, NoMatch) else True
 
     def rewrite(self, root: Node, softmax: Node) -> Tensor:
         """Attention between Transposes."""
-        found = _parts(root, softmax)
-        assert isinstance(found, _Parts)
-        size = found.q.dims[3]
-        plain = isinstance(size, int) and size > 0 and math.isclose(found.scale, 1 / math.sqrt(size), rel_tol=1e-6)
-        mask, causal = _joined(found.masks, softmax.output.type.dims, root.output.type.dtype)
-        op = Attention(scale=None if plain else found.scale, causal=causal)
-        operands = [found.q.turned(), found.k.turned(), found.v.turned()]
-        y = op(*operands, *(() if mask is None else (mask,)))
-        return y if found.perm == _STRAIGHT else Transpose(perm=found.perm)(y)
+        return _attention(softmax, _second(root), root.output.type.dtype)
 
 
-def _parts(root: Node, softmax: Node) -> _Parts | NoMatch:
-    """What Attention takes."""
+class RecognizeTransposedAttention(Rule):
+    """v softmax(scale q k^T + mask)^T, where the places are the last axis, is Attention with the places in front.
+
+    So attention over the places of images is written, for instance in YOLOv10 and YOLO11.
+    """
+
+    def pattern(self, scores: Any, v: Any) -> Any:
+        """The second product, of the values and the turned probabilities."""
+        turned = of(Transpose)(of(Softmax)(scores).named("softmax")).named("turned")
+        return MatMul()(v, turned).named("root")
+
+    def check(self, v: Tensor, turned: Node, softmax: Node) -> bool | NoMatch:
+        """As of the other form; the Transpose turns queries and keys."""
+        found = _parts(softmax, self.values(v, turned))
+        return found if isinstance(found, NoMatch) else True
+
+    def rewrite(self, v: Tensor, turned: Node, softmax: Node) -> Tensor:
+        """Attention between Transposes."""
+        return _attention(softmax, self.values(v, turned), v.type.dtype)
+
+    @staticmethod
+    def values(v: Tensor, turned: Node) -> tuple[_Operand, _Perm] | None:
+        """The values, and how the result's axes lie."""
+        assert isinstance(turned.op, Transpose)
+        rank = len(turned.op.perm)
+        swapped = _swapped(rank)
+        if v.type.shape is None or v.type.rank != rank or turned.op.perm != swapped:
+            return None
+        return _Operand(v, swapped), swapped
+
+
+def _attention(softmax: Node, second: tuple[_Operand, _Perm] | None, dtype: DType) -> Tensor:
+    """What stands in the place of the second product."""
+    found = _parts(softmax, second)
+    assert isinstance(found, _Parts)
+    size = found.q.dims[-1]
+    plain = isinstance(size, int) and size > 0 and math.isclose(found.scale, 1 / math.sqrt(size), rel_tol=1e-6)
+    mask, causal = _joined(found.masks, softmax.output.type.dims, dtype)
+    if mask is not None and len(found.perm) == 3 and mask.type.rank == 3:
+        mask = Unsqueeze(axes=(1,))(mask)
+    op = Attention(scale=None if plain else found.scale, causal=causal)
+    operands = [found.q.turned(), found.k.turned(), found.v.turned()]
+    y = op(*operands, *(() if mask is None else (mask,)))
+    perm = found.perm if len(found.perm) == 4 else _with_head(found.perm)
+    y = y if _is_straight(perm) else Transpose(perm=perm)(y)
+    return y if len(found.perm) == 4 else Squeeze(axes=(1,))(y)
+
+
+def _is_straight(perm: _Perm) -> bool:
+    return perm == tuple(range(len(perm)))
+
+
+def _swapped(rank: int) -> _Perm:
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _parts(softmax: Node, second: tuple[_Operand, _Perm] | None) -> _Parts | NoMatch:
+    """What Attention takes; `second` are the values, and how the result's axes lie."""
     scores = softmax.inputs[0]
     assert scores is not None and isinstance(softmax.op, Softmax)
-    if scores.type.shape is None or scores.type.rank != 4 or softmax.op.axis % 4 != 3:
-        return no("the scores are not over the last of four axes", softmax)
-    second = _second(root)
-    if second is None:
-        return no("the second product is not that of probabilities and values", root)
+    rank = 0 if scores.type.shape is None else scores.type.rank
+    if rank not in (3, 4) or softmax.op.axis % rank != rank - 1:
+        return no("the scores are not over the last of three or four axes", softmax)
+    if second is None or len(second[1]) != rank:
+        return no("the second product is not that of probabilities and values", softmax)
     v, perm = second
     scale, masks, node = _front(scores)
     first = None if node is None else _first(node)
@@ -106,9 +192,9 @@ def _parts(root: Node, softmax: Node) -> _Parts | NoMatch:
         return no("what is in front of the Softmax is no scaled product of queries and keys", softmax)
     q, factor = _unscaled(first[0])
     k, more = _unscaled(first[1])
-    same = q.dims[:2] == k.dims[:2] == v.dims[:2] and k.dims[2] == v.dims[2] and q.dims[3] == k.dims[3]
-    if not same or q.dims[:3] != scores.type.dims[:3]:
-        return no("the shapes of queries, keys and values do not fit", root)
+    same = q.dims[:-2] == k.dims[:-2] == v.dims[:-2] and k.dims[-2] == v.dims[-2] and q.dims[-1] == k.dims[-1]
+    if not same or q.dims[:-1] != scores.type.dims[:-1]:
+        return no("the shapes of queries, keys and values do not fit", softmax)
     for mask in masks:
         if not _broadcasts(mask.tensor.type.shape, scores.type.dims):
             return no("the mask does not broadcast to the scores", node)
@@ -137,12 +223,15 @@ def _second(root: Node) -> tuple[_Operand, _Perm] | None:
     """The values, and how the result's axes lie: probabilities [batch, heads, queries, keys] times values."""
     v = root.inputs[1]
     assert v is not None
-    if v.type.shape is None or v.type.rank != 4:
+    if v.type.shape is None or v.type.rank not in (3, 4):
         return None
     if isinstance(root.op, MatMul):
-        return None if root.op.trans_a else (_Operand(v, (0, 1, 3, 2) if root.op.trans_b else _STRAIGHT), _STRAIGHT)
+        straight = tuple(range(v.type.rank))
+        return (
+            None if root.op.trans_a else (_Operand(v, _swapped(v.type.rank) if root.op.trans_b else straight), straight)
+        )
     letters = _letters(root)
-    if letters is None:
+    if letters is None or v.type.rank != 4:
         return None
     p, w, result = letters
     b, n, t, s = list(p)
@@ -157,11 +246,13 @@ def _first(node: Node) -> tuple[_Operand, _Operand] | None:
     """Queries and keys of a product that gives scores [batch, heads, queries, keys]."""
     a, c = node.inputs
     assert a is not None and c is not None
-    if any(t.type.shape is None or t.type.rank != 4 for t in (a, c)):
+    if any(t.type.shape is None or t.type.rank not in (3, 4) for t in (a, c)) or a.type.rank != c.type.rank:
         return None
+    straight, swapped = tuple(range(a.type.rank)), _swapped(a.type.rank)
     if isinstance(node.op, MatMul):
-        keys = _Operand(c, _STRAIGHT if node.op.trans_b else (0, 1, 3, 2))
-        return None if node.op.trans_a else (_Operand(a, _STRAIGHT), keys)
+        return _Operand(a, swapped if node.op.trans_a else straight), _Operand(
+            c, straight if node.op.trans_b else swapped
+        )
     letters = _letters(node)
     if letters is None:
         return None
@@ -217,12 +308,7 @@ def _factor(node: Node) -> tuple[Tensor, float] | None:
 def _masked(node: Node) -> tuple[Tensor, _Mask] | None:
     """The scores that a mask is applied to, and the mask."""
     if isinstance(node.op, Where):
-        condition, x, other = node.inputs
-        assert condition is not None and x is not None and other is not None
-        value = repeated_value(other) if other.is_constant else None
-        if value is None or value > NEVER.get(x.type.dtype, -1e9) or x.type.shape != node.output.type.shape:
-            return None
-        return x, _Mask(_core(condition), value)
+        return _replaced(node)
     if not isinstance(node.op, Add):
         return None
     a, b = node.inputs
@@ -230,6 +316,19 @@ def _masked(node: Node) -> tuple[Tensor, _Mask] | None:
     for x, mask in ((a, b), (b, a)):
         if x.type.shape == node.output.type.shape and _leads_to_product(x):
             return x, _Mask(mask)
+    return None
+
+
+def _replaced(node: Node) -> tuple[Tensor, _Mask] | None:
+    """The scores of which a Where replaces some by a number that nothing is left of, and the mask."""
+    condition, *branches = node.inputs
+    assert condition is not None
+    for inverted in (False, True):
+        x, other = branches[::-1] if inverted else branches
+        assert x is not None and other is not None
+        value = repeated_value(other) if other.is_constant else None
+        if value is not None and value <= NEVER.get(x.type.dtype, -1e9) and x.type.shape == node.output.type.shape:
+            return x, _Mask(condition if inverted else _core(condition), value, inverted)
     return None
 
 
@@ -298,7 +397,7 @@ def _unscaled(operand: _Operand) -> tuple[_Operand, float]:
 
 def _joined(masks: tuple[_Mask, ...], scores: Shape, dtype: DType) -> tuple[Tensor | None, bool]:
     """One mask for all, and whether it is the causal one."""
-    values = [_folded(m.tensor, _DEEPEST) if m.value is not None else None for m in masks]
+    values = [m.known() for m in masks]
     if len(masks) == 1 and values[0] is not None and values[0].any(axis=-1).all():
         known = values[0]
         queries, keys = known.shape[-2:] if known.ndim > 1 else (0, 0)
@@ -306,7 +405,7 @@ def _joined(masks: tuple[_Mask, ...], scores: Shape, dtype: DType) -> tuple[Tens
         if square and np.array_equal(known, np.broadcast_to(np.tri(queries, dtype=bool), known.shape)):
             return None, True
         return constant(known, masks[0].tensor.name), False
-    parts = [_numbers(m, v, dtype) for m, v in zip(masks, values, strict=True)]
+    parts = [_numbers(m, v, dtype, len(masks) == 1) for m, v in zip(masks, values, strict=True)]
     if not parts:
         return None, False
     total = parts[0]
@@ -315,16 +414,19 @@ def _joined(masks: tuple[_Mask, ...], scores: Shape, dtype: DType) -> tuple[Tens
     return total, False
 
 
-def _numbers(mask: _Mask, known: Array | None, dtype: DType) -> Tensor:
-    """What is added to the scores. A bool mask gives zeros where no key is left; a large number the mean, as before."""
+def _numbers(mask: _Mask, known: Array | None, dtype: DType, alone: bool) -> Tensor:
+    """What is added to the scores, or one bool mask.
+
+    A bool mask gives zeros where no key is left; a large number the mean, as before.
+    """
     if mask.value is None:
         return mask.tensor
-    if math.isinf(mask.value):
-        return mask.tensor if known is None else constant(known)
+    if math.isinf(mask.value) and alone:
+        return mask.kept() if known is None else constant(known)
     zero, low = (np.asarray(v, dtype.numpy) for v in (0.0, mask.value))
     if known is not None:
         return constant(np.where(known, zero, low))
-    return Where()(mask.tensor, constant(zero), constant(low))
+    return Where()(mask.kept(), constant(zero), constant(low))
 
 
 def _folded(tensor: Tensor, depth: int) -> Array | None:
@@ -346,4 +448,4 @@ def _folded(tensor: Tensor, depth: int) -> Array | None:
         return None
 
 
-RULES = (RecognizeAttention,)
+RULES = (RecognizeAttention, RecognizeTransposedAttention)

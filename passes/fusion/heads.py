@@ -228,54 +228,77 @@ class SeparateGivenWeights(Rule):
 
     def check(self, x: Tensor, root: Node) -> bool | NoMatch:
         """A Reshape separates the axes of the result, and in front of it they come apart as well."""
-        front = self.front(root)
+        front = next((f for f in map(_split_by, root.output.users) if f is not None), None)
         if front is None or not _goes_along(root):
             return no("no Reshape of the result has batch and heads as axes", root)
         return _is_separable(x, front, _DEEPEST) or no("the scores do not have the same two axes in one", x)
 
     def rewrite(self, x: Tensor, root: Node) -> Tensor:
         """The Softmax of four axes, and what merges two of them."""
-        front = self.front(root)
-        assert front is not None and isinstance(root.op, Softmax)
+        front = next(f for f in map(_split_by, root.output.users) if f is not None)
+        assert isinstance(root.op, Softmax)
         made = attrs.evolve(root.op, axis=root.op.axis % 3 + 1)(_separated(x, front))
         return Reshape(shape=root.output.type.dims)(made)
 
-    @staticmethod
-    def front(root: Node) -> _Front | None:
-        """The two axes that a Reshape makes of the first of three."""
-        own = root.output.type.shape
-        for user in root.output.users if own is not None and len(own) == 3 else ():
-            shape = user.outputs[0].type.shape if isinstance(user.op, Reshape) else None
-            if (
-                own is not None
-                and shape is not None
-                and len(shape) == 4
-                and shape[2:] == own[1:]
-                and 1 not in shape[:2]
-            ):
-                return shape[0], shape[1]
+
+class SeparateScores(Rule):
+    """What is done with scores whose batch and heads are one axis is done with two where they get them after it."""
+
+    def pattern(self, x: Any) -> Any:
+        """A Reshape."""
+        return of(Reshape)(x).named("root")
+
+    def check(self, x: Tensor, root: Node) -> bool | NoMatch:
+        """It separates the axes, and in front of what is done they come apart as well."""
+        front = _split_by(root)
+        if front is None or x.producer is None or x.use_count != 1 or not _goes_along(x.producer):
+            return no("it does not make batch and heads of the first axis of what is computed", root)
+        return _is_separable(x, front, _DEEPEST) or no("what is computed does not have the same two axes in one", x)
+
+    def rewrite(self, x: Tensor, root: Node) -> Tensor:
+        """The same without the Reshape."""
+        front = _split_by(root)
+        assert front is not None
+        return _separated(x, front)
+
+
+def _split_by(node: Node) -> _Front | None:
+    """The two axes that a Reshape makes of the first one of three."""
+    x = node.inputs[0] if isinstance(node.op, Reshape) else None
+    if x is None or x.type.shape is None or x.type.rank != 3 or node.output.type.shape is None:
         return None
+    batch, heads, *rest = (*node.output.type.dims, 1, 1)[:4]
+    fits = node.output.type.rank == 4 and tuple(rest) == x.type.dims[1:] and 1 not in (batch, heads)
+    return (batch, heads) if fits else None
 
 
 def _front(tensor: Tensor) -> _Front | None:
-    """The two axes that a Reshape merges into the first of three; a Transpose of the others may follow it."""
-    node = tensor.producer
-    if node is not None and isinstance(node.op, Transpose) and node.op.perm == (0, 2, 1):
-        turned = node.inputs[0]
-        assert turned is not None
-        tensor, node = turned, turned.producer
-    x = node.inputs[0] if node is not None and isinstance(node.op, Reshape) else None
-    if x is None or x.type.shape is None or x.type.rank != 4 or tensor.type.shape is None or tensor.type.rank != 3:
+    """The two axes that a Reshape merges into the first of three; products by numbers and the like may follow it."""
+    for _ in range(_DEEPEST):
+        node = tensor.producer
+        if node is None or tensor.type.shape is None or tensor.type.rank != 3:
+            return None
+        if isinstance(node.op, Reshape):
+            return _merged_by(node)
+        if not _goes_along(node) or isinstance(node.op, MatMul) or node.inputs[0] is None:
+            return None
+        tensor = node.inputs[0]
+    return None
+
+
+def _merged_by(node: Node) -> _Front | None:
+    x = node.inputs[0]
+    if x is None or x.type.shape is None or x.type.rank != 4:
         return None
     batch, heads, *rest = x.type.dims
-    return (batch, heads) if tuple(rest) == tensor.type.dims[1:] and 1 not in (batch, heads) else None
+    return (batch, heads) if tuple(rest) == node.output.type.dims[1:] and 1 not in (batch, heads) else None
 
 
 def _is_separable(tensor: Tensor, front: _Front, depth: int) -> bool:
     """Whether a tensor's first axis can be told apart without another Reshape."""
     if tensor.type.shape is None or tensor.type.rank > 3 or depth == 0:
         return False
-    if tensor.type.rank < 3 or tensor.type.dims[0] == 1:
+    if tensor.type.rank < 3 or tensor.type.dims[0] == 1 or tensor.is_constant:
         return True
     node = tensor.producer
     if node is None:
@@ -305,6 +328,8 @@ def _separated(tensor: Tensor, front: _Front) -> Tensor:
         return tensor
     if tensor.type.dims[0] == 1:
         return Unsqueeze(axes=(0,))(tensor)
+    if tensor.is_constant:
+        return Reshape(shape=(*front, *tensor.type.dims[1:]))(tensor)
     node = tensor.producer
     assert node is not None
     if isinstance(node.op, (Reshape, Expand)):
@@ -324,5 +349,6 @@ RULES = (
     SeparateHeadsFromBatch,
     SeparateMergedHeads,
     SeparateGivenWeights,
+    SeparateScores,
 )
 LAST_RULES = (TransposeBeforeProduct,)

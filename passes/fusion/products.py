@@ -113,6 +113,41 @@ class EinsumOfWeights(Rule):
         return result if w.type.rank - count == 1 else Reshape(shape=root.output.type.dims)(result)
 
 
+class MatMulFromEinsum(Rule):
+    """An Einsum of two tensors that is a product of matrices with the axes where MatMul has them is that MatMul."""
+
+    def pattern(self, a: Any, b: Any) -> Any:
+        """Any Einsum of two operands."""
+        return of(Einsum)(a, b).named("root")
+
+    def check(self, root: Node) -> bool | NoMatch:
+        """The letters in front are the same ones everywhere, and one of the last two of each operand is summed over."""
+        return turns(root) is not None or no("the letters are not those of a product of matrices", root)
+
+    def rewrite(self, a: Tensor, b: Tensor, root: Node) -> Tensor:
+        """The product."""
+        found = turns(root)
+        assert found is not None
+        return MatMul(trans_a=found[0], trans_b=found[1])(a, b)
+
+
+def turns(node: Node) -> tuple[bool, bool] | None:
+    """Which of the operands' last two axes change places before a product of matrices; None for other Einsums."""
+    assert isinstance(node.op, Einsum)
+    left, arrow, result = node.op.equation.replace(" ", "").partition("->")
+    a, _, b = left.partition(",")
+    if not arrow or "," in b or "." in left or not len(a) == len(b) == len(result) >= 3:
+        return None
+    front, (m, n) = result[:-2], result[-2:]
+    inner = set(a) & set(b) - set(front)
+    if len(inner) != 1 or len({*result, *inner}) < len(result) + 1:
+        return None
+    (k,) = inner
+    first = {front + m + k: False, front + k + m: True}.get(a)
+    second = {front + k + n: False, front + n + k: True}.get(b)
+    return None if first is None or second is None else (first, second)
+
+
 def summed(node: Node) -> int | None:
     """Over how many axes an Einsum sums that is a product with a matrix."""
     assert isinstance(node.op, Einsum)
@@ -129,4 +164,4 @@ def summed(node: Node) -> int | None:
     return count if fits else None
 
 
-RULES = (ProductOfFlattened, EinsumOfWeights, BiasBeforeSplit)
+RULES = (ProductOfFlattened, EinsumOfWeights, MatMulFromEinsum, BiasBeforeSplit)

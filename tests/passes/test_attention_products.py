@@ -16,8 +16,9 @@ from uair.ir.dtype import DType
 from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.ops import Attention
-from uair.passes.fusion.attention_products import RecognizeAttention
-from uair.passes.fusion.products import BiasBeforeSplit, EinsumOfWeights, ProductOfFlattened
+from uair.passes.fusion.attention_products import RecognizeAttention, RecognizeTransposedAttention
+from uair.passes.fusion.heads import SeparateMergedHeads, SeparateScores
+from uair.passes.fusion.products import BiasBeforeSplit, EinsumOfWeights, MatMulFromEinsum, ProductOfFlattened
 from uair.pipeline import PassContext
 from uair.rewrite import Rule
 from uair.text import parse_module
@@ -125,7 +126,7 @@ def test_triangle_is_causal() -> None:
 @pytest.mark.parametrize(
     ("nodes", "reason"),
     [
-        (EINSUM + "%p = Softmax(%s) {axis = 2}  " + VALUES, "over the last of four axes"),
+        (EINSUM + "%p = Softmax(%s) {axis = 2}  " + VALUES, "over the last of three or four axes"),
         ("%s = Einsum(%q, %k) {equation = \"btnh,bsnh->bnts\"}  %p = Softmax(%s) {axis = -1}  %y = Einsum(%p, %v) {equation = \"bnts,bsnd->bnd\"}  ", "second product"),
         (MASKED + "%m = Where(%allowed, %z, @half)  %p = Softmax(%m) {axis = -1}  " + VALUES, "no scaled product"),
         (MASKED + "%m = Where(%allowed, %z, @low)  %n = Mul(%m, @half)  %p = Softmax(%n) {axis = -1}  " + VALUES, "no scaled product"),
@@ -170,3 +171,91 @@ def test_einsum_of_weights_is_a_product(equation: str, x: str, reshapes: int) ->
     nodes = f'%y = Einsum(%x, @w) {{equation = "{equation}"}}  '
     module = rewritten(module_of(f"%x: f32[{x}]", nodes, constants), EinsumOfWeights())
     assert kinds(module)["MatMul"] == 1 and kinds(module)["Reshape"] == reshapes and not kinds(module)["Einsum"]
+
+
+# ------------------------------------------------------------------------------------------------------- three axes
+THREE = "%q: f32[2,5,4], %k: f32[2,6,4], %v: f32[2,6,7], %m: f32[2,5,6], %w: f32[5,6]"
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        "%s = MatMul(%q, %k) {trans_b = true}",
+        "%s = MatMul(%q, %k) {trans_b = true}  %a = Add(%s, %m)",
+        "%s = MatMul(%q, %k) {trans_b = true}  %a = Add(%s, %w)",
+        "%r = Transpose(%q) {perm = [0,2,1]}  %s = MatMul(%r, %k) {trans_a = true, trans_b = true}",
+    ],
+)
+def test_attention_without_heads_has_one(scores: str) -> None:
+    last = "%a" if "%a = " in scores else "%s"
+    nodes = f"{scores}  %p = Softmax({last}) {{axis = 2}}  %y = MatMul(%p, %v)  "
+    found = rewritten(module_of(THREE, nodes), RecognizeAttention())
+    assert kinds(found)["Attention"] == 1 and not kinds(found)["Softmax"]
+
+
+def test_turned_probabilities_of_three_axes() -> None:
+    nodes = (
+        "%s = MatMul(%q, %k) {trans_b = true}  %p = Softmax(%s) {axis = 2}  "
+        "%t = Transpose(%p) {perm = [0,2,1]}  %y = MatMul(%u, %t)"
+    )
+    module = module_of("%q: f32[2,5,4], %k: f32[2,6,4], %u: f32[2,7,6]", nodes)
+    assert kinds(rewritten(module, RecognizeTransposedAttention()))["Attention"] == 1
+
+
+def test_probabilities_that_are_turned_otherwise_stay() -> None:
+    nodes = "%s = MatMul(%q, %k) {trans_b = true}  %p = Softmax(%s) {axis = 2}  %t = Transpose(%p) {perm = [1,0,2]}  "
+    module = module_of("%q: f32[5,5,4], %k: f32[5,6,4], %u: f32[5,7,5]", nodes + "%y = MatMul(%u, %t)")
+    assert kinds(rewritten(module, RecognizeTransposedAttention()))["Softmax"] == 1
+
+
+@pytest.mark.parametrize("low", ["-inf", "-3.4028234663852886e+38"])
+def test_masked_scores_with_a_bias(low: str) -> None:
+    """As MPT and many others write it: torch.masked_fill replaces where the condition is true."""
+    nodes = (
+        "%s = MatMul(%q, %k) {trans_b = true}  %a = Add(%s, %bias)  %c = Where(%gone, @low, %a)  "
+        "%p = Softmax(%c) {axis = 3}  %y = MatMul(%p, %v)"
+    )
+    inputs = "%q: f32[2,3,5,4], %k: f32[2,3,6,4], %v: f32[2,3,6,7], %bias: f32[1,3,1,6], %gone: bool[5,6]"
+    module = module_of(inputs, nodes, f"constant @low = {low} : f32[]")
+    gone = np.triu(np.ones((5, 6), bool), 1)
+    assert kinds(rewritten(module, RecognizeAttention(), given={"gone": gone}))["Attention"] == 1
+
+
+def test_masked_scores_where_the_condition_is_true() -> None:
+    nodes = "%s = MatMul(%q, %k) {trans_b = true}  %c = Where(%gone, @low, %s)  %p = Softmax(%c) {axis = 3}  %y = MatMul(%p, %v)"
+    inputs = "%q: f32[2,3,5,4], %k: f32[2,3,6,4], %v: f32[2,3,6,7], %gone: bool[5,6]"
+    module = module_of(inputs, nodes, "constant @low = -inf : f32[]")
+    found = rewritten(module, RecognizeAttention(), given={"gone": np.triu(np.ones((5, 6), bool), 1)})
+    assert kinds(found) == {"LogicalNot": 1, "Attention": 1}
+
+
+# ----------------------------------------------------------------------------------------------- heads in the batch
+def test_products_keep_a_batch_that_is_no_batch_and_heads() -> None:
+    """The operands have different heads, or only one of them has any."""
+    for shapes in (("[6,5,4]", "[2,3,4,5]", "[3,2,4,6]"), ("[6,5,4]", "[6,4,5]", "[3,2,4,6]")):
+        nodes = "%a = Reshape(%x) {shape = [6,4,5]}  %b = Reshape(%z) {shape = [6,4,6]}  %y = MatMul(%a, %b) {trans_a = true}"
+        module = module_of(f"%x: f32{shapes[1]}, %z: f32{shapes[2]}", nodes)
+        assert max(t.type.rank for n in rewritten(module, SeparateMergedHeads()).main for t in n.outputs) == 3
+
+
+def test_what_mixes_the_batch_stays() -> None:
+    nodes = "%a = Reshape(%x) {shape = [6,5,4]}  %b = Softmax(%a) {axis = 0}  %y = Reshape(%b) {shape = [2,3,5,4]}"
+    assert kinds(rewritten(module_of("%x: f32[2,3,5,4]", nodes), SeparateScores()))["Reshape"] == 2
+
+
+# --------------------------------------------------------------------------------------------------------- Einsum
+@pytest.mark.parametrize(
+    ("equation", "a", "b", "op"),
+    [
+        ("bid,bjd->bij", "[2,3,4]", "[2,5,4]", "MatMul"),
+        ("bhdi,bhdj->bhij", "[2,3,4,5]", "[2,3,4,6]", "MatMul"),
+        ("b i j, b j d -> b i d", "[2,3,4]", "[2,4,5]", "MatMul"),
+        ("bid,bjd->bji", "[2,3,4]", "[2,5,4]", "Einsum"),  # the result is turned
+        ("bid,djb->bij", "[2,3,4]", "[4,5,2]", "Einsum"),  # the batch is not in front
+        ("bid,bid->bid", "[2,3,4]", "[2,3,4]", "Einsum"),  # no product of matrices
+        ("bii,bij->bij", "[2,3,3]", "[2,3,4]", "Einsum"),  # a diagonal
+    ],
+)
+def test_products_of_matrices_by_einsum(equation: str, a: str, b: str, op: str) -> None:
+    module = module_of(f"%a: f32{a}, %b: f32{b}", f'%y = Einsum(%a, %b) {{equation = "{equation}"}}')
+    assert kinds(rewritten(module, MatMulFromEinsum())) == {op: 1}

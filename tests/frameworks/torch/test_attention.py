@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention as attention
 
 import uair
-from tests.frameworks.torch.harness import WARNINGS, check, compare, relative_error
+from tests.frameworks.torch.harness import WARNINGS, as_module, check, compare, relative_error
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.recognize_attention import RecognizeAttention
@@ -124,6 +124,58 @@ def test_padded_keys_and_weights_of_each_head() -> None:
     assert max(t.type.rank for n in module.main for t in n.outputs) == 4
     assert sum(n.op_type == "Transpose" for n in module.main) <= 5  # three heads, keys, and back
     compare(module, layer, (X, Y, padded), None, 1e-5)
+
+
+def _heads(x: torch.Tensor, count: int = 2) -> torch.Tensor:
+    return x.view(*x.shape[:2], count, -1)
+
+
+def _in_batch(x: torch.Tensor) -> torch.Tensor:
+    return _heads(x).transpose(1, 2).reshape(-1, x.shape[1], x.shape[2] // 2)
+
+
+def _einsum(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    scores = torch.einsum("bqhd,bkhd->bhqk", _heads(q), _heads(k)) / 2
+    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), _heads(v)).reshape(q.shape)
+
+
+def _einsum_in_batch(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    scores = torch.einsum("b i d, b j d -> b i j", _in_batch(q), _in_batch(k)) * 0.5
+    y = torch.einsum("b i j, b j d -> b i d", scores.softmax(-1), _in_batch(v))
+    return y.view(q.shape[0], 2, q.shape[1], -1).transpose(1, 2).reshape(q.shape)
+
+
+def _in_sums(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """As diffusers and Bloom write it, the latter with a bias as the first operand."""
+    bias = torch.linspace(0, 1, k.shape[1]).expand(2 * q.shape[0], 1, -1)
+    scores = torch.baddbmm(bias, _in_batch(q), _in_batch(k).transpose(1, 2), beta=1, alpha=0.5)
+    y = torch.bmm(scores.softmax(-1), _in_batch(v))
+    return y.view(q.shape[0], 2, q.shape[1], -1).transpose(1, 2).reshape(q.shape)
+
+
+def _of_images(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Places last, as of images: q [N, C, places]."""
+    scores = torch.bmm(q.transpose(1, 2), k) * 0.5
+    return torch.bmm(v, scores.softmax(2).transpose(1, 2))
+
+
+FORMS = {"einsum": _einsum, "einsum, heads in the batch": _einsum_in_batch, "sums of products": _in_sums}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_spelled_out_attention(name: str) -> None:
+    operands = (_t(3, 5, 8), _t(3, 5, 8), _t(3, 5, 8))
+    module = at_best(check(FORMS[name], *operands))
+    assert Counter(n.op_type for n in module.main) == Counter(Reshape=4, Transpose=4, Attention=1)
+    compare(module, as_module(FORMS[name]), operands, None, 1e-5)
+
+
+def test_attention_over_the_places_of_images() -> None:
+    operands = (_t(3, 4, 6), _t(3, 4, 6), _t(3, 5, 6))
+    module = at_best(check(_of_images, *operands))
+    kinds = Counter(n.op_type for n in module.main)
+    assert kinds["Attention"] == 1 and not kinds["Softmax"]
+    compare(module, as_module(_of_images), operands, None, 1e-5)
 
 
 @pytest.mark.parametrize("options", [{"need_weights": False}, {}])
