@@ -129,6 +129,7 @@ class _Branches:
         reference: values of the decisive tensors in the float model, for every sample.
         constants: of the quantized nodes, as their integers leave them.
         stored: activations that are integers for all their users, with their parameters.
+        sole: those of them that one quantized node reads: where that is in float, they are, too.
         float_type: what a node that stays float is computed in.
         floats: constants of nodes as that type holds them.
     """
@@ -138,6 +139,7 @@ class _Branches:
     reference: list[dict[Tensor, Array]]
     constants: dict[Node, dict[int, Array]]
     stored: dict[Tensor, Parameters]
+    sole: set[Tensor]
     float_type: DType
     floats: dict[Node, dict[int, Array]] = attrs.Factory(dict[Node, "dict[int, Array]"])
 
@@ -148,8 +150,13 @@ class _Branches:
         """Before the first run."""
         everywhere = study.scheme.placement == "all"
         stored = {r.item.operand(i): p for r in results for i, p in r.activations.items()} if everywhere else {}
+        readers: dict[Tensor, set[Node]] = {}
+        for r in results:
+            for i in r.activations:
+                readers.setdefault(r.item.operand(i), set()).add(r.node)
+        sole = {tensor for tensor in stored if len(readers[tensor]) == 1}
         constants = {r.node: r.constants.values(r.item) for r in results}
-        return _Branches(study, {r.node: r for r in results}, reference, constants, stored, float_type)
+        return _Branches(study, {r.node: r for r in results}, reference, constants, stored, sole, float_type)
 
     def losses(self) -> tuple[dict[Node, list[float]], list[float]]:
         """Noise by signal at the outputs on each sample, with each node in float, and with none."""
@@ -159,39 +166,49 @@ class _Branches:
         for sample, expected in zip(self.study.statistics.kept, self.reference, strict=True):
             run = interpreter.start(sample)
             found: dict[Tensor, Array] = {}
+            unrounded: dict[Tensor, Array] = {}
             for node in self.study.module.main:
                 if node in self.results:
-                    branches[node].append(_loss(expected, self._branch(run.fork(), node, found)))
-                self._step(run, node, found)
+                    branches[node].append(_loss(expected, self._branch(run.fork(), node, found, unrounded)))
+                self._step(run, node, found, unrounded)
             whole.append(_loss(expected, found))
         return branches, whole
 
-    def _branch(self, run: Execution, node: Node, found: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
+    def _branch(
+        self, run: Execution, node: Node, found: Mapping[Tensor, Array], unrounded: Mapping[Tensor, Array]
+    ) -> dict[Tensor, Array]:
         """The decisive tensors when a node, in front of which the run stands, is computed in float."""
         seen = dict(found)
+        for tensor in node.inputs:
+            if tensor is not None and tensor in unrounded:
+                run.replace(tensor, narrowed(unrounded[tensor], self.float_type))
         self._in_float(run, node, seen)
         later = node.next
         while later is not None:
-            self._step(run, later, seen)
+            self._step(run, later, seen, {})
             later = later.next
         return seen
 
-    def _step(self, run: Execution, node: Node, found: dict[Tensor, Array]) -> None:
-        """Run a node as it is quantized."""
+    def _step(self, run: Execution, node: Node, found: dict[Tensor, Array], unrounded: dict[Tensor, Array]) -> None:
+        """Run a node as it is quantized; what only one node reads is kept as it was before it became integers."""
         result = self.results.get(node)
         if result is None:
             self._in_float(run, node, found)
             return
         activations = {i: p.rounded(run.value(result.item.operand(i))) for i, p in result.activations.items()}
         self._note(node, run.advance({**activations, **self.constants[node]}), found)
+        for i in result.activations:
+            unrounded.pop(result.item.operand(i), None)
         for tensor in node.outputs:
             parameters = self.stored.get(tensor)
             if parameters is not None and tensor.use_count:
+                if tensor in self.sole:
+                    unrounded[tensor] = run.value(tensor)
                 run.replace(tensor, parameters.rounded(run.value(tensor)))
 
     def _in_float(self, run: Execution, node: Node, found: dict[Tensor, Array]) -> None:
         """Run a node as the device computes floats: its constants and results rounded to the device's type."""
-        if self.float_type is DType.F32:
+        if self.float_type is DType.F32 or self._is_exact(node):
             self._note(node, run.advance(), found)
             return
         if node not in self.floats:
@@ -202,6 +219,13 @@ class _Branches:
             if tensor.use_count:
                 run.replace(tensor, value)
         self._note(node, values, found)
+
+    def _is_exact(self, node: Node) -> bool:
+        """Whether a node that is not quantized is computed between integers only, of which the device makes sums."""
+        is_branch = node in self.results
+        reads = any(t in self.stored and not (is_branch and t in self.sole) for t in node.inputs if t is not None)
+        users = [user for tensor in node.outputs for user in tensor.users]
+        return reads and bool(users) and all(user in self.results for user in users)
 
     def _note(self, node: Node, values: Sequence[Any], found: dict[Tensor, Array]) -> None:
         """Keep what is decisive."""

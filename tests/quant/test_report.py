@@ -21,6 +21,7 @@ from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.report import quantization_csv, quantization_page
 from uair.report.plot import BLUE, GREEN, RED
+from uair.report.quantization import advice
 from uair.targets import load_description
 
 FEEDS = samples(8, (1, 3, 12, 12), 3)
@@ -170,6 +171,17 @@ def test_what_a_node_would_gain_where_everything_is_integers() -> None:
     assert found[0]["gain_db"] > 0.25
 
 
+@pytest.mark.parametrize(("target", "placement"), [("cpu", "compute"), ("cpu", "all"), ("rk3588", "all")])
+def test_the_first_together_is_the_first_alone(target: str, placement: Any) -> None:
+    """Measured in another way: the first by a run that branches off, the other in a model with this node in float."""
+    _, _, report = quantized(target=target, placement=placement, range="minmax", sensitivity=True, least_cosine=0.0)
+    found = report["sensitivity"]
+    assert found["together"][0]["count"] == 1
+    assert found["together"][0]["gain_db"] == pytest.approx(
+        found["nodes"][0]["gain_db"], abs=0.02 if target == "cpu" else 0.1
+    )
+
+
 def test_nothing_is_measured_that_was_not_asked_for() -> None:
     _, _, report = quantized(target="cpu")
     assert "sensitivity" not in report
@@ -188,6 +200,10 @@ def test_the_page_shows_what_the_report_says() -> None:
     gain = {node["name"]: node["gain_db"] for node in report["sensitivity"]["nodes"]}
     assert all(float(row[9]) == pytest.approx(gain[row[0]], abs=0.006) for row in worst)
     assert [row[0] for row in page.tables["All nodes"]] == ["stem", "uneven", "project", "head"]
+    told = " ".join(quantization_page(report).split())
+    assert "Activations: i8, with zero points. Weights: i8, one scale for each output channel" in told
+    assert "<b>100 %</b><span>of the multiply-adds on integers</span>" in told
+    assert "Ranges were chosen by minmax: from the least to the greatest value seen." in told
     depth, pareto, *others = page.plots
     assert len(depth.findall(f"{SVG}circle")) == 2 * len(report["nodes"])
     points = [c for c in pareto.findall(f"{SVG}circle") if c.attrib["fill"] == BLUE]
@@ -200,6 +216,31 @@ def test_the_page_shows_what_the_report_says() -> None:
     boxes = [len(p.findall(f"{SVG}rect")) - 1 for p in channels[: len(report["channels"])]]  # one is the legend's
     assert boxes == [len(each["low"]) for each in report["channels"]]
     assert {r.attrib["fill"] for p in channels for r in p.findall(f"{SVG}rect")} >= {BLUE, GREEN, RED}
+
+
+def test_what_has_no_error_does_not_stretch_the_plot() -> None:
+    """It stands at the upper edge, and the line goes through the others."""
+    _, _, report = quantized(target="cpu")
+    report["nodes"][1]["quality"] = {"sqnr_db": None, "cosine": 1.0, "mean_shift": 0.0}
+    (depth, *_) = parse_page(quantization_page(report)).plots
+    heights = {c.findtext(f"{SVG}title", ""): float(c.attrib["cy"]) for c in depth.findall(f"{SVG}circle")}
+    assert min(heights.values()) == next(y for title, y in heights.items() if "exact" in title)
+    lines = depth.findall(f"{SVG}polyline")
+    assert [len(line.attrib["points"].split()) for line in lines] == [len(report["nodes"]) - 1, len(report["nodes"])]
+    labels = [float(text.text or "") for text in depth.findall(f"{SVG}text") if (text.text or "").isdigit()]
+    assert max(labels) < 100
+
+
+def found(*gains: float) -> dict[str, Any]:
+    nodes = [{"name": f"n{i}", "gain_db": 1.0, "cost_percent": 2.0} for i in range(8)]
+    together = [{"count": i + 1, "gain_db": gain, "cost_percent": 2.0 * i} for i, gain in enumerate(gains)]
+    return {"nodes": nodes, "together": together, "samples": 8, "sqnr_db": 20.0}
+
+
+def test_advice_is_the_best_that_was_measured() -> None:
+    assert "with the first 2 of the list in float: +5.0 dB for 2 % of the operations (n0, n1)" in advice(found(3, 5, 4))
+    assert "Nothing that was tried in float gains 1 dB" in advice(found(0.2, -3))
+    assert "Nothing that was tried in float gains 1 dB" in advice(found())
 
 
 def test_a_page_of_a_report_without_measurements() -> None:

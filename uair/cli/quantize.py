@@ -77,7 +77,7 @@ def command(**given: Any) -> None:
     quantized = _quantize(model, given)
     quantized.save(path, form=given["form"] or "qdq", opset=given["opset"])
     if given["report"] is not None:
-        _write_report(given["report"], quantized.report, model.name)
+        _write_report(given["report"], quantized.report, model.name, quantized.target.name)
     if given["as_json"]:
         output.print_json({"output": str(path), **quantized.report})
     else:
@@ -132,14 +132,14 @@ def _quantize(model: Path, given: Mapping[str, Any]) -> Quantized:
     return quantized
 
 
-def _write_report(path: Path, report: Mapping[str, Any], model: str) -> None:
+def _write_report(path: Path, report: Mapping[str, Any], model: str, target: str) -> None:
     from uair.artifact import to_json
     from uair.atomic import atomic_file
     from uair.report import quantization_csv, quantization_page
 
     suffix = path.suffix.lower()
     if suffix == ".html":
-        text = quantization_page(report, f"Quantization of {model}")
+        text = quantization_page(report, f"Quantization of {model} for {target}")
     else:
         text = quantization_csv(report) if suffix == ".csv" else to_json(report)
     with atomic_file(path) as file:

@@ -107,13 +107,27 @@ def _text(source: Path) -> str:
 
 def _show(report: Mapping[str, Any], worst: int) -> None:
     from uair.report.difference import decibels
-    from uair.report.quantization import NODE_COLUMNS, NODE_NUMBERS, gains, node_row, together_lines, worst_nodes
+    from uair.report.quantization import (
+        NODE_COLUMNS,
+        NODE_NUMBERS,
+        advice,
+        budget_text,
+        gains,
+        node_row,
+        scheme_text,
+        sensitivities,
+        together_lines,
+        worst_nodes,
+    )
 
     summary = report["summary"]
     output.print_prose(
         f"{summary['quantized']} nodes on integers, {summary['float']} of the same operators in float; "
         f"{summary['calibration']['samples']} calibration samples, ranges: {summary.get('ranges') or 'none'}"
     )
+    for text in (scheme_text(summary), budget_text(summary["budget"]) if "budget" in summary else ""):
+        if text:
+            output.print_prose(text)
     rows = [(n, decibels(q), f"{q['cosine']:.6f}") for n, q in summary.get("outputs", {}).items()]
     if rows:
         output.print_text("")
@@ -127,6 +141,8 @@ def _show(report: Mapping[str, Any], worst: int) -> None:
     lines = together_lines(report)
     if lines:
         output.print_text("\nWhat float would gain:\n\n")
+    for each in sensitivities(report):
+        output.print_prose(advice(each), "  ", "    ")
     for line in lines:
         output.print_prose(line, "  ", "    ")
     for note in report.get("notes", ()):

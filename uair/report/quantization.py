@@ -21,6 +21,27 @@ from uair.report.plot import BLUE, GREEN, GREY, ORANGE, RED, Axis, Plot, around
 Report: TypeAlias = "Mapping[str, Any]"
 
 WORST = 10
+WORTH_TELLING = 1.0
+"""Gain in dB from which on leaving nodes in float is recommended."""
+RANGES = {
+    "minmax": "from the least to the greatest value seen",
+    "percentile": "the middle 99.99 % of the values",
+    "mse": "the range of least squared error",
+    "entropy": "the range of least Kullback-Leibler divergence",
+    "per-user": "for every activation the way that does least harm to what reads it",
+}
+PLACEMENTS = {
+    "all": "whole regions compute on integers",
+    "compute": "the operands of operators with weights are integers, what lies between is float",
+    "residual": "the operands of operators with weights, and the skipping side of residual sums, are integers",
+}
+FIGURES = (
+    "SQNR in dB: at 20 dB the error is a tenth of the signal, at 40 dB a hundredth. Alone: only this node is "
+    "quantized, on exact operands. Behind all: in the quantized model, with the errors of everything in front of it. "
+    "Mean shift: mean error by the root mean square of the values. Clipped: values beyond the chosen range. Codes: how "
+    "many different integers occur; few of 256 say that some far values take the range. Ranges: what chose the range "
+    "of each operand."
+)
 LABELS = 5
 """Nodes that a plot names, as far as there is room."""
 COLUMNS = (
@@ -183,11 +204,12 @@ def quantization_page(report: Report, title: str = "Quantization") -> str:
     known = gains(report)
     parts = [
         h("h1", title),
-        h("p", _in_words(summary), class_="note"),
+        *(h("p", text, class_="note") for text in _in_words(summary)),
         tiles(
             {
                 "nodes on integers": str(summary["quantized"]),
                 "of the same operators in float": str(summary["float"]),
+                **_coverage(summary),
                 "calibration samples": str(summary["calibration"]["samples"]),
                 **{f"SQNR of {n}, dB": decibels(q) for n, q in list(summary.get("outputs", {}).items())[:3]},
             }
@@ -204,21 +226,44 @@ def quantization_page(report: Report, title: str = "Quantization") -> str:
     return page(title, *(part for part in parts if part is not None))
 
 
-def _in_words(summary: Mapping[str, Any]) -> str:
-    words = ["Errors are measured on some of the calibration samples, against the float model."]
-    if "budget" in summary:
-        words.append(budget_text(summary["budget"]))
+def _coverage(summary: Mapping[str, Any]) -> dict[str, str]:
+    if "float_share" not in summary:
+        return {}
+    return {"of the multiply-adds on integers": f"{100 * (1 - summary['float_share']):.3g} %"}
+
+
+def scheme_text(summary: Mapping[str, Any]) -> str:
+    """The target's scheme in a sentence or two; empty for weights of few bits, which have none."""
+    scheme = summary.get("scheme")
+    if not scheme:
+        return ""
+    zero = "symmetric" if scheme["symmetric"] else "with zero points"
+    power = ", scales are powers of two" if scheme.get("power_of_two") else ""
+    channels = "one scale for each output channel" if scheme["per_channel"] else "one scale for each tensor"
+    bias = "float" if scheme["bias"] is None else scheme["bias"]
+    floats = f" What stays float is computed in {summary['float_type']}." if "float_type" in summary else ""
+    return (
+        f"Activations: {scheme['activation']}, {zero}{power}. Weights: i8, {channels} where the operator allows it. "
+        f"Biases: {bias}. Placement {scheme['placement']!r}: {PLACEMENTS[scheme['placement']]}.{floats}"
+    )
+
+
+def _in_words(summary: Mapping[str, Any]) -> list[str]:
+    """Paragraphs about the whole."""
+    words: list[str] = []
     if summary.get("ranges"):
-        words.append(f"Ranges: {summary['ranges']}.")
+        words.append(f"Ranges were chosen by {summary['ranges']}: {RANGES.get(summary['ranges'], 'see the report')}.")
     trials = summary.get("trials") or {}
     if trials:
         losses = ", ".join(f"{name} {figure(loss)}" for name, loss in trials.items())
-        words.append(f"Noise by signal at the outputs under each way of choosing them: {losses}.")
+        words.append(f"Noise by signal at the outputs under each way that was tried, less is better: {losses}.")
     for stage in summary.get("stages", ()):
         kept = "kept" if stage["kept"] else "undone"
         change = f"{figure(stage['before'])} to {figure(stage['after'])}"
         words.append(f"{stage['stage']}: {stage['changed']} changes, held-out noise {change}, {kept}.")
-    return " ".join(words)
+    budget = budget_text(summary["budget"]) if "budget" in summary else ""
+    measured = "Errors are measured on some of the calibration samples, against the float model."
+    return [text for text in (scheme_text(summary), " ".join(words), budget, measured) if text]
 
 
 def _notes(report: Report) -> Element | None:
@@ -232,7 +277,7 @@ def _depth(nodes: Sequence[Mapping[str, Any]]) -> list[Element]:
     if not measured:
         return []
     alone, behind = ([level(node[key]) for node in measured] for key in ("quality", "accumulated"))
-    _, high = around([*alone, *behind], zero=True)
+    _, high = around([value for value in (*alone, *behind) if value < EXACT] or [EXACT], zero=True)
     x = Axis("quantized node, in order of execution", 0, max(len(measured) - 1, 1))
     plot = Plot(x, Axis("SQNR in dB", 0, min(high, EXACT)), height=300)
     for values, key, colour, label in (
@@ -240,8 +285,15 @@ def _depth(nodes: Sequence[Mapping[str, Any]]) -> list[Element]:
         (behind, "accumulated", BLUE, "behind all others"),
     ):
         titles = [f"{node['name']} ({node['operator']}): {decibels(node[key])} dB {label}" for node in measured]
-        plot.line([(float(i), value) for i, value in enumerate(values)], colour, label, titles)
-    text = "Alone: only this node is quantized. Behind all others: its result in the quantized model."
+        at = [(float(i), min(value, plot.y.high)) for i, value in enumerate(values)]
+        noisy = [i for i, value in enumerate(values) if value < EXACT]
+        plot.line([at[i] for i in noisy], colour, label, [titles[i] for i in noisy])
+        exact = [i for i, value in enumerate(values) if value >= EXACT]
+        plot.points([at[i] for i in exact], colour, [titles[i] for i in exact], radius=2.2)
+    text = (
+        "Alone: only this node is quantized; what lies low there is bad by itself. Behind all others: its result in "
+        "the quantized model; a slope is error that builds up. Nodes without any error stand at the upper edge."
+    )
     return [section("Error per node", plot.element(), h("p", text, class_="note"))]
 
 
@@ -254,7 +306,7 @@ def _node_table(nodes: Iterable[Mapping[str, Any]], known: Mapping[str, Mapping[
 def _worst(report: Report, known: Mapping[str, Mapping[str, Any]]) -> list[Element]:
     worst = worst_nodes(report, WORST)
     title = f"The {len(worst)} nodes that lose most alone"
-    return [section(title, _node_table(worst, known))] if worst else []
+    return [section(title, h("p", FIGURES, class_="note"), _node_table(worst, known))] if worst else []
 
 
 def _sensitivity(report: Report) -> list[Element]:
@@ -274,14 +326,37 @@ def _sensitivity(report: Report) -> list[Element]:
         ranking = [(n["name"], n["operator"], figure(n["gain_db"], "+.2f"), figure(n["cost_percent"])) for n in nodes]
         whole = figure(each["sqnr_db"], ".1f")
         text = (
-            f"With everything quantized the outputs have {whole} dB (channel by channel, mean of {each['samples']} "
-            "samples). Gain: how much that grows when a node stays in float; where errors of several nodes cancel each "
-            "other, it shrinks. Cost: share of the operations of the quantized nodes."
+            f"With everything quantized the outputs have {whole} dB: in front of a final Softmax or Sigmoid, which "
+            f"hides errors, channel by channel, mean of {each['samples']} samples. Gain: how much that grows when a "
+            "node stays in float; where errors of several nodes cancel each other, it shrinks. Cost: share of the "
+            "operations of the quantized nodes."
         )
-        parts = [h("p", text, class_="note"), pareto_plot(nodes, together), table(columns, rows, (1, 2, 3))]
+        parts = [
+            h("p", advice(each)),
+            h("p", text, class_="note"),
+            pareto_plot(nodes, together),
+            table(columns, rows, (1, 2, 3)),
+        ]
         listed = table(("node", "operator", "gain dB", "cost %"), ranking, (2, 3))
         found.append(section("What float would gain", *parts, folded("every node, greatest gain first", listed)))
     return found
+
+
+def advice(found: Mapping[str, Any]) -> str:
+    """What to do about a measured sensitivity, in a sentence."""
+    known = [entry for entry in found["together"] if entry["gain_db"] is not None]
+    best = max(known, key=lambda entry: entry["gain_db"], default=None)
+    if best is None or best["gain_db"] < WORTH_TELLING:
+        return (
+            f"Nothing that was tried in float gains {WORTH_TELLING:g} dB: single nodes are not what limits this model."
+        )
+    cost = "" if best["cost_percent"] is None else f" for {best['cost_percent']:.3g} % of the operations"
+    names = ", ".join(str(node["name"]) for node in found["nodes"][: min(best["count"], LABELS)])
+    more = ", ..." if best["count"] > LABELS else ""
+    return (
+        f"Most is gained with the first {best['count']} of the list in float: {best['gain_db']:+.1f} dB{cost} ({names}"
+        f"{more}). --skip NAME keeps a node in float; --least-cosine and --most-float let UAIR choose."
+    )
 
 
 def pareto_plot(nodes: Sequence[Mapping[str, Any]], together: Sequence[Mapping[str, Any]]) -> Element:
