@@ -19,10 +19,10 @@ from uair.passes.quantization.trial import FLOOR, Energies, Study, has_channels
 
 Samples: TypeAlias = Sequence[Mapping[str, Array]]
 
-DOUBT = 0.5
+DOUBT = 2.0
 """Standard errors of the mean gain that are taken off it: what is left must still be a gain."""
-WORST = 1.05
-"""What the noise of the worst samples may grow to, as a multiple."""
+DOUBT_OF_SUM = 0.5
+"""The same of the gain of the samples' sum, which the noisiest samples decide: its error is several times as great."""
 
 
 class StoredSample(Mapping[str, Array]):
@@ -72,16 +72,27 @@ class Noise:
         return sum(self.losses) / len(self.losses)
 
     def is_better(self, other: Noise, convincing: float = 1.0) -> bool:
-        """Whether it is less than another: by more than chance, and on the worst samples no more.
+        """Whether it is less than another by more than chance, on most samples and in their sum.
 
         The gain of every sample is the logarithm of before by after. Half of the samples must gain, their mean must be
-        positive with `DOUBT` standard errors taken off, and as great as a shrinking to the part `convincing`.
+        positive with `DOUBT` standard errors taken off, and as great as a shrinking to the part `convincing`; the sum
+        over the samples, which is what the noise of outputs is measured by, must have shrunk with `DOUBT_OF_SUM`
+        standard errors taken off (of the ratio of two means, to first order).
         """
         gains = [_log(b) - _log(a) for a, b in zip(self.losses, other.losses, strict=True)]
         mean = statistics.fmean(gains)
-        error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-        is_certain = statistics.median(gains) > 0 and mean - DOUBT * error > 0
-        return is_certain and mean >= -_log(convincing) and self.worst <= WORST * other.worst
+        is_certain = statistics.median(gains) > 0 and mean - DOUBT * _standard_error(gains) > 0
+        parts = [
+            b / max(other.worst, 1e-30) - a / max(self.worst, 1e-30)
+            for a, b in zip(self.losses, other.losses, strict=True)
+        ]
+        in_sum = _log(other.worst) - _log(self.worst) - DOUBT_OF_SUM * _standard_error(parts)
+        return is_certain and mean >= -_log(convincing) and in_sum > 0
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of their mean; 0 of a single one."""
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def _log(loss: float) -> float:

@@ -34,7 +34,7 @@ from uair.passes.quantization.products import Products
 from uair.passes.quantization.refine import Refinement
 from uair.passes.quantization.rounding import round_weights
 from uair.passes.quantization.statistics import collect_statistics
-from uair.passes.quantization.trial import Study, choose_trial, make_trial, ways_of
+from uair.passes.quantization.trial import Study, choose_trial
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.quant.parameters import sqnr
@@ -437,11 +437,9 @@ def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
     feeds[3]["x"][0, :, 2:9, 2:9] = 60.0
     plan = plan_quantization(module.main, scheme_of("cpu"))
     study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
-    trial = make_trial(study, settings, ways_of(study, settings)[0])
-    refinement = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds)
-    judge = Judge.of(study, feeds, Store())
-    honest = refinement.choose_ranges(study, refinement.halves(study), judge).noise
-    known = judge.losses(study, trial.results, range(len(feeds)))
+    trial = choose_trial(study, settings)
+    honest = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds).taught().noise
+    known = Judge.of(study, feeds, Store()).losses(study, trial.results, range(len(feeds)))
     assert honest.losses[3] > 20 * known[3]
     assert max(honest.losses[:3] + honest.losses[4:]) < honest.losses[3]
 
