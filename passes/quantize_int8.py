@@ -69,8 +69,9 @@ class QuantizeInt8(Pass):
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
             it takes about as many runs of the kept samples as half the number of nodes.
-        effort: "high" also equalises channels, rounds weights with feedback and corrects biases, each only where
-            samples that are held out for judging say that it helps; it takes some ten times as long.
+        effort: "high" also equalises channels, rounds weights with feedback behind rounded inputs and corrects biases,
+            each only where samples that it did not learn from say that it helps; else the default's result stays. It
+            takes some ten times as long.
         least_cosine: parts of the model stay float until every output has at least this cosine similarity with the
             float model's, on some of the samples; 0: everything that can be is quantized.
         most_float: greatest share of the multiply-adds that may be in float for the sake of that; a note says what was

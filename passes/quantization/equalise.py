@@ -274,11 +274,10 @@ def _best(
     maker = maker_of(tensor, nodes, scheme)
     if maker is None and scheme.placement != "compute":
         return None  # between integers a multiplication would round as coarsely as what it is to mend
-    magnitude = x.magnitude
-    peak = magnitude.max()
+    peak = x.magnitude.max()
     if not np.isfinite(peak) or peak <= 0 or x.count < LEAST_COUNT:
         return None
-    relative = np.maximum(magnitude / peak, LEAST_FACTOR)
+    relative = np.clip(x.expected / peak, LEAST_FACTOR, 1.0)
     models = [_NoiseModel.of(item, x, channels[item.node.output], scheme) for item in items]
     before = sum(model.noise(np.ones_like(relative)) for model in models)
     if before <= 0:

@@ -19,8 +19,8 @@ from uair.passes.quantization.trial import FLOOR, Energies, Study, has_channels
 
 Samples: TypeAlias = Sequence[Mapping[str, Array]]
 
-DOUBT = 2.0
-"""Standard errors of the mean gain that are taken off it: what is left must still be a gain."""
+DOUBT = 1.64
+"""Standard errors of the mean gain that are taken off it: one change without effect in twenty seems to gain as much."""
 DOUBT_OF_SUM = 0.5
 """The same of the gain of the samples' sum, which the noisiest samples decide: its error is several times as great."""
 

@@ -20,6 +20,7 @@ from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.ops import Add, Conv1D, Conv2D, Conv3D, ConvTranspose2D, HardSwish, LayerNorm, Linear, MatMul, MaxPool2D, Relu
 from uair.passes.quantization.bias import correct_biases
+from uair.passes.quantization.channels import LEAST_ROOM, MOST_ROOM, ChannelRange
 from uair.passes.quantization.choose import Settings
 from uair.passes.quantization.equalise import (
     Equalisation,
@@ -442,6 +443,48 @@ def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
     known = Judge.of(study, feeds, Store()).losses(study, trial.results, range(len(feeds)))
     assert honest.losses[3] > 20 * known[3]
     assert max(honest.losses[:3] + honest.losses[4:]) < honest.losses[3]
+
+
+def test_no_sample_judges_what_it_taught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges, factors of channels and roundings are learned anew from each half."""
+    module, feeds, settings = uneven_cnn(), images(16), Settings("minmax")
+    taught: list[set[int]] = []
+
+    def number(sample: Any) -> int:
+        return next(i for i, feed in enumerate(feeds) if np.array_equal(feed["x"], sample["x"]))
+
+    def propose(*arguments: Any) -> Any:
+        taught.append({number(sample) for sample in arguments[-1]})
+        return propose_equalisations(*arguments)
+
+    monkeypatch.setattr("uair.passes.quantization.refine.propose_equalisations", propose)
+    plan = plan_quantization(module.main, scheme_of("cpu"))
+    study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
+    trial = choose_trial(study, settings)
+    refinement = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds)
+    candidate = refinement.taught(is_equalised=True)
+    assert [set(half.judging) for half in candidate.halves] == [set(range(1, 16, 2)), set(range(0, 16, 2))]
+    assert taught == [set(range(0, 16, 2)), set(range(1, 16, 2))]
+    for half in candidate.halves:
+        assert half.study.module is not module and half.study.weights is not study.weights
+        assert {number(s) for s in (*half.samples, *half.study.statistics.kept)}.isdisjoint(half.judging)
+        assert half.study.statistics.count == 8
+    assert candidate.changed >= 1
+    assert graph_difference(module.main, uneven_cnn().main) == "", "the model itself is only changed in the end"
+
+
+def test_channels_get_room_for_what_other_samples_reach() -> None:
+    """A channel that is seldom great is not blown up to fill the range with what few samples show of it."""
+    feeds = [np.ones((1, 3, 4, 4), np.float32) * np.array([8, 1, 1], np.float32).reshape(1, 3, 1, 1) for _ in range(4)]
+    feeds[1] = feeds[1] * np.array([1, 1, 3], np.float32).reshape(1, 3, 1, 1)
+    feeds[3] = feeds[3] * np.array([1, 1, 9], np.float32).reshape(1, 3, 1, 1)
+    found = ChannelRange.empty(3)
+    for values in feeds[:3]:
+        found.observe(values, 1)
+    np.testing.assert_allclose(found.magnitude, [8, 1, 3])
+    np.testing.assert_allclose(found.expected, [8 * LEAST_ROOM, LEAST_ROOM, 9])
+    found.observe(feeds[3], 1)
+    np.testing.assert_allclose(found.expected, [8 * LEAST_ROOM, LEAST_ROOM, 9 * MOST_ROOM])
 
 
 def test_noise_is_measured_by_the_signal_of_all_samples() -> None:
