@@ -29,6 +29,7 @@ from uair.passes.fusion import (
     pooling,
     products,
     reduction,
+    rotary_pairs,
 )
 from uair.passes.recurrent.recognize import RecognizeRecurrent
 from uair.pipeline import Pass, PassContext
@@ -77,6 +78,7 @@ def ruleset() -> RuleSet:
         channel_layer_norm,
         channel_norms,
         pooling,
+        rotary_pairs,
         attention,
     )
     return RuleSet([rule() for family in families for rule in family.RULES])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
 
-from uair.ir.dims import Dim, is_static
+from uair.ir.dims import Dim, Shape, is_static
 from uair.ir.graph import Node, Tensor
 from uair.ops import (
     Add,
@@ -27,6 +28,7 @@ from uair.ops import (
     Split,
     Squeeze,
     Sub,
+    Transpose,
     Unsqueeze,
 )
 from uair.passes.simplify.slices import has_known_bounds
@@ -71,22 +73,25 @@ def neighbours(a: Tensor, b: Tensor) -> tuple[Tensor, int] | None:
 # ------------------------------------------------------------------------------------------------ tables of angles
 @attrs.frozen(eq=False)
 class _Table:
-    """A cosine or sine whose second half of features repeats the first.
+    """A cosine or sine that has every number twice: in the second half of features, or side by side.
 
     Attributes:
-        base: a constant with equal halves, or the half that a Concat joins with itself.
-        is_half: whether the base is the half already.
+        base: a constant, or what a Concat joins with itself or an Expand repeats, with an axis of extent 1 then.
+        step: at which distance the features of the base stand that are different; 0 when they all are.
         steps: what is computed of it, last first: operators that leave the last axis in place.
     """
 
     base: Tensor
-    is_half: bool
+    step: int
     steps: tuple[Node, ...]
 
     def half(self, size: int) -> Tensor:
-        """The first half: the same steps on half of the base."""
-        base = self.base
-        x = base if self.is_half else _front(base, size)
+        """The numbers once: the same steps on half of the base."""
+        x = self.base
+        if self.step:
+            x = _some(x, size * self.step, self.step)
+        elif x.type.dims[-1] == 1 != size:
+            x = Squeeze(axes=(x.type.rank - 1,))(x)
         for node in reversed(self.steps):
             x = self._step(node, x, size)
         return x
@@ -99,24 +104,24 @@ class _Table:
         return node.op(*(x if i == main else t for i, t in enumerate(node.inputs)))
 
 
-def _front(x: Tensor, size: int) -> Tensor:
-    return Slice(axes=(x.type.rank - 1,), starts=(0,), ends=(size,), steps=(1,))(x)
+def _some(x: Tensor, end: int, step: int) -> Tensor:
+    return Slice(axes=(x.type.rank - 1,), starts=(0,), ends=(end,), steps=(step,))(x)
 
 
-def _table(tensor: Tensor, size: int) -> _Table | None:
-    """A tensor as a table of twice `size` features whose halves are equal; None when that is not seen."""
+def table_of(tensor: Tensor, size: int, interleaved: bool = False) -> _Table | None:
+    """A tensor as a table of twice `size` features that has every number twice; None when that is not seen."""
     steps: list[Node] = []
     while True:
         if tensor.is_constant:
             values = tensor.numpy()
-            return (
-                _Table(tensor, False, tuple(steps)) if np.array_equal(values[..., :size], values[..., size:]) else None
-            )
+            a, b = (values[..., ::2], values[..., 1::2]) if interleaved else (values[..., :size], values[..., size:])
+            return _Table(tensor, 2 if interleaved else 1, tuple(steps)) if np.array_equal(a, b) else None
         node = tensor.producer
         if node is None or not tensor.type.shape:
             return None
-        if isinstance(node.op, Concat):
-            return _doubled(node, tuple(steps))
+        base = _repeated_pairs(node, size) if interleaved else _joined_with_itself(node)
+        if base is not None:
+            return _Table(base, 0, tuple(steps))
         main = _main_operand(node)
         if main is None:
             return None
@@ -127,14 +132,23 @@ def _table(tensor: Tensor, size: int) -> _Table | None:
         tensor = operand
 
 
-def _doubled(node: Node, steps: tuple[Node, ...]) -> _Table | None:
-    """The table that begins with a tensor joined with itself."""
-    assert isinstance(node.op, Concat)
+def _joined_with_itself(node: Node) -> Tensor | None:
+    """What a Concat along the last axis joins with itself."""
+    if not isinstance(node.op, Concat) or node.op.axis % node.output.type.rank != node.output.type.rank - 1:
+        return None
     first, *others = node.inputs
-    twice = (
-        len(others) == 1 and others[0] is first and node.op.axis % node.output.type.rank == node.output.type.rank - 1
-    )
-    return _Table(first, True, steps) if twice and first is not None else None
+    return first if len(others) == 1 and others[0] is first else None
+
+
+def _repeated_pairs(node: Node, size: int) -> Tensor | None:
+    """[..., size, 1], which is repeated twice along the last axis and then merged to [..., 2 size]."""
+    repeated = node.inputs[0] if isinstance(node.op, Reshape) else None
+    repeat = None if repeated is None else repeated.producer
+    if repeated is None or repeat is None or repeated.type.shape is None:
+        return None
+    base = repeat.inputs[0] if isinstance(repeat.op, Expand) else _joined_with_itself(repeat)
+    dims = (*node.output.type.dims[:-1], size)
+    return base if base is not None and repeated.type.shape == (*dims, 2) and base.type.shape == (*dims, 1) else None
 
 
 def _main_operand(node: Node) -> int | None:
@@ -161,12 +175,18 @@ def _main_operand(node: Node) -> int | None:
     return None
 
 
-def _fits(x: Tensor, table: Tensor, features: int) -> bool | NoMatch:
-    """Whether a table of so many features broadcasts to x, the same for all heads; x: [batch, heads, places, size]."""
+def heads_axis(x: Tensor, tables: Sequence[Tensor], features: int) -> int | NoMatch:
+    """Which axis of x the heads are, 1 or 2: that along which the tables are the same. x has four axes."""
+    for axis in (1, 2):
+        wanted = tuple(1 if i == axis else x.type.dims[i] for i in (1, 2))
+        if all(_is_table(t, x.type.dims[0], (*wanted, features)) for t in tables):
+            return axis
+    return no(f"the tables are not [batch, 1, places, {features}]", tables[0])
+
+
+def _is_table(table: Tensor, batch: Dim, rest: Shape) -> bool:
     dims = (1,) * (4 - table.type.rank) + table.type.dims if table.type.shape is not None else ()
-    batch, _, places, _ = x.type.dims
-    good = len(dims) == 4 and dims[0] in (1, batch) and dims[1:] == (1, places, features)
-    return good or no(f"{table!r} is no table [batch, 1, places, {features}]", table)
+    return len(dims) == 4 and dims[0] in (1, batch) and dims[1:] == rest
 
 
 def _per_place(table: Tensor, x: Tensor) -> Tensor:
@@ -178,11 +198,19 @@ def _per_place(table: Tensor, x: Tensor) -> Tensor:
     return flat if own == batch else Expand(shape=(batch, places, half))(flat)
 
 
-def _is_rotatable(x: Tensor, size: int, result: Tensor) -> bool | NoMatch:
+def is_rotatable(x: Tensor, size: int, result: Tensor) -> bool | NoMatch:
     """Whether x has heads and twice `size` features, and the result is of its type."""
     if x.type.shape is None or x.type.rank != 4 or x.type.dims[-1] != 2 * size:
-        return no("what is rotated is not [batch, heads, places, size] with two equal halves", x)
+        return no("what is rotated is not [batch, heads, places, size] with an even size", x)
     return result.type == x.type or no("the tables broadcast what is rotated", x)
+
+
+def rotated(x: Tensor, tables: Sequence[Tensor], axis: int, interleaved: bool = False) -> Tensor:
+    """RotaryEmbedding of x, whose heads are the given axis; tables hold every number once."""
+    turn = Transpose(perm=(0, 2, 1, 3))
+    turned = turn(x) if axis == 2 else x
+    y = RotaryEmbedding(interleaved=interleaved)(turned, *(_per_place(t, turned) for t in tables))
+    return turn(y) if axis == 2 else y
 
 
 # ------------------------------------------------------------------------------------------------ rules
@@ -205,20 +233,26 @@ class RecognizeRotaryEmbedding(Rule):
         assert isinstance(turned.op, Concat)
         if turned.op.axis % turned.output.type.rank != turned.output.type.rank - 1:
             return no("the halves are not joined along the last axis", turned)
-        answer = _is_rotatable(x, size, root.output)
-        for table in (q if x is p else p, sin):
-            answer = answer and _fits(x, table, 2 * size)
-            if answer and _table(table, size) is None:
-                answer = no(f"{table!r} is not seen to have equal halves", table)
-        return answer
+        answer = is_rotatable(x, size, root.output)
+        if not answer:
+            return answer
+        tables = (q if x is p else p, sin)
+        for table in tables:
+            if table_of(table, size) is None:
+                return no(f"{table!r} is not seen to have equal halves", table)
+        axis = heads_axis(x, tables, 2 * size)
+        return axis if isinstance(axis, NoMatch) else True
 
     def rewrite(self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor) -> Tensor:
         """One operator on half of the tables."""
         found = neighbours(a, b)
         assert found is not None
         x, size = found
-        tables = [_table(t, size) for t in (q if x is p else p, sin)]
-        return RotaryEmbedding()(x, *(_per_place(t.half(size), x) for t in tables if t is not None))
+        tables = (q if x is p else p, sin)
+        axis = heads_axis(x, tables, 2 * size)
+        assert isinstance(axis, int)
+        halves = [table_of(t, size) for t in tables]
+        return rotated(x, [t.half(size) for t in halves if t is not None], axis)
 
 
 class RecognizeRotaryHalves(Rule):
@@ -232,33 +266,47 @@ class RecognizeRotaryHalves(Rule):
 
     def check(self, ac: Node, bs: Node, first: Node, second: Node, root: Node) -> bool | NoMatch:
         """The four products are of two halves and two tables."""
-        found = self.parts(ac, bs, first, second)
+        found = products_of(neighbours, ac, bs, first, second)
         if found is None:
             return no("the products are not of the halves of one tensor and two tables", root)
         x, size, cos, sin = found
         assert isinstance(root.op, Concat)
         if root.op.axis % root.output.type.rank != root.output.type.rank - 1:
             return no("the halves are not joined along the last axis", root)
-        return _is_rotatable(x, size, root.output) and _fits(x, cos, size) and _fits(x, sin, size)
+        answer = is_rotatable(x, size, root.output)
+        axis = heads_axis(x, (cos, sin), size) if answer else answer
+        return axis if isinstance(axis, NoMatch) else True
 
     def rewrite(self, ac: Node, bs: Node, first: Node, second: Node) -> Tensor:
         """One operator."""
-        found = self.parts(ac, bs, first, second)
+        found = products_of(neighbours, ac, bs, first, second)
         assert found is not None
-        x, _, cos, sin = found
-        return RotaryEmbedding()(x, _per_place(cos, x), _per_place(sin, x))
+        x, size, cos, sin = found
+        axis = heads_axis(x, (cos, sin), size)
+        assert isinstance(axis, int)
+        return rotated(x, (cos, sin), axis)
 
-    @staticmethod
-    def parts(ac: Node, bs: Node, first: Node, second: Node) -> tuple[Tensor, int, Tensor, Tensor] | None:
-        """What is rotated, the extent of a half, the cosines and the sines; None when the products do not fit."""
-        others = [{*first.inputs}, {*second.inputs}]
-        for a, cos in (ac.inputs, ac.inputs[::-1]):
-            for b, sin in (bs.inputs, bs.inputs[::-1]):
-                assert a is not None and b is not None and cos is not None and sin is not None
-                found = neighbours(a, b)
-                if found is not None and others in ([{b, cos}, {a, sin}], [{a, sin}, {b, cos}]):
-                    return (*found, cos, sin)
-        return None
+
+def products_of(
+    parts: Callable[[Tensor, Tensor], tuple[Tensor, int] | None], ac: Node, bs: Node, first: Node, second: Node
+) -> tuple[Tensor, int, Tensor, Tensor] | None:
+    """What is rotated, half of its extent, the cosines and the sines; None when the products do not fit.
+
+    Args:
+        parts: what two tensors are the parts of, and how many features each has.
+        ac: a cos, from which `bs` is subtracted.
+        bs: b sin.
+        first: b cos or a sin.
+        second: the other one, which is added.
+    """
+    others = [{*first.inputs}, {*second.inputs}]
+    for a, cos in (ac.inputs, ac.inputs[::-1]):
+        for b, sin in (bs.inputs, bs.inputs[::-1]):
+            assert a is not None and b is not None and cos is not None and sin is not None
+            found = parts(a, b)
+            if found is not None and others in ([{b, cos}, {a, sin}], [{a, sin}, {b, cos}]):
+                return (*found, cos, sin)
+    return None
 
 
 class WidenRotaryEmbedding(Rule):
@@ -282,6 +330,37 @@ class WidenRotaryEmbedding(Rule):
         found = neighbours(turned, rest)
         assert found is not None
         return rotary.op(found[0], cos, sin)
+
+
+class WidenTurnedRotaryEmbedding(Rule):
+    """The same where places and heads change their order around the operator."""
+
+    def pattern(self, turned: Any, rest: Any, cos: Any, sin: Any) -> Any:
+        """The features that are turned come first."""
+        inner = of(RotaryEmbedding)(of(Transpose)(turned).named("there"), cos, sin).named("rotary")
+        return of(Concat)(of(Transpose)(inner).named("back"), rest).named("root")
+
+    def check(
+        self, turned: Tensor, rest: Tensor, cos: Tensor, rotary: Node, there: Node, back: Node, root: Node
+    ) -> bool | NoMatch:
+        """All of the operator's operand is turned, the rest is what stands behind it, and the order comes back."""
+        perms = [n.op.perm for n in (there, back) if isinstance(n.op, Transpose)]
+        if perms != [(0, 2, 1, 3)] * 2:
+            return no("it is not places and heads that change their order", there)
+        found = neighbours(turned, rest)
+        if found is None or root.output.type != found[0].type:
+            return no("what is joined is not the whole of one tensor", root)
+        half = cos.type.dims[-1]
+        return isinstance(half, int) and 2 * half == found[1] or no("only a part of the features is turned", rotary)
+
+    def rewrite(
+        self, turned: Tensor, rest: Tensor, cos: Tensor, sin: Tensor, rotary: Node, there: Node, back: Node
+    ) -> Tensor:
+        """One operator."""
+        found = neighbours(turned, rest)
+        assert found is not None
+        result: Tensor = back.op(rotary.op(there.op(found[0]), cos, sin))
+        return result
 
 
 class GroupRepeatedHeads(Rule):
@@ -326,4 +405,10 @@ def _repeated(tensor: Tensor | None) -> Tensor | None:
     return x if tensor.type.dims == (batch, groups * times, places, size) else None
 
 
-RULES = (RecognizeRotaryEmbedding, RecognizeRotaryHalves, WidenRotaryEmbedding, GroupRepeatedHeads)
+RULES = (
+    RecognizeRotaryEmbedding,
+    RecognizeRotaryHalves,
+    WidenRotaryEmbedding,
+    WidenTurnedRotaryEmbedding,
+    GroupRepeatedHeads,
+)

@@ -205,3 +205,68 @@ def test_layers_that_share_a_table_share_its_half() -> None:
     assert ops(module) == ["RotaryEmbedding"] * 2
     assert len({id(t) for node in module.main for t in node.inputs[1:]}) == 1
     assert np.array_equal(module.main.constants()[0].numpy()[0, 0], [1.0, 2.0])
+
+
+# ------------------------------------------------------------------------------------------- pairs that stand side by side
+EVERY = {
+    "slices": "%a = Slice(%x) {axes = [3], starts = [0], ends = [2147483647], steps = [2]}  "
+    "%b = Slice(%x) {axes = [-1], starts = [1], ends = [4], steps = [2]}  ",
+    "places of an axis": "constant @0 = 0 : i64[]  constant @1 = -1 : i64[]  %pairs = Reshape(%x) {shape = [2,3,5,2,2]}  "
+    "%a = Gather(%pairs, @0) {axis = 4}  %b = Gather(%pairs, @1) {axis = 4}  ",
+    "parts of an axis": "%pairs = Reshape(%x) {shape = [2,3,5,2,2]}  %e, %o = Split(%pairs) {axis = 4, sizes = [1,1]}  "
+    "%a = Squeeze(%e) {axes = [4]}  %b = Squeeze(%o) {axes = [4]}  ",
+}
+STACK = "%c0 = Unsqueeze({}) {{axes = [4]}}  %c1 = Unsqueeze({}) {{axes = [4]}}  %st = Concat(%c0, %c1) {{axis = 4}}  "
+FLAT = "Reshape(%st) {shape = [2,3,5,4]}  "
+TURNED_PAIRS = "%n = Neg(%b)  " + STACK.format("%n", "%a") + "%t = " + FLAT
+REPEATED = (
+    "%f: f32[5,2]  %f1 = Unsqueeze(%f) {axes = [2]}  %e2 = Expand(%f1) {shape = [5,2,2]}  "
+    "%d = Reshape(%e2) {shape = [5,4]}  %cos = Cos(%d)  %sin = Sin(%d)  "
+)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_rotary_embedding_of_pairs_is_recognized(kind: str) -> None:
+    module = fused(X + REPEATED + EVERY[kind] + TURNED_PAIRS + SUM)
+    assert ops(module).count("RotaryEmbedding") == 1
+    assert not {"Neg", "Concat", "Slice", "Split", "Gather", "Add", "Mul"} & set(ops(module))
+    (rotary,) = (node for node in module.main if node.op_type == "RotaryEmbedding")
+    assert rotary.attributes["interleaved"]
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_products_of_pairs_are_recognized(kind: str) -> None:
+    products = PRODUCTS + "%im = Add(%as, %bc)  "
+    module = fused(X + HALF_TABLES + EVERY[kind] + products + STACK.format("%re", "%im") + "%y = " + FLAT)
+    assert ops(module) == ["Reshape", "Reshape", "Expand", "RotaryEmbedding"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("starts = [0]", "starts = [1]"),  # the same feature of every pair
+        ("axis = 4}", "axis = 3}"),  # the parts are joined as halves
+        ("Neg(%b)", "Relu(%b)"),
+        ("Expand(%f1) {shape = [5,2,2]}", "Concat(%f1, %g) {axis = 2}"),  # the tables' pairs are not equal
+        ("Unsqueeze(%n)", "Unsqueeze(%a)"),
+    ],
+)
+def test_other_sums_of_pairs_are_no_rotary_embedding(old: str, new: str) -> None:
+    text = X + "%g: f32[5,2,1]  " + REPEATED + EVERY["slices"] + TURNED_PAIRS + SUM + "return %y"
+    assert old in text
+    assert "RotaryEmbedding" not in ops(fused(text.replace(old, new)))
+
+
+def test_rotary_embedding_with_heads_behind_places() -> None:
+    """As GPT-J and GLM have it, which put the heads in front afterwards; the rest of the features passes by."""
+    text = (
+        "%z: f32[2,5,3,6]  %x, %rest = Split(%z) {axis = 3, sizes = [4,2]}  %f: f32[1,5,1,2]  %f1 = Unsqueeze(%f) {axes = [4]}  "
+        "%e2 = Concat(%f1, %f1) {axis = 4}  %d = Reshape(%e2) {shape = [1,5,1,4]}  %cos = Cos(%d)  %sin = Sin(%d)  "
+    )
+    turned = (EVERY["slices"] + TURNED_PAIRS).replace("[2,3,5,4]", "[2,5,3,4]")
+    module = fused(text + turned + SUM.replace("%y =", "%w =") + "%k = Concat(%w, %rest) {axis = 3}  "
+        "%y = Transpose(%k) {perm = [0,2,1,3]}")  # fmt: skip
+    assert [op for op in ops(module) if op not in ("Cos", "Sin", "Reshape", "Expand")] == [
+        "Transpose",
+        "RotaryEmbedding",
+    ]
