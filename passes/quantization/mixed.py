@@ -49,6 +49,8 @@ MOST_SEGMENTS = 24
 """Segments that a model is cut into at most; each is run by itself."""
 RANKING = 2
 """Samples by which segments are ranked; what is chosen is checked on all."""
+ROUNDING = 1e-9
+"""What sums of shares may be off."""
 NO_NUMBER = -1.0
 """The cosine of an output that is no number and should be one."""
 Runner: TypeAlias = Callable[[Module], Interpreter]
@@ -90,12 +92,14 @@ class Split:
         stay: nodes that stay in float, with the reason.
         notes: what could not be reached.
         cosine: the lowest that an output has on a sample; None where no limit asked for it.
+        samples: how many of them there are.
     """
 
     results: list[NodeResult]
     stay: list[tuple[Node, str]] = attrs.Factory(list["tuple[Node, str]"])
     notes: list[str] = attrs.Factory(list[str])
     cosine: float | None = None
+    samples: int = 0
 
 
 def split_precision(study: Study, results: list[NodeResult], budget: Budget, device: Runner) -> Split:
@@ -108,6 +112,7 @@ def split_precision(study: Study, results: list[NodeResult], budget: Budget, dev
         device: runs a module as the device does: floats in `budget.float_type`.
     """
     split = _split(study, results, budget, device)
+    split.samples = len(study.statistics.kept)
     split.notes += beyond_budget(float_share(study.module.main, split.results), budget)
     return split
 
@@ -116,14 +121,15 @@ def spent(budget: Budget, split: Split, graph: Graph) -> dict[str, Any]:
     """What was wanted, and what it took, as plain data.
 
     Returns:
-        `least_cosine` and `most_float`; `cosine`, the lowest that an output has on a sample (None: no limit asked for
-        it); `float_share` and `wide_share` of the multiply-adds; `float_type`.
+        `least_cosine` and `most_float`; `cosine`, the lowest that an output has on one of `samples` (None: no limit
+        asked for it); `float_share` and `wide_share` of the multiply-adds; `float_type`.
     """
     wide = [r for r in split.results if any(p.dtype is DType.I16 for p in r.activations.values())]
     whole = max(total_multiply_adds(graph), 1)
     return {
         "least_cosine": budget.least_cosine,
         "cosine": None if split.cosine is None else round(split.cosine, 6),
+        "samples": split.samples,
         "most_float": budget.most_float,
         "float_share": round(float_share(graph, split.results), 4),
         "wide_share": round(sum(multiply_adds(result.node) for result in wide) / whole, 4),
@@ -153,20 +159,10 @@ def _split(study: Study, results: list[NodeResult], budget: Budget, device: Runn
         why = "models that shuffle channels stay quantized throughout: the target's tool may not build them otherwise"
         return Split(results, notes=[f"an output has {_shown(before)}, not {least}: {why}"], cosine=before)
     mix = _Mix.of(study, results, budget)
-    lifts = floats = 0
-    if budget.wide:
-        lifts = _fewest(0, len(mix.order), lambda n: outputs.worst_cosine(mix.results(n, 0)) >= least)
-    reached = outputs.worst_cosine(mix.results(lifts, 0)) if lifts else before
-    if reached < least and budget.floats:
-        affordable = min(mix.affordable(budget.most_float), mix.bearable)
-        floats = _fewest(min(1, affordable), affordable, lambda n: outputs.worst_cosine(mix.results(lifts, n)) >= least)
-        lifts = _fewest(floats, max(lifts, floats), lambda n: outputs.worst_cosine(mix.results(n, floats)) >= least)
-        reached = outputs.worst_cosine(mix.results(lifts, floats))
-    if (lifts or floats) and reached <= before:
-        split = Split(results, cosine=before)
+    lifts, floats, reached = _mixture(mix, outputs, budget, before)
+    if not lifts and not floats and (mix.floatable or budget.wide):
         why = "more precision where the target has it does not make it better"
-        split.notes.append(f"an output has {_shown(before)}, not {least}: {why}")
-        return split
+        return Split(results, notes=[f"an output has {_shown(before)}, not {least}: {why}"], cosine=before)
     kept = mix.results(lifts, floats)
     scheme = study.scheme
     lone = set(lone_nodes({result.node for result in kept}) if floats and not (scheme.ends or scheme.islands) else ())
@@ -180,12 +176,36 @@ def _split(study: Study, results: list[NodeResult], budget: Budget, device: Runn
     split.cosine = reached
     if reached < least:
         split.notes.append(_shortfall(study, split, budget, reached))
-    if mix.bearable < len(mix.order):
+    if mix.barred:
         split.notes.append(
-            f"{len(mix.order) - mix.bearable} of {len(mix.order)} segments of the model were not tried in float: "
-            f"{budget.float_type} does not hold their values"
+            f"{mix.barred} of {len(mix.order)} segments of the model were not tried in float: {budget.float_type} does "
+            "not hold their values"
         )
     return split
+
+
+def _mixture(mix: _Mix, outputs: _Outputs, budget: Budget, before: float) -> tuple[int, int, float]:
+    """How many segments have 16 bits, how many are in float, and the cosine with that: the fewest, or the best tried.
+
+    More is not always better: errors cancel, and f16 makes errors of its own.
+    """
+    tried = {(0, 0): before}
+
+    def cosine(lifts: int, floats: int) -> float:
+        if (lifts, floats) not in tried:
+            tried[lifts, floats] = outputs.worst_cosine(mix.results(lifts, floats))
+        return tried[lifts, floats]
+
+    least, most = budget.least_cosine, len(mix.floatable)
+    lifts = floats = 0
+    if budget.wide:
+        lifts = _fewest(0, len(mix.order), lambda n: cosine(n, 0) >= least)
+    if cosine(lifts, 0) < least and budget.floats:
+        floats = _fewest(min(1, most), most, lambda n: cosine(lifts, n) >= least)
+        lifts = _fewest(0, lifts, lambda n: cosine(n, floats) >= least)
+    if cosine(lifts, floats) < least:
+        lifts, floats = max(tried, key=lambda pair: (tried[pair], -pair[1], -pair[0]))
+    return lifts, floats, tried[lifts, floats]
 
 
 def _shortfall(study: Study, split: Split, budget: Budget, reached: float) -> str:
@@ -223,8 +243,9 @@ class _Mix:
     Attributes:
         segments: in the model's order.
         lifted: the same with activations of 16 bits.
-        order: their numbers, those that lose most first; behind them those that cannot be in float.
-        bearable: how many of the order can be in float: whose values its type holds.
+        order: their numbers, those that lose most first.
+        floatable: of these, those that may be in float together: what the share leaves room for, in the same order.
+        barred: how many cannot be in float: its type does not hold their values.
         costs: of each the multiply-adds, as a part of those of the model.
         before: the part that is in float anyhow.
     """
@@ -232,9 +253,8 @@ class _Mix:
     segments: list[list[NodeResult]]
     lifted: list[list[NodeResult]]
     order: list[int]
-    bearable: int
-    costs: list[float]
-    before: float
+    floatable: list[int]
+    barred: int
 
     @staticmethod
     def of(study: Study, results: list[NodeResult], budget: Budget) -> _Mix:
@@ -245,30 +265,26 @@ class _Mix:
         losses = [few.loss(segment, reference) for segment in segments]
         beyond = _beyond(few, budget.float_type)
         barred = [any(result.node in beyond for result in segment) for segment in segments]
-        order = sorted(range(len(segments)), key=lambda i: (barred[i], -losses[i]))
+        order = sorted(range(len(segments)), key=lambda i: -losses[i])
         lifted = [[lift(study, result) for result in segment] for segment in segments] if budget.wide else segments
         graph = study.module.main
         whole = total_multiply_adds(graph)
         costs = [sum(multiply_adds(r.node) for r in segment) / max(whole, 1) for segment in segments]
-        return _Mix(segments, lifted, order, barred.count(False), costs, float_share(graph, results))
+        share, floatable = float_share(graph, results), list[int]()
+        for i in order:
+            if not barred[i] and share + costs[i] <= budget.most_float + ROUNDING:
+                share += costs[i]
+                floatable.append(i)
+        return _Mix(segments, lifted, order, floatable, barred.count(True))
 
     def results(self, lifts: int, floats: int) -> list[NodeResult]:
-        """The quantized nodes when the first `floats` of the order are in float, and those up to `lifts` in 16 bits."""
-        place = {number: at for at, number in enumerate(self.order)}
+        """The quantized nodes when the first `floats` that may be are in float, and of the order `lifts` in 16 bits."""
+        left, raised = set(self.floatable[:floats]), set(self.order[:lifts])
         kept: list[NodeResult] = []
         for i, (narrow, wide) in enumerate(zip(self.segments, self.lifted, strict=True)):
-            if place[i] >= floats:
-                kept += wide if place[i] < lifts else narrow
+            if i not in left:
+                kept += wide if i in raised else narrow
         return kept
-
-    def affordable(self, most: float) -> int:
-        """How many segments of the order may be in float."""
-        share = self.before
-        for count, number in enumerate(self.order):
-            share += self.costs[number]
-            if share > most:
-                return count
-        return len(self.order)
 
 
 def _beyond(study: Study, dtype: DType) -> set[Node]:

@@ -274,3 +274,34 @@ def test_more_in_float_than_allowed_is_said_also_where_nobody_chose_it() -> None
     _, report = mixed(most_float=0.1, skip=("Conv2D",))
     assert report["summary"]["float_share"] == 1
     assert any("100.0% of the multiply-adds are in float, 10.0% were allowed" in note for note in report["notes"])
+
+
+def heavy_head() -> Module:
+    """The first convolution is nine tenths of the multiply-adds, and its input has a few far values."""
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal((CHANNELS, CHANNELS, k, k)) * 0.3 for k in (3, 1, 1)]
+    texts = [
+        f"constant @w{i} = [{','.join(repr(float(v)) for v in w.astype(np.float32).ravel())}] : "
+        f"f32[{','.join(map(str, w.shape))}]  "
+        for i, w in enumerate(weights)
+    ]
+    return parse_module(
+        "".join(texts) + f"%x: f32[1,{CHANNELS},6,6]  %a = Conv2D(%x, @w0) {{pads = [1,1,1,1]}}  %b = Relu(%a)  "
+        "%c = Conv2D(%b, @w1)  %d = Relu(%c)  %y = Conv2D(%d, @w2)  return %y"
+    )
+
+
+def test_what_does_not_fit_into_the_share_does_not_use_it_up() -> None:
+    """The segment that loses most costs more than may be in float; what comes behind it in the order does not."""
+    found = []
+    for most in (0.0, 0.15):
+        module, context = heavy_head(), PassContext()
+        feeds = [{"x": s["x"] * np.where(np.abs(s["x"]) > 2, 6, 1).astype(np.float32)} for s in samples(4)]
+        step = QuantizeInt8(
+            target="cpu", samples=feeds, range="minmax", least_cosine=0.999999, most_float=most, interpreter=Interpreter
+        )
+        step.run(module, context)
+        found.append(context.reports["quantization"]["summary"]["budget"])
+    assert found[0]["float_share"] == 0
+    assert 0 < found[1]["float_share"] <= 0.15
+    assert found[1]["cosine"] > found[0]["cosine"]

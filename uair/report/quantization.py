@@ -137,7 +137,9 @@ def budget_text(budget: Mapping[str, Any]) -> str:
     """What a budget of mixed precision asked for and what it took, in a sentence."""
     asked: list[str] = []
     if budget["least_cosine"] > 0:
-        reached = "" if budget["cosine"] is None else f" (the lowest is {budget['cosine']:.6g})"
+        reached = ""
+        if budget["cosine"] is not None:
+            reached = f" (the lowest on {budget['samples']} calibration samples is {budget['cosine']:.6g})"
         asked.append(f"every output at a cosine of {budget['least_cosine']:g} or more{reached}")
     if budget["most_float"] < 1:
         asked.append(f"at most {budget['most_float']:.3g} of the multiply-adds in float")
