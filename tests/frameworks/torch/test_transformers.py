@@ -22,6 +22,8 @@ NODES = {
     "gpt2_cached": (47, 96),
     "llama": (50, 136),
     "qwen2": (50, 142),
+    "gptj": (44, 137),
+    "roformer": (55, 114),
     "t5": (114, None),
     "clip": (120, 179),
     "whisper": (120, 194),
