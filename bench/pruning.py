@@ -44,7 +44,7 @@ RANDOM = 3
 """Random choices that are averaged."""
 SECONDS = 600.0
 
-WAYS: Mapping[str, Mapping[str, Any]] = {
+WAYS: dict[str, Mapping[str, Any]] = {
     "random": {"criterion": "random", "compensate": "none"},
     "norm": {"criterion": "norm", "compensate": "none"},
     "output": {"criterion": "output", "compensate": "none"},
@@ -55,6 +55,11 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "output, weights": {"criterion": "output", "compensate": "weights"},
     "taylor, weights (default)": {"criterion": "taylor", "compensate": "weights"},
 }
+HEADS: dict[str, Mapping[str, Any]] = {
+    "output, weights, whole heads": {"criterion": "output", "compensate": "weights", "heads": True},
+    "taylor, weights, whole heads": {"criterion": "taylor", "compensate": "weights", "heads": True},
+}
+"""Of models with attention."""
 SPARSE = ("magnitude", "wanda", "update", "auto")
 
 
@@ -84,6 +89,8 @@ class Bench:
         self.model, self.samples, self.work = model, samples, work
         self.reference = run_float(model.path, model.held_out)
         self.float_task = self._task(self.reference)
+        kinds = {node.op_type for node in uair.load(model.path).main}
+        self.ways = WAYS | HEADS if kinds & {"Softmax", "Attention"} and "MatMul" in kinds else WAYS
 
     def _task(self, outputs: list[metrics.Array]) -> float:
         return metrics.TASKS[self.model.task](outputs, self.reference, self.model.truth)
@@ -106,7 +113,7 @@ class Bench:
 
     def channels(self, way: str, flops: float) -> Row:
         """One way to prune channels; the mean of several random choices."""
-        options = dict(WAYS[way])
+        options = dict((WAYS | HEADS)[way])
         needs = options["criterion"] in ("output", "taylor") or options["compensate"] != "none"
         options |= {"samples": self.samples if needs else None, "limit": CALIBRATION, "flops": flops}
         seeds = range(RANDOM) if options["criterion"] == "random" else (0,)
@@ -163,7 +170,7 @@ def lines(bench: Bench, peer: Path | None) -> Iterator[str]:
         + " | seconds |"
     )
     yield "|---|" + "---|" * (len(FLOPS) + 1)
-    for way in WAYS:
+    for way in bench.ways:
         yield _line(way, [bench.channels(way, share) for share in FLOPS])
     if peer is not None:
         found = [bench.peer(peer, share) for share in FLOPS]

@@ -30,7 +30,7 @@ from uair.ops import (
     Sub,
 )
 from uair.passes.simplify.arithmetic import repeated_value
-from uair.rewrite import NoMatch, Rule, no, of
+from uair.rewrite import NoMatch, Rule, no, of, optional
 
 
 class SpelledLayerNorm(Rule):
@@ -140,6 +140,29 @@ def _least(bounded: Node, least: Tensor | None) -> float | None:
     if isinstance(bounded.op, Clip):
         return bounded.op.min if bounded.op.max in (None, math.inf) else None
     return None if least is None else repeated_value(least)
+
+
+class LayerNormFromCentred(Rule):
+    """RMSNorm of what the mean was subtracted from is LayerNorm: Cohere's layers share the difference that way."""
+
+    def pattern(self, x: Any, scale: Any) -> Any:
+        """The mean, the difference, RMSNorm."""
+        centred = Sub()(x, of(ReduceMean)(x).named("mean"))
+        return of(RMSNorm)(centred, optional(scale)).named("root")
+
+    def check(self, x: Tensor, mean: Node, root: Node) -> bool | NoMatch:
+        """Both are over the same axes, the last ones, which the mean keeps."""
+        assert isinstance(root.op, RMSNorm)
+        if x.type.shape is None:
+            return no("the rank is not known", x)
+        same = first_axis(mean, x.type.rank) == root.op.axis % x.type.rank
+        return same or no("the mean is not over the axes that are normalised, kept", mean)
+
+    def rewrite(self, x: Tensor, root: Node) -> Tensor:
+        """LayerNorm without bias; FoldLayerNormBias adds it."""
+        op = root.op
+        assert isinstance(op, RMSNorm)
+        return LayerNorm(axis=op.axis, epsilon=op.epsilon)(x, *root.inputs[1:])
 
 
 class NarrowRMSNorm(Rule):
@@ -291,6 +314,7 @@ RULES = (
     FoldLayerNormScale,
     FoldLayerNormBias,
     RecognizeRMSNorm,
+    LayerNormFromCentred,
     NarrowRMSNorm,
     FoldRMSNormScale,
     RecognizeLpNormalize,
