@@ -198,8 +198,7 @@ class Differentiator:
         plan, node = record.plan, record.plan.node
         operands = [_again(t, value, plan, record.op, i) for i, (t, value) in _pairs(node, record.operands)]
         given = [
-            np.zeros(y.shape, gradient_type(y) if _is_float(y) else np.float32) if g is None else g
-            for g, y in zip(arrived, record.results, strict=True)
+            np.zeros(y.shape, _type_of(y)) if g is None else g for g, y in zip(arrived, record.results, strict=True)
         ]
         if plan.parts:
             made = {i: p.apply(record.op, given, operands, record.results, i) for i, p in plan.parts.items()}
@@ -248,28 +247,23 @@ def _plans(graph: Graph, wrt: Collection[Tensor], uses: Collection[Use]) -> dict
         plan = _plan(node, active, uses) if node in reaching else None
         if plan is not None:
             plans[node] = plan
-            active.update(t for t in node.outputs if _is_differentiable(t))
+            active.update(t for t in node.outputs if _is_differentiable(t) or _stands_for_floats(node, t, active))
     return plans
 
 
 def _plan(node: Node, active: Collection[Tensor], uses: Collection[Use]) -> _Plan | None:
     """What is done for a node; None when no gradient goes through it."""
-    if not isinstance(node.op, Quantize) and not any(_is_differentiable(t) for t in node.outputs):
+    if not any(_is_differentiable(t) or _stands_for_floats(node, t, active) for t in node.outputs):
         return None  # integers end the way, but for those that stand for floating-point numbers
     candidates = [i for i, t in enumerate(node.inputs) if t is not None and (t in active or (node, i) in uses)]
     captured = any(t in active for region in node.regions for t in region.captures())
     if not candidates and not captured:
         return None
     parts = parts_of(node.op)
-    if (
-        captured
-        or node.regions
-        or isinstance(node.op, Quantize)
-        or (parts is None and not _decomposes(node.op))
-        or not _is_plain(node)
-    ):
+    whole = parts is not None or (_decomposes(node.op) and all(map(_is_differentiable, _given(node, candidates))))
+    if captured or node.regions or not whole or not _is_plain(node):
         raise _no_gradient(node)
-    candidates = [i for i in candidates if _has_derivative(node, parts, i)]
+    candidates = [i for i in candidates if _has_derivative(node, parts, i, active)]
     if not candidates:
         return None
     return _Plan(
@@ -280,10 +274,22 @@ def _plan(node: Node, active: Collection[Tensor], uses: Collection[Use]) -> _Pla
     )
 
 
-def _has_derivative(node: Node, parts: Parts | None, i: int) -> bool:
+def _given(node: Node, places: Iterable[int]) -> Iterable[Tensor]:
+    return (t for i in places if (t := node.inputs[i]) is not None)
+
+
+def _stands_for_floats(node: Node, tensor: Tensor, active: Collection[Tensor]) -> bool:
+    """Whether a result's integers stand for floating-point numbers: quantized ones, and what is made of such."""
+    if not tensor.type.is_tensor or not tensor.type.dtype.is_integer:
+        return False
+    given = (t for t in node.inputs if t is not None and t in active)
+    return isinstance(node.op, Quantize) or any(not _is_differentiable(t) for t in given)
+
+
+def _has_derivative(node: Node, parts: Parts | None, i: int, active: Collection[Tensor]) -> bool:
     tensor = node.inputs[i]
     assert tensor is not None
-    return _is_differentiable(tensor) and (parts is None or param_name(node.op, i) in parts)
+    return (_is_differentiable(tensor) or tensor in active) and (parts is None or param_name(node.op, i) in parts)
 
 
 def _decomposes(op: Operator) -> bool:
@@ -300,8 +306,9 @@ def _is_plain(node: Node) -> bool:
     return all(t.type.is_tensor and not is_stored(t.type.layout) for t in tensors)
 
 
-def _is_float(array: Array) -> bool:
-    return DType.from_numpy(array.dtype).is_float
+def _type_of(array: Array) -> np.dtype[Any]:
+    """The type of a result's gradient; that of integers that stand for floating-point numbers is f32."""
+    return gradient_type(array) if DType.from_numpy(array.dtype).is_float else np.dtype(np.float32)
 
 
 def _no_gradient(node: Node, reason: str = "") -> NoGradientError:

@@ -29,17 +29,20 @@ from uair.ops import (
     Gelu,
     GroupNorm,
     If,
+    IntegerMatMul,
     Mul,
     Quantize,
     Relu,
+    Reshape,
     Resize,
-    Sigmoid,
     Softmax,
     Split,
     Swish,
     Tanh,
+    Transpose,
     Where,
 )
+from uair.ops.base import Operator
 from uair.text import parse_module
 
 STEP = 1e-2
@@ -222,17 +225,37 @@ def test_only_what_is_read_is_kept(op: object, least: int, most: int) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- errors
-def test_an_operator_without_a_gradient_is_named() -> None:
+def quantized(move: Operator | None = None) -> tuple[Module, Tensor]:
+    """x, in INT8 and back by a scale of 0.1 and a zero point of 3, perhaps moved meanwhile, times 3."""
     b = Builder(1, 6)
-    node = Quantize(dtype=DType.I8).node(dense(b, b.x, 4), constant(np.float32(0.1)), name="quantize")
+    q = b.add(Quantize(dtype=DType.I8), b.x, constant(np.float32(0.1)), constant(np.int8(3)))
+    q = q if move is None else b.add(move, q)
+    y = b.add(Dequantize(), q, constant(np.float32(0.1)), constant(np.int8(3)))
+    return b.done(b.add(Mul(), y, constant(np.float32(3)))), b.x
+
+
+@pytest.mark.parametrize("move", [None, Transpose(perm=(1, 0)), Reshape(shape=(2, 3))])
+def test_quantization_is_straight_through_in_its_range(move: Operator | None) -> None:
+    """As torch.fake_quantize_per_tensor_affine, for which 12.4 is the last number in range; it rounds to 127."""
+    module, x = quantized(move)
+    values = np.array([[0.04, -1.26, 12.4, 12.46, -13.1, -13.2]], np.float32)
+    shape = np.array(values.shape)
+    (name,) = module.main.input_names
+    found = Differentiator(module, [x]).run({name: values}, lambda out: {n: np.ones_like(v) for n, v in out.items()})
+    np.testing.assert_allclose(found.gradients[x], [[3, 3, 3, 0, 3, 0]], rtol=1e-6)
+    assert found.gradients[x].shape == tuple(shape)
+
+
+def test_products_of_integers_are_named() -> None:
+    b = Builder(1, 6)
+    q = b.add(Quantize(dtype=DType.I8), b.x, constant(np.float32(0.1)))
+    node = IntegerMatMul().node(q, constant(np.ones((6, 2), np.int8)), name="product")
     b.graph.append(node)
-    y = b.add(Dequantize(), node.output, constant(np.float32(0.1)))
-    module = b.done(b.add(Sigmoid(), y))
-    assert set(Differentiator(module, [y]).run(random_feeds(module.main), lambda out: out).gradients) == {y}
-    with pytest.raises(NoGradientError, match="no gradient through Quantize") as caught:
+    module = b.done(b.add(Dequantize(), node.output, constant(np.float32(0.1))))
+    with pytest.raises(NoGradientError, match="no gradient through IntegerMatMul") as caught:
         Differentiator(module, [b.x])
     assert caught.value.node is node
-    assert "quantize" in caught.value.place
+    assert "product" in caught.value.place
 
 
 def test_control_flow_has_no_gradient() -> None:

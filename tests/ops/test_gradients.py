@@ -43,7 +43,6 @@ def refused(sample: Sample, operands: Sequence[Any]) -> bool:
         or (op.op_type == "Fold" and op.extents is None)
         or (op.op_type == "RoiAlign" and op.sampling_ratio == 0)
         or (op.op_type == "DFT" and len(operands) > 1 and operands[1] is not None)
-        or (op.op_type == "Dequantize" and not op.block_size)
     )
 
 

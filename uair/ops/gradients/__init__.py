@@ -21,7 +21,7 @@ from uair.ops.gradients.base import Part, Parts
 
 FAMILIES = frozenset({
     "activation", "attention", "conversion", "convolution", "elementwise", "indexing", "linear", "normalization",
-    "padding", "pooling", "reduction", "resize", "shape",
+    "padding", "pooling", "quantization", "reduction", "resize", "shape",
 })  # fmt: skip
 """The files of operators that have a file of gradients."""
 

@@ -19,8 +19,9 @@ Function: TypeAlias = Callable[..., Any]
 class NoGradientError(UairError):
     """A gradient is asked for through an operator that has none, or of a tensor whose elements are not floating-point.
 
-    The message names the node. What has no gradient: quantization (differentiate the model before it is quantized),
-    control flow, recurrent layers that do not decompose, and operators of others without a decomposition.
+    The message names the node. What has no gradient: products of quantized numbers (differentiate the model before it
+    is lowered to integers; Quantize and Dequantize are straight through), control flow, recurrent layers that do not
+    decompose, and operators of others without a decomposition.
     """
 
     code = "UAIR-E0339"
