@@ -107,7 +107,8 @@ def _windowed(x: Array, w: Array, geometry: Geometry, out: Array) -> None:
         taken = min(block, groups - group)
         for first in range(0, geometry.extents[0], rows):
             count = min(rows, geometry.extents[0] - first)
-            view = windows[(*taps, slice(first, first + count))]
+            tile = (*taps, slice(first, first + count))
+            view = windows[tile]
             columns = buffer[: view.size]
             np.copyto(columns.reshape(view.shape), view)
             np.matmul(
