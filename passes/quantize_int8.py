@@ -14,6 +14,7 @@ from uair.ir.graph import Graph
 from uair.ir.module import Module
 from uair.passes.quantization.broken import blamed, broken_weights
 from uair.passes.quantization.choose import NodeResult, Settings
+from uair.passes.quantization.even_channels import even_channels
 from uair.passes.quantization.facts import facts_by_operand, worst_tensors
 from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.mixed import Budget, Runner, Split, beyond_budget, float_share, spent, split_precision
@@ -65,6 +66,8 @@ class QuantizeInt8(Pass):
         weight_rounding: round weights, and correct biases, by what some of the samples say that it does to the results
             of each layer, where samples that this was not learned from and the model's outputs agree; else to the
             nearest.
+        even_channels: bring the channels of what depthwise convolutions read to similar ranges where the gain is great
+            and what lies between them is float, which takes a multiplication.
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
@@ -94,6 +97,7 @@ class QuantizeInt8(Pass):
     placement: Literal["compute", "all", "residual"] | None = None
     weight_search: bool = True
     weight_rounding: bool = True
+    even_channels: bool = True
     skip: tuple[str, ...] = ()
     quality: bool = True
     sensitivity: bool = False
@@ -140,6 +144,9 @@ class QuantizeInt8(Pass):
         method = self.range if statistics.kept or self.range != "auto" else FALLBACK
         settings = Settings(method, self.percentile, self.per_channel, self.weight_search, self.weight_rounding)
         study = Study(module, plan, statistics, scheme, resolve(self.interpreter))
+        evened = 0
+        if self.even_channels and self.effort == "default":
+            study, evened = self._even_channels(study, context)
         context.tell("choosing ranges")
         trial = choose_trial(study, settings)
         refinement = Refinement(study, trial, samples, settings, self.skip, context, self.name)
@@ -153,9 +160,10 @@ class QuantizeInt8(Pass):
         plan.nodes = [result.item for result in trial.results]
         context.tell("measuring the result")
         findings = self._findings(study, trial.results, context)
-        changed = self._insert(module, context, plan, trial.results, scheme)
+        changed = self._insert(module, context, plan, trial.results, scheme) or evened > 0
         report = make_report(plan, trial, findings, samples, statistics, spec=self.spec, scheme=scheme)
         report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
+        report["summary"]["evened"] = evened
         report["summary"] |= self._spent(study.module.main, split)
         report["notes"] += [*broken, *calibrated.notes, *refinement.notes, *split.notes]
         if calibrated.digest:
@@ -174,6 +182,12 @@ class QuantizeInt8(Pass):
             samples,
             lambda n: context.tell("calibration samples", n, most),
         )
+
+    def _even_channels(self, study: Study, context: PassContext) -> tuple[Study, int]:
+        """The study of the model with evened channels, and how many activations were changed."""
+        scheme = study.scheme if self.per_channel else attrs.evolve(study.scheme, per_channel=())
+        found, changes = even_channels(study, scheme, self.skip, lambda node: context.fuel.draw(self.name, node))
+        return found, len(changes)
 
     def _budget(self) -> Budget:
         device = self._description()

@@ -121,7 +121,12 @@ class Edits:
 
 
 def propose_equalisations(
-    plan: Plan, scheme: Scheme, interpreter: Interpreter, samples: Iterable[Mapping[str, Array]]
+    plan: Plan,
+    scheme: Scheme,
+    interpreter: Interpreter,
+    samples: Iterable[Mapping[str, Array]],
+    *,
+    exponents: Sequence[float] = EXPONENTS,
 ) -> list[Equalisation]:
     """The changes that are predicted to pay, in the graph's order.
 
@@ -130,6 +135,7 @@ def propose_equalisations(
         scheme: the target's; what is in its `per_channel` has a scale per output channel.
         interpreter: of the float model.
         samples: some calibration samples.
+        exponents: powers of the channels' ranges that are tried as factors.
     """
     readers = _readers(plan)
     across = _pairs(plan, readers, scheme)
@@ -148,7 +154,7 @@ def propose_equalisations(
         if tensor in across:
             found.append(_across(tensor, items, across[tensor][0], factors[across[tensor][0]], channels, scheme))
         else:
-            found.append(_best(tensor, items, channels, scheme))
+            found.append(_best(tensor, items, channels, scheme, exponents))
     return [change for change in found if change is not None]
 
 
@@ -266,7 +272,11 @@ def _across(
 
 
 def _best(
-    tensor: Tensor, items: Sequence[QuantizedNode], channels: Mapping[Tensor, ChannelRange], scheme: Scheme
+    tensor: Tensor,
+    items: Sequence[QuantizedNode],
+    channels: Mapping[Tensor, ChannelRange],
+    scheme: Scheme,
+    exponents: Sequence[float],
 ) -> Equalisation | None:
     """The change of one activation that is predicted to gain most; None when none gains enough."""
     x = channels[tensor]
@@ -282,7 +292,7 @@ def _best(
     before = sum(model.noise(np.ones_like(relative)) for model in models)
     if before <= 0:
         return None
-    noise = {e: sum(model.noise(relative**e) for model in models) / before for e in EXPONENTS}
+    noise = {e: sum(model.noise(relative**e) for model in models) / before for e in exponents}
     exponent = min(noise, key=lambda e: noise[e])
     if noise[exponent] > (INSERTED_GAIN if maker is None else FOLDED_GAIN):
         return None

@@ -1,0 +1,83 @@
+"""Channels of what depthwise convolutions read are brought to similar ranges where one scale serves them badly.
+
+An activation has one scale for all its channels. A depthwise convolution reads channels of very different ranges (in
+PP-OCR's recognizer from 1 to 20), and what rounding does to the small ones is not noise that averages out: a background
+has one value, so the error is the same for half of an image. Dividing channel c by s[c] <= 1 and multiplying its filter
+by s[c] gives it 1 / s[c] times as many steps; a filter with a scale of its own is rounded to the same integers. The
+greatest channel keeps its range, so that no channel's step grows. That costs one multiplication between layers that
+compute in float anyway, which is why it is done where the gain is great, and only there.
+
+What other layers gain is a trade with the rounding of their weights, see `equalise`; that is left to more effort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Set
+
+import attrs
+
+from uair.ir.graph import Node
+from uair.passes.quantization.equalise import Equalisation, apply_equalisations, propose_equalisations
+from uair.passes.quantization.placement import Plan, QuantizedNode, plan_quantization
+from uair.passes.quantization.statistics import observe_tensors, watches
+from uair.passes.quantization.trial import Study
+from uair.quant.observers import RangeObserver
+from uair.quant.scheme import CONVOLUTIONS, Scheme
+
+SHOWING = 2
+"""Every second of the kept samples shows the channels' ranges."""
+EXPONENTS = (0.5, 0.75)
+"""Powers of the channels' ranges that are tried as factors: the whole range would leave no room for greater values of
+small channels, of which few samples show few. Over four sets of 32 samples PP-OCR's text direction has 37.0 dB with
+these, 34.3 dB with the whole range."""
+
+
+def even_channels(
+    study: Study, scheme: Scheme, skip: Sequence[str], draw: Callable[[Node], bool]
+) -> tuple[Study, list[Equalisation]]:
+    """The study of the model with evened channels, and what was changed; the study's module is changed.
+
+    Ranges of what was divided are those of the kept samples, all others stay as they are.
+
+    Args:
+        study: of the model; nothing was learned about its weights yet.
+        scheme: the target's, with the scales per channel that weights may have.
+        skip: what the user keeps in float.
+        draw: asks for each change, by the first node that reads the activation, whether it may be made.
+    """
+    samples = study.statistics.kept
+    plan = attrs.evolve(study.plan, nodes=_depthwise(study.plan, scheme))
+    if scheme.placement != "compute" or not plan.nodes or not samples:
+        return study, []
+    found = propose_equalisations(plan, scheme, study.run(study.module), samples[::SHOWING], exponents=EXPONENTS)
+    changes = [change for change in found if draw(change.readers[0])]
+    if not changes:
+        return study, []
+    apply_equalisations(study.module.main, changes)
+    return _evened(study, skip, {node for change in changes for node in change.readers}), changes
+
+
+def _depthwise(plan: Plan, scheme: Scheme) -> list[QuantizedNode]:
+    """The convolutions whose filters read one channel each and have scales of their own, if nothing else reads it."""
+    found = [item for item in plan.nodes if _reads_one_channel(item) and item.node.op_type in scheme.per_channel]
+    others = {item.operand(i) for item in plan.nodes if item not in found for i in item.activations}
+    return [item for item in found if item.operand(0) not in others]
+
+
+def _reads_one_channel(item: QuantizedNode) -> bool:
+    if item.weight is None or item.node.op_type not in CONVOLUTIONS:
+        return False
+    return item.operand(item.weight).type.dims[1] == 1 and int(getattr(item.node.op, "groups", 1)) > 1
+
+
+def _evened(study: Study, skip: Sequence[str], readers: Set[Node]) -> Study:
+    """The study of the changed module, with ranges of what the readers read from the kept samples."""
+    plan = plan_quantization(study.module.main, study.scheme, skip)
+    divided = {item.operand(0) for item in plan.nodes if item.node in readers}
+    roots = {plan.groups[tensor] for tensor in divided}
+    again = [watch for watch in watches(plan) if plan.groups[watch[0]] in roots]
+    seen, _ = observe_tensors(again, study.run(study.module), study.statistics.kept)
+    observers = {root: o for root, o in study.statistics.observers.items() if root not in roots}
+    for watch, observer in seen.items():
+        observers.setdefault(plan.groups[watch[0]], RangeObserver(observer.name)).merge(observer)
+    return attrs.evolve(study, plan=plan, statistics=attrs.evolve(study.statistics, observers=observers))

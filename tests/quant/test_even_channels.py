@@ -1,0 +1,153 @@
+"""Channels of what depthwise convolutions read, evened by default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from tests.quant.networks import Builder, samples
+from uair.codegen.reference import Interpreter, run
+from uair.ir.dtype import Array
+from uair.ir.graph import Node, constant
+from uair.ir.module import Module
+from uair.ir.verify import verify
+from uair.ops import Conv2D, HardSwish, Relu
+from uair.ops.base import Operator
+from uair.passes.quantization.even_channels import even_channels
+from uair.passes.quantization.placement import plan_quantization
+from uair.passes.quantization.statistics import collect_statistics
+from uair.passes.quantization.trial import Study
+from uair.passes.quantize_int8 import QuantizeInt8
+from uair.pipeline import PassContext, PassManager
+from uair.quant.parameters import sqnr
+from uair.quant.scheme import Scheme
+from uair.rewrite import Fuel
+from uair.targets import load_description
+
+SPREAD = np.logspace(0, -1.5, 16).astype(np.float32)
+"""Greatest magnitudes of the channels, one by the other."""
+
+
+def network(act: Operator, *, groups: int = 16) -> Module:
+    """A convolution with uneven channels, an activation, and a convolution that reads them and makes up for it."""
+    b = Builder(1, 3, 16, 16)
+    w = constant(b.weight(16, 3, 3, 3).numpy() * SPREAD[:, None, None, None], "w")
+    x = b.add(Conv2D(pads=(1, 1, 1, 1)), b.x, w, name="stem")
+    filters = b.weight(16, 16 // groups, 3, 3).numpy()
+    if groups == 16:
+        filters = filters / SPREAD[:, None, None, None]
+    y = b.add(Conv2D(groups=groups), b.add(act, x, name="act"), constant(filters, "filters"), name="reader")
+    return b.done(b.add(Conv2D(), y, b.weight(8, 16, 1, 1), b.weight(8), name="head"))
+
+
+def images(n: int = 12, seed: int = 5) -> list[dict[str, Any]]:
+    return samples(n, (1, 3, 16, 16), seed)
+
+
+def scheme_of(target: str) -> Scheme:
+    described = load_description(target).quantization
+    assert described is not None
+    return described.scheme
+
+
+def named(module: Module, name: str) -> Node:
+    return next(node for node in module.main if node.name == name)
+
+
+def study_of(module: Module, scheme: Scheme) -> Study:
+    plan = plan_quantization(module.main, scheme)
+    feeds: list[Mapping[str, Array]] = list(images())
+    return Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme, Interpreter)
+
+
+def everything(node: Node) -> bool:
+    del node
+    return True
+
+
+def quantize(module: Module, context: PassContext | None = None, **options: Any) -> dict[str, Any]:
+    context = context or PassContext()
+    PassManager([QuantizeInt8(samples=images(), **options)], context=context).run(module)
+    report: dict[str, Any] = context.reports["quantization"]
+    return report
+
+
+def ratio(module: Module, exact: Module) -> float:
+    """SQNR on samples that nothing saw."""
+    feeds = images(4, seed=77)
+    return float(np.mean([sqnr(run(exact, f)["y"], run(module, f)["y"]) for f in feeds]))
+
+
+def test_evened_channels_make_the_outputs_better() -> None:
+    exact = network(HardSwish())
+    plain, evened = exact.clone(), exact.clone()
+    assert quantize(plain, even_channels=False)["summary"]["evened"] == 0
+    assert quantize(evened)["summary"]["evened"] == 1
+    verify(evened)
+    assert named(evened, "act_equalised").op_type == "Mul"
+    assert ratio(evened, exact) > ratio(plain, exact) + 6
+
+
+def test_a_division_that_can_be_folded_costs_no_node() -> None:
+    exact = network(Relu())
+    module = exact.clone()
+    study, changes = even_channels(study_of(module, scheme_of("cpu")), scheme_of("cpu"), (), everything)
+    assert [c.maker for c in changes] == [named(module, "stem")]
+    assert len(module.main) == len(exact.main)
+    feeds = images(1)[0]
+    want, got = run(exact, feeds)["y"], run(module, feeds)["y"]
+    assert np.abs(want - got).max() <= 1e-5 * np.abs(want).max()
+    assert study.module is module
+
+
+def test_ranges_are_those_of_the_divided_values() -> None:
+    module = network(HardSwish())
+    before = study_of(module, scheme_of("cpu"))
+    greatest = {t: o.maximum for t, o in before.statistics.observers.items()}
+    study, changes = even_channels(before, scheme_of("cpu"), (), everything)
+    divided = named(module, "act_equalised").output
+    seen = study.statistics.observers[study.plan.groups[divided]]
+    runs: list[float] = []
+    for feeds in study.statistics.kept:
+        found: dict[Any, Array] = {}
+        Interpreter(module).run(feeds, observe=lambda t, a, found=found: found.update({t: a}))
+        runs.append(float(found[divided].max()))
+    assert seen.maximum == max(runs)
+    assert changes[0].factor.max() == 1, "the greatest channel stays as it is"
+    assert changes[0].factor.min() < 0.2
+    for tensor, observer in study.statistics.observers.items():
+        if tensor is not divided:
+            assert observer.maximum == greatest[tensor], "nothing else is looked at anew"
+    assert study.statistics.count == 12
+
+
+@pytest.mark.parametrize(
+    "kind", ["other placement", "scale per tensor", "reads many channels", "no samples", "skipped"]
+)
+def test_where_nothing_is_evened(kind: str) -> None:
+    module = network(HardSwish(), groups=1 if kind == "reads many channels" else 16)
+    scheme = scheme_of("rk3588" if kind == "other placement" else "cpu")
+    study = study_of(module, scheme)
+    if kind == "no samples":
+        study.statistics.kept = []
+    if kind == "scale per tensor":
+        scheme = attrs.evolve(scheme, per_channel=())
+    if kind == "skipped":
+        study.plan = plan_quantization(module.main, scheme, ("reader",))
+    before = len(module.main)
+    same, changes = even_channels(study, scheme, (), everything)
+    assert changes == []
+    assert same is study
+    assert len(module.main) == before
+
+
+def test_every_change_draws_fuel() -> None:
+    context = PassContext(fuel=Fuel(0))
+    module = network(HardSwish())
+    report = quantize(module, context)
+    assert report["summary"]["evened"] == 0
+    assert "act_equalised" not in {node.name for node in module.main}
