@@ -289,7 +289,7 @@ class _Mix:
 
 def _beyond(study: Study, dtype: DType) -> set[Node]:
     """The nodes that give or take finite values, on the samples that are kept, that a type of floats does not hold."""
-    most = float(ml_dtypes.finfo(dtype.numpy).max)
+    most = float(ml_dtypes.finfo(dtype.numpy).max)  # type: ignore[no-untyped-call]
     found: set[Node] = set()
 
     def observe(tensor: Tensor, values: Any) -> None:

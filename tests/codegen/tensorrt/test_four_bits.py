@@ -154,7 +154,8 @@ def dequantizer(m: ModelProto) -> Any:
 
 
 def initializer(m: ModelProto, name: str) -> TensorProto:
-    return next(t for t in m.graph.initializer if t.name == name)
+    found: TensorProto = next(t for t in m.graph.initializer if t.name == name)
+    return found
 
 
 def other_blocks(m: ModelProto) -> None:
