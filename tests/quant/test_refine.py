@@ -446,7 +446,7 @@ def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
 
 
 def test_no_sample_judges_what_it_taught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges, factors of channels and roundings are learned anew from each half."""
+    """Ranges, factors of channels and roundings are learned anew without each part of the samples."""
     module, feeds, settings = uneven_cnn(), images(16), Settings("minmax")
     taught: list[set[int]] = []
 
@@ -463,12 +463,13 @@ def test_no_sample_judges_what_it_taught(monkeypatch: pytest.MonkeyPatch) -> Non
     trial = choose_trial(study, settings)
     refinement = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds)
     candidate = refinement.taught(is_equalised=True)
-    assert [set(half.judging) for half in candidate.halves] == [set(range(1, 16, 2)), set(range(0, 16, 2))]
-    assert taught == [set(range(0, 16, 2)), set(range(1, 16, 2))]
-    for half in candidate.halves:
-        assert half.study.module is not module and half.study.weights is not study.weights
-        assert {number(s) for s in (*half.samples, *half.study.statistics.kept)}.isdisjoint(half.judging)
-        assert half.study.statistics.count == 8
+    parts = [set(range(i, 16, 4)) for i in range(4)]
+    assert [set(fold.judging) for fold in candidate.folds] == parts
+    assert taught == [set(range(16)) - part for part in parts]
+    for fold in candidate.folds:
+        assert fold.study.module is not module and fold.study.weights is not study.weights
+        assert {number(s) for s in (*fold.samples, *fold.study.statistics.kept)}.isdisjoint(fold.judging)
+        assert fold.study.statistics.count == 12
     assert candidate.changed >= 1
     assert graph_difference(module.main, uneven_cnn().main) == "", "the model itself is only changed in the end"
 
