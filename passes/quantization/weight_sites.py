@@ -108,8 +108,8 @@ def _find(
         tensor, kind, is_transposed = place
         reason = skipped.get(node) or _refusal(node, tensor, kind, scheme.operators, least)
         if not reason and kind == "matrix":
-            extents = static(tensor.type.dims)
-            reason = scheme.matrix_problem(*(reversed(extents) if is_transposed else extents), group)
+            inputs, outputs = static(tensor.type.dims)[:: -1 if is_transposed else 1]
+            reason = scheme.matrix_problem(inputs, outputs, group)
         if reason:
             found.left.append((node, reason))
         else:
