@@ -14,7 +14,7 @@ from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor, constant
 from uair.ir.module import Module
-from uair.ops import Add, Concat, Conv2D, Dequantize, GlobalAvgPool, MatMul, Quantize, Relu, Reshape
+from uair.ops import Add, Concat, Conv2D, Dequantize, GlobalAvgPool, IntegerLinear, MatMul, Quantize, Relu, Reshape
 from uair.passes.prune_channels import PruneChannels
 from uair.passes.pruning.criteria import Probe, collect_readings
 from uair.passes.pruning.groups import find_groups
@@ -131,30 +131,33 @@ def test_equal_seeds_give_equal_models() -> None:
 
 def test_an_operator_without_a_gradient_is_named() -> None:
     pruning = PruneChannels(flops=0.8, criterion="taylor", samples=samples(8, 1, 3, 8, 8))
-    with pytest.raises(NoGradientError, match="no gradient through Quantize") as caught:
-        pruning.run(quantized_behind(), PassContext())
-    assert "to integers" in caught.value.place
+    with pytest.raises(NoGradientError, match="no gradient through IntegerLinear") as caught:
+        pruning.run(integers_behind(), PassContext())
+    assert "of integers" in caught.value.place
 
 
-def quantized_behind() -> Module:
-    """Integers between the last layer and the output."""
+def integers_behind() -> Module:
+    """A product of integers between the last layer and the output."""
     module = wide()
     last = module.main.outputs[0]
-    node = Quantize(dtype=DType.I8).node(last, constant(np.float32(0.1)), name="to integers")
+    node = Quantize(dtype=DType.I8).node(last, constant(np.float32(0.1)))
     module.main.append(node)
-    back = Dequantize().node(node.output, constant(np.float32(0.1)))
+    width = static(last.type.dims)[-1]
+    product = IntegerLinear().node(node.output, constant(np.eye(width, dtype=np.int8)), name="of integers")
+    module.main.append(product)
+    back = Dequantize().node(product.output, constant(np.float32(0.1)))
     module.main.append(back)
     module.main.set_output(0, back.output)
     return module
 
 
 def test_by_itself_the_criterion_is_what_the_model_allows() -> None:
-    for module, expected in ((wide(), "taylor"), (quantized_behind(), "output")):
+    for module, expected in ((wide(), "taylor"), (integers_behind(), "output")):
         context = PassContext()
         PruneChannels(flops=0.8, samples=samples(8, 1, 3, 8, 8)).run(module, context)
         report = context.reports["pruning"]
         assert report["summary"]["criterion"] == expected
-        assert any("no gradient through Quantize" in note for note in report["notes"]) == (expected == "output")
+        assert any("no gradient through IntegerLinear" in note for note in report["notes"]) == (expected == "output")
     context = PassContext()
     PruneChannels(flops=0.8).run(wide(), context)
     assert context.reports["pruning"]["summary"]["criterion"] == "norm"
