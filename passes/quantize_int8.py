@@ -145,7 +145,7 @@ class QuantizeInt8(Pass):
         settings = Settings(method, self.percentile, self.per_channel, self.weight_search, self.weight_rounding)
         study = Study(module, plan, statistics, scheme, resolve(self.interpreter))
         evened = 0
-        if self.even_channels and self.effort == "default":
+        if self.even_channels:
             study, evened = self._even_channels(study, context)
         context.tell("choosing ranges")
         trial = choose_trial(study, settings)
