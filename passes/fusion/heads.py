@@ -236,8 +236,7 @@ class SeparateGivenWeights(Rule):
     def rewrite(self, x: Tensor, root: Node) -> Tensor:
         """The Softmax of four axes, and what merges two of them."""
         front = next(f for f in map(_split_by, root.output.users) if f is not None)
-        assert isinstance(root.op, Softmax)
-        made = attrs.evolve(root.op, axis=root.op.axis % 3 + 1)(_separated(x, front))
+        made: Tensor = _over_heads(root.op)(_separated(x, front))
         return Reshape(shape=root.output.type.dims)(made)
 
 
@@ -339,8 +338,16 @@ def _separated(tensor: Tensor, front: _Front) -> Tensor:
     operands = [_separated(t, front) for t in node.inputs if t is not None]
     if isinstance(node.op, Transpose):
         return Transpose(perm=(0, 1, 3, 2))(*operands)
-    op = attrs.evolve(node.op, axis=node.op.axis % 3 + 1) if isinstance(node.op, Softmax) else node.op
-    return op(*operands)
+    result: Tensor = _over_heads(node.op)(*operands)
+    return result
+
+
+def _over_heads(op: Any) -> Any:
+    """An operator for tensors with one more axis in front."""
+    if not isinstance(op, Softmax):
+        return op
+    softmax: Any = op  # an attrs class by its decorator, which mypy does not see
+    return attrs.evolve(softmax, axis=op.axis % 3 + 1)
 
 
 RULES = (

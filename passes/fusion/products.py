@@ -138,7 +138,7 @@ def turns(node: Node) -> tuple[bool, bool] | None:
     a, _, b = left.partition(",")
     if not arrow or "," in b or "." in left or not len(a) == len(b) == len(result) >= 3:
         return None
-    front, (m, n) = result[:-2], result[-2:]
+    front, m, n = result[:-2], result[-2], result[-1]
     inner = set(a) & set(b) - set(front)
     if len(inner) != 1 or len({*result, *inner}) < len(result) + 1:
         return None

@@ -24,7 +24,8 @@ def quantize(op: Any, g: Array, x: Array, scale: Array, zero_point: Array | None
     if zero_point is not None:
         quotient = quotient + along(zero_point.astype(wide), x.shape, op.axis, op.block_size)
     if op.dtype.is_float:
-        inside = np.abs(quotient) <= float(ml_dtypes.finfo(op.dtype.numpy).max)
+        limits: Any = ml_dtypes.finfo  # it has no annotations
+        inside = np.abs(quotient) <= float(limits(op.dtype.numpy).max)
     else:
         least, greatest = op.dtype.range
         inside = (np.rint(quotient) >= least) & (np.rint(quotient) <= greatest)
@@ -43,7 +44,7 @@ def dequantize_scale(op: Any, g: Array, x: Array, scale: Array, zero_point: Arra
         whole = whole - along(zero_point.astype(g.dtype), x.shape, op.axis, op.block_size)
     product = np.asarray(g * whole)
     if op.axis is None:
-        return product.sum().reshape(scale.shape)
+        return np.asarray(product.sum()).reshape(scale.shape)
     place = op.axis % x.ndim
     if op.block_size:
         return np.asarray(np.add.reduceat(product, range(0, x.shape[place], op.block_size), axis=place))
