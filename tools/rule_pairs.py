@@ -89,6 +89,7 @@ def families() -> Iterator[Family]:
 
 def device_rules() -> Iterator[Rule]:
     """The rules of passes that only some targets run."""
+    from uair.passes.clip_gates import ClipGates
     from uair.passes.finite_constants import FiniteConstants
     from uair.passes.flatten_linear import FlattenLinear
     from uair.passes.fold_long_convolutions import FoldLongConvolutions
@@ -96,9 +97,10 @@ def device_rules() -> Iterator[Rule]:
     from uair.passes.log_of_squares import LogOfSquares
     from uair.passes.pool_as_image import PoolAsImage
     from uair.passes.root_of_squares import RootOfSquares
+    from uair.passes.stage_means import StageMeans
 
     passes = (FlattenLinear, PoolAsImage, FoldLongConvolutions, FiniteConstants, LastStateOfOutputs, RootOfSquares)
-    for make in (*passes, LogOfSquares):
+    for make in (*passes, LogOfSquares, StageMeans, ClipGates):
         yield from make().rules().rules
 
 

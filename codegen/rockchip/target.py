@@ -7,21 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import attrs
 import numpy as np
 
 from uair.artifact import ArtifactBuilder
 from uair.codegen.onnx import Emitters
 from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, ports
 from uair.codegen.onnx.target import OnnxTarget
+from uair.codegen.rockchip.between import state_between
 from uair.codegen.rockchip.emitters import EMITTERS
 from uair.codegen.rockchip.options import RockchipOptions
 from uair.codegen.rockchip.settings import DATASET, normalization, pixels, settings, shell_script
 from uair.codegen.rockchip.tool import RknnToolkit
-from uair.codegen.rockchip.weights import WEIGHTED, state_weights
+from uair.codegen.rockchip.weights import WEIGHTED, state_symmetric, state_weights
 from uair.ir.data import Data
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ops import Dequantize, Quantize, Reshape
+from uair.passes.clip_gates import ClipGates
 from uair.passes.flatten_linear import FlattenLinear
 from uair.passes.fold_long_convolutions import FoldLongConvolutions
 from uair.passes.fuse import Fuse
@@ -29,7 +32,9 @@ from uair.passes.last_state import LastStateOfOutputs
 from uair.passes.narrow_float64 import NarrowFloat64
 from uair.passes.recognize_lstm import RecognizeLstm
 from uair.passes.remove_quantization import RemoveQuantization
+from uair.passes.stage_means import StageMeans
 from uair.pipeline import Pass
+from uair.quant.scheme import Scheme
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
 from uair.targets.options import TargetOptions, parse_options
@@ -55,12 +60,14 @@ class RockchipTarget(OnnxTarget):
     def prepare(self) -> tuple[Pass, ...]:
         """Float for quantized models, short convolutions for long ones, and what every target of its kind needs.
 
+        Means over large images and gates have forms that the toolkit computes exactly on integers.
+
         What quantization stood between is fused once more.
         """
         channels = max(self.description.alignment.channels.values())
         plain = (RemoveQuantization(which="auto"), RecognizeLstm(), Fuse(), LastStateOfOutputs(), NarrowFloat64())
         fold = FoldLongConvolutions(kernel=LONGEST_KERNEL, stride=LONGEST_STRIDE, channels=channels)
-        return (*plain, fold, FlattenLinear(), *super().prepare())
+        return (*plain, fold, StageMeans(kernel=LONGEST_STRIDE), ClipGates(), FlattenLinear(), *super().prepare())
 
     def tool(self) -> VendorTool:
         """rknn-toolkit2."""
@@ -83,6 +90,13 @@ class RockchipTarget(OnnxTarget):
             )
         return True
 
+    def scheme_for(self, request: CompileRequest) -> Scheme | None:
+        """Below optimization level 3 the toolkit rounds wherever the file says so."""
+        scheme = self.quantization
+        if scheme is None or parse_options(RockchipOptions, request.options, self.name).optimization_level == 3:
+            return scheme
+        return attrs.evolve(scheme, fused_to_convolution=(), fused_sums=False)
+
     def _mark(self, module: Module) -> str:
         """What the .rknn file says about itself unless the user says something else."""
         digest = module.origin.sha256
@@ -100,7 +114,9 @@ class RockchipTarget(OnnxTarget):
         legal_interface(written.main, NAMES)
         widen_scalar_inputs(written.main)
         unshare_weights(written.main)
+        state_between(written.main)
         state_weights(written.main)
+        state_symmetric(written.main)
         self.write_onnx(written, artifact.path_for(MODEL))
         options = parse_options(RockchipOptions, request.options, self.name)
         taken = ports(inputs, written.main.input_names, written.main.inputs)

@@ -10,7 +10,7 @@ import attrs
 from uair.errors import InternalError, UnknownNameError
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, Tensor
-from uair.ops import Add, Concat, Linear, MatMul, Reshape, Resize, Squeeze, Transpose, Unsqueeze
+from uair.ops import Add, Concat, Conv2D, Linear, MatMul, Reshape, Resize, Squeeze, Transpose, Unsqueeze
 from uair.ops.base import Operator
 from uair.quant.scheme import COMPUTE, CONVOLUTIONS, TRANSPOSED, Scheme
 
@@ -28,8 +28,8 @@ class QuantizedNode:
 
     Attributes:
         node: the node.
-        activations: operand numbers that get an activation's parameters; none for an activation function that the
-            target computes together with the node before it.
+        activations: operand numbers that get an activation's parameters; not the result of a node that the target
+            computes together with this one.
         constants: operand numbers of constants that are quantized like activations.
         weight: operand number of the constant weight.
         bias: operand number of the bias that becomes i32.
@@ -234,7 +234,8 @@ def _collect(plan: Plan, members: Mapping[Node, int], scheme: Scheme) -> None:
             assert skipping is not None
             item = QuantizedNode(node, (skipping,))
         else:
-            item = _operands(node, scheme, is_fused=node in fused)
+            left_out = 0 if node in fused else summed_operand(node, members, scheme)
+            item = _operands(node, scheme, left_out)
         plan.nodes.append(item)
         quantized.update((item.operand(i), None) for i in item.activations)
     parents: dict[Tensor, Tensor] = {}
@@ -261,6 +262,20 @@ def skipping_operand(node: Node, members: Mapping[Node, int]) -> int | None:
     return 0 if first < second else 1
 
 
+def summed_operand(node: Node, members: Mapping[Node, int], scheme: Scheme) -> int | None:
+    """The operand of a sum that comes from a convolution which is computed together with it; None without one."""
+    if scheme.placement != "all" or not scheme.fused_sums or not isinstance(node.op, Add):
+        return None
+    a, b = node.inputs
+    if a is None or b is None or a is b or a.type != b.type:
+        return None
+    return next((i for i, t in ((0, a), (1, b)) if _is_convolution(t.producer, members) and t.use_count == 1), None)
+
+
+def _is_convolution(node: Node | None, members: Mapping[Node, int]) -> bool:
+    return node is not None and node in members and isinstance(node.op, Conv2D)
+
+
 def _ends_branch(tensor: Tensor | None, members: Mapping[Node, int]) -> bool:
     producer = None if tensor is None else tensor.producer
     return (
@@ -274,23 +289,20 @@ def _ends_branch(tensor: Tensor | None, members: Mapping[Node, int]) -> bool:
 
 def _is_fused(node: Node, members: Mapping[Node, int], scheme: Scheme) -> bool:
     """Whether a node is an activation function computed together with the quantized node before it."""
-    if scheme.placement != "all" or node.op_type not in scheme.fused:
+    x = node.inputs[0] if node.inputs else None
+    before = None if x is None else x.producer
+    if scheme.placement != "all" or x is None or before is None or before not in members or x.use_count != 1:
         return False
-    x = node.inputs[0]
-    before = x.producer if x is not None else None
-    return (
-        x is not None
-        and before is not None
-        and before in members
-        and before.op_type not in scheme.pass_through
-        and x.use_count == 1
-    )
+    if node.op_type in scheme.fused:
+        return before.op_type not in scheme.pass_through
+    return node.op_type in scheme.fused_to_convolution and _is_convolution(before, members)
 
 
-def _operands(node: Node, scheme: Scheme, *, is_fused: bool) -> QuantizedNode:
+def _operands(node: Node, scheme: Scheme, left_out: int | None) -> QuantizedNode:
+    """What is quantized of a node, operand `left_out` apart: it comes from a node that is computed together with it."""
     if node.op_type not in COMPUTE:
         floats = _float_operands(node)
-        varying = tuple(i for i in floats if not _is_constant(node, i) and not (is_fused and i == 0))
+        varying = tuple(i for i in floats if not _is_constant(node, i) and i != left_out)
         constants = tuple(i for i in floats if _is_constant(node, i)) if node.op_type in ("Add", "Sub", "Mul") else ()
         return QuantizedNode(node, varying, constants)
     if not _is_constant(node, 1):

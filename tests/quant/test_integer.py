@@ -143,7 +143,7 @@ def one_convolution() -> Module:
 
 
 def test_the_view_of_a_node() -> None:
-    module = quantized(small_cnn(), target="rk3588")
+    module = quantized(small_cnn(), target="horizon_j5")
     nodes = {node.name: node for node in module.main}
     stem = quantized_view(nodes["stem"])
     assert stem is not None

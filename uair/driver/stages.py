@@ -95,7 +95,7 @@ class Stages:
         return QuantizeInt8(
             per_channel=settings.per_channel,
             skip=settings.skip,
-            scheme=self.target.quantization,
+            scheme=self.target.scheme_for(self.request),
             device=self.target.description,
             effort=settings.effort,
             range=settings.range,

@@ -73,6 +73,11 @@ class Scheme:
         pass_through: operators (of `operators`) whose operands and results share scale and zero point.
         fused: activations that the target computes together with the operator before them: nothing is quantized
             between the two.
+        fused_to_convolution: activations that the target computes together with a Conv2D before them (and with no other
+            operator): nothing is quantized between the two.
+        fused_sums: whether the target computes a sum (and a `fused` activation behind it) together with the Conv2D that
+            gives one operand and is read by nothing else: nothing is quantized between the two. Where both operands
+            are such results, it is the first.
         two_activations: whether a product of two activations is computed on integers too.
         power_of_two: whether every scale is a power of two, so that the device shifts where others multiply.
         scale_min: least scale allowed.
@@ -92,6 +97,8 @@ class Scheme:
     ends: bool = False
     pass_through: tuple[str, ...] = attrs.field(default=(), converter=_names)
     fused: tuple[str, ...] = attrs.field(default=ACTIVATIONS, converter=_names)
+    fused_to_convolution: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    fused_sums: bool = False
     two_activations: bool = False
     power_of_two: bool = False
     scale_min: float = FLOAT_EPSILON

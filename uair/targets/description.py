@@ -679,7 +679,7 @@ class _Checker:
         self._check_layouts(description)
         self._check_cost(description)
         if description.quantization is not None:
-            for key in ("operators", "per_channel", "pass_through", "fused"):
+            for key in ("operators", "per_channel", "pass_through", "fused", "fused_to_convolution"):
                 for name in getattr(description.quantization.scheme, key):
                     self._operator(name, ("quantization", "scheme", key))
             self._check_weights(description.quantization.weights)

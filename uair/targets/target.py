@@ -174,6 +174,10 @@ class Target:
         """What INT8 looks like on the target; None when it has none."""
         return None if self.description.quantization is None else self.description.quantization.scheme
 
+    def scheme_for(self, request: CompileRequest) -> Scheme | None:
+        """`quantization` as it is with the options of a request."""
+        return self.quantization
+
     def toolchain(self) -> dict[str, Any]:
         """The vendor's toolchain for the manifest, as plain data."""
         tool = self.description.toolchain
