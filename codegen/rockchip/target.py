@@ -114,6 +114,7 @@ class RockchipTarget(OnnxTarget):
         legal_interface(written.main, NAMES)
         widen_scalar_inputs(written.main)
         unshare_weights(written.main)
+        unshare_dequantized(written.main)
         state_between(written.main)
         state_weights(written.main)
         state_symmetric(written.main)
@@ -186,6 +187,23 @@ def unshare_weights(graph: Graph) -> None:
                 if tensor in taken or source in taken:
                     node.set_input(i, _copy(graph, node, tensor))
                 taken |= {tensor, source}
+
+
+def unshare_dequantized(graph: Graph) -> None:
+    """Give every user of a dequantized activation a Dequantize of its own.
+
+    Where an operator on integers shares one with an operator in float16, the toolkit takes its weights for float16,
+    too ("Invalid w_par['dtype'] = float16"), or crashes.
+    """
+    for node in list(graph):
+        if not isinstance(node.op, Dequantize) or node.inputs[0] is None or node.inputs[0].is_constant:
+            continue
+        for user, i in node.output.uses[1:]:
+            if user.is_return:
+                continue
+            twin = Node(node.op, node.inputs, name=node.name, loc=node.loc, output_names=[node.output.name])
+            graph.insert_before(user, twin)
+            user.set_input(i, twin.output)
 
 
 def weight_source(tensor: Tensor) -> Data | None:
