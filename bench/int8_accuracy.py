@@ -290,15 +290,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help=f"write the tables into {PAGE.name}")
     options = parser.parse_args(arguments)
     pythons = dict(text.split("=", 1) for text in options.python)
-    tools = [*options.tools, *(RKNN if options.rknn else ())]
-    if any(tool in RKNN for tool in tools):
+    tools = [tool for tool in options.tools if tool not in RKNN]
+    simulators = [tool for tool in RKNN if options.rknn or tool in options.tools]
+    if simulators:
         pythons.setdefault("rknn", str(rknn_env.ensure()))
     rows = _kept(options.kept) if options.kept else []
     for turn, name in enumerate(options.models):
         with tempfile.TemporaryDirectory(prefix="int8-accuracy-") as folder:
             model = open_model(name, options.data, Path(folder))
-            shift = turn % len(options.tools)  # simulators last: they take UAIR's file
-            turned = [*options.tools[shift:], *options.tools[:shift], *tools[len(options.tools) :]]
+            shift = turn % max(len(tools), 1)
+            turned = [*tools[shift:], *tools[:shift], *simulators]  # simulators last: they take UAIR's file
             rows += measure(model, turned, pythons, Path(folder), speed=options.speed)
         if options.json:
             _keep(options.json, rows)
