@@ -45,8 +45,8 @@ class HardSigmoidByClip(Rule):
         """The convolution with other constants, and the Clip."""
         assert isinstance(gate.op, HardSigmoid)
         alpha, beta = gate.op.alpha, gate.op.beta
-        before = np.zeros(w.type.dims[0], np.float32) if b is None else b.numpy()
         weight = constant(np.asarray(w.numpy() * np.float32(alpha)), w.name)
+        before = np.zeros(w.numpy().shape[0], np.float32) if b is None else b.numpy()
         bias = constant(np.asarray(before * alpha + beta, np.float32), "" if b is None else b.name)
         result: Tensor = Clip(min=0.0, max=1.0)(conv.op(x, weight, bias))
         return result

@@ -38,9 +38,10 @@ from uair.ops import (
     Swish,
     Tanh,
 )
+from uair.ops.base import Operator
 
 MAKER = "rockchip"
-SATURATED = {Sigmoid: 8.0, Tanh: 4.0, Swish: 8.0, Elu: 8.0, HardSwish: 3.0}
+SATURATED: Mapping[type[Operator], float] = {Sigmoid: 8.0, Tanh: 4.0, Swish: 8.0, Elu: 8.0, HardSwish: 3.0}
 """Where a function is a constant within a step of 8 bits, on one side or on both."""
 LEAST_SLOPE = 0.01
 

@@ -42,7 +42,8 @@ class ChannelRange:
     @staticmethod
     def empty(channels: int) -> ChannelRange:
         """Of no values."""
-        return ChannelRange(*(np.zeros(channels) for _ in range(3)), np.zeros((2, channels)))
+        low, high, energy = np.zeros((3, channels))
+        return ChannelRange(low, high, energy, np.zeros((2, channels)))
 
     def observe(self, values: Array, axis: int) -> None:
         """Take in the values of one sample, whose channels lie along `axis`."""
@@ -71,7 +72,7 @@ class ChannelRange:
         """
         lesser, greater = self.parts.min(axis=0), self.parts.max(axis=0)
         ratio = np.divide(greater, lesser, out=np.full_like(greater, MOST_ROOM), where=lesser > 0)
-        return self.magnitude * np.clip(ratio, LEAST_ROOM, MOST_ROOM)
+        return np.asarray(self.magnitude * np.clip(ratio, LEAST_ROOM, MOST_ROOM))
 
     @property
     def mean_square(self) -> Array:

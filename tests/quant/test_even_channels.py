@@ -114,7 +114,7 @@ def test_ranges_are_those_of_the_divided_values() -> None:
     runs: list[float] = []
     for feeds in study.statistics.kept:
         found: dict[Any, Array] = {}
-        Interpreter(module).run(feeds, observe=lambda t, a, found=found: found.update({t: a}))
+        Interpreter(module).run(feeds, observe=found.__setitem__)
         runs.append(float(found[divided].max()))
     assert seen.maximum == max(runs)
     assert changes[0].factor.max() == 1, "the greatest channel stays as it is"
