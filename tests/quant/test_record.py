@@ -26,7 +26,7 @@ from uair.quant.errors import CalibrationDataError, EmptyCalibrationError
 from uair.quant.observers import RangeObserver
 from uair.quant.record import CalibrationRecord
 
-SHAPE = (1, 3, 8, 8)
+SHAPE = (1, 3, 7, 7)
 
 
 def network(seed: int = 0, head: float = 0.3) -> Module:
@@ -41,7 +41,7 @@ def network(seed: int = 0, head: float = 0.3) -> Module:
 
 
 def samples(n: int = 24, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=(n, 3, 8, 8)).astype(np.float32)
+    return np.random.default_rng(seed).normal(size=(n, *SHAPE[1:])).astype(np.float32)
 
 
 class Counting(uair.Instrument):
@@ -185,7 +185,7 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
         quantized(samples(), module=network(seed=1), statistics=file)
     wide = Builder(1, 3, 16, 16)
     other = wide.done(wide.add(Conv2D(), wide.x, wide.weight(8, 3, 3, 3)))
-    with pytest.raises(CalibrationDataError, match=r"was made for the inputs x: f32\[1,3,8,8\], the model has x: f32"):
+    with pytest.raises(CalibrationDataError, match=r"was made for the inputs x: f32\[1,3,7,7\], the model has x: f32"):
         quantized(file, module=other)
 
 
