@@ -20,7 +20,7 @@ from uair.codegen.horizon.inputs import CONVERSIONS
 from uair.codegen.horizon.options import CHIPS
 from uair.context import Context
 from uair.ir.dtype import DType
-from uair.ir.graph import constant
+from uair.ir.graph import Graph, constant
 from uair.ir.module import Module
 from uair.preprocess import Preprocess
 from uair.quant.errors import SchemeError
