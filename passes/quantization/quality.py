@@ -5,13 +5,12 @@ The float and the quantized model run side by side on the kept samples, one node
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
 
 from uair.errors import InternalError
-from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
 from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult
@@ -50,7 +49,6 @@ def measure_quality(study: Study, results: Sequence[NodeResult], device: Callabl
     copy, twins = study.quantized_copy(list(results))
     exact, rounded = study.run(study.module), device(copy)
     by_node = {result.node: result for result in results}
-    constants = {result.node: result.constants.values(result.item) for result in results}
     graph = study.module.main
     compared = {node for node in by_node if is_comparable(node.outputs[0], graph)}
     for sample in study.statistics.kept[::MEASURED]:
@@ -61,7 +59,7 @@ def measure_quality(study: Study, results: Sequence[NodeResult], device: Callabl
             if result is None or node not in compared:
                 left.advance()
                 continue
-            alone = _alone(result, constants[node], left)
+            alone = _alone(result, left)
             expected = left.advance()[0]
             actual = _advance_to(twins[node.outputs[0]], right, behind)
             quality.alone.setdefault(node, ErrorSums()).add(expected, alone)
@@ -75,8 +73,12 @@ def measure_quality(study: Study, results: Sequence[NodeResult], device: Callabl
     return quality
 
 
-def _alone(result: NodeResult, constants: Mapping[int, Array], run: Execution) -> Any:
-    """The result of a node that the float model stands in front of, if only this node were quantized."""
+def _alone(result: NodeResult, run: Execution) -> Any:
+    """The result of a node that the float model stands in front of, if only this node were quantized.
+
+    Its constants are made for each sample: kept, those of all nodes would be a copy of the model.
+    """
+    constants = result.constants.values(result.item)
     operands = [None if t is None else run.value(t) for t in result.node.inputs]
     rounded = rounded_operands(result.item, operands, result.activations, constants)
     return result.node.op.evaluate_all(rounded)[0]

@@ -211,12 +211,21 @@ def _with_better_weights(study: Study, fitted: Trial, make: Callable[[Study], Tr
     if not reference or not reference[0]:
         return fitted
     limit = study.scheme.weight_limit
-    nearest = {t: RoundedWeight.nearest(t.numpy(), r.parameters, limit) for t, r in study.weights.items()}
+    nearest: dict[Tensor, RoundedWeight] = {}
+    for tensor, rounded in study.weights.items():
+        nearest[tensor] = RoundedWeight.nearest(tensor.numpy(), rounded.parameters, limit)
+        _let_go(tensor)
     plain = make(attrs.evolve(study, weights=nearest))
     if few.loss(plain.results, reference) >= few.loss(fitted.results, reference):
         return fitted
     study.weights.update(nearest)
     return plain
+
+
+def _let_go(weight: Tensor) -> None:
+    """The numbers of a weight were read for now: those of a mapped file need not stay in memory."""
+    if weight.data is not None:
+        weight.data.release()
 
 
 def make_trial(study: Study, settings: Settings, ranges: Ranges) -> Trial:
@@ -278,11 +287,13 @@ def _survey(study: Study, settings: Settings, options: Options) -> dict[Tensor, 
         visit_nodes(study.plan, study.run(study.module), study.statistics.kept, visit)
     for item in study.plan.nodes:
         if item.weight is not None and item.operand(item.weight) not in study.weights:
+            weight = item.operand(item.weight)
             try:
                 nearest = cached_weight(item, study.scheme, settings, study.weights)
             except QuantizationError:
                 continue  # quantize_nodes meets it again, and reports it
-            study.weights[item.operand(item.weight)] = seen.rounded(item, nearest, study.scheme.weight_limit)
+            study.weights[weight] = seen.rounded(item, nearest, study.scheme.weight_limit)
+            _let_go(weight)
     return users.best()
 
 
