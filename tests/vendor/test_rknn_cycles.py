@@ -20,6 +20,8 @@ EXACT = 0.01
 TINY = 400
 """Cycles (0.4 microseconds) that a convolution may be wrong by where its weights are padded in a way that is not known:
 of matrices of a few rows behind activations that are looked up in a table."""
+FEW = 50
+"""Cycles by which a convolution of a few pixels, as stages of means are, may be off."""
 TILED = {("inception_v2_real", "float16"): 0.13, ("inception_v1_real", "int8"): 0.02, ("ppocr_det", "int8"): 0.10}
 """Where single convolutions are off: the compiler cuts input channels in two whose halves fill their blocks less well;
 a transfer is padded in a way that is not known, in INT8 beside float16."""
@@ -32,11 +34,11 @@ def test_predicted_cycles(name: str, mode: str, tmp_path: Path, capsys: pytest.C
     found = measured.cycles
     limit = TILED.get((name, mode), EXACT)
     wrong = [p for p in found.pairs if abs(p.error) > limit and abs(p.predicted - p.compiler) > TINY]
-    exact = sum(p.compiler for p in found.pairs if abs(p.error) <= EXACT)
+    exact = sum(p.compiler for p in found.pairs if abs(p.error) <= EXACT or abs(p.predicted - p.compiler) <= FEW)
     with capsys.disabled():
         sys.stdout.write(
             f"\n{name:20} {mode:8} {found.compiler:10,} cycles, predicted {found.predicted:12,.0f} "
-            f"({found.error:+.2%}), {exact / found.compiler:.1%} of them in convolutions within 1 %\n"
+            f"({found.error:+.2%}), {exact / found.compiler:.1%} of them in convolutions within 1 % or {FEW} cycles\n"
         )
     assert not wrong
     assert abs(found.error) <= 0.01

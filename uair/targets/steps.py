@@ -129,7 +129,8 @@ class StepFinder:
     def epilogue(self, node: Node) -> Iterator[Node]:
         """The operators that the compiler makes part of a product, in order.
 
-        An operator that also takes the result of a later product is left to that one.
+        Of two products whose results an operator takes, it is left to the one whose result is not rounded in front of
+        it, else to the later one.
         """
         tensor = node.outputs[0]
         while True:
@@ -150,7 +151,7 @@ class StepFinder:
             return ()
         shape = tensor.type.shape
         others = [t for t in users[0].inputs if t is not None and source_of(t) is not tensor and not is_parameter(t)]
-        if any(t.type.shape != shape or _later_product(t, tensor) for t in others):
+        if any(t.type.shape != shape or _is_taken(users[0], t, tensor) for t in others):
             return ()
         return (users[0],)
 
@@ -408,8 +409,8 @@ def _swish(tensor: Tensor, users: Sequence[Node]) -> tuple[Node, ...]:
     return (sigmoid, mul) if sources == {tensor, sigmoid.outputs[0]} else ()
 
 
-def _later_product(other: Tensor, tensor: Tensor) -> bool:
-    """Whether `other` is the result of a product behind `tensor`'s maker that nothing else reads."""
+def _is_taken(user: Node, other: Tensor, tensor: Tensor) -> bool:
+    """Whether a reader of `tensor` is left to the product that `other`, read by it alone, is the result of."""
     maker = origin_of(other).producer
     while maker is not None and not work_of_static(maker):  # through what the product has fused already
         given = [t for t in maker.inputs if t is not None and not is_parameter(t)]
@@ -419,7 +420,8 @@ def _later_product(other: Tensor, tensor: Tensor) -> bool:
     first = origin_of(tensor).producer
     if maker is None or first is None or len(readers(maker.outputs[0])) != 1:
         return False
-    return _precedes(first, maker)
+    is_rounded, other_is = tensor not in user.inputs, source_of(other) is not other
+    return is_rounded if is_rounded != other_is else _precedes(first, maker)
 
 
 def _precedes(first: Node, second: Node) -> bool:
