@@ -292,6 +292,8 @@ def main(arguments: list[str] | None = None) -> int:
     pythons = dict(text.split("=", 1) for text in options.python)
     tools = [tool for tool in options.tools if tool not in RKNN]
     simulators = [tool for tool in RKNN if options.rknn or tool in options.tools]
+    if "rknn-uair" in simulators and "uair-all" not in tools:
+        tools.append("uair-all")  # whose file the simulator takes
     if simulators:
         pythons.setdefault("rknn", str(rknn_env.ensure()))
     rows = _kept(options.kept) if options.kept else []

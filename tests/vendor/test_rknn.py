@@ -30,8 +30,10 @@ INT8 = {
     "shufflenet_real": 0.98,
     "squeezenet_real": 0.99,
 }
-"""The same in INT8, quantized with four samples. Models named light_* are not compared: their weights of one repeated
+"""The same in INT8. Models named light_* are not compared: their weights of one repeated
 value leave the range of float16, and their results do not depend on the input."""
+SAMPLES = {"shufflenet_real": 8}
+"""Samples that INT8 is calibrated with, where four show too little: maps of its golden input are greater than theirs."""
 NAMES = [name for name in MODELS if name != "bert"]
 
 
@@ -56,7 +58,7 @@ def test_the_toolkit_quantizes_with_the_samples_of_the_artifact(quantizer: str, 
 @pytest.mark.parametrize("name", NAMES)
 def test_builds_and_simulates(name: str, mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = MODELS[name]
-    samples = model.calibration(1 if "light" in model.tags else 4)
+    samples = model.calibration(1 if "light" in model.tags else SAMPLES.get(name, 4))
     artifact = uair.compile(
         model.path,
         "rk3588",
