@@ -33,7 +33,7 @@ INT8 = {
 """The same in INT8. Models named light_* are not compared: their weights of one repeated
 value leave the range of float16, and their results do not depend on the input."""
 SAMPLES = {"shufflenet_real": 8}
-"""Samples that INT8 is calibrated with, where four show too little: maps of its golden input are greater than theirs."""
+"""Samples that INT8 is calibrated with where four show too little: its golden input gives greater maps."""
 NAMES = [name for name in MODELS if name != "bert"]
 
 
