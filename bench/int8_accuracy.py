@@ -43,7 +43,9 @@ from tools import rknn_env
 COMPUTE = ("uair", "uair-high", "nncf", "nncf-mixed", "nncf-bias", "nncf-transformer")
 ALL = ("uair-all", "uair-all-high", "onnxruntime", "onnxruntime-percentile")
 FLOAT = "float"
-RKNN = ("rknn-normal", "rknn-mmse", "rknn-uair")
+SIMULATED_FILES = {"rknn-uair": "uair-all", "rknn-uair-high": "uair-all-high"}
+"""Whose file the simulator takes."""
+RKNN = ("rknn-normal", "rknn-mmse", *SIMULATED_FILES)
 SIMULATED = 64
 """Held-out samples for the simulator."""
 SECONDS = 1800.0
@@ -63,6 +65,7 @@ NAMES = {
     "rknn-normal": "rknn-toolkit2, normal",
     "rknn-mmse": "rknn-toolkit2, mmse",
     "rknn-uair": "UAIR's rk3588 artifact",
+    "rknn-uair-high": "UAIR's rk3588 artifact, effort high",
 }
 
 
@@ -157,7 +160,7 @@ def measure(model: Model, tools: Sequence[str], pythons: Mapping[str, str], work
         limit = SIMULATED if simulated else len(reference[0])
         held_out = {name: array[:limit] for name, array in model.held_out.items()}
         output = work / f"{tool}.{'npz' if simulated else 'onnx'}"
-        source = of_artifact(files["uair-all"]) if tool == "rknn-uair" else model.path
+        source = of_artifact(files[SIMULATED_FILES[tool]]) if tool in SIMULATED_FILES else model.path
         arguments = [source, calibration, output]
         if simulated:
             arguments.append(save(work / "held_out.npz", held_out))
@@ -292,8 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
     pythons = dict(text.split("=", 1) for text in options.python)
     tools = [tool for tool in options.tools if tool not in RKNN]
     simulators = [tool for tool in RKNN if options.rknn or tool in options.tools]
-    if "rknn-uair" in simulators and "uair-all" not in tools:
-        tools.append("uair-all")  # whose file the simulator takes
+    tools += [made for tool, made in SIMULATED_FILES.items() if tool in simulators and made not in tools]
     if simulators:
         pythons.setdefault("rknn", str(rknn_env.ensure()))
     rows = _kept(options.kept) if options.kept else []

@@ -184,6 +184,7 @@ TOOLS: dict[str, tuple[tuple[str, ...], Job]] = {
     "rknn-normal": (("rknn.api",), rknn_job("normal")),
     "rknn-mmse": (("rknn.api",), rknn_job("mmse")),
     "rknn-uair": (("rknn.api",), rknn_job("model")),
+    "rknn-uair-high": (("rknn.api",), rknn_job("model")),
 }
 """What `import` means for a tool, and its job."""
 
