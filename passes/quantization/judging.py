@@ -15,7 +15,8 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Tensor
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.parking import Place, Store
-from uair.passes.quantization.trial import FLOOR, Energies, Study, has_channels
+from uair.passes.quantization.trial import Energies, Study, has_channels
+from uair.quant.comparison import FLOOR
 
 Samples: TypeAlias = Sequence[Mapping[str, Array]]
 

@@ -27,7 +27,7 @@ from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.statistics import Interpreter, Statistics, comparable, visit_nodes
 from uair.passes.quantization.weight_rounding import RoundedWeight, SeenInputs
-from uair.quant.comparison import ErrorSums
+from uair.quant.comparison import FLOOR, ErrorSums
 from uair.quant.errors import QuantizationError
 from uair.quant.scheme import COMPUTE, Scheme
 
@@ -44,8 +44,6 @@ USERS = 2
 """Every second of the kept samples decides what is best for the users of an activation."""
 FEW_NUMBERS = 256
 """An output of at most so many numbers is judged together with what it is computed from."""
-FLOOR = 1e-3
-"""Part of the mean signal of a channel that a weaker channel is taken to have: noise in silence does not decide."""
 
 
 @attrs.define(eq=False)
