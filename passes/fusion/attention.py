@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import attrs
 import numpy as np
@@ -213,50 +213,118 @@ def rotated(x: Tensor, tables: Sequence[Tensor], axis: int, interleaved: bool = 
     return turn(y) if axis == 2 else y
 
 
+def _joins_halves(join: Node) -> bool | NoMatch:
+    """Whether two halves are joined along the last axis."""
+    assert isinstance(join.op, Concat)
+    is_last = join.op.axis % join.output.type.rank == join.output.type.rank - 1
+    return is_last or no("the halves are not joined along the last axis", join)
+
+
 # ------------------------------------------------------------------------------------------------ rules
-class RecognizeRotaryEmbedding(Rule):
+class TurnedRotary(Rule):
+    """What rules for x cos + turned sin share; `a` and `b` are the parts of x of which `turned` is made.
+
+    Class attributes:
+        interleaved: whether the parts are every second feature, not halves.
+        parts: what a and b are the parts of, and how many features each has.
+        joined: whether what is turned is put together as x was cut.
+        wanted: of a table, in words.
+    """
+
+    interleaved: ClassVar[bool]
+    parts: Callable[[Tensor, Tensor], tuple[Tensor, int] | None]
+    joined: Callable[[Node], bool | NoMatch]
+    wanted: ClassVar[str]
+
+    def check(
+        self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor, turned: Node, root: Node
+    ) -> bool | NoMatch:
+        """Parts of one tensor, and tables that have every number twice and do not differ between the heads."""
+        found = self.parts(a, b)
+        if found is None or found[0] not in (p, q):
+            of_x = "pairs" if self.interleaved else "halves"
+            return no(f"what is turned are not the {of_x} of what is multiplied by the cosines", turned)
+        x, size = found
+        answer = self.joined(turned) and is_rotatable(x, size, root.output)
+        if not answer:
+            return answer
+        tables = (q if x is p else p, sin)
+        for table in tables:
+            if table_of(table, size, interleaved=self.interleaved) is None:
+                return no(f"{table!r} is not seen to have {self.wanted}", table)
+        axis = heads_axis(x, tables, 2 * size)
+        return axis if isinstance(axis, NoMatch) else True
+
+    def replaced(self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor) -> Tensor:
+        """One operator on half of the tables."""
+        found = self.parts(a, b)
+        assert found is not None
+        x, size = found
+        tables = (q if x is p else p, sin)
+        axis = heads_axis(x, tables, 2 * size)
+        assert isinstance(axis, int)
+        halves = [table_of(t, size, interleaved=self.interleaved) for t in tables]
+        return rotated(x, [t.half(size) for t in halves if t is not None], axis, self.interleaved)
+
+
+class RecognizeRotaryEmbedding(TurnedRotary):
     """x cos + (-b, a) sin, where a and b are the halves of x and the tables have equal halves, is RotaryEmbedding."""
+
+    interleaved = False
+    parts = staticmethod(neighbours)
+    joined = staticmethod(_joins_halves)
+    wanted = "equal halves"
 
     def pattern(self, p: Any, q: Any, a: Any, b: Any, sin: Any) -> Any:
         """The sums and products in either order; p and q are x and the cosines."""
         turned = of(Concat)(Neg()(b), a).named("turned")
         return Add()(Mul()(p, q), Mul()(turned, sin)).named("root")
 
-    def check(
-        self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor, turned: Node, root: Node
-    ) -> bool | NoMatch:
-        """Halves of one tensor along the last axis, and tables that do not differ between the heads."""
-        found = neighbours(a, b)
-        if found is None or found[0] not in (p, q):
-            return no("what is turned are not the halves of what is multiplied by the cosines", turned)
-        x, size = found
-        assert isinstance(turned.op, Concat)
-        if turned.op.axis % turned.output.type.rank != turned.output.type.rank - 1:
-            return no("the halves are not joined along the last axis", turned)
-        answer = is_rotatable(x, size, root.output)
-        if not answer:
-            return answer
-        tables = (q if x is p else p, sin)
-        for table in tables:
-            if table_of(table, size) is None:
-                return no(f"{table!r} is not seen to have equal halves", table)
-        axis = heads_axis(x, tables, 2 * size)
-        return axis if isinstance(axis, NoMatch) else True
-
     def rewrite(self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor) -> Tensor:
         """One operator on half of the tables."""
-        found = neighbours(a, b)
+        return self.replaced(p, q, a, b, sin)
+
+
+class RotaryProducts(Rule):
+    """What rules for (a cos - b sin, b cos + a sin) share; a and b are parts of x.
+
+    Class attributes:
+        interleaved: whether the parts are every second feature, not halves.
+        parts: what a and b are the parts of, and how many features each has.
+        joined: whether the results are put together as x was cut.
+    """
+
+    interleaved: ClassVar[bool]
+    parts: Callable[[Tensor, Tensor], tuple[Tensor, int] | None]
+    joined: Callable[[Node], bool | NoMatch]
+
+    def check(self, ac: Node, bs: Node, first: Node, second: Node, root: Node) -> bool | NoMatch:
+        """The four products are of the parts of one tensor and two tables."""
+        found = products_of(self.parts, ac, bs, first, second)
+        if found is None:
+            of_x = "pairs" if self.interleaved else "halves"
+            return no(f"the products are not of the {of_x} of one tensor and two tables", root)
+        x, size, cos, sin = found
+        answer = self.joined(root) and is_rotatable(x, size, root.output)
+        axis = heads_axis(x, (cos, sin), size) if answer else answer
+        return axis if isinstance(axis, NoMatch) else True
+
+    def replaced(self, ac: Node, bs: Node, first: Node, second: Node) -> Tensor:
+        """One operator."""
+        found = products_of(self.parts, ac, bs, first, second)
         assert found is not None
-        x, size = found
-        tables = (q if x is p else p, sin)
-        axis = heads_axis(x, tables, 2 * size)
+        x, size, cos, sin = found
+        axis = heads_axis(x, (cos, sin), size)
         assert isinstance(axis, int)
-        halves = [table_of(t, size) for t in tables]
-        return rotated(x, [t.half(size) for t in halves if t is not None], axis)
+        return rotated(x, (cos, sin), axis, self.interleaved)
 
 
-class RecognizeRotaryHalves(Rule):
+class RecognizeRotaryHalves(RotaryProducts):
     """(a cos - b sin, b cos + a sin), where a and b are the halves of x, is RotaryEmbedding."""
+
+    interleaved = False
+    parts = staticmethod(neighbours)
+    joined = staticmethod(_joins_halves)
 
     def pattern(self) -> Any:
         """All sums and products in either order."""
@@ -264,27 +332,9 @@ class RecognizeRotaryHalves(Rule):
         imaginary = Add()(of(Mul)(...).named("first"), of(Mul)(...).named("second"))
         return of(Concat)(real, imaginary).named("root")
 
-    def check(self, ac: Node, bs: Node, first: Node, second: Node, root: Node) -> bool | NoMatch:
-        """The four products are of two halves and two tables."""
-        found = products_of(neighbours, ac, bs, first, second)
-        if found is None:
-            return no("the products are not of the halves of one tensor and two tables", root)
-        x, size, cos, sin = found
-        assert isinstance(root.op, Concat)
-        if root.op.axis % root.output.type.rank != root.output.type.rank - 1:
-            return no("the halves are not joined along the last axis", root)
-        answer = is_rotatable(x, size, root.output)
-        axis = heads_axis(x, (cos, sin), size) if answer else answer
-        return axis if isinstance(axis, NoMatch) else True
-
     def rewrite(self, ac: Node, bs: Node, first: Node, second: Node) -> Tensor:
         """One operator."""
-        found = products_of(neighbours, ac, bs, first, second)
-        assert found is not None
-        x, size, cos, sin = found
-        axis = heads_axis(x, (cos, sin), size)
-        assert isinstance(axis, int)
-        return rotated(x, (cos, sin), axis)
+        return self.replaced(ac, bs, first, second)
 
 
 def products_of(

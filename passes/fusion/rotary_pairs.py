@@ -6,10 +6,10 @@ from typing import Any
 
 from uair.ir.graph import Node, Tensor
 from uair.ops import Add, Concat, Gather, Mul, Neg, Reshape, Slice, Split, Squeeze, Sub, Unsqueeze
-from uair.passes.fusion.attention import heads_axis, is_rotatable, products_of, rotated, table_of
+from uair.passes.fusion.attention import RotaryProducts, TurnedRotary
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.passes.simplify.slices import has_known_bounds
-from uair.rewrite import NoMatch, Rule, no, of
+from uair.rewrite import NoMatch, no, of
 
 
 # ------------------------------------------------------------------------------------------------ every second feature
@@ -76,9 +76,10 @@ def pairs(a: Tensor, b: Tensor) -> tuple[Tensor, int] | None:
     return (first[0], extent // 2) if isinstance(extent, int) else None
 
 
-def is_interleaved(stack: Node, merge: Node) -> bool | NoMatch:
-    """Whether two tensors [..., n, 1] are joined along the last axis, and it is merged with the one in front of it."""
-    assert isinstance(stack.op, Concat)
+def is_interleaved(merge: Node) -> bool | NoMatch:
+    """Whether a Reshape of a Concat joins two tensors [..., n, 1] along the last axis, and merges it into the n."""
+    stack = merge.inputs[0].producer if merge.inputs[0] is not None else None
+    assert stack is not None and isinstance(stack.op, Concat)
     *front, count, two = (0, *stack.output.type.dims)
     if stack.op.axis % stack.output.type.rank != stack.output.type.rank - 1 or two != 2 or not isinstance(count, int):
         return no("the parts are not joined along a last axis of two", stack)
@@ -87,75 +88,44 @@ def is_interleaved(stack: Node, merge: Node) -> bool | NoMatch:
 
 
 # ------------------------------------------------------------------------------------------------ rules
-class RecognizeRotaryPairs(Rule):
+class RecognizeRotaryPairs(TurnedRotary):
     """x cos + turned sin, where (-b, a) of every pair (a, b) is turned, is RotaryEmbedding of pairs side by side."""
+
+    interleaved = True
+    parts = staticmethod(pairs)
+    joined = staticmethod(is_interleaved)
+    wanted = "every number twice"
 
     def pattern(self, p: Any, q: Any, a: Any, b: Any, sin: Any) -> Any:
         """The sums and products in either order; p and q are x and the cosines."""
-        stack = of(Concat)(of(Unsqueeze, Reshape)(Neg()(b)), a).named("stack")
+        stack = of(Concat)(of(Unsqueeze, Reshape)(Neg()(b)), a)
         return Add()(Mul()(p, q), Mul()(of(Reshape)(stack).named("turned"), sin)).named("root")
-
-    def check(
-        self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor, stack: Node, turned: Node, root: Node
-    ) -> bool | NoMatch:
-        """The features of one tensor's pairs, and tables that have every number twice, the same for all heads."""
-        found = pairs(a, b)
-        if found is None or found[0] not in (p, q):
-            return no("what is turned are not the pairs of what is multiplied by the cosines", turned)
-        x, size = found
-        answer = is_interleaved(stack, turned) and is_rotatable(x, size, root.output)
-        if not answer:
-            return answer
-        tables = (q if x is p else p, sin)
-        for table in tables:
-            if table_of(table, size, interleaved=True) is None:
-                return no(f"{table!r} is not seen to have every number twice", table)
-        axis = heads_axis(x, tables, 2 * size)
-        return axis if isinstance(axis, NoMatch) else True
 
     def rewrite(self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor) -> Tensor:
         """One operator on half of the tables."""
-        found = pairs(a, b)
-        assert found is not None
-        x, size = found
-        tables = (q if x is p else p, sin)
-        axis = heads_axis(x, tables, 2 * size)
-        assert isinstance(axis, int)
-        halves = [table_of(t, size, interleaved=True) for t in tables]
-        return rotated(x, [t.half(size) for t in halves if t is not None], axis, interleaved=True)
+        return self.replaced(p, q, a, b, sin)
 
 
-class RecognizeRotaryProducts(Rule):
+class RecognizeRotaryProducts(RotaryProducts):
     """(a cos - b sin, b cos + a sin) of every pair (a, b) is RotaryEmbedding of pairs side by side.
 
     So is a product of complex numbers.
     """
 
+    interleaved = True
+    parts = staticmethod(pairs)
+    joined = staticmethod(is_interleaved)
+
     def pattern(self) -> Any:
         """All sums and products in either order."""
         real = Sub()(of(Mul)(...).named("ac"), of(Mul)(...).named("bs"))
         imaginary = Add()(of(Mul)(...).named("first"), of(Mul)(...).named("second"))
-        stack = of(Concat)(of(Unsqueeze, Reshape)(real), of(Unsqueeze, Reshape)(imaginary)).named("stack")
+        stack = of(Concat)(of(Unsqueeze, Reshape)(real), of(Unsqueeze, Reshape)(imaginary))
         return of(Reshape)(stack).named("root")
-
-    def check(self, ac: Node, bs: Node, first: Node, second: Node, stack: Node, root: Node) -> bool | NoMatch:
-        """The four products are of the features of pairs and two tables."""
-        found = products_of(pairs, ac, bs, first, second)
-        if found is None:
-            return no("the products are not of the pairs of one tensor and two tables", root)
-        x, size, cos, sin = found
-        answer = is_interleaved(stack, root) and is_rotatable(x, size, root.output)
-        axis = heads_axis(x, (cos, sin), size) if answer else answer
-        return axis if isinstance(axis, NoMatch) else True
 
     def rewrite(self, ac: Node, bs: Node, first: Node, second: Node) -> Tensor:
         """One operator."""
-        found = products_of(pairs, ac, bs, first, second)
-        assert found is not None
-        x, size, cos, sin = found
-        axis = heads_axis(x, (cos, sin), size)
-        assert isinstance(axis, int)
-        return rotated(x, (cos, sin), axis, interleaved=True)
+        return self.replaced(ac, bs, first, second)
 
 
 RULES = (RecognizeRotaryPairs, RecognizeRotaryProducts)
