@@ -35,8 +35,6 @@ from uair.targets import DeviceDescription, load_description
 
 REPORT = "quantization"
 FALLBACK: RangeMethod = "mse"
-FAILS_AT_SHUFFLES = ("rknn-toolkit2",)
-"""Tools that may not build a model with shuffled channels of which a part is in float."""
 WITHOUT_SAMPLES = (
     "the calibration keeps no samples: ways to choose ranges were not compared (range=auto means the least squared "
     "error), weights are rounded to the nearest, and the outputs were not measured"
@@ -197,7 +195,6 @@ class QuantizeInt8(Pass):
             self.wide,
             self.floats,
             device.dtypes.float if device.dtypes.float.is_float else DType.F32,
-            device.toolchain.name not in FAILS_AT_SHUFFLES,
         )
 
     def _description(self) -> DeviceDescription:

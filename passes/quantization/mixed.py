@@ -67,7 +67,6 @@ class Budget:
         wide: whether the target has activations of 16 bits.
         floats: whether it has floats between integers.
         float_type: what it computes these in.
-        beside_shuffles: whether parts of a model that shuffles channels may be in float.
     """
 
     least_cosine: float = 0.0
@@ -75,7 +74,6 @@ class Budget:
     wide: bool = False
     floats: bool = True
     float_type: DType = DType.F32
-    beside_shuffles: bool = True
 
     @property
     def is_stated(self) -> bool:
@@ -155,7 +153,7 @@ def _split(study: Study, results: list[NodeResult], budget: Budget, device: Runn
     before = outputs.worst_cosine(results)
     if before >= least:
         return Split(results, cosine=before)
-    if not budget.beside_shuffles and any(map(shuffled, study.module.main)):
+    if study.scheme.whole_shuffles and any(map(shuffled, study.module.main)):
         why = "models that shuffle channels stay quantized throughout: the target's tool may not build them otherwise"
         return Split(results, notes=[f"an output has {_shown(before)}, not {least}: {why}"], cosine=before)
     mix = _Mix.of(study, results, budget)

@@ -79,6 +79,8 @@ class Scheme:
             gives one operand and is read by nothing else: nothing is quantized between the two. Where both operands
             are such results, it is the first.
         two_activations: whether a product of two activations is computed on integers too.
+        whole_shuffles: whether a model that shuffles channels is quantized throughout, because the target's tool may
+            not build it where a part is float.
         power_of_two: whether every scale is a power of two, so that the device shifts where others multiply.
         scale_min: least scale allowed.
         scale_max: greatest scale allowed.
@@ -100,6 +102,7 @@ class Scheme:
     fused_to_convolution: tuple[str, ...] = attrs.field(default=(), converter=_names)
     fused_sums: bool = False
     two_activations: bool = False
+    whole_shuffles: bool = False
     power_of_two: bool = False
     scale_min: float = FLOAT_EPSILON
     scale_max: float = float(2**127)
