@@ -27,6 +27,8 @@ from uair.ops import (
     Transpose,
 )
 from uair.ops.base import Operator
+from uair.quant.scheme import Scheme
+from uair.targets import load_description
 
 
 class Builder:
@@ -123,3 +125,10 @@ def saturating() -> Module:
     x = b.add(Conv2D(), integers(b.x, 0.01, "x"), weight(0, 16, 16, 3, 3), name="conv")
     x = integers(b.add(Relu(), x, name="r"), 1, "m")
     return b.done(b.add(MatMul(), x, weight(1, 6, 5), name="product"))
+
+
+def scheme_of(target: str) -> Scheme:
+    """The scheme in a target's description."""
+    described = load_description(target).quantization
+    assert described is not None
+    return described.scheme

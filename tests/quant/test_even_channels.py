@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 import pytest
 
-from tests.quant.networks import Builder, samples
+from tests.quant.networks import Builder, samples, scheme_of
 from uair.codegen.reference import Interpreter, run
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, constant
@@ -26,7 +26,6 @@ from uair.pipeline import PassContext, PassManager
 from uair.quant.parameters import sqnr
 from uair.quant.scheme import Scheme
 from uair.rewrite import Fuel
-from uair.targets import load_description
 
 SPREAD = np.logspace(0, -1.5, 16).astype(np.float32)
 """Greatest magnitudes of the channels, one by the other."""
@@ -46,12 +45,6 @@ def network(act: Operator, *, groups: int = 16) -> Module:
 
 def images(n: int = 12, seed: int = 5) -> list[dict[str, Any]]:
     return samples(n, (1, 3, 16, 16), seed)
-
-
-def scheme_of(target: str) -> Scheme:
-    described = load_description(target).quantization
-    assert described is not None
-    return described.scheme
 
 
 def named(module: Module, name: str) -> Node:

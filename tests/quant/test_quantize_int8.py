@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tests.quant.networks import Builder, all_products, branches, samples, small_cnn
+from tests.quant.networks import Builder, all_products, branches, samples, scheme_of, small_cnn
 from uair.api import export_onnx
 from uair.artifact import to_json
 from uair.codegen.reference import run
@@ -28,7 +28,6 @@ from uair.quant.errors import CalibrationSourceError, EmptyCalibrationError, Qua
 from uair.quant.parameters import sqnr
 from uair.quant.scheme import Scheme
 from uair.rewrite import Fuel
-from uair.targets import load_description
 from uair.text import parse_module
 
 
@@ -49,12 +48,6 @@ def by_name(module: Module, name: str) -> Node:
 def reads_integers(node: Node, i: int) -> bool:
     tensor = node.inputs[i]
     return tensor is not None and tensor.producer is not None and isinstance(tensor.producer.op, Dequantize)
-
-
-def scheme_of(target: str) -> Scheme:
-    described = load_description(target).quantization
-    assert described is not None
-    return described.scheme
 
 
 def test_only_operands_of_operators_with_weights_are_quantized() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import uair
-from tests.quant.networks import Builder, all_products, samples, small_cnn
+from tests.quant.networks import Builder, all_products, samples, scheme_of, small_cnn
 from uair.codegen.reference import Interpreter, run
 from uair.errors import UairError
 from uair.ir.compare import difference, graph_difference
@@ -39,8 +39,6 @@ from uair.passes.quantization.trial import Study, choose_trial
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.quant.parameters import sqnr
-from uair.quant.scheme import Scheme
-from uair.targets import load_description
 
 SPREAD = np.geomspace(0.05, 4.0, 16).astype(np.float32)
 
@@ -62,12 +60,6 @@ def uneven_cnn(between: Any = None) -> Module:
 
 def images(n: int = 16, seed: int = 5) -> list[dict[str, Any]]:
     return samples(n, (1, 3, 16, 16), seed)
-
-
-def scheme_of(target: str) -> Scheme:
-    described = load_description(target).quantization
-    assert described is not None
-    return described.scheme
 
 
 def quantize(module: Module, feeds: Any, **options: Any) -> dict[str, Any]:
