@@ -29,7 +29,7 @@ from uair.passes.fusion import (
     pooling,
     products,
     reduction,
-    rotary_pairs,
+    rotary,
 )
 from uair.passes.recurrent.recognize import RecognizeRecurrent
 from uair.pipeline import Pass, PassContext
@@ -78,7 +78,7 @@ def ruleset() -> RuleSet:
         channel_layer_norm,
         channel_norms,
         pooling,
-        rotary_pairs,
+        rotary,
         attention,
     )
     return RuleSet([rule() for family in families for rule in family.RULES])

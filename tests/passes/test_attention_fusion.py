@@ -9,8 +9,8 @@ import pytest
 
 from tests.passes.test_fusion import fused, ops
 from uair.passes.fuse import Fuse
-from uair.passes.fusion.attention import (
-    GroupRepeatedHeads,
+from uair.passes.fusion.attention import GroupRepeatedHeads
+from uair.passes.fusion.rotary import (
     RecognizeRotaryEmbedding,
     RecognizeRotaryHalves,
     WidenRotaryEmbedding,
