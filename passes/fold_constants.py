@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import attrs
 import numpy as np
 
@@ -15,19 +17,23 @@ from uair.ops import (
     Dequantize,
     Expand,
     Flip,
+    NonZero,
     Opaque,
     Pack,
     Quantize,
+    Range,
     Reshape,
     Slice,
     Split,
     Squeeze,
     Tile,
     Transpose,
+    Unique,
     Unpack,
     Unsqueeze,
 )
 from uair.ops.base import Operator
+from uair.ops.shape_values import ShapeValues, infer_with_values
 from uair.pipeline import Pass, PassContext
 
 KEPT = (Quantize, Dequantize, Pack, Unpack, Opaque)
@@ -51,7 +57,7 @@ class FoldConstants(Pass):
         changed = False
         for graph in module.all_graphs():
             for node in graph:
-                if is_foldable(node):
+                if is_foldable(node) or _sized_by_values(node):
                     if not context.fuel.draw(self.name, node):
                         return changed
                     fold(graph, node)
@@ -71,6 +77,21 @@ def is_foldable(node: Node) -> bool:
         and not node.regions
         and not _grows(node)
     )
+
+
+def _sized_by_values(node: Node) -> bool:
+    """Whether a node with constant operands is foldable once its results have the sizes that only these values say."""
+    if not isinstance(node.op, (NonZero, Range, Unique)) or any(t is None or t.data is None for t in node.inputs):
+        return False
+    if isinstance(node.op, Range):  # of any size, therefore counted and not computed
+        types = infer_with_values(node.op, node.inputs, ShapeValues())
+        shapes = [t.shape for t in types]
+    else:
+        shapes = [a.shape for a in node.op.evaluate_all([cast(Tensor, t).numpy() for t in node.inputs])]
+    for tensor, shape in zip(node.outputs, shapes, strict=True):
+        if shape is not None and None not in shape:
+            tensor.type = tensor.type.with_shape(shape)
+    return is_foldable(node)
 
 
 def _grows(node: Node) -> bool:

@@ -207,7 +207,7 @@ def newer_opset(model: onnx.ModelProto) -> None:
 
 
 def contradicting_output(model: onnx.ModelProto) -> None:
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
 
 
 def sequence_input(model: onnx.ModelProto) -> None:
@@ -245,6 +245,15 @@ def test_models_that_make_no_sense(uair: Shell, tmp_path: Path, damage: Damage, 
     result = uair("compile", "m.onnx", "-t", "cpu", "--shape", "x=1,3,8,8")
     require_error(result, code, words, "m.onnx", place=True)
     assert listing(tmp_path) == ["m.onnx"]
+
+
+def test_a_shape_that_is_declared_wrongly_is_a_warning(uair: Shell, tmp_path: Path) -> None:
+    model = tiny_model()
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    result = uair("compile", "m.onnx", "-t", "cpu", "--shape", "x=1,3,8,8").require()
+    assert "warning: the model declares 'y' as" in result.err
+    assert "models.py" not in result.err
 
 
 def test_a_custom_operator_is_kept_but_does_not_fit_a_device(uair: Shell, tmp_path: Path) -> None:
@@ -420,6 +429,27 @@ def test_an_output_that_cannot_be_written(uair: Shell, tmp_path: Path, out: str,
     before = listing(tmp_path)
     require_error(uair(*COMPILE, "-o", out), "UAIR-E0601", words)
     assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compile", "-t", "cpu", "-o", "no/out"),
+        ("quantize", "-o", "no/m.onnx"),
+        ("quantize", "-o", "m.onnx", "--report", "no/r.json"),
+    ],
+)
+def test_a_place_for_results_is_looked_for_before_the_work(
+    uair: Shell, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    write_tiny(tmp_path)
+    samples = tmp_path / "samples.py"
+    samples.write_text("def read():\n    raise SystemExit('the samples were asked for')\n")
+    name, *options = command
+    quantize = ("--quantize", "int8") if name == "compile" else ()
+    result = uair(name, "tiny.onnx", "--shape", "x=1,3,8,8", *quantize, "--calib", "samples.py:read", *options)
+    require_error(result, "UAIR-E0601", "no/", "No such file or directory")
+    assert listing(tmp_path) == ["samples.py", "tiny.onnx"]
 
 
 @pytest.mark.parametrize("command", ["dump", "opt"])

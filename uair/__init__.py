@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uair.api import bisect, check, compile, diff, export_onnx, load, optimize, quantize, run, why_not
     from uair.artifact import Artifact
     from uair.building import build
-    from uair.errors import UairError
+    from uair.errors import ModelWarning, UairError
     from uair.ir import DType, Graph, Layout, Location, Module, Node, Tensor, TensorType, constant
     from uair.ops.base import Operator, operator
     from uair.pipeline import Instrument, Pass, PassContext, PassManager, RulePass, Spec
@@ -34,7 +34,7 @@ _HOMES = {
     "uair.api": ("bisect", "check", "compile", "diff", "export_onnx", "load", "optimize", "quantize", "run", "why_not"),
     "uair.artifact": ("Artifact",),
     "uair.building": ("build",),
-    "uair.errors": ("UairError",),
+    "uair.errors": ("ModelWarning", "UairError"),
     "uair.ir": ("DType", "Graph", "Layout", "Location", "Module", "Node", "Tensor", "TensorType", "constant"),
     "uair.ops.base": ("Operator", "operator"),
     "uair.pipeline": ("Instrument", "Pass", "PassContext", "PassManager", "RulePass", "Spec"),
@@ -52,6 +52,7 @@ __all__ = [
     "Int8",
     "Layout",
     "Location",
+    "ModelWarning",
     "Module",
     "Node",
     "Operator",

@@ -293,11 +293,13 @@ def compile(
     import tempfile
     import weakref
 
-    from uair.artifact import Artifact, build_artifact
+    from uair.artifact import Artifact, build_artifact, require_place
     from uair.driver.transform import transform
     from uair.driver.writing import emit
     from uair.request import CompileRequest
 
+    if output is not None:
+        require_place(output, overwrite=overwrite)
     module, shapes = read_model(model, shapes)
     request = CompileRequest(
         target,

@@ -30,7 +30,7 @@ import attrs
 import numpy as np
 
 from uair._version import __version__
-from uair.atomic import OutputError, atomic_file, atomic_folder, reported
+from uair.atomic import OutputError, atomic_file, atomic_folder, reported, require_writable
 from uair.errors import UairError
 from uair.ir.dtype import Array
 
@@ -127,9 +127,8 @@ def build_artifact(
     Raises:
         OutputError: `output` exists (and is not to be overwritten) or cannot be written.
     """
+    require_place(output, overwrite=overwrite)
     path = Path(output)
-    with reported(path):
-        _require_free(path, overwrite=overwrite)
     if os.path.isdir(path) or not names_file(output):
         with atomic_folder(path, overwrite=overwrite) as root:
             builder = ArtifactBuilder(root)
@@ -142,6 +141,18 @@ def build_artifact(
             yield builder
             builder.finish()
             _write_zip(builder.root, file)
+
+
+def require_place(output: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Find out before long work whether an artifact can be written to `output`.
+
+    Raises:
+        OutputError: see `build_artifact`.
+    """
+    path = Path(output)
+    with reported(path):
+        _require_free(path, overwrite=overwrite)
+    require_writable(path)
 
 
 def _require_free(path: Path, *, overwrite: bool) -> None:

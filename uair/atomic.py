@@ -75,6 +75,18 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> G
         raise
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Find out before long work whether a file or folder can be put at `path`: one beside it is made and removed.
+
+    Raises:
+        OutputError: its folder does not exist or cannot be written to.
+    """
+    with reported(path):
+        temporary, file = _new_file(Path(os.path.abspath(path)))
+        file.close()
+        temporary.unlink()
+
+
 def _check_free(target: Path, shown: str | os.PathLike[str], overwrite: bool) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise OutputError(f"{shown} exists and is not a folder", hint="give another name for the output folder")

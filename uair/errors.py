@@ -57,6 +57,10 @@ class UairError(Exception):
         return "\n".join(lines)
 
 
+class ModelWarning(UserWarning):
+    """Something in a model is wrong, and it was read without it."""
+
+
 class InternalError(UairError):
     """UAIR itself is wrong: an invariant that no input may break was broken. Please report it with the model."""
 

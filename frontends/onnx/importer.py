@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import cast
@@ -19,7 +20,7 @@ from onnx import (
     ValueInfoProto,
 )
 
-from uair.errors import UairError
+from uair.errors import ModelWarning, UairError
 from uair.frontends.common.builder import Builder
 from uair.frontends.common.errors import MALFORMED, raise_placed
 from uair.frontends.onnx import functions
@@ -32,7 +33,7 @@ from uair.frontends.onnx.errors import (
     OnnxVersionError,
 )
 from uair.frontends.onnx.functions import FunctionKey, default_domain
-from uair.frontends.onnx.interface import SymbolNames, declared_type, reconcile
+from uair.frontends.onnx.interface import SymbolNames, contradicts, declared_type, reconcile
 from uair.frontends.onnx.node import NotHandled, OnnxNode
 from uair.frontends.onnx.opaque import keep
 from uair.frontends.onnx.order import missing, ordered
@@ -139,6 +140,7 @@ class Importer:
         self.builder = Builder()
         self.undecided: dict[Tensor, frozenset[int]] = {}
         self.expanded = 0
+        self.contradicted: list[str] = []
 
     def run(self) -> Module:
         """The module of the model's graph.
@@ -156,6 +158,10 @@ class Importer:
         self._body(scope, proto)
         module = Module(proto.name or "model", {"main": self.graph})
         number_unknowns(module)
+        if self.contradicted:
+            more = len(self.contradicted) - 1
+            others = f" (and so are {more} other shapes)" if more else ""
+            warnings.warn(f"{self.contradicted[0]}{others}: what the operators compute holds", ModelWarning, 2)
         return module
 
     # ------------------------------------------------------------------ used by nodes
@@ -382,6 +388,8 @@ class Importer:
                 declared = declared_type(value, self.names, place)
                 if declared is not None:
                     undecided = self.undecided.get(tensor, frozenset())
+                    if contradicts(tensor.type, declared):
+                        self.contradicted.append(f"the model declares {name!r} as {declared}, but it is {tensor.type}")
                     tensor.type = reconcile(tensor.type, declared, undecided, self.names, name, place)
 
     def _result(self, scope: Scope, name: str, place: str) -> Tensor:

@@ -131,7 +131,7 @@ def reconcile(
     """The inferred type, with extents that only the data decide taken from the declared one.
 
     Where not even the rank follows from the operators, the names of the declared extents are not believed: exporters
-    write that of an input's extent there although the axis is another.
+    write that of an input's extent there although the axis is another. Nor is a declared shape that `contradicts`.
 
     Args:
         recorded: the type that follows from the operators.
@@ -142,33 +142,39 @@ def reconcile(
         place: of the node that computes it.
 
     Raises:
-        OnnxShapeError: the two contradict each other in element type, rank, or a number.
+        OnnxShapeError: the two contradict each other in element type.
     """
     if recorded.dtype is not declared.dtype or recorded.containers != declared.containers:
-        raise _contradiction(recorded, declared, value, place)
+        raise OnnxShapeError(
+            f"the model declares {value!r} as {declared}; from its operators follows {recorded}",
+            place=place,
+            hint="remove the model's value_info, or export the model again",
+        )
     if recorded.containers:
         return declared if recorded.shape is None else recorded
-    if declared.shape is None:
+    if declared.shape is None or contradicts(recorded, declared):
         return recorded
     if recorded.shape is None:
         own = tuple(d if isinstance(d, int) else names.unnamed(value, axis) for axis, d in enumerate(declared.shape))
         return declared.with_shape(own)
-    if len(declared.shape) != len(recorded.shape):
-        if not declared.shape:
-            return recorded  # old exporters wrote an empty shape for one they did not know
-        raise _contradiction(recorded, declared, value, place)
-    result: list[Dim] = []
-    for axis, (got, said) in enumerate(zip(recorded.shape, declared.shape, strict=True)):
-        if isinstance(got, int) and isinstance(said, int) and got != said:
-            raise _contradiction(recorded, declared, value, place)
-        result.append(said if axis in undecided else got)
-    shape: Shape = tuple(result)
+    if not declared.shape:
+        return recorded  # old exporters wrote an empty shape for one they did not know
+    shape: Shape = tuple(
+        said if axis in undecided else got
+        for axis, (got, said) in enumerate(zip(recorded.shape, declared.shape, strict=True))
+    )
     return recorded if shape == recorded.shape else TensorType(recorded.dtype, shape, recorded.layout)
 
 
-def _contradiction(recorded: TensorType, declared: TensorType, value: str, place: str) -> OnnxShapeError:
-    return OnnxShapeError(
-        f"the model declares {value!r} as {declared}; from its operators follows {recorded}",
-        place=place,
-        hint="remove the model's value_info, or export the model again",
-    )
+def contradicts(recorded: TensorType, declared: TensorType) -> bool:
+    """Whether a declared shape cannot be that which follows from the operators: another rank, or another number.
+
+    Files are full of such shapes: of sizes that were edited at the inputs only, of exporters that guessed. onnxruntime
+    warns of them and computes what the operators say.
+    """
+    if recorded.shape is None or not declared.shape or recorded.containers:
+        return False
+    if len(declared.shape) != len(recorded.shape):
+        return True
+    pairs = zip(recorded.shape, declared.shape, strict=True)
+    return any(isinstance(got, int) and isinstance(said, int) and got != said for got, said in pairs)

@@ -69,6 +69,10 @@ def scalar(value: int) -> Tensor:
     return constant(np.array(value, np.int64))
 
 
+def number(value: float) -> Tensor:
+    return constant(np.array(value, np.float32))
+
+
 def value(t: Tensor) -> Any:
     found = ShapeValues().known(t)
     return None if found is None else found.tolist()
@@ -252,6 +256,10 @@ PARTLY = Concat()(ShapeOf(end=1)(X), UNKNOWN, ints(2))
         (Range(), [scalar(2), Gather()(SHAPE, scalar(2)), scalar(2)], [maximum(0, ceil_div(H - 2, 2))]),
         (Range(), [Gather()(SHAPE, scalar(0)), scalar(0), scalar(-1)], [N]),
         (Range(), [scalar(0), Squeeze(axes=(0,))(UNKNOWN), scalar(1)], [None]),
+        (Range(), [number(0), Cast(to=DType.F32)(Gather()(SHAPE, scalar(2))), number(2)], [maximum(0, ceil_div(H, 2))]),
+        (Range(), [number(0), number(1), number(0.1)], [10]),
+        (Range(), [number(0), number(np.inf), number(1)], [None]),
+        (Range(), [number(0), Cast(to=DType.F32)(Gather()(SHAPE, scalar(2))), number(0.5)], [None]),
         (OneHot(axis=0), [tensor(H, dtype=DType.I64), Gather()(SHAPE, scalar(0)), tensor(2)], [N, H]),
         (TopK(), [Y, ShapeOf(end=1)(X)], [2, N]),
         (Where(), [Equal()(UNKNOWN, ints(1)), Y, Y], [2, 6]),

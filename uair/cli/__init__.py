@@ -19,12 +19,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from uair._version import __version__
+from uair.errors import ModelWarning
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -109,12 +111,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _run(given)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", ModelWarning)
+            warnings.showwarning = _show_warning
+            status = _run(given)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` for instance, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Write what a reader warns of without the place in its source."""
+    if issubclass(category, ModelWarning):
+        from uair.cli.output import warn
+
+        warn(str(message))
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
 
 
 def _run(given: list[str]) -> int:

@@ -91,7 +91,10 @@ def _require_writable(path: Path, given: Mapping[str, Any]) -> None:
 
     Raises:
         click.UsageError: a name has the wrong suffix, or a file exists.
+        OutputError: a folder does not exist or cannot be written to.
     """
+    from uair.atomic import require_writable
+
     if path.suffix.lower() not in (".onnx", ".uair"):
         raise click.UsageError(f"--output {path}: the name must end in .onnx or .uair")
     for option in ("opset", "form"):
@@ -103,6 +106,8 @@ def _require_writable(path: Path, given: Mapping[str, Any]) -> None:
     for each in (path, report):
         if each is not None and each.exists() and not given["overwrite"]:
             raise click.UsageError(f"{each} exists: give --overwrite or another name")
+        if each is not None:
+            require_writable(each)
 
 
 def _quantize(model: Path, given: Mapping[str, Any]) -> Quantized:

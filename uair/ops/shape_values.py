@@ -6,6 +6,7 @@ attributes of operators that take a shape, bounds or a count as operand or as at
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ from uair.ir.graph import Node, Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops._symbolic import Unknown, shape_of
 from uair.ops.base import Operator, attribute_kinds
+from uair.ops.conversion import Cast
 from uair.ops.indexing import OneHot, TopK
 from uair.ops.reduction import Reduction
 from uair.ops.shape import Range, Reshape, ShapeOf, SizeOf, Slice, Split, Squeeze, Unsqueeze
@@ -241,17 +243,12 @@ def _counted(
 ) -> tuple[TensorType, ...]:
     """Types with the one extent that a number says, which may be symbolic."""
     operands = inputs if isinstance(op, Range) else inputs[1:2]
-    found = [None if t is None else values.dims(t) for t in operands]
-    if any(f is None or len(f) != 1 for f in found):
+    counts = [c for c in (None if t is None else _number(t, values) for t in operands) if c is not None]
+    if len(counts) < len(operands):
         return types
-    counts = [f[0] for f in found if f is not None]
-    if isinstance(op, Range):
-        start, limit, delta = counts
-        if not isinstance(delta, int) or delta == 0:
-            return types
-        count = maximum(0, ceil_div(normal(limit - start) if delta > 0 else normal(start - limit), abs(delta)))
-    else:
-        (count,) = counts
+    count = _steps(*counts) if isinstance(op, Range) else counts[0]
+    if count is None or isinstance(count, float):
+        return types
     if not is_tractable(count):
         return types
     shapes = [cast("InferredShape", t.shape or ()) for t in types]
@@ -259,6 +256,31 @@ def _counted(
         inferred(t.dtype, tuple(count if d is None else d for d in shape))
         for t, shape in zip(types, shapes, strict=True)
     )
+
+
+def _number(tensor: Tensor, values: ShapeValues) -> Dim | float | None:
+    """The one element of a tensor: a size, or a number that is none; None when it is not known."""
+    node = tensor.producer
+    if node is not None and isinstance(node.op, Cast) and tensor.type.dtype in (DType.F32, DType.F64):
+        tensor = cast(Tensor, node.inputs[0])  # of an integer; sizes are far below 2^24
+    if tensor.data is not None and tensor.data.size == 1 and tensor.type.dtype.is_float:
+        value = float(tensor.numpy().reshape(-1)[0])
+        return int(value) if value.is_integer() else value
+    found = values.dims(tensor)
+    return found[0] if found is not None and len(found) == 1 else None
+
+
+def _steps(start: Dim | float, limit: Dim | float, delta: Dim | float) -> Dim | None:
+    """How many numbers a Range has; None where only running it tells."""
+    if isinstance(start, float) or isinstance(limit, float) or isinstance(delta, float):
+        numbers = [n for n in (start, limit, delta) if isinstance(n, (int, float))]
+        if len(numbers) < 3 or delta == 0:
+            return None
+        span = (numbers[1] - numbers[0]) / numbers[2]
+        return max(math.ceil(span), 0) if math.isfinite(span) else None
+    if not isinstance(delta, int) or delta == 0:
+        return None
+    return maximum(0, ceil_div(normal(limit - start) if delta > 0 else normal(start - limit), abs(delta)))
 
 
 def resolve_constants(op: Operator, inputs: Sequence[Tensor | None]) -> Operator:

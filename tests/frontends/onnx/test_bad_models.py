@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.frontends.onnx.models import F32, I64, floats, imported, model, one
-from uair.errors import TypeInferenceError, UairError
+from tests.frontends.onnx.models import F32, I64, floats, imported, interpreted, model, one, onnxruntime_outputs
+from uair.errors import ModelWarning, TypeInferenceError, UairError
 from uair.frontends.onnx import errors, load, load_bytes
 
 X = {"x": floats(2, 3)}
@@ -115,12 +115,24 @@ def test_declared_types_that_contradict_the_operators() -> None:
         info = helper.make_tensor_value_info("t", kind, shape)
         return model(nodes, X, value_info=[info])
 
-    for wrong in (declared(F32, [2, 3]), declared(I64, [3, 2]), declared(F32, [3, 2, 1])):
-        error = error_of(wrong, errors.OnnxShapeError)
-        assert "'t'" in error.message
-        assert "'tr'" in error.place
+    error = error_of(declared(I64, [3, 2]), errors.OnnxShapeError)
+    assert "'t'" in error.message
+    assert "'tr'" in error.place
+    for wrong in (declared(F32, [2, 3]), declared(F32, [3, 2, 1])):
+        with pytest.warns(ModelWarning, match=r"declares 't' as f32\[.*, but it is f32\[3,2\]: what the operators"):
+            module = imported(wrong)
+        assert module.main.outputs[0].type.shape == (3, 2)
     for right in (declared(F32, [3, 2]), declared(F32, ["n", 2]), declared(F32, [])):
         imported(right)
+
+
+def test_declared_shapes_that_are_wrong_are_counted_and_the_model_computes_what_onnxruntime_does() -> None:
+    proto = model([one("Transpose", "x", outputs=["t"]), one("Relu", "t", outputs=["r"]), one("Neg", "r")], X)
+    proto.graph.value_info.extend(helper.make_tensor_value_info(name, F32, [7]) for name in "tr")
+    with pytest.warns(ModelWarning, match=r"'t' as f32\[7\].* \(and so are 1 other shapes\)"):
+        module = imported(proto)
+    x = np.arange(-3, 3, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(interpreted(module, {"x": x})[0], onnxruntime_outputs(proto, {"x": x})[0])
 
 
 def test_types_that_are_no_tensors() -> None:
