@@ -84,7 +84,7 @@ class OnnxFunctionError(UairError):
 
 
 class OnnxShapeError(UairError):
-    """A declared element type contradicts what follows from the operators. (A wrong shape is a warning.)"""
+    """A declared element type contradicts what follows from the operators. A wrong shape is a warning."""
 
     code = "UAIR-E0111"
     title = "Declared type contradicts the inferred type"
