@@ -60,9 +60,9 @@ class RecognizeHardSigmoid(Rule):
     """clip(x + 3, 0, 6) / 6, also as a product with 1/6, is HardSigmoid(1/6, 1/2)."""
 
     def pattern(self, x: Any, three: Any, six: Any) -> Any:
-        """The quotient or the product."""
-        clipped = Clip(min=0.0, max=6.0)(Add()(x, three))
-        return [Div()(clipped, six).named("root"), Mul()(clipped, six).named("root")]
+        """The quotient or the product; the sum in both orders, as its first operand is bound to x."""
+        clipped = [Clip(min=0.0, max=6.0)(total) for total in (Add()(x, three), Add()(three, x))]
+        return [op(each, six).named("root") for each in clipped for op in (Div(), Mul())]
 
     def check(self, root: Node, x: Tensor, three: Tensor, six: Tensor) -> bool | NoMatch:
         """The constants are 3 and 6."""
@@ -73,6 +73,45 @@ class RecognizeHardSigmoid(Rule):
     def rewrite(self, x: Tensor) -> Tensor:
         """One operator."""
         return HardSigmoid(alpha=1 / 6, beta=0.5)(x)
+
+
+class HardSigmoidFromLine(Rule):
+    """clip(a x + 1/2, 0, 1) with a = 1/6 or 1/5, also as clip(a (x + 1/(2 a)), 0, 1), is HardSigmoid(a, 1/2).
+
+    Other slopes are no gate that models have: with a = 1/2 it is an image on its way out.
+    """
+
+    def pattern(self, x: Any, slope: Any, shift: Any) -> Any:
+        """The product first or the sum first; the product as a quotient."""
+        clip = Clip(min=0.0, max=1.0)
+        products = (Mul()(x, slope), Mul()(slope, x), Div()(x, slope))  # both orders: the first one is bound to x
+        roots = [clip(Add()(part.named("scaled"), shift).named("line")).named("root") for part in products]
+        for total in (Add()(x, shift), Add()(shift, x)):
+            roots += [clip(op(total, slope).named("scaled")).named("root") for op in (Mul(), Div())]
+        return roots
+
+    def check(
+        self, root: Node, x: Tensor, slope: Tensor, shift: Tensor, scaled: Node, line: Node | None
+    ) -> bool | NoMatch:
+        """The constants are those of a gate."""
+        if x.type != root.output.type:
+            return no("a constant broadcasts the operand", root)
+        a = self.slope(slope, scaled)
+        if a is None:
+            return no("the slope is not 1/6 or 1/5", slope)
+        return numbers(shift=(shift, 0.5 if line is not None else 0.5 / a))
+
+    def rewrite(self, x: Tensor, slope: Tensor, scaled: Node) -> Tensor:
+        """One operator."""
+        a = self.slope(slope, scaled)
+        assert a is not None
+        return HardSigmoid(alpha=a, beta=0.5)(x)
+
+    @staticmethod
+    def slope(constant: Tensor, scaled: Node) -> float | None:
+        """Which of the slopes it is."""
+        slopes = (1 / 6, 0.2)
+        return next((a for a in slopes if is_number(constant, 1 / a if isinstance(scaled.op, Div) else a)), None)
 
 
 class RecognizeHardSwish(Rule):
@@ -95,18 +134,24 @@ class RecognizeHardSwish(Rule):
 
 
 class RecognizeHardSwishProduct(Rule):
-    """x * clip(x + 3, 0, 6) / 6 is HardSwish."""
+    """x * clip(x + 3, 0, 6) / 6, the quotient also in the first factor, is HardSwish."""
 
     def pattern(self, x: Any, three: Any, six: Any) -> Any:
-        """Product first, quotient last."""
-        product = Mul()(x, Clip(min=0.0, max=6.0)(Add()(x, three)))
-        return [Div()(product, six).named("root"), Mul()(product, six).named("root")]
+        """Product first, quotient last; or the quotient by 6 of x, then the product."""
+        roots: list[Any] = []
+        for total in (Add()(x, three), Add()(three, x)):  # both orders: the first one is bound to x
+            clipped = Clip(min=0.0, max=6.0)(total)
+            roots += [op(Mul()(x, clipped), six).named("root") for op in (Div(), Mul())]
+            for part in (Div()(x, six), Mul()(x, six), Mul()(six, x)):
+                roots.append(Mul()(part.named("divided"), clipped).named("root"))
+        return roots
 
-    def check(self, root: Node, x: Tensor, three: Tensor, six: Tensor) -> bool | NoMatch:
+    def check(self, root: Node, divided: Node | None, x: Tensor, three: Tensor, six: Tensor) -> bool | NoMatch:
         """The constants are 3 and 6."""
         if x.type != root.output.type:
             return no("a constant broadcasts the operand", root)
-        return numbers(three=(three, 3.0), six=(six, 6.0 if isinstance(root.op, Div) else 1 / 6))
+        by_six = isinstance((divided or root).op, Div)
+        return numbers(three=(three, 3.0), six=(six, 6.0 if by_six else 1 / 6))
 
     def rewrite(self, x: Tensor) -> Tensor:
         """One operator."""
@@ -234,6 +279,7 @@ class RecognizeTanhGelu(Rule):
 
 RULES = (
     RecognizeHardSigmoid,
+    HardSigmoidFromLine,
     RecognizeHardSwish,
     RecognizeHardSwishProduct,
     RecognizeSwish,

@@ -8,7 +8,7 @@ import numpy as np
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
-from uair.ops import Add, BatchNorm, Div, Mul, Neg, Sub
+from uair.ops import Add, BatchNorm, Clip, Div, LeakyRelu, Mul, Neg, Relu, Sub
 from uair.passes.fusion import affine
 from uair.passes.fusion.affine import WEIGHTED
 from uair.passes.fusion.exact import exact, rounded
@@ -155,4 +155,46 @@ class FoldScaleIntoBatchNorm(FoldChannelwise):
         return anchor.op(x, new_scale, new_shift, mean, var)
 
 
-RULES = (FoldBatchNorm, FoldChannelScale, FoldNegation, FoldScaleIntoBatchNorm)
+class FoldScaleThroughActivation(Rule):
+    """A positive number behind Relu, LeakyRelu or Clip of a convolution or Linear goes into the weights.
+
+    relu6(conv(x) + 3) / 6, the gate of MobileNetV3, is clip(conv(x), 0, 1) then.
+    """
+
+    def pattern(self, c: Any) -> Any:
+        """The product in either order, or the quotient."""
+        bounded = of(Relu, LeakyRelu, Clip)(of(*WEIGHTED)(...).named("anchor")).named("activation")
+        return [Mul()(bounded, c).named("root"), Div()(bounded, c).named("root")]
+
+    def check(self, root: Node, activation: Node, anchor: Node, c: Tensor) -> bool | NoMatch:
+        """One number above 0, and the weights can be changed."""
+        value = self.factor(root, c)
+        if value is None or root.output.type != activation.output.type:
+            return no("it is not one positive number", c)
+        return foldable(anchor)
+
+    def rewrite(self, root: Node, activation: Node, anchor: Node, c: Tensor) -> Tensor:
+        """The activation of the scaled result, its bounds scaled."""
+        value = self.factor(root, c)
+        assert value is not None
+        channels = affine.output_channels(anchor)
+        scaled = affine.apply_affine(anchor, np.full(channels, value), np.zeros(channels), name=c.name)
+        op = activation.op
+        if isinstance(op, Clip):
+            low, high = (None if bound is None else bound * value for bound in (op.min, op.max))
+            op = Clip(min=low, max=high)
+        result: Tensor = op(scaled)
+        return result
+
+    @staticmethod
+    def factor(root: Node, c: Tensor) -> float | None:
+        """The number, when it is one."""
+        if c.data is None or c.data.size != 1:
+            return None
+        value = float(exact(c).reshape(()))
+        if not np.isfinite(value) or value <= 0:
+            return None
+        return 1 / value if isinstance(root.op, Div) else value
+
+
+RULES = (FoldBatchNorm, FoldChannelScale, FoldNegation, FoldScaleIntoBatchNorm, FoldScaleThroughActivation)
