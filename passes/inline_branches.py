@@ -5,10 +5,10 @@ from __future__ import annotations
 import attrs
 
 from uair.ir.graph import Graph, Node
-from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ops import If
 from uair.pipeline import Pass, PassContext
+from uair.rewrite.regions import inline_region
 
 
 @attrs.frozen
@@ -37,19 +37,4 @@ def inline_branch(graph: Graph, node: Node, condition: bool) -> list[Node]:
     assert isinstance(op, If)
     branch = op.then_branch if condition else op.else_branch
     assert branch is not None
-    placed: list[Node] = []
-    for inner in branch:
-        moved = Node(
-            inner.op,
-            inner.inputs,
-            name=inner.name,
-            loc=inner.loc if inner.loc.sources else Location.fused([node.loc], by="inline-branches"),
-            output_types=[t.type for t in inner.outputs],
-            output_names=[t.name for t in inner.outputs],
-        )
-        for old, new in zip(inner.outputs, moved.outputs, strict=True):
-            old.replace_all_uses_with(new)
-        branch.remove(inner)
-        placed.append(graph.insert_before(node, moved))
-    graph.replace(node, branch.outputs)
-    return placed
+    return inline_region(graph, node, branch, (), by=InlineBranches.name)

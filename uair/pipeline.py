@@ -31,6 +31,7 @@ from uair.ir.inference import number_unknowns
 from uair.ir.module import AppliedPass, Module
 from uair.ir.verify import verify
 from uair.rewrite.driver import Fuel, RuleSet, Statistics, apply_rules
+from uair.rewrite.regions import inline_groups
 from uair.rewrite.rule import Rule, kebab
 
 INTERPRETER = "uair.codegen.reference:Interpreter"
@@ -129,11 +130,14 @@ class Pass(abc.ABC):
         name: on the command line; derived from the class name, `QuantizeInt8` is `quantize-int8`.
         requires: specs that must hold before.
         ensures: specs that hold afterwards.
+        sees_groups: whether it takes modules with groups (Fused). For all others the manager puts the nodes of groups
+            back into their graphs first, so that no pass and no rule has to know of them.
     """
 
     name: ClassVar[str]
     requires: ClassVar[tuple[Spec, ...]] = ()
     ensures: ClassVar[tuple[Spec, ...]] = ()
+    sees_groups: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -350,10 +354,11 @@ class PassManager:
         try:
             for instrument in self.instruments:
                 instrument.before(pass_, module)
+            inlined = 0 if pass_.sees_groups else inline_groups(module)
             check_all(pass_.requires, module)
             self.context.fuel.pass_spec = pass_.spec
             self.context.listener = functools.partial(self._progress, pass_)
-            changed = _run_guarded(pass_, module, self.context)
+            changed = _run_guarded(pass_, module, self.context) or inlined > 0
             if changed:
                 number_unknowns(module)
             module.applied.append(AppliedPass(pass_.spec, changed))

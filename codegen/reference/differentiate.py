@@ -27,6 +27,7 @@ from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ir.types import TensorType
 from uair.ops.base import Operator
+from uair.ops.control import Isolated
 from uair.ops.gradients import Part, Parts, parts_of
 from uair.ops.gradients.base import blank, gradient_type, param_name
 from uair.ops.quantization import Quantize
@@ -261,7 +262,8 @@ def _plan(node: Node, active: Collection[Tensor], uses: Collection[Use]) -> _Pla
         return None
     parts = parts_of(node.op)
     whole = parts is not None or (_decomposes(node.op) and all(map(_is_differentiable, _given(node, candidates))))
-    if captured or node.regions or not whole or not _is_plain(node):
+    runs_graphs = bool(node.regions) and not isinstance(node.op, Isolated)
+    if captured or runs_graphs or not whole or not _is_plain(node):
         raise _no_gradient(node)
     candidates = [i for i in candidates if _has_derivative(node, parts, i, active)]
     if not candidates:

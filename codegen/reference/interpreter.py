@@ -28,7 +28,7 @@ from uair.ir.dtype import Array, DType, narrowed
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
 from uair.ops.base import Operator
-from uair.ops.control import Call, ControlFlow
+from uair.ops.control import Call, ControlFlow, Isolated
 from uair.ops.layout import Pack
 from uair.ops.placement import Placed, Transfer
 
@@ -345,7 +345,7 @@ def _plan(graph: Graph) -> tuple[_Step, ...]:
             any(t is not None and is_stored(t.type.layout) for t in (*node.inputs, *node.outputs)),
             {region: _plan(region) for region in node.regions},
             memory.recorded_bytes(node),
-            isinstance(node.op, (Placed, Transfer)) or is_exact(node),
+            isinstance(node.op, (Isolated, Transfer)) or is_exact(node),
         )
         for node in graph
     )

@@ -20,7 +20,7 @@ from uair.ir.dtype import Array, DType
 from uair.ops.base import Sample
 from uair.ops.gradients import FAMILIES, part_of
 
-NOT_TRIED = ("BitCast", "Opaque", "If", "Loop", "Scan", "Placed")
+NOT_TRIED = ("BitCast", "Opaque", "If", "Loop", "Scan")
 """Their samples need more than a graph of one node, or do not compute on numbers."""
 NONE = ("LabelEncoder", "MaxRoiPool", "OptionalGetElement", "Pack", "TreeEnsemble", "Unique", "Unpack")
 LONG = {"GRU": 17, "LSTM": 17, "LinearAttention": 9}

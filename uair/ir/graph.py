@@ -470,6 +470,11 @@ class Graph:
             yield from node.outputs
 
     # ------------------------------------------------------------------ regions
+    @property
+    def holds_graphs(self) -> bool:
+        """Whether an operator of one of its nodes has graphs among its attributes."""
+        return bool(self._holders)
+
     def nested(self) -> Iterator[Graph]:
         """The graphs in the attributes of this graph's nodes, and theirs: inner ones before those that hold them."""
         if not self._holders:  # nearly always

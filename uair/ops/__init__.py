@@ -177,6 +177,7 @@ from uair.ops.padding import (
     Pad,
 )
 from uair.ops.placement import (
+    Fused,
     Placed,
     Transfer,
 )
@@ -410,6 +411,7 @@ __all__ = [
     "Pad",
     "PairwiseCoupling",
     "Placed",
+    "Fused",
     "Pow",
     "Quantize",
     "RMSNorm",

@@ -15,7 +15,8 @@ import numpy as np
 from uair.errors import EvaluationError
 from uair.ir.dims import Dim, InferredShape, symbols_of
 from uair.ir.dtype import Array, DType
-from uair.ir.graph import Graph, Node, constant
+from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.module import copied_nodes
 from uair.ir.types import TensorType, inferred
 from uair.ops.base import (
     Ints,
@@ -56,6 +57,48 @@ class ControlFlow(Operator):
         raise EvaluationError(f"{self.op_type} runs graphs: only an interpreter can evaluate it")
 
 
+class Isolated(ControlFlow):
+    """An operator that runs a graph once, which takes the operands as its inputs and sees nothing else around it.
+
+    A subclass declares `body`. It means what the body means: the body's outputs are the results, the types that it
+    recorded for them the result types, and it decomposes into the body's nodes.
+    """
+
+    body: Graph | None = None
+
+    def result_count(self) -> int:
+        return 0 if self.body is None else len(self.body.outputs)
+
+    def infer(self, *operands: TensorType) -> Results:
+        body = _graph(self.body, "body")
+        taken, given = len(body.inputs), len(operands)
+        require(taken == given, "the body takes {} values, {} are given", taken, given)
+        for i, (formal, actual) in enumerate(zip(body.inputs, operands, strict=True)):
+            require_fits(formal.type, actual, f"operand {i}")
+        require(not body.captures(), "the body uses tensors of the graph around it")
+        seen = seen_sizes(body, operands)
+        return tuple(outside(t.type, seen) for t in body.outputs)
+
+    def execute(self, call: Call, *operands: Any) -> tuple[Any, ...]:
+        return call(_graph(self.body, "body"), operands)
+
+    def decompose(self, *operands: Tensor) -> tuple[Tensor, ...]:
+        """The body's nodes: what knows no such operator runs them in the node's place."""
+        body = _graph(self.body, "body")
+        copies = dict(zip(body.inputs, operands, strict=True))
+        for _ in copied_nodes(body, copies):
+            pass  # each is found again as the producer of what stands for its results
+        return tuple(copies.get(t, t) for t in body.outputs)
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        return 0 if self.body is None else sum(map(_flops, self.body))
+
+
+def _flops(node: Node) -> int:
+    operands = [None if t is None else t.type for t in node.inputs]
+    return node.op.flops(operands, [t.type for t in node.outputs])
+
+
 def joined(a: TensorType, b: TensorType, what: str) -> TensorType:
     """The type of a value that is of type `a` or of type `b`: what differs in the shape is open.
 
@@ -73,20 +116,20 @@ def join_shapes(a: InferredShape | None, b: InferredShape | None) -> InferredSha
     return tuple(p if p == q else None for p, q in zip(a, b, strict=True))
 
 
-def _seen(region: Graph, operands: Iterable[TensorType | None]) -> frozenset[str]:
+def seen_sizes(region: Graph, operands: Iterable[TensorType | None]) -> frozenset[str]:
     """The sizes that mean something outside of a region: those of its operands and of what it captures."""
     types = [*operands, *(t.type for t in region.captures())]
     return frozenset(name for t in types if t is not None for name in symbols_of(t.shape or ()))
 
 
-def _outside(t: TensorType, seen: frozenset[str]) -> TensorType:
+def outside(t: TensorType, seen: frozenset[str]) -> TensorType:
     """A type from inside of a region as it is outside: sizes that only the region knows are open."""
     if t.shape is None or t.containers:
         return t
     return t.with_shape(tuple(d if seen.issuperset(symbols_of((d,))) else None for d in t.shape))
 
 
-def _require_fits(formal: TensorType, actual: TensorType, what: str) -> None:
+def require_fits(formal: TensorType, actual: TensorType, what: str) -> None:
     """Refuse a value that can never be what a graph's input says."""
     fits = formal.dtype is actual.dtype and formal.containers == actual.containers
     if formal.shape is not None and actual.shape is not None:
@@ -137,7 +180,7 @@ class If(ControlFlow):
         require(counts[0] == counts[1], "one branch has {} outputs, the other {}", *counts)
         types: list[TensorType] = []
         for i, (a, b) in enumerate(zip(then.outputs, other.outputs, strict=True)):
-            seen_then, seen_else = _outside(a.type, _seen(then, ())), _outside(b.type, _seen(other, ()))
+            seen_then, seen_else = outside(a.type, seen_sizes(then, ())), outside(b.type, seen_sizes(other, ()))
             types.append(joined(seen_then, seen_else, f"result {i}"))
         return tuple(types)
 
@@ -187,10 +230,10 @@ class Loop(ControlFlow):
         _require_scalar(body.inputs[0].type, DType.I64, "the body's number of the run")
         _require_scalar(body.inputs[1].type, DType.BOOL, "the body's condition")
         _require_scalar(body.outputs[0].type, DType.BOOL, "the condition that the body gives")
-        seen = _seen(body, states)
+        seen = seen_sizes(body, states)
         types = _state_types(body.inputs[2:], states, [t.type for t in body.outputs[1 : 1 + len(states)]], seen)
         for tensor in body.outputs[1 + len(states) :]:
-            types.append(_stacked(_outside(tensor.type, seen), 0, None))
+            types.append(_stacked(outside(tensor.type, seen), 0, None))
         return tuple(types)
 
     def execute(self, call: Call, *operands: Any) -> tuple[Any, ...]:
@@ -261,11 +304,11 @@ class Scan(ControlFlow):
                 "scanned operands have {} and {} slices", length, extent,
             )  # fmt: skip
             length = extent if not isinstance(length, int) else length
-        seen = _seen(body, operands)
+        seen = seen_sizes(body, operands)
         outputs = [t.type for t in body.outputs]
         types = _state_types(body.inputs[:states], operands[:states], outputs[:states], seen)
         for i, t in enumerate(outputs[states:]):
-            types.append(_stacked(_outside(t, seen), _at(self.output_axes, i), length))
+            types.append(_stacked(outside(t, seen), _at(self.output_axes, i), length))
         return tuple(types)
 
     def _check_scanned(self, i: int, t: TensorType, formal: TensorType) -> Dim | None:
@@ -276,7 +319,7 @@ class Scan(ControlFlow):
             return None
         require(t.shape, "a scalar has no slices")
         axis = normalize_axis(_at(self.input_axes, i), len(t.shape))
-        _require_fits(formal, t.with_shape(t.shape[:axis] + t.shape[axis + 1 :]), "a slice")
+        require_fits(formal, t.with_shape(t.shape[:axis] + t.shape[axis + 1 :]), "a slice")
         return t.shape[axis]
 
     def execute(self, call: Call, *operands: Any) -> tuple[Any, ...]:
@@ -317,9 +360,9 @@ def _state_types(
     """Types of the states after the last run: the initial ones when there is none, else what the body gives."""
     types: list[TensorType] = []
     for i, (formal, first, last) in enumerate(zip(formals, initial, final, strict=True)):
-        _require_fits(formal.type, first, f"state {i}")
-        _require_fits(formal.type, last, f"state {i} that the body gives")
-        types.append(joined(first, _outside(last, seen), f"state {i}"))
+        require_fits(formal.type, first, f"state {i}")
+        require_fits(formal.type, last, f"state {i} that the body gives")
+        types.append(joined(first, outside(last, seen), f"state {i}"))
     return types
 
 

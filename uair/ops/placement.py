@@ -1,26 +1,23 @@
-"""Placement: which device runs which part of a model, and what is copied between them."""
+"""Placement: which device runs which part of a model, what it computes as one, and what is copied between devices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
 
 import numpy as np
 
-from uair.ir.dims import InferredShape, symbols_of
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor, constant
-from uair.ir.module import copied_nodes
 from uair.ir.types import TensorType, inferred
-from uair.ops.base import Operator, Results, Sample, bad, case, operator, require, unify_extents
-from uair.ops.control import Call, ControlFlow
+from uair.ops.base import Operator, Results, Sample, bad, case, operator, require
+from uair.ops.control import Isolated
 from uair.ops.elementwise import Add
 
 FAMILY = "placement"
 
 
 @operator(inputs="operands*", family=FAMILY)
-class Placed(ControlFlow):
+class Placed(Isolated):
     """The results of `body` for the operands, computed on `device`.
 
     The body takes the operands as its inputs and sees nothing else of the graph around it: it is a model of its own,
@@ -35,35 +32,9 @@ class Placed(ControlFlow):
     body: Graph | None = None
     device: str = ""
 
-    def result_count(self) -> int:
-        return 0 if self.body is None else len(self.body.outputs)
-
     def infer(self, *operands: TensorType) -> Results:
-        require(self.body is not None, "body is missing")
         require(self.device, "the device has no name")
-        body = cast(Graph, self.body)
-        require(
-            len(body.inputs) == len(operands), "the body takes {} values, {} are given", len(body.inputs), len(operands)
-        )
-        for i, (formal, actual) in enumerate(zip(body.inputs, operands, strict=True)):
-            require(_fits(formal.type, actual), "operand {} is {}, the body takes {}", i, actual, formal.type)
-        require(not body.captures(), "the body uses tensors of the graph around it")
-        seen = frozenset(symbols_of(d for t in operands for d in t.shape or ()))
-        return tuple(_outside(t.type, seen) for t in body.outputs)
-
-    def execute(self, call: Call, *operands: Any) -> tuple[Any, ...]:
-        return call(cast(Graph, self.body), operands)
-
-    def decompose(self, *operands: Tensor) -> tuple[Tensor, ...]:
-        """The body's nodes: what knows no devices runs them in the node's place."""
-        body = cast(Graph, self.body)
-        copies = dict(zip(body.inputs, operands, strict=True))
-        for _ in copied_nodes(body, copies):
-            pass  # each is found again as the producer of what stands for its results
-        return tuple(copies.get(t, t) for t in body.outputs)
-
-    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
-        return 0 if self.body is None else sum(map(_flops, self.body))
+        return super().infer(*operands)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -74,28 +45,28 @@ class Placed(ControlFlow):
         yield bad(cls(body=_adding(), device="npu"), "f32[2,3]", "f32[2,3]", because="takes 1 values, 2 are given")
 
 
-def _fits(formal: TensorType, actual: TensorType) -> bool:
-    """Whether a value can be what the body takes."""
-    if formal.dtype is not actual.dtype or formal.containers != actual.containers:
-        return False
-    if formal.shape is None or actual.shape is None:
-        return True
-    return len(formal.shape) == len(actual.shape) and all(
-        unify_extents(f, a) for f, a in zip(formal.shape, actual.shape, strict=True)
-    )
+@operator(inputs="operands*", family=FAMILY)
+class Fused(Isolated):
+    """The results of `body` for the operands, computed by a device as one: a convolution with the activation behind it.
 
+    The body holds the nodes as they were, takes the operands as its inputs and sees nothing else of the graph around
+    it. The meaning is that of the body, so that this is no second way to say what its nodes say: it only shows which of
+    them a compiler makes one step of. No rule, quantization or codegen meets it: what runs passes puts the nodes back
+    into the graph first, but for the passes that say they know groups. Source: UAIR's form-groups pass; the same as an
+    HLO `fusion`, a primitive function of TVM, or a dispatch region of IREE.
 
-def _outside(t: TensorType, seen: frozenset[str]) -> TensorType:
-    """A type from inside of the body as it is outside: sizes that only the body knows are open."""
-    if t.shape is None or t.containers:
-        return t
-    shape: InferredShape = tuple(d if seen.issuperset(symbols_of((d,))) else None for d in t.shape)
-    return inferred(t.dtype, shape)
+    Attributes:
+        body: the nodes.
+    """
 
+    body: Graph | None = None
 
-def _flops(node: Node) -> int:
-    operands = [None if t is None else t.type for t in node.inputs]
-    return node.op.flops(operands, [t.type for t in node.outputs])
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield case(cls(body=_adding()), "f32[2,3]")
+        yield bad(cls(), "f32[2,3]", because="body is missing")
+        yield bad(cls(body=_adding()), "f32[3,3]", because="the body takes f32[2,3]")
+        yield bad(cls(body=_adding()), "f32[2,3]", "f32[2,3]", because="takes 1 values, 2 are given")
 
 
 @operator(inputs="x", family=FAMILY)

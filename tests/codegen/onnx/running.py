@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 
 from uair.ir import Array, DType, Graph, Module, Node, Tensor, TensorType, constant
+from uair.ir.module import clone_graph
 from uair.ops.base import Operator
 from uair.ops.elementwise import Cast
 from uair.text import parse_type
@@ -49,6 +50,8 @@ def one_node(
             inputs.append(constant(value, f"c{i}"))
         else:
             inputs.append(_fed(graph, feeds, f"x{i}", value))
+    if op.regions:
+        op = op.with_regions([clone_graph(region) for region in op.regions])  # passes change graphs in place
     node = graph.append(Node(op, inputs, name="node"))
     for i, tensor in enumerate(node.outputs):
         through = carrier(tensor.type.dtype)
