@@ -202,7 +202,7 @@ def test_own_files_are_complete(name: str) -> None:
     assert d.name == name
     used = {e.source for e in d.operator} | {c.source for e in d.operator for c in e.constraints}
     parts: list[Any] = [d.toolchain, d.onnx, d.quantization, d.compute, d.alignment, d.detection, d.kubernetes]
-    parts += [*d.memory, *d.layouts, d.transfer, d.interface, *d.general]
+    parts += [*d.memory, *d.layouts, d.transfer, d.interface, d.cost, *d.general]
     parts.append(d.quantization.weights if d.quantization is not None else None)
     used |= {str(p.source) for p in parts if p is not None}
     text = resources.files("uair.targets").joinpath(f"{name}.toml").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ import attrs
 
 from uair.ir.graph import Graph, Node
 from uair.targets.description import DeviceDescription, Memory, confidence_of
-from uair.targets.products import matrix_cycles, unit_for, work_of
+from uair.targets.products import matrix_cycles, unit_for
 from uair.targets.steps import Step, StepFinder, is_free, is_known
 from uair.targets.verdict import Confidence
 
@@ -196,8 +196,3 @@ def bytes_per_second(description: DeviceDescription) -> tuple[float | None, Conf
 def _transfer(bytes: int, description: DeviceDescription) -> tuple[float | None, Confidence]:
     rate, confidence = bytes_per_second(description)
     return (None, confidence) if rate is None else (bytes / rate, confidence)
-
-
-def is_product(node: Node) -> bool:
-    """Whether a matrix unit computes a node."""
-    return is_known(node) and bool(work_of(node))

@@ -707,6 +707,9 @@ class _Checker:
             raise self._fault(f"there is no memory level {cost.memory!r}", ("cost", "memory"), hint)
         for name in cost.epilogue:
             self._operator(name, ("cost", "epilogue"))
+        for i, each in enumerate(cost.epilogues):
+            for name in (*each.of, *(name for stage in each.stages for name in stage)):
+                self._operator(name, ("cost", "epilogues", i))
         for name in description.plan.levels:
             if name not in (known := [m.name for m in description.memory]):
                 hint = f"levels are: {', '.join(known) or 'none'}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from uair.ir.dims import is_static, static
+from uair.ir.dims import static
 from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor
 from uair.ops import (
@@ -184,10 +184,9 @@ def packed_channels(channels: int, block: int, *, depthwise: bool = False) -> in
     return whole * block if channels <= 4 or (channels < 32 and channels % 8 == 0) else channels
 
 
-def work_of_static(node: Node) -> tuple[Work, ...]:
-    """The products of a node; none while a size is symbolic."""
-    known = all(t.type.is_tensor and is_static(t.type.shape or ()) for t in tensors_of(node))
-    return work_of(node) if known else ()
+def is_product(node: Node) -> bool:
+    """Whether a node stands for products, whatever its sizes are."""
+    return isinstance(node.op, (*CONVOLUTIONS, *TRANSPOSED, *LINEAR, *PRODUCTS, Attention))
 
 
 def work_of(node: Node) -> tuple[Work, ...]:

@@ -1,13 +1,14 @@
 """What a vendor's compiler makes of the nodes of a graph: the steps that it runs, one after the other.
 
 A step is one pass over its operands: a product with what is fused behind it, or any other operator. Which operators
-fuse and which habits the compiler has is in the description (`[cost]`): `epilogue`, `habits`, `integers`.
+fuse and which habits the compiler has is in the description (`[cost]`): `epilogue`, `epilogues`, `habits`, `integers`.
+Costs, plans and the form-groups pass all ask here what is computed as one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -38,14 +39,15 @@ from uair.targets.description import DeviceDescription
 from uair.targets.products import (
     Work,
     in_groups,
+    is_product,
     pieces,
     tensors_of,
     unit_for,
     weight_bytes,
     work_of,
-    work_of_static,
 )
 from uair.targets.subject import is_quantized
+from uair.targets.units import Stages
 
 FREE = (Reshape, Squeeze, Unsqueeze, Identity, ShapeOf, SizeOf)
 """Operators that move no data: another view of the same bytes, or a number that the compiler knows."""
@@ -77,32 +79,70 @@ class StepFinder:
     Attributes:
         description: of the device.
         steps: of every node of the graph that `of_graph` was last called with.
+        members: by product what became part of it, in order.
         fused_to: the product that a node became part of.
+        positions: of the nodes in the graph that was last asked about.
     """
 
     description: DeviceDescription
     steps: dict[Node, list[Step]] = attrs.Factory(dict[Node, list[Step]])
+    members: dict[Node, tuple[Node, ...]] = attrs.Factory(dict[Node, "tuple[Node, ...]"])
     fused_to: dict[Node, Node] = attrs.Factory(dict[Node, Node])
+    positions: dict[Node, int] = attrs.Factory(dict[Node, int])
 
     # ---------------------------------------------------------------------------------------------------------- graphs
     def of_graph(self, graph: Graph) -> dict[Node, list[Step]]:
         """The steps of every node, in order; a node that became part of another one has none."""
         steps: dict[Node, list[Step]] = {}
-        self.fused_to = {}
+        self.fuse(graph)
         for node in graph:
-            if node in self.fused_to or not is_known(node) or is_free(node):
-                steps[node] = []
-                continue
-            members = tuple(self.epilogue(node)) if self.takes_epilogue(node) else ()
-            self.fused_to.update((member, node) for member in members)
-            steps[node] = self.of_node(node, members)
+            none = node in self.fused_to or not is_known(node) or is_free(node)
+            steps[node] = [] if none else self.of_node(node, self.members.get(node, ()))
         for node in graph:
             self._split_concat(node, steps)
         self.steps = steps
         return steps
 
+    def fuse(self, graph: Graph) -> None:
+        """Find what becomes part of the products of a graph: `members` and `fused_to`."""
+        self.members, self.fused_to, self.positions = {}, {}, {}
+        for node in graph:
+            if node in self.fused_to or is_free(node) or not self.takes_epilogue(node):
+                continue
+            members = tuple(self.epilogue(node))
+            if members:
+                self.members[node] = members
+                self.fused_to.update((member, node) for member in members)
+
+    def groups(self, graph: Graph) -> list[list[Node]]:
+        """The nodes of every step that is made of several, in their order.
+
+        These are a product with its members and the views between them; and any operator with the Dequantize and
+        Quantize around it that it computes together with, unless others read what they give, too. Nothing else reads a
+        result of any but a group's last node.
+        """
+        self.fuse(graph)
+        found: list[list[Node]] = []
+        for node in graph:
+            if node in self.fused_to or node.regions or is_free(node):
+                continue
+            group = _with_conversions(_with_views([node, *self.members.get(node, ())]))
+            if len(group) > 1:
+                found.append(sorted(group, key=self._position))
+        return found
+
+    def _position(self, node: Node) -> int:
+        """Where a node stands in its graph."""
+        if node not in self.positions:
+            assert node.graph is not None
+            self.positions = {each: i for i, each in enumerate(node.graph)}
+        return self.positions[node]
+
     def takes_epilogue(self, node: Node) -> bool:
         """Whether a node is a product in one piece: parts of one that is computed group by group are joined first."""
+        if not is_known(node):
+            in_one = not self.description.unit or getattr(node.op, "groups", 1) == 1
+            return in_one and is_product(node)
         works = work_of(node)
         dtype = self.compute_type(node)
         unit = unit_for(works[0], dtype, self.description) if works else None
@@ -133,27 +173,45 @@ class StepFinder:
         it, else to the later one.
         """
         tensor = node.outputs[0]
+        shape = tensor.type.shape
+        stages = self.description.cost.stages(node.op_type, None if shape is None else len(shape))
         while True:
-            following = self._following(tensor)
+            following = self._following(tensor, stages)
             if not following:
                 return
             yield from following
-            tensor = following[-1].outputs[0]
+            tensor, stages = following[-1].outputs[0], stages.behind(_name_of(following))
 
-    def _following(self, tensor: Tensor) -> tuple[Node, ...]:
+    def _following(self, tensor: Tensor, stages: Stages) -> tuple[Node, ...]:
         """What fuses directly behind a tensor: one operator, or x * sigmoid(x)."""
-        fused = self.description.cost.epilogue
         tensor = behind_views(tensor)
         users = readers(tensor)
         if swish := _swish(tensor, users):
-            return swish if "Swish" in fused else ()
-        if len(users) != 1 or users[0].op_type not in fused or len(users[0].outputs) != 1:
+            return swish if stages.take(_name_of(swish)) else ()
+        if len(users) != 1 or not stages.take(users[0].op_type) or len(users[0].outputs) != 1:
             return ()
+        maker = origin_of(tensor).producer
+        if maker is None or users[0].graph is not maker.graph:
+            return ()  # a graph that control flow runs reads it
         shape = tensor.type.shape
         others = [t for t in users[0].inputs if t is not None and source_of(t) is not tensor and not is_parameter(t)]
-        if any(t.type.shape != shape or _is_taken(users[0], t, tensor) for t in others):
+        if any(t.type.shape != shape or self._is_taken(users[0], t, tensor) for t in others):
             return ()
         return (users[0],)
+
+    def _is_taken(self, user: Node, other: Tensor, tensor: Tensor) -> bool:
+        """Whether a reader of `tensor` is left to the product that `other`, read by it alone, is the result of."""
+        maker = origin_of(other).producer
+        while maker is not None and not is_product(maker):  # through what the product has fused already
+            given = [t for t in maker.inputs if t is not None and not is_parameter(t)]
+            if len(given) != 1 or len(readers(maker.outputs[0])) != 1 or not maker.op.elementwise:
+                return False
+            maker = origin_of(given[0]).producer
+        first = origin_of(tensor).producer
+        if maker is None or first is None or len(readers(maker.outputs[0])) != 1:
+            return False
+        is_rounded, other_is = tensor not in user.inputs, source_of(other) is not other
+        return is_rounded if is_rounded != other_is else self._position(first) < self._position(maker)
 
     def _extra(self, node: Node, members: Sequence[Node], dtype: DType) -> int:
         """Bytes that fused operators read besides the product's result."""
@@ -409,27 +467,46 @@ def _swish(tensor: Tensor, users: Sequence[Node]) -> tuple[Node, ...]:
     return (sigmoid, mul) if sources == {tensor, sigmoid.outputs[0]} else ()
 
 
-def _is_taken(user: Node, other: Tensor, tensor: Tensor) -> bool:
-    """Whether a reader of `tensor` is left to the product that `other`, read by it alone, is the result of."""
-    maker = origin_of(other).producer
-    while maker is not None and not work_of_static(maker):  # through what the product has fused already
-        given = [t for t in maker.inputs if t is not None and not is_parameter(t)]
-        if len(given) != 1 or len(readers(maker.outputs[0])) != 1 or not maker.op.elementwise:
-            return False
-        maker = origin_of(given[0]).producer
-    first = origin_of(tensor).producer
-    if maker is None or first is None or len(readers(maker.outputs[0])) != 1:
-        return False
-    is_rounded, other_is = tensor not in user.inputs, source_of(other) is not other
-    return is_rounded if is_rounded != other_is else _precedes(first, maker)
+def _name_of(nodes: Sequence[Node]) -> str:
+    """What descriptions call operators that fuse at once."""
+    return nodes[0].op_type if len(nodes) == 1 else "Swish"
 
 
-def _precedes(first: Node, second: Node) -> bool:
-    """Whether a node stands in front of another in their graph."""
-    node = second.previous
-    while node is not None and node is not first:
-        node = node.previous
-    return node is first
+def _with_views(nodes: list[Node]) -> list[Node]:
+    """A product and its members with the views, Quantize and Dequantize between them."""
+    group = dict.fromkeys(nodes)
+    for node in nodes[1:]:
+        for tensor in node.inputs:
+            passed: list[Node] = []
+            maker = None if tensor is None else tensor.producer
+            while maker is not None and maker not in group and isinstance(maker.op, (Quantize, Dequantize, *FREE)):
+                passed.append(maker)
+                before = maker.inputs[0]
+                maker = None if before is None else before.producer
+            if maker in group:
+                group.update(dict.fromkeys(passed))
+    return [*group]
+
+
+def _with_conversions(nodes: list[Node]) -> list[Node]:
+    """The nodes, the last one behind all others, with the conversions from and to integers that are part of them."""
+    group = dict.fromkeys(nodes)
+    for node in nodes:
+        makers = (t.producer for t in node.inputs if t is not None)
+        group.update(
+            (m, None) for m in makers if m is not None and isinstance(m.op, Dequantize) and _only_for(m, group)
+        )
+    users = list(nodes[-1].outputs[0].uses) if len(nodes[-1].outputs) == 1 else []
+    if len(users) == 1 and isinstance(users[0][0].op, Quantize) and is_free(users[0][0]):
+        group[users[0][0]] = None
+    return [*group]
+
+
+def _only_for(node: Node, group: Mapping[Node, None]) -> bool:
+    """Whether the nodes of a group alone, in their graph, read a result that takes them no time."""
+    return (
+        is_free(node) and all(user in group for user in node.outputs[0].users) and node.graph is next(iter(group)).graph
+    )
 
 
 def _is_global_mean(node: Node) -> bool:

@@ -75,6 +75,43 @@ class Unit:
 
 
 @attrs.frozen
+class Epilogue:
+    """What the compiler makes part of some products.
+
+    Attributes:
+        of: the operators that form the products.
+        rank: of their results; any when not given.
+        stages: lists of operators: of each list at most one is taken, in this order.
+    """
+
+    of: tuple[str, ...]
+    rank: int | None = None
+    stages: tuple[tuple[str, ...], ...] = ()
+
+
+@attrs.frozen
+class Stages:
+    """What may still become part of a product.
+
+    Attributes:
+        left: see `Epilogue.stages`.
+        again: whether a list is not used up by what is taken of it.
+    """
+
+    left: tuple[tuple[str, ...], ...]
+    again: bool = False
+
+    def take(self, name: str) -> bool:
+        """Whether an operator may be next."""
+        return any(name in stage for stage in self.left)
+
+    def behind(self, name: str) -> Stages:
+        """What is left behind an operator that was taken."""
+        at = next(i for i, stage in enumerate(self.left) if name in stage)
+        return self if self.again else Stages(self.left[at + 1 :])
+
+
+@attrs.frozen
 class CostModel:
     """How nodes use the chip.
 
@@ -83,7 +120,8 @@ class CostModel:
         cores: cores that work on one node; all of `[compute]` when not given.
         overlap: whether transfers go on while the units compute; otherwise the two times add up.
         epilogue: operators that the compiler makes part of the convolution or matrix product in front of them; "Swish"
-            is x * sigmoid(x) of two nodes, too.
+            is x * sigmoid(x) of two nodes, too. Any number of them, in any order.
+        epilogues: what takes its place for some products.
         habits: what else it makes of nodes: "pools": global averages as depthwise convolutions of at most 7 by 7;
             "shuffles": shuffles of channels as dense convolutions of 1 by 1; "concats": a convolution of two
             concatenated maps to fewer than half as many channels as one convolution of each.
@@ -97,10 +135,23 @@ class CostModel:
     cores: int | None = None
     overlap: bool = True
     epilogue: tuple[str, ...] = ()
+    epilogues: tuple[Epilogue, ...] = ()
     habits: tuple[Literal["pools", "shuffles", "concats"], ...] = ()
     integers: Literal["any", "both"] = "any"
     source: str = ""
     confidence: Confidence | None = None
+
+    def stages(self, op_type: str, rank: int | None) -> Stages:
+        """What may become part of a product.
+
+        Args:
+            op_type: the operator that forms it.
+            rank: of its result; None when it is not known.
+        """
+        for each in self.epilogues:
+            if op_type in each.of and each.rank in (None, rank):
+                return Stages(each.stages)
+        return Stages((self.epilogue,), again=True)
 
 
 @attrs.frozen
