@@ -9,7 +9,7 @@ docs/targets/cpu.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import attrs
 import numpy as np
@@ -35,24 +35,23 @@ INTEGER = (
 
 
 @attrs.frozen
-class UnsignedIntegers(Pass):
-    """Let i8 integers be u8, greater by 128, with zero points that are too: the same real numbers.
+class ShiftIntegers(Pass):
+    """The walk over a module that both directions share.
 
-    Changed are the constants behind Dequantize (weights), what stands between a Quantize and Dequantize nodes only
-    (activations), and the constant weights of integer products whose other operand is u8, as it is in a dynamically
-    quantized LSTM. Inputs, outputs, blocks, and
-    integers that other operators use stay as they are, as do zero points that are computed, and matrices with one scale
-    for each row.
+    Attributes:
+        signed: whether integers become i8.
     """
+
+    signed: ClassVar[bool] = False
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Shift the integers of every graph."""
-        shift = _Shift(self.name)
+        shift = Shift(self.name, to=DType.I8 if self.signed else DType.U8)
         changed = False
         for graph in module.all_graphs():
             for node in list(graph):
-                readers = _readers(node)
-                weights = _constant_weights(node)
+                readers = _readers(node, shift.origin)
+                weights = [] if self.signed and not isinstance(node.op, Dequantize) else _constants(node, shift.origin)
                 if not readers and not weights:
                     continue
                 if not context.fuel.draw(self.name, node):
@@ -65,9 +64,21 @@ class UnsignedIntegers(Pass):
         return changed
 
 
-def _readers(node: Node) -> Sequence[Node]:
-    """The Dequantize nodes behind a Quantize to i8 that can be one to u8; empty when it cannot."""
-    if not isinstance(node.op, Quantize) or node.op.dtype is not DType.I8 or not _is_plain(node):
+@attrs.frozen
+class UnsignedIntegers(ShiftIntegers):
+    """Let i8 integers be u8, greater by 128, with zero points that are too: the same real numbers.
+
+    Changed are the constants behind Dequantize (weights), what stands between a Quantize and Dequantize nodes only
+    (activations), and the constant weights of integer products whose other operand is u8, as it is in a dynamically
+    quantized LSTM. Inputs, outputs, blocks, and
+    integers that other operators use stay as they are, as do zero points that are computed, and matrices with one scale
+    for each row.
+    """
+
+
+def _readers(node: Node, origin: DType) -> Sequence[Node]:
+    """The Dequantize nodes behind a Quantize to `origin` that can be one to the other type; empty when it cannot."""
+    if not isinstance(node.op, Quantize) or node.op.dtype is not origin or not _is_plain(node):
         return ()
     uses = node.output.uses
     fits = all(i == 0 and isinstance(user.op, Dequantize) and _is_plain(user) for user, i in uses)
@@ -83,8 +94,8 @@ def _is_plain(node: Node) -> bool:
     return known and not node.op.block_size
 
 
-def _constant_weights(node: Node) -> Sequence[tuple[int, int]]:
-    """Places of the i8 constants that a node reads and that can be u8, each with the place of its zero point."""
+def _constants(node: Node, origin: DType) -> Sequence[tuple[int, int]]:
+    """Places of the constants that a node reads and that can be shifted, each with the place of its zero point."""
     if isinstance(node.op, Dequantize):
         plain = _is_plain(node) and not _scales_rows(node, node.op.axis)
         places = [(0, 2)] if plain else []
@@ -94,7 +105,7 @@ def _constant_weights(node: Node) -> Sequence[tuple[int, int]]:
         x = _operand(node, 0)
         fits = node.op_type in INTEGER and x is not None and x.type.dtype is DType.U8
         places = [(1, 3)] if fits else []
-    return [(i, j) for i, j in places if _is_signed_constant(node.inputs[i]) and _is_known(_operand(node, j))]
+    return [(i, j) for i, j in places if _is_constant(node.inputs[i], origin) and _is_known(_operand(node, j))]
 
 
 def _is_known(zero_point: Tensor | None) -> bool:
@@ -115,14 +126,16 @@ def _operand(node: Node, i: int) -> Tensor | None:
     return node.inputs[i] if i < len(node.inputs) else None
 
 
-def _is_signed_constant(tensor: Tensor | None) -> bool:
-    return tensor is not None and tensor.is_constant and tensor.type.dtype is DType.I8
+def _is_constant(tensor: Tensor | None, dtype: DType) -> bool:
+    return tensor is not None and tensor.is_constant and tensor.type.dtype is dtype
 
 
-class _Shift:
-    """Puts nodes over u8 in the place of those over i8; a constant that is used twice is shifted once."""
+class Shift:
+    """Puts nodes over one 8-bit type in the place of those over the other; each constant is shifted once."""
 
-    def __init__(self, maker: str) -> None:
+    def __init__(self, maker: str, *, to: DType) -> None:
+        self.origin = DType.I8 if to is DType.U8 else DType.U8
+        self._to = to
         self._maker = maker
         self._made: dict[Tensor, Tensor] = {}
 
@@ -130,7 +143,7 @@ class _Shift:
         """A Quantize and the Dequantize nodes behind it."""
         assert isinstance(node.op, Quantize)
         operands = [*node.inputs[:2], self._offset(node, 2, node.inputs[1])]
-        twin = self._before(node, attrs.evolve(cast(Any, node.op), dtype=DType.U8), operands)
+        twin = self._before(node, attrs.evolve(cast(Any, node.op), dtype=self._to), operands)
         for reader in readers:
             scale = reader.inputs[1]
             self._instead(reader, [twin.output, scale, self._offset(reader, 2, scale)])
@@ -138,7 +151,7 @@ class _Shift:
         node.graph.remove(node)
 
     def weights(self, node: Node, places: Sequence[tuple[int, int]]) -> None:
-        """A Dequantize of a constant, or an integer product with one; for `places` see `_constant_weights`."""
+        """A Dequantize of a constant, or an integer product with one; for `places` see `_constants`."""
         operands = [*node.inputs, *[None] * 4]
         scale = node.inputs[1] if isinstance(node.op, Dequantize) else None
         for place, offset in places:
@@ -160,22 +173,23 @@ class _Shift:
         return twin
 
     def _offset(self, node: Node, i: int, scale: Tensor | None) -> Tensor:
-        """The zero point in u8; in the shape of the scale when there was none."""
+        """The shifted zero point; in the shape of the scale when there was none."""
         given = _operand(node, i)
         if given is not None:
             return self._shifted(given)
         shape = () if scale is None else tuple(int(d) for d in scale.type.dims if isinstance(d, int))
-        return constant(np.full(shape, SHIFT, np.uint8))
+        return constant(_shifted(np.zeros(shape, self.origin.numpy)))
 
     def _shifted(self, tensor: Tensor) -> Tensor:
         if tensor not in self._made:
             data = tensor.data
             assert data is not None
-            self._made[tensor] = constant(derive(_unsigned, (data,), DType.U8, data.shape), tensor.name)
+            self._made[tensor] = constant(derive(_shifted, (data,), self._to, data.shape), tensor.name)
         return self._made[tensor]
 
 
-def _unsigned(array: Array) -> Array:
-    """Greater by 128: the same bits but for the highest."""
-    result: Array = array.view(np.uint8) ^ np.uint8(SHIFT)
+def _shifted(array: Array) -> Array:
+    """The same bits but for the highest: i8 as u8, greater by 128, and u8 as i8, less by 128."""
+    other = np.uint8 if array.dtype == np.int8 else np.int8
+    result: Array = (array.view(np.uint8) ^ np.uint8(SHIFT)).view(other)
     return result

@@ -64,6 +64,7 @@ PASSES = {
     "remove-quantization": "uair.passes.remove_quantization:RemoveQuantization",
     "root-of-squares": "uair.passes.root_of_squares:RootOfSquares",
     "simplify": "uair.passes.simplify:Simplify",
+    "signed-integers": "uair.passes.signed_integers:SignedIntegers",
     "stage-means": "uair.passes.stage_means:StageMeans",
     "store-weights": "uair.passes.store_weights:StoreWeights",
     "target-rewrites": "uair.passes.target_rewrites:TargetRewrites",

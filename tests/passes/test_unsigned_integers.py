@@ -9,9 +9,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
+import uair
 from tests.quant.networks import Builder, samples, saturating, small_cnn
 from uair.codegen.onnx.model import export
 from uair.codegen.reference import run
+from uair.context import Context
+from uair.driver.standard import preparation
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Tensor, constant
 from uair.ir.module import Module
@@ -29,6 +32,7 @@ from uair.ops import (
     Transpose,
 )
 from uair.passes.quantize_int8 import QuantizeInt8
+from uair.passes.signed_integers import SignedIntegers
 from uair.passes.unsigned_integers import UnsignedIntegers
 from uair.pipeline import Pass, PassContext, PassManager, Verify
 from uair.rewrite import Fuel
@@ -166,3 +170,25 @@ def test_fuel_ends_the_pass() -> None:
     module = changed(small_cnn(), QuantizeInt8(samples=samples()))
     PassManager([UnsignedIntegers()], [Verify()], PassContext(fuel=Fuel(0))).run(module)
     assert stored(module) == {DType.I8}
+
+
+# ------------------------------------------------------------------------------------------------- the other direction
+def test_there_and_back_is_the_same_network() -> None:
+    module = changed(small_cnn(), QuantizeInt8(samples=samples()))
+    unsigned = changed(module, UnsignedIntegers())
+    signed = changed(unsigned, SignedIntegers())
+    assert stored(signed) == {DType.I8}
+    assert equal(unsigned, signed, samples(1, seed=3)[0])
+    assert [n.op for n in signed.main] == [n.op for n in module.main]
+
+
+def test_what_a_device_takes_decides() -> None:
+    """Ascend has i8 only, Rockchip's tool reads u8; the numbers are those of the file's own u8."""
+    signed = changed(small_cnn(), QuantizeInt8(samples=samples()))
+    module = changed(signed, UnsignedIntegers())
+    for target, want in (("ascend310", DType.I8), ("jetson_orin", DType.I8), ("rk3588", DType.U8), ("cpu", DType.U8)):
+        assert stored(changed(module, *preparation(Context.default().target(target)))) == {want}
+    artifacts = [uair.compile(each, "ascend310") for each in (module, signed)]
+    assert artifacts[0].manifest["verdicts"]["unsupported"] == 0
+    one, other = (uair.run(artifact, samples(1, seed=3)[0]) for artifact in artifacts)
+    assert all(np.array_equal(one[name], other[name]) for name in other)

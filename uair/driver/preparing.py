@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from uair.driver.standard import preparation
 from uair.ir.module import Module
 from uair.pipeline import Pass, PassManager
 
@@ -32,7 +33,7 @@ class Prepared:
 
     def for_target(self, target: Target) -> Prepared:
         """The module after all passes of a target's preparation."""
-        return functools.reduce(Prepared.after, target.prepare(), self)
+        return functools.reduce(Prepared.after, preparation(target), self)
 
     def after(self, pass_: Pass) -> Prepared:
         """The module after a pass; this very object when the pass changes nothing."""

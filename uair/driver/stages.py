@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from uair.driver.naming import name_tensors
-from uair.driver.standard import standard_passes
+from uair.driver.standard import preparation, standard_passes
 from uair.errors import UairError
 from uair.ir.graph import Graph
 from uair.ir.module import Module
@@ -67,7 +67,7 @@ class Stages:
 
     def prepare(self, module: Module) -> None:
         """Fuse, and bring into a form that suits the target."""
-        self.run([*standard_passes(), *self.target.prepare()], module)
+        self.run([*standard_passes(), *preparation(self.target)], module)
 
     def quantize(self, module: Module, samples: Calibration | None) -> None:
         """Quantize with the target's scheme."""

@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 MAX_DECOMPOSITIONS = 4
 """Decompositions within decompositions are followed this deep; no operator of UAIR needs more."""
 REPLACEMENT = "uair.passes.rewrites:replacement"
+QUANTIZATION = ("Quantize", "Dequantize")
+REMOVE_QUANTIZATION = (
+    "compile the float model, or take its quantization out first: uair opt MODEL -p remove-quantization"
+)
 """Gives the nodes that a rewrite of a device file would put in a node's place; asked when a verdict needs it."""
 
 
@@ -290,7 +294,8 @@ class Target:
             if tensor is not None and description.static_shapes and not tensor.type.is_tensor:
                 return _no(f"the target takes tensors only, a value is {tensor.type}")
             if tensor is not None and tensor.type.dtype not in accepted and not self._is_weight(node, tensor):
-                return _no(f"element type {tensor.type.dtype} is not accepted", suggestion=_narrower(tensor, accepted))
+                help_ = REMOVE_QUANTIZATION if node.op_type in QUANTIZATION else _narrower(tensor, accepted)
+                return _no(f"element type {tensor.type.dtype} is not accepted", suggestion=help_)
             if tensor is not None and description.max_rank and tensor.type.shape is not None:
                 if tensor.type.rank > description.max_rank:
                     return _no(
