@@ -8,8 +8,9 @@ python -m bench.node_counts --peers ~/peers/bin/python --write     # the table b
 `--peers` is the Python that has onnxslim, onnxsim and onnxruntime (uair[bench] has them all). Each tool runs in a
 process of its own, from file to file, with its own defaults; nodes in subgraphs count. UAIR stands there twice: with
 the standard operators of the ONNX file that it writes at the default opset, and with its canonical ones, which include
-composites such as LayerNorm or Swish; onnxruntime's "extended" level counts its private fused operators. "UAIR, then
-onnxruntime" is what that level leaves of UAIR's file: the two graphs in the same private operators.
+composites such as LayerNorm or Swish; onnxruntime's "extended" level counts its private fused operators. "UAIR groups"
+is what stands beside them: a convolution with its sum and activation, as form-groups finds them for the cpu, counts as
+one. "UAIR, then onnxruntime" is what that level leaves of UAIR's file: the two graphs in the same private operators.
 
 The error is the greatest difference between what onnxruntime computes from the original file and from UAIR's, relative
 to the greatest magnitude of the output; beside it stands how far onnxruntime's own result moves when it optimises
@@ -80,6 +81,15 @@ def count_nodes(path: Path) -> int:
     return zoo_onnx.nodes_of(onnx.load(path, load_external_data=False).graph)
 
 
+def count_groups(module: Any) -> int:
+    """Nodes of a module when those that onnxruntime computes as one count as one."""
+    from uair.targets import load_description
+    from uair.targets.steps import StepFinder
+
+    finder = StepFinder(load_description("cpu"))
+    return sum(len(graph) - sum(len(nodes) - 1 for nodes in finder.groups(graph)) for graph in module.all_graphs())
+
+
 class Row:
     """One model: what every tool leaves, and how UAIR's file does in onnxruntime."""
 
@@ -89,7 +99,7 @@ class Row:
         self.feeds = feeds
         self.before = count_nodes(source)
         self.peers: dict[str, int | None] = {}
-        self.standard = self.canonical = 0
+        self.standard = self.canonical = self.groups = 0
         self.after: int | None = None
         self.error = self.own = self.time = 0.0
 
@@ -101,7 +111,8 @@ class Row:
             folder = Path(name)
             self.peers = {tool: peer_nodes(python, tool, self.source, folder) for tool in peers}
             module = uair.optimize(uair.load(self.source))
-            self.canonical = sum(sum(1 for _ in graph) for graph in module.all_graphs())
+            self.canonical = sum(len(graph) for graph in module.all_graphs())
+            self.groups = count_groups(module)
             written = folder / "uair.onnx"
             uair.export_onnx(module, written)
             self.standard = count_nodes(written)
@@ -139,6 +150,7 @@ class Row:
             peers[2],
             str(self.after or "fails") if "onnxruntime" in self.peers else "",
             str(self.canonical),
+            str(self.groups),
             *(f"{error:.1e}" if error else "0" for error in (self.error, self.own)),
             f"{self.time:.2f}",
         ]
@@ -146,7 +158,7 @@ class Row:
 
 COLUMNS = (
     "model", "nodes", "onnxslim", "onnxsim", "UAIR", "onnxruntime extended", "UAIR, then onnxruntime", "UAIR canonical",
-    "error", "its own", "time",
+    "UAIR groups", "error", "its own", "time",
 )  # fmt: skip
 
 
