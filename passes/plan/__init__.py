@@ -309,7 +309,7 @@ class _Planner:
             steps = self.finder.steps[node]
             if not steps:
                 continue
-            members = [n for n, head in self.finder.fused_to.items() if head is node]
+            members = self.finder.members.get(node, ())
             given = [t for each in (node, *members) for t in each.inputs if t is not None]
             made = {b for t in node.outputs for b in self.lives.of.get(t, ())}
             reads = {b.name: -(-b.bytes // page) for t in given for b in self.lives.of.get(t, ()) if b not in made}

@@ -8,15 +8,22 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import uair
 from tests import zoo, zoo_onnx
 from uair.codegen.reference import run
 from uair.ir.compare import graph_difference
 from uair.ir.dims import static
-from uair.ir.graph import Graph
+from uair.ir.dtype import DType
+from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.location import Location
 from uair.ir.module import Module
+from uair.ir.types import TensorType
 from uair.ir.verify import verify
+from uair.ops import Add, Clip, Conv2D, Dequantize, LeakyRelu, Mul, Quantize, Relu, Reshape, Sigmoid
+from uair.ops.base import Operator
 from uair.passes.form_groups import FormGroups, InlineGroups
 from uair.pipeline import Pass, PassContext, PassManager
 from uair.rewrite import Fuel
@@ -110,6 +117,24 @@ def test_what_a_target_computes_as_one(target: str, body: str, shape: list[str])
     feeds = drawn(before)
     assert np.array_equal(run(before, feeds)["y"], run(module, feeds)["y"])
     assert not graph_difference(inlined(module).main, before.main)
+
+
+@pytest.mark.parametrize(
+    ("lines", "groups"),
+    [
+        (
+            ["%a = Conv2D(%x, @w)", "%b = Conv2D(%x, @w)", "%p = Relu(%a)", "%q = Relu(%b)", "%y = Add(%p, %q)"],
+            ["ap", "bqy"],
+        ),
+        (["%b = Conv2D(%x, @w)", "%a = Conv2D(%x, @w)", "%s = Add(%a, %x)", "%y = Add(%s, %b)"], ["as", "by"]),
+    ],
+)
+def test_a_sum_of_two_products_is_part_of_one(lines: list[str], groups: list[str]) -> None:
+    module = module_of("\n".join(f"    {line} : f32[1,4,6,6]" for line in lines))
+    found = StepFinder(load_description("rk3588")).groups(module.main)
+    assert sorted("".join(n.output.name for n in group) for group in found) == groups
+    feeds, before = drawn(module), module.clone()
+    assert np.array_equal(run(before, feeds)["y"], run(grouped(module, "rk3588"), feeds)["y"])
 
 
 def test_matrix_products_of_the_cpu() -> None:
@@ -216,6 +241,64 @@ def test_fuel_stops_it_between_groups() -> None:
     PassManager([FormGroups()], context=PassContext(fuel=Fuel(1))).run(module)
     assert shape_of(module.main) == ["Conv2D+Relu", "Conv2D", "Add", "Relu"]
     verify(module)
+
+
+KINDS = ("conv", "relu", "clip", "sigmoid", "add", "mul", "swish", "reshape", "quantize", "leaky")
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Module:
+    """Images through convolutions and what may follow them, wired and returned at random."""
+    graph = Graph()
+    weight = constant(np.full((4, 4, 1, 1), 0.25, np.float32), "w")
+    scale = constant(np.float32(0.125), "s")
+    values = [graph.add_input("x", TensorType(DType.F32, (1, 4, 2, 2)))]
+    for i, kind in enumerate(draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=14))):
+        x, other = (values[-1 - min(draw(st.integers(0, 3)), len(values) - 1)] for _ in range(2))
+        name = f"{kind}{i}"
+        applied: dict[str, tuple[list[Operator], list[Tensor]]] = {
+            "conv": ([Conv2D()], [weight]),
+            "relu": ([Relu()], []),
+            "clip": ([Clip(min=-1.0, max=1.0)], []),
+            "leaky": ([LeakyRelu(alpha=0.5)], []),
+            "sigmoid": ([Sigmoid()], []),
+            "add": ([Add()], [other]),
+            "mul": ([Mul()], [other]),
+            "swish": ([Sigmoid()], []),
+            "reshape": ([Reshape(shape=(4, 1, 2, 2)), Reshape(shape=(1, 4, 2, 2))], []),
+            "quantize": ([Quantize(dtype=DType.I8), Dequantize()], [scale]),
+        }
+        operators, more = applied[kind]
+        made = x
+        for j, op in enumerate(operators):
+            location = Location.of(f"{name}.{j}", op.op_type)
+            names = [f"{name}_{j}"]
+            made = graph.append(Node(op, [made, *more], name=names[0], loc=location, output_names=names)).output
+        if kind == "swish":
+            made = graph.append(Node(Mul(), [x, made], name=f"{name}_2", output_names=[f"{name}_2"])).output
+        values.append(made)
+    returned = draw(st.lists(st.integers(0, len(values) - 1), max_size=2))
+    for i in dict.fromkeys([*returned, len(values) - 1]):
+        graph.add_output(f"y{i}", values[i])
+    return Module("m", {"main": graph})
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs(), st.sampled_from(["cpu", "rk3588", "ascend310"]))
+def test_any_graph_means_the_same_in_groups(module: Module, target: str) -> None:
+    before = module.clone()
+    assert_closed(module, target)
+    grouped(module, target)
+    feeds = drawn(before)
+    wants, gots = run(before, feeds), run(module, feeds)
+    assert all(np.array_equal(wants[n], gots[n], equal_nan=True) for n in wants)
+    text = print_module(module)
+    assert print_module(parse_module(text)) == text
+    again = inlined(module.clone())
+    assert Counter(map(str, lines_of(again))) == Counter(map(str, lines_of(before)))
+    side_by_side = grouped(again.clone(), target)
+    assert not graph_difference(side_by_side.main, module.main)
+    assert not graph_difference(inlined(side_by_side).main, again.main)
 
 
 @pytest.mark.parametrize("name", list(zoo.models()))

@@ -7,6 +7,7 @@ Costs, plans and the form-groups pass all ask here what is computed as one.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -109,24 +110,28 @@ class StepFinder:
         for node in graph:
             if node in self.fused_to or is_free(node) or not self.takes_epilogue(node):
                 continue
-            members = tuple(self.epilogue(node))
-            if members:
+            free = itertools.takewhile(lambda member: member not in self.fused_to, self.epilogue(node))
+            if members := tuple(free):
                 self.members[node] = members
                 self.fused_to.update((member, node) for member in members)
 
     def groups(self, graph: Graph) -> list[list[Node]]:
         """The nodes of every step that is made of several, in their order.
 
-        These are a product with its members and the views between them; and any operator with the Dequantize and
-        Quantize around it that it computes together with, unless others read what they give, too. Nothing else reads a
-        result of any but a group's last node.
+        These are a product with its members and the views between them; and any operator that the device computes on
+        integers with the Dequantize and Quantize around it, unless others read what they give, too. Nothing else reads
+        a result of any but a group's last node.
         """
         self.fuse(graph)
+        quantization = self.description.quantization
+        integers = () if quantization is None else quantization.scheme.operators
         found: list[list[Node]] = []
         for node in graph:
             if node in self.fused_to or node.regions or is_free(node):
                 continue
-            group = _with_conversions(_with_views([node, *self.members.get(node, ())]))
+            group = _with_views([node, *self.members.get(node, ())])
+            if node.op_type in integers:
+                group = _with_conversions(group)
             if len(group) > 1:
                 found.append(sorted(group, key=self._position))
         return found
@@ -176,39 +181,37 @@ class StepFinder:
         shape = tensor.type.shape
         stages = self.description.cost.stages(node.op_type, None if shape is None else len(shape))
         while True:
-            following = self._following(tensor, stages)
+            following = self._following(node, tensor, stages)
             if not following:
                 return
             yield from following
             tensor, stages = following[-1].outputs[0], stages.behind(_name_of(following))
 
-    def _following(self, tensor: Tensor, stages: Stages) -> tuple[Node, ...]:
-        """What fuses directly behind a tensor: one operator, or x * sigmoid(x)."""
+    def _following(self, first: Node, tensor: Tensor, stages: Stages) -> tuple[Node, ...]:
+        """What fuses directly behind a tensor that the product `first` leads to: one operator, or x * sigmoid(x)."""
         tensor = behind_views(tensor)
         users = readers(tensor)
+        if any(user.graph is not first.graph for user in users):
+            return ()  # a graph that control flow runs reads it
         if swish := _swish(tensor, users):
             return swish if stages.take(_name_of(swish)) else ()
         if len(users) != 1 or not stages.take(users[0].op_type) or len(users[0].outputs) != 1:
             return ()
-        maker = origin_of(tensor).producer
-        if maker is None or users[0].graph is not maker.graph:
-            return ()  # a graph that control flow runs reads it
         shape = tensor.type.shape
         others = [t for t in users[0].inputs if t is not None and source_of(t) is not tensor and not is_parameter(t)]
-        if any(t.type.shape != shape or self._is_taken(users[0], t, tensor) for t in others):
+        if any(t.type.shape != shape or self._is_taken(users[0], t, first, tensor) for t in others):
             return ()
         return (users[0],)
 
-    def _is_taken(self, user: Node, other: Tensor, tensor: Tensor) -> bool:
-        """Whether a reader of `tensor` is left to the product that `other`, read by it alone, is the result of."""
+    def _is_taken(self, user: Node, other: Tensor, first: Node, tensor: Tensor) -> bool:
+        """Whether a reader of `tensor` is left to another product than `first`: that of `other`, read by it alone."""
         maker = origin_of(other).producer
         while maker is not None and not is_product(maker):  # through what the product has fused already
             given = [t for t in maker.inputs if t is not None and not is_parameter(t)]
             if len(given) != 1 or len(readers(maker.outputs[0])) != 1 or not maker.op.elementwise:
                 return False
             maker = origin_of(given[0]).producer
-        first = origin_of(tensor).producer
-        if maker is None or first is None or len(readers(maker.outputs[0])) != 1:
+        if maker is None or len(readers(maker.outputs[0])) != 1:
             return False
         is_rounded, other_is = tensor not in user.inputs, source_of(other) is not other
         return is_rounded if is_rounded != other_is else self._position(first) < self._position(maker)
@@ -259,8 +262,7 @@ class StepFinder:
         whole = steps[node][0]
         if whole.work is None:
             return
-        members = tuple(self.epilogue(node))
-        last = (members[-1] if members else node).outputs[0]
+        last = self.members.get(node, (node,))[-1].outputs[0]
         unit_type = whole.dtype if self.has_inner_scale else self.description.dtypes.float
         halves: list[Step] = []
         for i, part in enumerate(maker.inputs):
