@@ -25,6 +25,7 @@ from uair.passes.fusion import (
     norm_parameters,
     normalization,
     operands,
+    packed_heads,
     padding,
     piecewise,
     pooling,
@@ -68,7 +69,7 @@ class Fuse(Pass):
 @functools.cache
 def ruleset() -> RuleSet:
     """The rules, in order of priority."""
-    weights = (padding, blocks, products, linear, batch_norm, heads)
+    weights = (padding, blocks, products, linear, batch_norm, packed_heads, heads)
     families = (
         *weights,
         activation,
