@@ -122,6 +122,8 @@ class UnpackGatheredHeads(Rule):
         part = found.place(root.op.axis)
         if part < 0 or len(found.parts) < 3:
             return no("the place is not one of an axis besides heads and their features", root)
+        if part == len(found.parts) - 1 and found.parts[part] == 2:
+            return no("pairs of features side by side are those of rotary positions", root)
         for user in x.users:
             if not isinstance(user.op, Gather) or user.op != root.op or _index(user, found.parts[part]) is None:
                 return no("something takes more than one known place", user)
@@ -164,7 +166,10 @@ class UnpackSplitHeads(Rule):
             return no("what is cut is not an axis besides heads", root)
         if x.use_count != 1 or not all(piece.use_count for piece in root.outputs):
             return no("the whole product is used, too, or not all of it", root)
-        return sum(self.sizes(root, part, found)) == found.parts[part] or no("an extent is open", root)
+        sizes = self.sizes(root, part, found)
+        if len(sizes) != len(root.outputs) or (set(sizes) != {1} and (len(sizes) != 3 or len(set(sizes)) != 1)):
+            return no("it is not cut into places, nor into queries, keys and values of one size", root)
+        return True
 
     def rewrite(self, x: Tensor, root: Node) -> Sequence[Tensor]:
         """The products."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tests.quant.networks import Builder
 from uair.ir.dims import static
+from uair.ir.dtype import DType
 from uair.ir.graph import Tensor, constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
@@ -16,6 +18,7 @@ from uair.ops import (
     Add,
     AvgPool2D,
     BatchNorm,
+    Cast,
     Concat,
     Conv2D,
     ConvTranspose2D,
@@ -290,3 +293,24 @@ def without(module: Module, labelling: Labelling, atoms: set[int]) -> Module:
     copy = pruned_copy(module, labelling, atoms, {})
     verify(copy)
     return copy
+
+
+def doubled(module: Module) -> Module:
+    """The module, made to compute in float64: what differs in it by more than that rounds away is no rounding."""
+    for graph in module.all_graphs():
+        for tensor in graph.inputs:
+            tensor.type = attrs.evolve(tensor.type, dtype=_double(tensor.type.dtype))
+        for node in graph:
+            for i, tensor in enumerate(node.inputs):
+                if tensor is not None and tensor.is_constant and tensor.type.dtype is DType.F32:
+                    node.set_input(i, constant(tensor.numpy().astype(np.float64), tensor.name))
+            if isinstance(node.op, Cast):
+                node.op = Cast(to=_double(node.op.to))
+            types = node.op.infer_types([None if t is None else t.type for t in node.inputs])
+            for tensor, found in zip(node.outputs, types, strict=True):
+                tensor.type = found
+    return module
+
+
+def _double(dtype: DType) -> DType:
+    return DType.F64 if dtype is DType.F32 else dtype

@@ -101,3 +101,17 @@ def test_pieces_that_are_no_heads_stay() -> None:
         + "%t = Reshape(%p) {shape = [2,5,2,6]}  %q = Gather(%t, @0) {axis = 2}  %k = Gather(%t, @1) {axis = 2}  %y = Mul(%q, %k)"
     )
     assert_keeps([UnpackGatheredHeads()], text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%r = Reshape(%p) {shape = [2,5,2,3,2]}  %q = Gather(%r, @0) {axis = 4}  %k = Gather(%r, @1) {axis = 4}  ",
+        "%r = Reshape(%p) {shape = [2,5,2,6]}  %q, %k = Split(%r) {axis = 3, sizes = [3,3]}  ",
+        "%r = Reshape(%p) {shape = [2,5,2,6]}  %q, %k, %v = Split(%r) {axis = 3, sizes = [2,2,2]}  %k2 = Add(%k, %v)  %r2 = Neg(%r)  return %q, %k2, %r2  ",
+    ],
+    ids=["pairs", "halves", "all-of-it"],
+)
+def test_features_of_rotary_positions_stay_together(text: str) -> None:
+    end = "" if "return" in text else "%y = Mul(%q, %k)"
+    assert_keeps([UnpackGatheredHeads(), UnpackSplitHeads()], INDICES + PRODUCTS["linear"] + text + end)

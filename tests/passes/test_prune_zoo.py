@@ -7,7 +7,7 @@ import pytest
 
 import uair
 from tests import zoo
-from tests.passes.pruning_helpers import draw, labelled, without, zeroed
+from tests.passes.pruning_helpers import doubled, draw, labelled, without, zeroed
 from uair.api import run_pipeline
 from uair.codegen.reference import Interpreter
 from uair.passes.pruning.groups import find_groups
@@ -26,6 +26,8 @@ MODELS = {
 """With the least number of groups that must be found."""
 READ = ("ppocr_rec", "ppocr_det")
 """Models that add numbers to channels of zeros."""
+DOUBLE = ("ppocr_rec",)
+"""Models that amplify roundings a thousand times when channels are zeros: they are judged in float64."""
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -38,10 +40,13 @@ def test_channels_of_zeros_change_nothing(name: str) -> None:
     atoms = draw(groups, np.random.default_rng(0), share=0.25)
     zeros = zeroed(module, labelling, atoms, read=name in READ)
     pruned = without(zeros, labelled(zeros)[0], atoms)
-    feeds = model.feeds(seed=1)
+    feeds, tolerance = model.feeds(seed=1), 1e-5
+    if name in DOUBLE:
+        zeros, pruned, tolerance = doubled(zeros), doubled(pruned), 1e-12
+        feeds = {k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in feeds.items()}
     want, got = Interpreter(zeros).run(feeds), Interpreter(pruned).run(feeds)
     for output, expected in want.items():
-        limit = 1e-5 * max(float(np.abs(expected).max()), 1e-6)
+        limit = tolerance * max(float(np.abs(expected).max()), 1e-6)
         np.testing.assert_allclose(got[output], expected, rtol=0, atol=limit)
 
 
