@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from uair.errors import EvaluationError
-from uair.ir.dims import Shape
+from uair.ir.dims import Dim, Shape, is_static, normal, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor, constant
 from uair.ops import (
@@ -22,6 +22,7 @@ from uair.ops import (
     LogicalNot,
     MatMul,
     Mul,
+    Reshape,
     Softmax,
     Squeeze,
     Transpose,
@@ -77,11 +78,13 @@ class _Mask:
         tensor: numbers that are added, or bool, true where a score stays.
         value: what the others become; None for numbers.
         inverted: whether a score stays where the tensor is false.
+        by_window: whether the tensor is a constant [windows, heads or 1, queries, keys].
     """
 
     tensor: Tensor
     value: float | None = None
     inverted: bool = False
+    by_window: bool = False
 
     def known(self) -> Array | None:
         """Where scores stay, when constants say so."""
@@ -94,13 +97,51 @@ class _Mask:
 
 
 @attrs.frozen(eq=False)
+class _Windows:
+    """Scores [images * windows, heads, queries, keys] whose masks are by window: attention over windows * heads.
+
+    Attributes:
+        images: how many there are, maybe open.
+        count: windows of each.
+    """
+
+    images: Dim
+    count: int
+
+    def attention(self, op: Attention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """With a mask [windows, heads, queries, keys]; of one image the windows are the batch."""
+        if self.images == 1:
+            return op(q, k, v, mask)
+        merged = [Reshape(shape=self._merged(t.type.dims))(t) for t in (q, k, v)]
+        own = constant(mask.numpy().reshape(1, -1, *static(mask.type.dims[2:])), mask.name)
+        return Reshape(shape=(*q.type.dims[:-1], v.type.dims[-1]))(op(*merged, own))
+
+    def _merged(self, dims: Shape) -> Shape:
+        """[images * windows, heads, ...] as [images, windows * heads, ...]."""
+        return (self.images, normal(dims[1] * self.count), *dims[2:])
+
+
+@attrs.frozen(eq=False)
+class _Front:
+    """What is in front of the Softmax: a product, the numbers that it is multiplied by, and what is added."""
+
+    product: Node
+    scale: float
+    factors: tuple[Tensor, ...]
+    masks: tuple[_Mask, ...]
+    windows: _Windows | None
+
+
+@attrs.frozen(eq=False)
 class _Parts:
     q: _Operand
     k: _Operand
     v: _Operand
     scale: float
+    factors: tuple[Tensor, ...]
     masks: tuple[_Mask, ...]
     perm: _Perm
+    windows: _Windows | None = None
 
 
 class RecognizeAttention(Rule):
@@ -157,15 +198,30 @@ def _attention(softmax: Node, second: tuple[_Operand, _Perm] | None, dtype: DTyp
     assert isinstance(found, _Parts)
     size = found.q.dims[-1]
     plain = isinstance(size, int) and size > 0 and math.isclose(found.scale, 1 / math.sqrt(size), rel_tol=1e-6)
-    mask, causal = _joined(found.masks, softmax.output.type.dims, dtype)
-    if mask is not None and len(found.perm) == 3 and mask.type.rank == 3:
-        mask = Unsqueeze(axes=(1,))(mask)
-    op = Attention(scale=None if plain else found.scale, causal=causal)
-    operands = [found.q.turned(), found.k.turned(), found.v.turned()]
-    y = op(*operands, *(() if mask is None else (mask,)))
+    op_scale = None if plain else found.scale
+    q, k, v = found.q.turned(), found.k.turned(), found.v.turned()
+    for factor in found.factors:
+        q = Mul()(q, factor)
+    if found.windows is None:
+        mask, causal = _joined(found.masks, softmax.output.type.dims, dtype)
+        if mask is not None and len(found.perm) == 3 and mask.type.rank == 3:
+            mask = Unsqueeze(axes=(1,))(mask)
+        y: Tensor = Attention(scale=op_scale, causal=causal)(q, k, v, *(() if mask is None else (mask,)))
+    else:
+        mask = _mask_of_windows(found.masks, found.windows, softmax.output.type.dims)
+        y = found.windows.attention(Attention(scale=op_scale), q, k, v, mask)
     perm = found.perm if len(found.perm) == 4 else _with_head(found.perm)
     y = y if _is_straight(perm) else Transpose(perm=perm)(y)
     return y if len(found.perm) == 4 else Squeeze(axes=(1,))(y)
+
+
+def _mask_of_windows(masks: tuple[_Mask, ...], windows: _Windows, scores: Shape) -> Tensor:
+    """The sum of constant masks, [windows, heads, queries, keys]; scores are [images * windows, heads, ...]."""
+    shape = (windows.count, *static(scores[1:]))
+    total: Array = np.zeros(shape, masks[0].tensor.type.dtype.numpy)
+    for mask in masks:
+        total = total + np.broadcast_to(mask.tensor.numpy(), shape)
+    return constant(total, masks[0].tensor.name)
 
 
 def _is_straight(perm: _Perm) -> bool:
@@ -186,19 +242,35 @@ def _parts(softmax: Node, second: tuple[_Operand, _Perm] | None) -> _Parts | NoM
     if second is None or len(second[1]) != rank:
         return no("the second product is not that of probabilities and values", softmax)
     v, perm = second
-    scale, masks, node = _front(scores)
-    first = None if node is None else _first(node)
-    if first is None or node is None:
+    front = _front(scores)
+    first = None if front is None else _first(front.product)
+    if first is None or front is None:
         return no("what is in front of the Softmax is no scaled product of queries and keys", softmax)
     q, factor = _unscaled(first[0])
     k, more = _unscaled(first[1])
     same = q.dims[:-2] == k.dims[:-2] == v.dims[:-2] and k.dims[-2] == v.dims[-2] and q.dims[-1] == k.dims[-1]
     if not same or q.dims[:-1] != scores.type.dims[:-1]:
         return no("the shapes of queries, keys and values do not fit", softmax)
-    for mask in masks:
-        if not _broadcasts(mask.tensor.type.shape, scores.type.dims):
-            return no("the mask does not broadcast to the scores", node)
-    return _Parts(q, k, v, scale * factor * more, masks, perm)
+    refusal = _refused_mask(front, scores.type.dims)
+    if refusal is not None:
+        return refusal
+    return _Parts(q, k, v, front.scale * factor * more, front.factors, front.masks, perm, front.windows)
+
+
+def _refused_mask(front: _Front, scores: Shape) -> NoMatch | None:
+    """Why one of the masks cannot be Attention's."""
+    for mask in front.masks:
+        if not mask.by_window and not _broadcasts(mask.tensor.type.shape, scores):
+            return no("the mask does not broadcast to the scores", front.product)
+    if front.windows is None:
+        return None
+    if not is_static(scores[1:]):
+        return no("an extent of the windows' scores is open", front.product)
+    for mask in front.masks:
+        alike = mask.by_window or mask.tensor.type.rank < 4 or mask.tensor.type.dims[0] == 1
+        if mask.value is not None or not mask.tensor.is_constant or not alike:
+            return no("a mask beside that of the windows is no constant that is the same for all", front.product)
+    return None
 
 
 def _letters(node: Node) -> tuple[str, str, str] | None:
@@ -270,26 +342,72 @@ def _first(node: Node) -> tuple[_Operand, _Operand] | None:
 
 
 # -------------------------------------------------------------------------------------- what is in front of the Softmax
-def _front(scores: Tensor) -> tuple[float, tuple[_Mask, ...], Node | None]:
+def _front(scores: Tensor) -> _Front | None:
     """Scale and masks of scores, and the product that they are of; None when they are no such thing."""
-    scale, masks, tensor = 1.0, list[_Mask](), scores
+    scale, factors, masks, windows, tensor = 1.0, list[Tensor](), list[_Mask](), None, scores
     for _ in range(_DEEPEST):
         node = tensor.producer
         if node is None or tensor.use_count != 1:
             break
         if isinstance(node.op, _PRODUCTS):
-            return scale, tuple(masks), node
+            return _Front(node, scale, tuple(factors), tuple(masks), windows)
         factor = _factor(node)
         if factor is not None:
             tensor = factor[0]
             scale *= factor[1]
             continue
-        step = _masked(node) if scale == 1.0 else None  # a mask under a factor would be scaled, too
+        by_head = _factor_by_head(node)
+        if by_head is not None:
+            tensor = by_head[0]
+            factors.append(by_head[1])
+            continue
+        if scale != 1.0 or factors:  # a mask under a factor would be scaled, too
+            break
+        windowed = _masked_windows(node) if windows is None else None
+        if windowed is not None:
+            tensor, mask, windows = windowed
+            masks.append(mask)
+            continue
+        step = _masked(node)
         if step is None:
             break
         tensor, mask = step
         masks.append(mask)
-    return scale, (), None
+    return None
+
+
+def _factor_by_head(node: Node) -> tuple[Tensor, Tensor] | None:
+    """The scores [batch, heads, queries, keys] that constants [heads, 1, 1] multiply, and these: Swin V2's scale."""
+    if not isinstance(node.op, Mul) or node.output.type.rank != 4:
+        return None
+    a, b = node.inputs
+    assert a is not None and b is not None
+    for x, c in ((a, b), (b, a)):
+        dims = (1, 1, 1, *c.type.dims)[-4:] if c.is_constant and 0 < c.type.rank <= 4 else ()
+        if dims[:1] == (1,) and dims[2:] == (1, 1) and x.type.shape == node.output.type.shape:
+            return x, c
+    return None
+
+
+def _masked_windows(node: Node) -> tuple[Tensor, _Mask, _Windows] | None:
+    """Scores to which a constant for each window is added between Reshapes to [images, windows, ...] and back."""
+    total = node.inputs[0].producer if isinstance(node.op, Reshape) and node.inputs[0] is not None else None
+    if total is None or not isinstance(total.op, Add) or total.output.use_count != 1:
+        return None
+    for apart, mask in (total.inputs, total.inputs[::-1]):
+        split = None if apart is None else apart.producer
+        if split is None or not isinstance(split.op, Reshape) or mask is None or not mask.is_constant:
+            continue
+        x = split.inputs[0]
+        if x is None or x.type.shape is None or x.type.shape != node.output.type.shape or apart is None:
+            continue
+        images, count, *rest = (*apart.type.dims, 0)[:-1]
+        fits = tuple(rest) == x.type.dims[1:] and apart.use_count == 1 and isinstance(count, int)
+        if fits and mask.type.rank == 5 and mask.type.dims[:2] == (1, count) and _leads_to_product(x):
+            assert isinstance(count, int)
+            values = constant(mask.numpy()[0], mask.name)
+            return x, _Mask(values, by_window=True), _Windows(images, count)
+    return None
 
 
 def _factor(node: Node) -> tuple[Tensor, float] | None:
@@ -339,7 +457,7 @@ def _leads_to_product(tensor: Tensor) -> bool:
             return False
         if isinstance(node.op, _PRODUCTS):
             return True
-        inner = _factor(node) or _masked(node)
+        inner = _factor(node) or _factor_by_head(node) or _masked(node)
         if inner is None:
             return False
         tensor = inner[0]

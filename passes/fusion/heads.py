@@ -17,7 +17,7 @@ from uair.ir.data import Data, derive
 from uair.ir.dims import Dim, is_static, static
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Div, Expand, Linear, MatMul, Mul, Reshape, Softmax, Split, Transpose, Unsqueeze
+from uair.ops import Add, Div, Expand, Linear, MatMul, Mul, Reshape, Softmax, Split, Squeeze, Transpose, Unsqueeze
 from uair.passes.simplify.parts import MOST_AXES
 from uair.passes.simplify.regroup import Moves, moves
 from uair.rewrite import NoMatch, Replacement, Rule, no, of, optional
@@ -261,6 +261,35 @@ class SeparateScores(Rule):
         return _separated(x, front)
 
 
+class AddWithoutUnitAxis(Rule):
+    """A constant that is added between a Reshape that puts an axis of extent 1 in front and one that drops it again.
+
+    The mask of Swin's shifted windows is added so, where there is one image: with five axes, which become four.
+    """
+
+    def pattern(self, x: Any, c: Any) -> Any:
+        """Reshape, sum, Reshape."""
+        apart = of(Reshape, Unsqueeze)(x).named("apart")
+        return of(Reshape, Squeeze)(Add()(apart, c)).named("root")
+
+    def check(self, x: Tensor, c: Tensor, apart: Node, root: Node) -> bool | NoMatch:
+        """The axis comes and goes, and the constant has no more axes."""
+        if x.type.shape is None or apart.output.type.shape != (1, *x.type.shape) or root.output.type != x.type:
+            return no("it is not an axis of extent 1 in front that comes and goes", apart)
+        if not c.is_constant or not c.type.is_static:
+            return no("what is added is not a constant", c)
+        fits = c.type.rank <= x.type.rank or (c.type.rank == x.type.rank + 1 and c.type.dims[0] == 1)
+        return fits or no("the constant has other axes", c)
+
+    def rewrite(self, x: Tensor, c: Tensor) -> Tensor:
+        """The sum alone."""
+        if c.type.rank <= x.type.rank:
+            return Add()(x, c)
+        assert c.data is not None
+        shape = static(c.type.dims)[1:]
+        return Add()(x, constant(derive(lambda a: a.reshape(shape), (c.data,), c.data.dtype, shape), c.name))
+
+
 def _split_by(node: Node) -> _Front | None:
     """The two axes that a Reshape makes of the first one of three."""
     x = node.inputs[0] if isinstance(node.op, Reshape) else None
@@ -357,5 +386,6 @@ RULES = (
     SeparateMergedHeads,
     SeparateGivenWeights,
     SeparateScores,
+    AddWithoutUnitAxis,
 )
 LAST_RULES = (TransposeBeforeProduct,)

@@ -17,7 +17,7 @@ from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.ops import Attention
 from uair.passes.fusion.attention_products import RecognizeAttention, RecognizeTransposedAttention
-from uair.passes.fusion.heads import SeparateMergedHeads, SeparateScores
+from uair.passes.fusion.heads import AddWithoutUnitAxis, SeparateMergedHeads, SeparateScores
 from uair.passes.fusion.products import BiasBeforeSplit, EinsumOfWeights, MatMulFromEinsum, ProductOfFlattened
 from uair.pipeline import PassContext
 from uair.rewrite import Rule
@@ -259,3 +259,77 @@ def test_what_mixes_the_batch_stays() -> None:
 def test_products_of_matrices_by_einsum(equation: str, a: str, b: str, op: str) -> None:
     module = module_of(f"%a: f32{a}, %b: f32{b}", f'%y = Einsum(%a, %b) {{equation = "{equation}"}}')
     assert kinds(rewritten(module, MatMulFromEinsum())) == {op: 1}
+
+
+def windows(images: int, count: int = 2, heads: int = 3) -> tuple[str, str, str]:
+    """Swin's shifted windows, as torchvision and timm write them: inputs, nodes and constants."""
+    batch = images * count
+    bias = ",".join(str(i % 5 - 2.0) for i in range(heads * 16))
+    mask = ",".join(str(-100.0 * (i % 3 == 0)) for i in range(count * 16))
+    constants = (
+        "constant @s = 0.5 : f32[]\n"
+        f"constant @b = [{bias}] : f32[1,{heads},4,4]\nconstant @m = [{mask}] : f32[1,{count},1,4,4]"
+    )
+    inputs = ", ".join(f"%{name}: f32[{batch},{heads},4,4]" for name in "qkv")
+    nodes = (
+        "%i = Mul(%q, @s)  %t = Transpose(%k) {perm = [0,1,3,2]}  %a = MatMul(%i, %t)  %c = Add(%a, @b)  "
+        f"%r = Reshape(%c) {{shape = [{images},{count},{heads},4,4]}}  %d = Add(%r, @m)  "
+        f"%e = Reshape(%d) {{shape = [{batch},{heads},4,4]}}  %p = Softmax(%e) {{axis = 3}}  %y = MatMul(%p, %v)"
+    )
+    return inputs, nodes, constants
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_masks_of_shifted_windows(images: int) -> None:
+    module = rewritten(module_of(*windows(images)), RecognizeAttention())
+    (node,) = [n for n in module.main if isinstance(n.op, Attention)]
+    mask = node.inputs[3]
+    assert mask is not None and mask.type.dims == ((2, 3, 4, 4) if images == 1 else (1, 6, 4, 4))
+    assert kinds(module)["Reshape"] == (0 if images == 1 else 4)
+
+
+def test_masks_of_shifted_windows_with_an_open_number_of_images() -> None:
+    inputs, nodes, constants = windows(1)
+    text = nodes.replace("[1,2,3,4,4]", "[n,2,3,4,4]").replace("[2,3,4,4]", "[2*n,3,4,4]")
+    module = module_of(inputs.replace("f32[2,", "f32[2*n,"), text, constants)
+    verify(module)
+    PassContext().apply_rules(module, [RecognizeAttention()])
+    verify(module)
+    assert kinds(module) == Counter(Attention=1, Reshape=4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Add(%r, @m)", "Sub(%r, @m)"),
+        ("shape = [3,2,3,4,4]", "shape = [2,3,3,4,4]"),
+        ("Add(%r, @m)", "Mul(%r, @m)"),
+    ],
+)
+def test_other_sums_between_reshapes_are_no_masks_of_windows(old: str, new: str) -> None:
+    inputs, nodes, constants = windows(3)
+    assert old in nodes
+    if "[2,3," in new:
+        constants = constants.replace("f32[1,2,1,4,4]", "f32[2,1,1,4,4]")
+    module = rewritten(module_of(inputs, nodes.replace(old, new), constants), RecognizeAttention())
+    assert not kinds(module)["Attention"]
+
+
+def test_a_factor_for_each_head() -> None:
+    """Swin V2 multiplies the cosines by one."""
+    inputs, nodes, constants = windows(1)
+    scaled = nodes.replace("%a = MatMul(%i, %t)", "%o = MatMul(%i, %t)  %a = Mul(%o, @h)")
+    constants += "\nconstant @h = [2.0,0.5,4.0] : f32[3,1,1]"
+    module = rewritten(module_of(inputs, scaled, constants), RecognizeAttention())
+    assert kinds(module) == Counter(Attention=1, Mul=1)
+    by_query = scaled.replace("@h", "@u")
+    module = rewritten(
+        module_of(inputs, by_query, constants + "\nconstant @u = [2.0,0.5,4.0,1.0] : f32[4,1]"), RecognizeAttention()
+    )
+    assert not kinds(module)["Attention"]
+
+
+def test_one_image_s_mask_is_added_with_four_axes() -> None:
+    module = rewritten(module_of(*windows(1)), AddWithoutUnitAxis())
+    assert not kinds(module)["Reshape"] and kinds(module)["Add"] == 2
+    assert kinds(rewritten(module_of(*windows(3)), AddWithoutUnitAxis()))["Reshape"] == 2
