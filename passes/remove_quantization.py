@@ -9,6 +9,7 @@ of a target. That integers saturate is no noise: what leaves their range is cut 
     Dequantize(DynamicQuantize(x))                                       x
     Dequantize(constant)                                                 the constant in f32
     Cast(IntegerMatMul(DynamicQuantize(x), w)) * (x_scale * w_scale)     MatMul(x, (w - w_zero_point) * w_scale)
+    Cast(product + Cast(Floor(b / s))) * s                               Cast(product) * s + b
     DynamicQuantizeLSTM(x, w, r, scales and zero points)                 LSTM(x, w and r in f32)
 """
 
@@ -24,12 +25,15 @@ from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ops import (
+    Add,
     Cast,
     Clip,
     Conv2D,
     Dequantize,
+    Div,
     DynamicQuantize,
     DynamicQuantizeLSTM,
+    Floor,
     Gather,
     IntegerConv2D,
     IntegerMatMul,
@@ -161,6 +165,29 @@ class FloatOfIntegerProduct(Rule):
         op = product.op.as_plain()
         assert isinstance(op, Conv2D)
         return Mul()(op(source, constant(weight, w.name)), scale)
+
+
+class FloatOfIntegerBias(Rule):
+    """A bias that is rounded to the unit of integer sums in every run is the bias.
+
+    onnxruntime's quantizer wrote convolutions so until 1.8.
+    """
+
+    def pattern(self, product: Any, bias: Any, s: Any, t: Any) -> Any:
+        """The sums with the bias, as real numbers."""
+        rounded = of(Cast)(Floor()(Div()(bias, s)))
+        return Mul()(of(Cast)(Add()(product, of(Reshape)(rounded).named("shaped"))), t).named("node")
+
+    def check(self, product: Tensor, s: Tensor, t: Tensor, node: Node) -> bool | NoMatch:
+        """The unit is that of the sums."""
+        if product.producer is None or not isinstance(product.producer.op, (IntegerConv2D, IntegerMatMul)):
+            return no("what it is added to is no integer product", node)
+        return s is t or no("the bias has another unit than the sums", node)
+
+    def rewrite(self, product: Tensor, bias: Tensor, t: Tensor, shaped: Node, node: Node) -> Tensor:
+        """The real sums, and the bias in their shape."""
+        assert isinstance(shaped.op, Reshape)
+        return Add()(Mul()(Cast(to=node.output.type.dtype)(product), t), shaped.op(bias))
 
 
 def _pair(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -307,6 +334,6 @@ class FloatOfMovedIntegers(Rule):
         return moved.op(node.op(x, s, z) if z is not None else node.op(x, s), *rest)
 
 
-_RUN_TIME = (DropDynamicPair(), FloatOfIntegerProduct(), FloatOfQuantizedLstm())
+_RUN_TIME = (DropDynamicPair(), FloatOfIntegerBias(), FloatOfIntegerProduct(), FloatOfQuantizedLstm())
 DYNAMIC = RuleSet(list(_RUN_TIME))
 ALL = RuleSet([*_RUN_TIME, DropPair(), FloatConstant(), FloatOfMovedIntegers()])

@@ -102,6 +102,22 @@ def test_integer_products(x: str, weight: str, product: str, order: str) -> None
     np.testing.assert_allclose(run(module, feeds)["y"], expected, atol=0.05 * np.abs(expected).max())
 
 
+def test_a_bias_in_the_unit_of_integer_sums() -> None:
+    """As onnxruntime's quantizer wrote it until 1.8."""
+    module = parse_module(
+        "constant @z = 3 : u8[]  constant @ws = 0.02 : f32[]  constant @w = [100,2,3,40,5,6] : u8[2,3,1,1]  "
+        "constant @b = [0.7,-1.3] : f32[2]  %x: f32[1,3,4,4]  %q, %s, %t = DynamicQuantize(%x)  %u = Mul(%s, @ws)  "
+        "%d = Div(@b, %u)  %e = Floor(%d)  %g = Cast(%e) {to = i32}  %h = Reshape(%g) {shape = [1,2,1,1]}  "
+        "%p = IntegerConv2D(%q, @w, %t, @z)  %o = Add(%p, %h)  %f = Cast(%o) {to = f32}  %y = Mul(%f, %u)  return %y"
+    )
+    feeds = {"x": np.random.default_rng(0).uniform(-2, 2, (1, 3, 4, 4)).astype(np.float32)}
+    expected = run(module, feeds)["y"]
+    assert RemoveQuantization(which="dynamic").run(module, PassContext())
+    verify(module)
+    assert set(operators(module)) <= {"Conv2D", "Mul", "Add", "Reshape"}
+    np.testing.assert_allclose(run(module, feeds)["y"], expected, atol=0.02 * np.abs(expected).max())
+
+
 def test_convolutional_nets_with_fixed_scales_are_kept() -> None:
     kept = parse_module(
         f"{PARAMETERS}constant @w = [1,2] : i8[2,1,1,1]  %x: f32[1,1,4,4]  %q = Quantize(%x, @s, @z)  "

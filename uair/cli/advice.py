@@ -65,6 +65,13 @@ def after(artifact: Artifact) -> list[str]:
     manifest = artifact.manifest
     report = json.loads(artifact.file("report.json").read_text("utf-8"))
     found = list(report.get("quantization", {}).get("notes", []))
+    removed = report.get("quantization-removed")
+    if removed:
+        kept = "with ranges of run time " if removed == "dynamic" else ""
+        found.append(
+            f"{artifact.target} does not compute the model's own 8-bit arithmetic {kept}and gets it in floating point: "
+            "--quantize int8 quantizes it for the target"
+        )
     verdicts = manifest.get("verdicts", {})
     doubtful = [f"{verdicts[level]} {level}" for level in ("partial", "unknown") if verdicts.get(level)]
     if doubtful:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uair.ir import DType, Node, Tensor, TensorType, constant
 from uair.pipeline import Pass
+from uair.targets.verdict import Support
 
 if TYPE_CHECKING:
     from uair.targets.target import Target
@@ -21,19 +24,32 @@ def standard_passes() -> list[Pass]:
 
 
 def preparation(target: Target) -> tuple[Pass, ...]:
-    """What gives a canonical, fused module the form that suits a target, before it is quantized."""
+    """What gives a canonical, fused module the form that suits a target, before it is quantized.
+
+    A model that is quantized already keeps its integers where the target takes them: as they are, or as i8. Otherwise
+    it is a float model again, for a device that would send every other node to the CPU is of no use.
+    """
+    from uair.passes.fuse import Fuse
+    from uair.passes.recognize_lstm import RecognizeLstm
+    from uair.passes.remove_quantization import RemoveQuantization
     from uair.passes.signed_integers import SignedIntegers
 
-    shift = (SignedIntegers(),) if _takes_quantize(target, np.int8) > _takes_quantize(target, np.uint8) else ()
-    return (*shift, *target.prepare())
+    unsigned, signed, dynamic = (_takes(target, quantize) for quantize in _quantizing())
+    removed = () if dynamic else (RemoveQuantization(which="dynamic" if unsigned or signed else "all"),)
+    shifted = (SignedIntegers(),) if signed and not unsigned else ()
+    again = (RecognizeLstm(), Fuse()) if removed else ()
+    return (*removed, *again, *shifted, *target.prepare())
 
 
-def _takes_quantize(target: Target, integers: type[np.int8] | type[np.uint8]) -> int:
-    """How well a target takes a Quantize to such integers, with the middle one as zero point."""
-    from uair.ir import DType, Tensor, TensorType, constant
-    from uair.ops import Quantize
+def _takes(target: Target, node: Node) -> bool:
+    return target.verdict(node).support is not Support.UNSUPPORTED
 
-    middle = constant(np.array(0 if integers is np.int8 else 128, integers))
-    x = Tensor(TensorType(DType.F32, (1, 4)), "x")
-    quantize = Quantize(dtype=DType.from_numpy(np.dtype(integers))).node(x, constant(np.float32(0.1)), middle)
-    return -target.verdict(quantize).support.rank
+
+def _quantizing() -> Iterator[Node]:
+    """A Quantize to u8 and one to i8, with the middle one as zero point, and a DynamicQuantize."""
+    from uair.ops import DynamicQuantize, Quantize
+
+    x, scale = Tensor(TensorType(DType.F32, (1, 4)), "x"), constant(np.array(0.1, np.float32))
+    yield Quantize(dtype=DType.U8).node(x, scale, constant(np.array(128, np.uint8)))
+    yield Quantize(dtype=DType.I8).node(x, scale, constant(np.array(0, np.int8)))
+    yield DynamicQuantize().node(x)
