@@ -11,7 +11,7 @@ import numpy as np
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
 from uair.passes.quantization.placement import weight_axis
-from uair.passes.quantization.statistics import Interpreter
+from uair.passes.quantization.statistics import Interpreter, run_until
 from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
 
 LEAST_ROOM = 1.1
@@ -99,7 +99,7 @@ def collect_channels(
             found[tensor].observe(values, axis)
 
     for sample in samples:
-        interpreter.run(sample, observe=observe)
+        run_until(interpreter, sample, wanted, observe)
     return found
 
 

@@ -76,7 +76,7 @@ def _evened(study: Study, skip: Sequence[str], readers: Set[Node]) -> Study:
     divided = {item.operand(0) for item in plan.nodes if item.node in readers}
     roots = {plan.groups[tensor] for tensor in divided}
     again = [watch for watch in watches(plan) if plan.groups[watch[0]] in roots]
-    seen, _ = observe_tensors(again, study.run(study.module), study.statistics.kept)
+    seen, _ = observe_tensors(again, study.run(study.module), study.statistics.kept, whole=False)
     observers = {root: o for root, o in study.statistics.observers.items() if root not in roots}
     for watch, observer in seen.items():
         observers.setdefault(plan.groups[watch[0]], RangeObserver(observer.name)).merge(observer)

@@ -13,7 +13,7 @@ from uair.passes.quantization.channels import channel_axis
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.placement import weight_axis
 from uair.passes.quantization.quality import Quality
-from uair.passes.quantization.statistics import display_name
+from uair.passes.quantization.statistics import display_name, run_until
 from uair.passes.quantization.trial import Study
 from uair.quant.observers import RangeObserver
 from uair.quant.parameters import Parameters
@@ -108,7 +108,7 @@ def _activation_channels(study: Study, results: Sequence[NodeResult]) -> list[di
 
     interpreter = study.run(study.module)
     for sample in study.statistics.kept[:FEW_SAMPLES] if wanted else ():
-        interpreter.run(sample, observe=observe)
+        run_until(interpreter, sample, wanted, observe)
     return [
         _channels(node_name(wanted[t].node), display_name(t), "activation", *seen[t], wanted[t].activations[0].range)
         for t in wanted

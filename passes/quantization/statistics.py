@@ -63,8 +63,8 @@ class Interpreter(Protocol):
         """The outputs; `observe` sees every input and every result in order."""
         ...
 
-    def start(self, feeds: Mapping[str, Any]) -> Execution:
-        """A run that stands in front of the first node."""
+    def start(self, feeds: Mapping[str, Any], *, observe: Callable[[Tensor, Array], None] | None = None) -> Execution:
+        """A run that stands in front of the first node; `observe` has seen the inputs, and sees what it goes on to."""
         ...
 
 
@@ -129,6 +129,7 @@ def observe_tensors(
     *,
     optional: Collection[Watch] = (),
     progress: Progress | None = None,
+    whole: bool = True,
 ) -> tuple[dict[Watch, RangeObserver], int]:
     """Run all samples once; statistics of tensors, and the number of samples.
 
@@ -138,6 +139,7 @@ def observe_tensors(
         samples: feeds.
         optional: more of them, which are left out when they are not finite.
         progress: is told how far it is.
+        whole: run the model to its end, as a first run should: what fails there is told before anything is decided.
 
     Raises:
         QuantizationError: a value that is wanted is NaN or infinite; UairError from a sample or from the interpreter.
@@ -161,7 +163,7 @@ def observe_tensors(
 
     for sample in samples:
         try:
-            interpreter.run(sample, observe=observe)
+            run_until(interpreter, sample, None if whole else by_tensor, observe)
         except UairError as error:
             error.place = error.place or f"calibration sample {count}"
             raise
@@ -211,17 +213,58 @@ def display_name(tensor: Tensor) -> str:
     return (tensor.producer.name or tensor.producer.op_type) if tensor.producer is not None else "?"
 
 
+def run_until(
+    interpreter: Interpreter,
+    feeds: Mapping[str, Any],
+    wanted: Collection[Tensor] | None,
+    observe: Callable[[Tensor, Array], None],
+) -> None:
+    """Run one sample as far as the last of some tensors of one graph, and show `observe` every value on the way.
+
+    What is behind them is not computed: of a model's tail nobody may want anything. With None the run is whole.
+    """
+    if wanted is None:
+        interpreter.run(feeds, observe=observe)
+        return
+    execution = interpreter.start(feeds, observe=observe)
+    for _ in range(_nodes_up_to(wanted)):
+        execution.advance()
+
+
+def _nodes_up_to(tensors: Collection[Tensor]) -> int:
+    """How many nodes of the graph must run for tensors of it to be there."""
+    producers = {t.producer for t in tensors if t.producer is not None}
+    graph = next((node.graph for node in producers), None)
+    return max((i for i, node in enumerate(graph or (), 1) if node in producers), default=0)
+
+
 Visit = Callable[[int, QuantizedNode, list[Array | None], Array], None]
 """Sees the number of the sample, a node, its operands and its result."""
 
 
-def visit_nodes(plan: Plan, interpreter: Interpreter, samples: Iterable[Mapping[str, Array]], visit: Visit) -> None:
+def visit_nodes(
+    plan: Plan,
+    interpreter: Interpreter,
+    samples: Iterable[Mapping[str, Array]],
+    visit: Visit,
+    others: Collection[Tensor] = (),
+    see: Callable[[int, Tensor, Array], None] | None = None,
+) -> None:
     """Run the float model and show every quantized node with its operands' values and its result's.
 
     The values of a tensor are held only until its last quantized user was visited.
+
+    Args:
+        plan: says which nodes are quantized.
+        interpreter: runs the float model.
+        samples: feeds.
+        visit: sees the nodes.
+        others: results of nodes that are of interest by themselves.
+        see: sees those, with the number of the sample.
     """
     at = {item.node.outputs[0]: item for item in plan.nodes if item.activations}
     users: dict[Tensor, int] = {}
+    apart = set(others)
     for item in at.values():
         for tensor in _varying(item.node):
             users[tensor] = users.get(tensor, 0) + 1
@@ -241,8 +284,10 @@ def visit_nodes(plan: Plan, interpreter: Interpreter, samples: Iterable[Mapping[
                         del held[operand]
             if left.get(tensor):
                 held[tensor] = values
+            if see is not None and tensor in apart:
+                see(number, tensor, values)
 
-        interpreter.run(sample, observe=observe)
+        run_until(interpreter, sample, [*at, *apart], observe)
 
 
 def _varying(node: Node) -> list[Tensor]:

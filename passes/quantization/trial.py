@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Literal
 
 import attrs
@@ -24,8 +24,9 @@ from uair.passes.quantization.choose import (
     range_options,
 )
 from uair.passes.quantization.insert import Inserter
+from uair.passes.quantization.parking import SMALL, Place, Store
 from uair.passes.quantization.placement import Plan, QuantizedNode
-from uair.passes.quantization.statistics import Interpreter, Statistics, comparable, visit_nodes
+from uair.passes.quantization.statistics import Interpreter, Statistics, comparable, run_until, visit_nodes
 from uair.passes.quantization.weight_rounding import RoundedWeight, SeenInputs
 from uair.quant.comparison import FLOOR, ErrorSums
 from uair.quant.errors import QuantizationError
@@ -137,16 +138,15 @@ class Study:
                 if original is not None:
                     found[original] = values
 
-            interpreter.run(sample, observe=observe)
+            run_until(interpreter, sample, watched, observe)
             yield found
 
     def references(self) -> list[dict[Tensor, Array]]:
         """Values of the tensors that are compared in the float model, for every kept sample.
 
-        These are the decisive ones, and for those of few numbers the features that they are computed from: noise in a
-        handful of numbers is an accident.
+        See `compared_tensors`: noise in a handful of numbers is an accident.
         """
-        wanted = {t for each in decisive_tensors(self.module.main) for t in (each, *_features(each))}
+        wanted = compared_tensors(self.module.main)
         result: list[dict[Tensor, Array]] = []
         interpreter = self.run(self.module)
         for sample in self.statistics.kept:
@@ -156,9 +156,71 @@ class Study:
                 if tensor in wanted:
                     found[tensor] = values
 
-            interpreter.run(sample, observe=observe)
+            run_until(interpreter, sample, wanted, observe)
             result.append(found)
         return result
+
+
+@attrs.define(eq=False)
+class KeptJudge:
+    """Measures quantizations on kept samples, by their numbers; no sample runs twice through the same model.
+
+    What the float model computes is seen while it runs for something else; it lies in a temporary file where it is
+    large.
+
+    Attributes:
+        study: the float model and what runs it.
+        wanted: the tensors that are compared.
+    """
+
+    study: Study
+    wanted: Collection[Tensor] = attrs.field(init=False)
+    _store: Store = attrs.field(init=False, factory=Store)
+    _expected: dict[int, dict[Tensor, Array | Place]] = attrs.field(init=False, factory=dict)
+    _known: list[_Known] = attrs.field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.wanted = compared_tensors(self.study.module.main)
+
+    def numbers(self, start: int, step: int) -> range:
+        """Of every `step`-th kept sample."""
+        return range(start, len(self.study.statistics.kept), step)
+
+    def see(self, number: int, tensor: Tensor, values: Array) -> None:
+        """Take in what the float model computes for a tensor that is compared."""
+        place = self._store.put(values) if values.nbytes > SMALL else values.copy()
+        self._expected.setdefault(number, {})[tensor] = place
+
+    def energies(self, results: list[NodeResult], numbers: range) -> dict[Tensor, Energies]:
+        """Signal and noise of every tensor over some of the samples."""
+        for known in self._known:
+            if known.results is results and known.numbers == numbers:
+                return known.energies
+        few = self.study.on([self.study.statistics.kept[number] for number in numbers])
+        found = few.energies(results, [self._reference(number) for number in numbers])
+        self._known.append(_Known(results, numbers, found))
+        return found
+
+    def loss(self, results: list[NodeResult], numbers: range) -> float:
+        """The mean noise by signal, see `Study.loss`."""
+        return mean_loss(self.energies(results, numbers))
+
+    def _reference(self, number: int) -> dict[Tensor, Array]:
+        if number not in self._expected:
+            (found,) = self.study.on([self.study.statistics.kept[number]]).references()
+            for tensor, values in found.items():
+                self.see(number, tensor, values)
+        found = self._expected[number]
+        return {t: self._store.get(each) if isinstance(each, Place) else each for t, each in found.items()}
+
+
+@attrs.frozen(eq=False)
+class _Known:
+    """What a quantization did to some of the samples."""
+
+    results: list[NodeResult]
+    numbers: range
+    energies: dict[Tensor, Energies]
 
 
 @attrs.frozen(eq=False)
@@ -184,29 +246,30 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
     outputs wins.
     """
     options, refused = range_options(study.statistics, study.scheme, settings)
-    ways = _ways(study, settings, options)
-    if not decisive_tensors(study.module.main):
+    judge = KeptJudge(study)
+    ways = _ways(study, settings, options, judge)
+    if not judge.wanted:
         ways = ways[:1]
     trials = {way.name: _trial(study, settings, way, options, refused) for way in ways}
     best, losses = ways[0], dict[str, float]()
     if len(trials) > 1:
-        losses = compare(study, {name: trial.results for name, trial in trials.items()})
+        losses = compare(judge, {name: trial.results for name, trial in trials.items()})
         best = min(ways, key=lambda way: losses[way.name])
     trial = _with_better_weights(
-        study, trials[best.name], lambda other: _trial(other, settings, best, options, refused)
+        judge, trials[best.name], lambda other: _trial(other, settings, best, options, refused)
     )
     trial.losses = losses
     return trial
 
 
-def _with_better_weights(study: Study, fitted: Trial, make: Callable[[Study], Trial]) -> Trial:
+def _with_better_weights(judge: KeptJudge, fitted: Trial, make: Callable[[Study], Trial]) -> Trial:
     """The trial, or the same with all weights rounded to the nearest where the outputs are better then."""
+    study = judge.study
     if not any(r.shift is not None or r.is_fitted for r in study.weights.values()):
         return fitted
     fitted.rounding = "fitted"
-    few = study.on(study.statistics.kept[1::JUDGED_WEIGHTS])
-    reference = few.references()
-    if not reference or not reference[0]:
+    few = judge.numbers(1, JUDGED_WEIGHTS)
+    if not few or not judge.wanted:
         return fitted
     limit = study.scheme.weight_limit
     nearest: dict[Tensor, RoundedWeight] = {}
@@ -214,7 +277,7 @@ def _with_better_weights(study: Study, fitted: Trial, make: Callable[[Study], Tr
         nearest[tensor] = RoundedWeight.nearest(tensor.numpy(), rounded.parameters, limit)
         _let_go(tensor)
     plain = make(attrs.evolve(study, weights=nearest))
-    if few.loss(plain.results, reference) >= few.loss(fitted.results, reference):
+    if judge.loss(plain.results, few) >= judge.loss(fitted.results, few):
         return fitted
     study.weights.update(nearest)
     return plain
@@ -232,7 +295,7 @@ def make_trial(study: Study, settings: Settings, ranges: Ranges) -> Trial:
     return _trial(study, settings, ranges, options, refused)
 
 
-def compare(study: Study, trials: Mapping[str, list[NodeResult]]) -> dict[str, float]:
+def compare(judge: KeptJudge, trials: Mapping[str, list[NodeResult]]) -> dict[str, float]:
     """Noise by signal of several quantizations over the kept samples, by name.
 
     What is far noisier than the best on some of the samples does not run the others: its noise is taken to stay as many
@@ -242,12 +305,11 @@ def compare(study: Study, trials: Mapping[str, list[NodeResult]]) -> dict[str, f
     far: dict[str, float] = {}
     losses = dict.fromkeys(trials, 0.0)
     for start, step, far_from in ROUNDS:
-        part = study.on(study.statistics.kept[start::step])
-        if len(left) < 2 or not part.statistics.kept:
+        part = judge.numbers(start, step)
+        if len(left) < 2 or not part:
             break
-        reference = part.references()
         for name, results in left.items():
-            for tensor, energies in part.energies(results, reference).items():
+            for tensor, energies in judge.energies(results, part).items():
                 sums[name].setdefault(tensor, Energies(energies.per_channel)).merge(energies)
         losses = {name: mean_loss(sums[name]) for name in left}
         least = min(losses.values())
@@ -258,20 +320,24 @@ def compare(study: Study, trials: Mapping[str, list[NodeResult]]) -> dict[str, f
 
 def ways_of(study: Study, settings: Settings) -> list[Ranges]:
     """The ways of choosing ranges that are tried."""
-    return _ways(study, settings, range_options(study.statistics, study.scheme, settings)[0])
+    options, _ = range_options(study.statistics, study.scheme, settings)
+    return _ways(study, settings, options, KeptJudge(study))
 
 
-def _ways(study: Study, settings: Settings, options: Options) -> list[Ranges]:
+def _ways(study: Study, settings: Settings, options: Options, judge: KeptJudge) -> list[Ranges]:
     is_auto = settings.method == "auto" and bool(options)
-    best = _survey(study, settings, options if is_auto else {})
+    best = _survey(study, settings, options if is_auto else {}, judge)
     if not is_auto:
         method = METHODS[0] if settings.method == "auto" else settings.method
         return [Ranges(method, dict.fromkeys(options, method))]
     return [*(Ranges(name, dict.fromkeys(options, name)) for name in METHODS), Ranges(PER_USER, best)]
 
 
-def _survey(study: Study, settings: Settings, options: Options) -> dict[Tensor, str]:
-    """One run of the kept samples through the float model: fills `study.weights`; the best option for the users."""
+def _survey(study: Study, settings: Settings, options: Options, judge: KeptJudge) -> dict[Tensor, str]:
+    """One run of the kept samples through the float model: the best option for the users of every activation.
+
+    `study.weights` is filled, and `judge` sees what it will compare with.
+    """
     users = UserLosses(study.plan, options)
     seen = SeenInputs(study.plan if settings.weight_rounding else Plan(), study.weights)
 
@@ -282,7 +348,7 @@ def _survey(study: Study, settings: Settings, options: Options) -> dict[Tensor, 
             seen.see(number, item, operands[0])
 
     if options or seen.are_wanted:
-        visit_nodes(study.plan, study.run(study.module), study.statistics.kept, visit)
+        visit_nodes(study.plan, study.run(study.module), study.statistics.kept, visit, judge.wanted, judge.see)
     for item in study.plan.nodes:
         if item.weight is not None and item.operand(item.weight) not in study.weights:
             weight = item.operand(item.weight)
@@ -388,6 +454,11 @@ def decisive_tensors(graph: Graph) -> list[Tensor]:
         elif tensor.type.dtype.is_float:
             found[tensor] = None
     return list(found)
+
+
+def compared_tensors(graph: Graph) -> list[Tensor]:
+    """The decisive tensors, and for those of few numbers the features that they are computed from."""
+    return list(dict.fromkeys(t for each in decisive_tensors(graph) for t in (each, *_features(each))))
 
 
 def _features(tensor: Tensor) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from uair.ir.dtype import DType
 from uair.passes.quantization.choose import Settings
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import collect_statistics
-from uair.passes.quantization.trial import ROUNDS, Energies, Study, compare, make_trial, ways_of
+from uair.passes.quantization.trial import ROUNDS, Energies, KeptJudge, Study, compare, make_trial, ways_of
 from uair.quant.parameters import Parameters
 from uair.quant.scheme import Scheme
 
@@ -39,7 +39,7 @@ def test_a_way_that_is_far_behind_runs_a_quarter_of_the_samples(monkeypatch: pyt
         return energies(self, results, reference)
 
     monkeypatch.setattr(Study, "energies", counted)
-    losses = compare(study, {"bad": bad, "good": good, "other": other})
+    losses = compare(KeptJudge(study), {"bad": bad, "good": good, "other": other})
     assert runs == {"bad": 2, "good": 8, "other": 8}
     monkeypatch.undo()
     reference = study.references()
@@ -70,7 +70,7 @@ def test_the_first_samples_do_not_decide(monkeypatch: pytest.MonkeyPatch) -> Non
         return {"y": energies}
 
     monkeypatch.setattr(Study, "energies", measured)
-    losses = compare(study, names)
+    losses = compare(KeptJudge(study), names)
     assert min(losses, key=lambda name: losses[name]) == "mse"
     assert seen == {"minmax": 3, "mse": 3, "percentile": 3, "none": 1}
 
