@@ -31,6 +31,7 @@ from uair.ops.base import Operator
 from uair.ops.control import Call, ControlFlow, Isolated
 from uair.ops.layout import Pack
 from uair.ops.placement import Placed, Transfer
+from uair.rewrite.regions import without_groups
 
 Observer: TypeAlias = Callable[[Tensor, Array], None]
 
@@ -128,7 +129,7 @@ class Interpreter:
         max_runs: int = MAX_RUNS,
         rounding: Mapping[str, DType] | None = None,
     ) -> None:
-        self.graph = module.main
+        self.graph = (without_groups(module) if rounding else module).main  # what is exact shows beside its neighbours
         self.max_runs = max_runs
         self.keep_constants = keep_constants
         self.rounding = dict(rounding or {})

@@ -190,6 +190,8 @@ def test_a_step_on_integers_has_its_conversions() -> None:
     assert [t.type.dtype.value for t in list(module.main)[1].inputs if t is not None] == ["i8"]
     feeds = drawn(module)
     assert np.array_equal(run(parse_module(text), feeds)["y"], run(module, feeds)["y"])
+    halves = [run(each, feeds, rounding={"": DType.F16})["y"] for each in (parse_module(text), module)]
+    assert np.array_equal(*halves)
 
 
 def test_nodes_that_stand_apart_come_together() -> None:
@@ -234,6 +236,12 @@ def test_other_passes_see_no_groups() -> None:
         for each in (grouped(module_of(RESIDUAL)), module_of(RESIDUAL))
     ]
     assert not graph_difference(*found)
+
+
+def test_layers_are_compared_inside_of_groups() -> None:
+    module = module_of(RESIDUAL)
+    report = uair.diff(module.clone(), grouped(module), samples=[drawn(module)])
+    assert [layer.errors.max_abs for layer in report.layers] == [0.0] * 5
 
 
 def test_fuel_stops_it_between_groups() -> None:

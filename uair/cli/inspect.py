@@ -49,7 +49,7 @@ def model_facts(given: Mapping[str, Any]) -> dict[str, Any]:
     module, shapes = options.load_model(given["model"], given)
     run_pipeline(module, "", shapes=shapes, values=options.values_by_input(given["values"]), instruments=())
     graph = module.main
-    constants = graph.constants()
+    constants = dict.fromkeys(t for each in (graph, *graph.nested()) for t in each.constants())
     flops = [node_flops(node) for node in graph]
     known = [n for n in flops if n is not None]
     return {

@@ -58,6 +58,15 @@ def inline_groups(module: Module, draw: Callable[[Node], bool] = lambda node: Tr
     return count
 
 
+def without_groups(module: Module) -> Module:
+    """The module when it has no groups, else a copy with their nodes where they stood; it is not changed."""
+    if not any(isinstance(node.op, Fused) for graph in module.all_graphs() for node in graph):
+        return module
+    copy = module.clone()
+    inline_groups(copy)
+    return copy
+
+
 def outline(graph: Graph, nodes: Sequence[Node], by: str) -> Node:
     """Make a group of nodes, in the place of the last one; the group.
 
