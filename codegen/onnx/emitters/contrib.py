@@ -51,7 +51,9 @@ def dynamic_quantize_lstm(e: Emission, op: DynamicQuantizeLSTM) -> None:
 
 @ONNXRUNTIME.of(Gelu)
 def gelu(e: Emission, op: Gelu) -> None:
-    """Before opset 20: with a quotient; onnxruntime (1.32) recognizes no product by the reciprocal, and no tanh form.
+    """Before opset 20: with a quotient, and the tanh form with a power, as onnxruntime (1.32) recognizes them.
+
+    It recognizes no product by the reciprocal of the root of two, and no product of x with itself for the cube.
 
     Raises:
         NotExpressible: it is another form, which its decomposition expresses.
@@ -59,9 +61,14 @@ def gelu(e: Emission, op: Gelu) -> None:
     if e.opset >= 20:
         plain_gelu(e, op)
         return
-    if op.approximate != "none":
-        raise NotExpressible(f"ONNX has no Gelu of the form {op.approximate!r} at opset {e.opset}")
+    if op.approximate == "quick":
+        raise NotExpressible(f"ONNX has no quick Gelu at opset {e.opset}")
     x, dtype = e.x(), e.type().dtype
+    if op.approximate == "tanh":
+        cube = e.op("Mul", e.op("Pow", x, e.literal(3, dtype)), e.literal(0.044715, dtype))
+        tanh = e.op("Tanh", e.op("Mul", e.op("Add", x, cube), e.literal(math.sqrt(2 / math.pi), dtype)))
+        e.result("Mul", e.op("Mul", x, e.literal(0.5, dtype)), e.op("Add", tanh, e.literal(1, dtype)))
+        return
     total = e.op("Add", e.op("Erf", e.op("Div", x, e.literal(math.sqrt(2), dtype))), e.literal(1, dtype))
     e.result("Mul", e.op("Mul", x, total), e.literal(0.5, dtype))
 
