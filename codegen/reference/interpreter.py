@@ -153,8 +153,7 @@ class Interpreter:
             ResultTypeError: a result is not of its recorded type.
         """
         execution = self.start(feeds, observe=observe)
-        while execution.node is not None:
-            execution.advance()
+        execution.go_on(len(self._steps))
         return execution.outputs()
 
     def start(self, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> Execution:
@@ -221,6 +220,14 @@ class Execution:
         self._position += 1
         with np.errstate(all="ignore"):
             return self._run_step(step, self._frame, self._observe, replaced)
+
+    def go_on(self, count: int) -> None:
+        """Run the next nodes, so many or all that there are."""
+        start = self._position
+        with np.errstate(all="ignore"):
+            for step in self._steps[start : start + count]:
+                self._position += 1
+                self._run_step(step, self._frame, self._observe)
 
     def skip(self, results: Sequence[Any]) -> None:
         """Go on behind the next node as if these were its results, which are not looked at."""

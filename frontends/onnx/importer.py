@@ -385,9 +385,9 @@ class Importer:
             value = scope.declared.get(name)
             if value is not None and tensor.producer is not None:
                 place = scope.describe(proto)
-                declared = declared_type(value, self.names, place)
+                undecided = self.undecided.get(tensor, frozenset())
+                declared = declared_type(value, self.names, place, tensor.type if tensor.type.is_static else None)
                 if declared is not None:
-                    undecided = self.undecided.get(tensor, frozenset())
                     if contradicts(tensor.type, declared):
                         self.contradicted.append(f"the model declares {name!r} as {declared}, but it is {tensor.type}")
                     tensor.type = reconcile(tensor.type, declared, undecided, self.names, name, place)

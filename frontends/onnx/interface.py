@@ -55,16 +55,27 @@ class SymbolNames:
         return symbol(name)
 
 
-def declared_type(value: ValueInfoProto, names: SymbolNames, place: str) -> TensorType | None:
+def declared_type(
+    value: ValueInfoProto, names: SymbolNames, place: str, known: TensorType | None = None
+) -> TensorType | None:
     """The type that the model declares for a value; None when it declares none.
+
+    Args:
+        value: the declaration.
+        names: the symbols of the model.
+        place: of the node that computes it.
+        known: its type where that is decided already: a dimension without a size or a name then needs no symbol (the
+            first one of a process takes half a second).
 
     Raises:
         OnnxTypeError: the element type is not known, or it is a type that UAIR lacks.
     """
-    return value_type(value.type, value.name, names, place)
+    return value_type(value.type, value.name, names, place, known)
 
 
-def value_type(proto: TypeProto, name: str, names: SymbolNames, place: str) -> TensorType | None:
+def value_type(
+    proto: TypeProto, name: str, names: SymbolNames, place: str, known: TensorType | None = None
+) -> TensorType | None:
     """A declared type; None when there is none.
 
     Raises:
@@ -74,7 +85,7 @@ def value_type(proto: TypeProto, name: str, names: SymbolNames, place: str) -> T
     if kind is None or (kind == "tensor_type" and not proto.tensor_type.elem_type):
         return None
     if kind == "tensor_type":
-        return tensor_type(proto.tensor_type, name, names, place)
+        return tensor_type(proto.tensor_type, name, names, place, known)
     inner, container = _container(proto, kind, name, place)
     held = value_type(inner, name, names, place)
     if held is not None and not held.shape:
@@ -98,8 +109,10 @@ def _container(proto: TypeProto, kind: str, name: str, place: str) -> tuple[Type
     )
 
 
-def tensor_type(proto: TypeProto.Tensor, name: str, names: SymbolNames, place: str) -> TensorType:
-    """A declared tensor type; dimensions without a size or a name get symbols of their own.
+def tensor_type(
+    proto: TypeProto.Tensor, name: str, names: SymbolNames, place: str, known: TensorType | None = None
+) -> TensorType:
+    """A declared tensor type; dimensions without a size or a name are those of `known`, or get symbols of their own.
 
     Raises:
         OnnxTypeError: the element type is not known, or there are too many axes.
@@ -110,13 +123,14 @@ def tensor_type(proto: TypeProto.Tensor, name: str, names: SymbolNames, place: s
     if len(proto.shape.dim) > MAX_RANK:
         raise OnnxTypeError(f"{name!r} has {len(proto.shape.dim)} axes, at most {MAX_RANK} are supported", place=place)
     shape: list[Dim] = []
+    sizes = known.shape if known is not None and known.shape and len(known.shape) == len(proto.shape.dim) else None
     for axis, dim in enumerate(proto.shape.dim):
         if dim.HasField("dim_value") and dim.dim_value >= 0:
             shape.append(dim.dim_value)
         elif dim.dim_param not in _UNNAMED:
             shape.append(names.named(dim.dim_param))
         else:
-            shape.append(names.unnamed(name, axis))
+            shape.append(sizes[axis] if sizes is not None else names.unnamed(name, axis))
     return TensorType(dtype, tuple(shape))
 
 

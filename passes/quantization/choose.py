@@ -152,6 +152,7 @@ class UserLosses:
     def __init__(self, plan: Plan, options: Options) -> None:
         self._plan = plan
         self._options = options
+        self._same = {(root, name): _first_equal(found, name) for root, found in options.items() for name in found}
         self._comparisons: dict[tuple[Tensor, str, QuantizedNode], Comparison] = {}
 
     def see(self, item: QuantizedNode, operands: list[Array | None], result: Array) -> None:
@@ -160,9 +161,10 @@ class UserLosses:
         for root in dict.fromkeys(roots.values()):
             places = [i for i, other in roots.items() if other is root]
             for name, parameters in self._options.get(root, {}).items():
-                changed = rounded_operands(item, operands, dict.fromkeys(places, parameters), {})
-                actual = item.node.op.evaluate_all(changed)[0]
-                self._comparisons.setdefault((root, name, item), Comparison()).add(result, actual)
+                if self._same[root, name] == name:
+                    changed = rounded_operands(item, operands, dict.fromkeys(places, parameters), {})
+                    actual = item.node.op.evaluate_all(changed)[0]
+                    self._comparisons.setdefault((root, name, item), Comparison()).add(result, actual)
 
     def best(self) -> dict[Tensor, str]:
         """For every group the method that loses least."""
@@ -171,9 +173,19 @@ class UserLosses:
             loss = comparison.noise / max(comparison.signal, 1e-30)
             losses[root, name] = losses.get((root, name), 0.0) + loss
         return {
-            root: min((losses.get((root, name), 0.0), i, name) for i, name in enumerate(found))[2]
+            root: min((losses.get((root, self._same[root, name]), 0.0), i, name) for i, name in enumerate(found))[2]
             for root, found in self._options.items()
         }
+
+
+def _first_equal(found: Mapping[str, Parameters], name: str) -> str:
+    """The first candidate that makes the same integers as one of them."""
+    own = found[name]
+    return next(
+        other
+        for other, each in found.items()
+        if np.array_equal(each.scale, own.scale) and np.array_equal(each.zero_point, own.zero_point)
+    )
 
 
 def quantize_nodes(

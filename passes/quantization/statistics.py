@@ -49,6 +49,10 @@ class Execution(Protocol):
         """Run the next node, with other values for some of its operands if given; its results."""
         ...
 
+    def go_on(self, count: int) -> None:
+        """Run the next nodes, so many or all that there are."""
+        ...
+
     def skip(self, results: Sequence[Any]) -> None:
         """Go on behind the next node as if these were its results."""
         ...
@@ -226,9 +230,7 @@ def run_until(
     if wanted is None:
         interpreter.run(feeds, observe=observe)
         return
-    execution = interpreter.start(feeds, observe=observe)
-    for _ in range(_nodes_up_to(wanted)):
-        execution.advance()
+    interpreter.start(feeds, observe=observe).go_on(_nodes_up_to(wanted))
 
 
 def _nodes_up_to(tensors: Collection[Tensor]) -> int:
