@@ -70,7 +70,8 @@ class QuantizeInt8(Pass):
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
             it takes about as many runs of the kept samples as half the number of nodes.
-        effort: "high" also equalises channels, rounds weights with feedback behind rounded inputs and corrects biases,
+        effort: "high" also judges the ways of choosing ranges by samples that did not make them, equalises channels,
+            rounds weights with feedback behind rounded inputs and corrects biases,
             each only where samples that it did not learn from say that it helps; else the default's result stays. It
             takes some ten times as long.
         least_cosine: parts of the model stay float until every output has at least this cosine similarity with the
@@ -149,7 +150,7 @@ class QuantizeInt8(Pass):
         trial = choose_trial(study, settings)
         refinement = Refinement(study, trial, samples, settings, self.skip, context, self.name)
         if self.effort == "high":
-            context.tell("equalising channels, rounding weights, correcting biases")
+            context.tell("judging ranges, equalising channels, rounding weights, correcting biases")
             refinement.run()
         study, trial, plan = refinement.study, refinement.trial, refinement.study.plan
         split = split_precision(study, trial.results, self._budget(), self._device_run())

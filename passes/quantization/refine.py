@@ -18,12 +18,12 @@ from uair.ir.module import Module
 from uair.passes.quantization.bias import correct_biases
 from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.equalise import Edits, Equalisation, apply_equalisations, propose_equalisations
-from uair.passes.quantization.judging import Judge, Noise, Samples, Stage, StoredSample
+from uair.passes.quantization.judging import DOUBT, EVEN, Judge, Noise, Samples, Stage, StoredSample
 from uair.passes.quantization.parking import Store
 from uair.passes.quantization.placement import Plan, plan_quantization
 from uair.passes.quantization.rounding import round_weights
 from uair.passes.quantization.statistics import SpreadSamples, collect_statistics
-from uair.passes.quantization.trial import Study, Trial, choose_trial
+from uair.passes.quantization.trial import Study, Trial, trials_of
 from uair.pipeline import PassContext
 
 Change: TypeAlias = "Callable[[Study, Sequence[NodeResult], Samples, int], list[NodeResult]]"
@@ -31,6 +31,9 @@ Change: TypeAlias = "Callable[[Study, Sequence[NodeResult], Samples, int], list[
 
 MOST_SAMPLES = 32
 LEAST_SAMPLES = 8
+FAR = 3.0
+"""How many times as noisy as the best way of choosing ranges a way may be on the parts that were judged so far; beyond
+it is not taught by the other parts."""
 FOLDS = 4
 """Parts of the samples, each of which judges what the others teach. Half of 32 samples teach too little: on the PP-OCR
 recognizer equalised channels seem to gain 0.1 dB behind 16 samples and 3.1 dB behind 24."""
@@ -65,6 +68,7 @@ class Candidate:
         folds: what it makes of all samples but one part, for each part.
         noise: of every sample, by what other samples taught. Candidates are compared by nothing else: noise of
             samples that were learned from is less.
+        way: how ranges are chosen.
         is_equalised: whether channels are equalised.
         change: what then becomes of weights and biases; None: nothing.
         changed: activations, weights or biases that the last stage has changed.
@@ -72,6 +76,7 @@ class Candidate:
 
     folds: Sequence[Fold]
     noise: Noise
+    way: str
     is_equalised: bool
     change: Change | None = None
     changed: int = 0
@@ -115,52 +120,87 @@ class Refinement:
             self.notes.append(f"effort=high needs {LEAST_SAMPLES} samples or more, some of them to judge by: not done")
             return
         self.kept = spread.kept
-        plain = self.taught()
-        best = self._correct_biases(self._round(self._equalise(plain)))
-        if best is not plain:
+        ranged = self.choose_ranges(self.taught())
+        best = self._correct_biases(self._round(self._equalise(ranged)))
+        self.trial = self._with_ranges(ranged.way)
+        if best is not ranged:
             self._learn(best)
 
     # ---------------------------------------------------------------------------------------------------------- stages
-    def _equalise(self, plain: Candidate) -> Candidate:
-        """With equalised channels where that helps."""
-        equalised = (
-            self.taught(is_equalised=True) if self._changes(self.study.module, self.study.plan, self.kept) else None
-        )
-        return self._staged("equalise", plain, equalised)
+    def choose_ranges(self, ways: Mapping[str, Candidate]) -> Candidate:
+        """The default's way of choosing ranges, or the best of the others where that is better.
+
+        The default compares its ways on samples that made the ranges, which do not show what ranges cut off of others.
+        """
+        known = ways[self.trial.name]
+        best = min(ways.values(), key=_score)
+        return self._staged("ranges", known, None if best is known else best, EVEN)
+
+    def _equalise(self, before: Candidate) -> Candidate:
+        """With equalised channels, and the ranges that are best with them, where that helps."""
+        has_changes = self._changes(self.study.module, self.study.plan, self.kept)
+        equalised = min(self.taught(is_equalised=True).values(), key=_score) if has_changes else None
+        return self._staged("equalise", before, equalised)
 
     def _round(self, best: Candidate) -> Candidate:
         """With rounded weights and corrected biases where that helps."""
         return self._staged("rounding", best, self._changed(best, round_weights))
 
     def _correct_biases(self, best: Candidate) -> Candidate:
-        """With corrected biases where that helps; rounding has done it already."""
-        corrected = None if best.change is not None else self._changed(best, correct_biases)
+        """With corrected biases where that helps.
+
+        Rounding has done it already, node by node beside it: where that seems to gain nothing at all, this does not.
+        """
+        rounding = self.stages[-1]
+        is_hopeless = best.change is not None or rounding.after.mean >= rounding.before.mean
+        corrected = None if is_hopeless else self._changed(best, correct_biases)
         return self._staged("bias-correction", best, corrected)
 
-    def _staged(self, name: str, before: Candidate, after: Candidate | None) -> Candidate:
+    def _staged(self, name: str, before: Candidate, after: Candidate | None, doubt: float = DOUBT) -> Candidate:
         """The better one of what was there before a stage and what it made, if anything."""
         made = before if after is None else after
-        stage = Stage(name, 0 if after is None else after.changed, before.noise, made.noise)
+        stage = Stage(name, 0 if after is None else after.changed, before.noise, made.noise, doubt=doubt)
         self.stages.append(stage)
         return made if stage.is_kept else before
 
     # ---------------------------------------------------------------------------------------------------------- folds
-    def taught(self, *, is_equalised: bool = False) -> Candidate:
-        """What the default's procedure makes of all samples but each part, on equalised channels perhaps."""
+    def taught(self, *, is_equalised: bool = False) -> dict[str, Candidate]:
+        """What the default's procedure makes of all samples but each part, by the way of choosing ranges.
+
+        Ways that are far noisier than the best one on the first parts are left out, but for the default's.
+
+        Args:
+            is_equalised: whether it is given equalised channels.
+        """
         numbers = range(len(self.kept))
-        losses: dict[int, float] = {}
-        folds: list[Fold] = []
+        losses: dict[str, dict[int, float]] = {}
+        folds: dict[str, list[Fold]] = {}
         changed = 0
         for part in range(FOLDS):
             judging = list(numbers[part::FOLDS])
             samples = [self.kept[i] for i in _ordered([i for i in numbers if i % FOLDS != part])]
             study, n = self._study(samples, is_equalised=is_equalised)
-            changed = max(changed, n)
+            changed = max(changed, n if is_equalised else len(study.plan.nodes))
             judge = Judge.of(study, [self.kept[i] for i in judging], self._store)
-            fold = Fold(study, choose_trial(study, self.settings).results, samples, judge, judging)
-            losses.update(_losses(fold, fold.results))
-            folds.append(fold)
-        return Candidate(folds, _noise(losses), is_equalised, None, changed)
+            for way, trial in trials_of(study, self._settings).items():
+                if part and way not in folds:
+                    continue
+                fold = Fold(study, trial.results, samples, judge, judging)
+                folds.setdefault(way, []).append(fold)
+                losses.setdefault(way, {}).update(_losses(fold, trial.results))
+            least = min(sum(found.values()) for found in losses.values())
+            for way in [w for w, found in losses.items() if sum(found.values()) > FAR * least]:
+                if way != self.trial.name:
+                    del losses[way], folds[way]
+        return {
+            way: Candidate(found, _noise(losses[way]), way, is_equalised, None, changed) for way, found in folds.items()
+        }
+
+    @property
+    def _settings(self) -> Settings:
+        """The user's, but that weights are fitted only where that was better for the whole model."""
+        is_fitted = self.settings.weight_rounding and self.trial.rounding == "fitted"
+        return attrs.evolve(self.settings, weight_rounding=is_fitted)
 
     def _study(self, samples: Samples, *, is_equalised: bool) -> tuple[Study, int]:
         """The model as some samples show it, and how many of its activations are equalised."""
@@ -191,6 +231,13 @@ class Refinement:
         return attrs.evolve(before, noise=_noise(losses), change=change, changed=changed)
 
     # ------------------------------------------------------------------------------------------------------------ all
+    def _with_ranges(self, way: str) -> Trial:
+        """What all samples make of the model with ranges chosen in this way."""
+        if way == self.trial.name:
+            return self.trial
+        trial = trials_of(self.study, self._settings)[way]
+        return attrs.evolve(trial, losses=self.trial.losses, rounding=self.trial.rounding)
+
     def _learn(self, best: Candidate) -> None:
         """Do with all samples what is best; undone where it is not better on them than what there was before.
 
@@ -208,7 +255,8 @@ class Refinement:
             plan = plan_quantization(study.module.main, study.scheme, self.skip)
             statistics = collect_statistics(plan, study.run(study.module), self.samples)
             study = attrs.evolve(study, plan=plan, statistics=statistics, weights={})
-            trial = choose_trial(study, self.settings)
+            found = trials_of(study, self._settings)[best.way]
+            trial = attrs.evolve(found, losses=trial.losses, rounding=trial.rounding)
         tried = [trial.results] if best.is_equalised else []
         if best.change is not None:
             samples = [self.kept[i] for i in _ordered(numbers)]
@@ -231,6 +279,11 @@ def _losses(fold: Fold, results: list[NodeResult]) -> dict[int, float]:
     """Noise of the samples that judge a fold, by number."""
     losses = fold.judge.losses(fold.study, results, range(len(fold.judging)))
     return dict(zip(fold.judging, losses, strict=True))
+
+
+def _score(candidate: Candidate) -> float:
+    """Both means of the noise count: one alone is that of the worst samples, or passes over them."""
+    return candidate.noise.mean * candidate.noise.worst
 
 
 def _noise(losses: Mapping[int, float]) -> Noise:

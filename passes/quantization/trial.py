@@ -289,6 +289,13 @@ def _let_go(weight: Tensor) -> None:
         weight.data.release()
 
 
+def trials_of(study: Study, settings: Settings) -> dict[str, Trial]:
+    """A trial for every way of choosing ranges, by the way's name, without a comparison."""
+    options, refused = range_options(study.statistics, study.scheme, settings)
+    ways = _ways(study, settings, options)
+    return {way.name: _trial(study, settings, way, options, refused) for way in ways}
+
+
 def make_trial(study: Study, settings: Settings, ranges: Ranges) -> Trial:
     """All parameters, with ranges by given methods."""
     options, refused = range_options(study.statistics, study.scheme, settings)

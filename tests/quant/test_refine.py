@@ -35,7 +35,7 @@ from uair.passes.quantization.products import Products
 from uair.passes.quantization.refine import Refinement
 from uair.passes.quantization.rounding import round_weights
 from uair.passes.quantization.statistics import collect_statistics
-from uair.passes.quantization.trial import Study, choose_trial
+from uair.passes.quantization.trial import Study, choose_trial, trials_of
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.quant.parameters import sqnr
@@ -379,7 +379,7 @@ def test_high_effort_is_better_on_fresh_samples() -> None:
     quantize(plain, feeds)
     report = quantize(refined, feeds, effort="high")
     stages = {stage["stage"]: stage for stage in report["summary"]["stages"]}
-    assert list(stages) == ["equalise", "rounding", "bias-correction"]
+    assert list(stages) == ["ranges", "equalise", "rounding", "bias-correction"]
     assert stages["equalise"]["kept"] and stages["equalise"]["changed"] >= 1
     for stage in stages.values():
         assert not stage["kept"] or (stage["changed"] > 0 and stage["after"] < stage["before"])
@@ -397,7 +397,7 @@ def test_every_network_survives(make: Callable[[], Module]) -> None:
     shape = tuple(int(str(d)) for d in module.main.inputs[0].type.dims)
     report = quantize(module, samples(16, shape), effort="high")
     verify(module)
-    assert len(report["summary"]["stages"]) == 3
+    assert len(report["summary"]["stages"]) == 4
     reference, fresh = make(), samples(2, shape, seed=3)
     for feeds in fresh:
         want, got = run(reference, feeds), run(module, feeds)
@@ -431,10 +431,35 @@ def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
     plan = plan_quantization(module.main, scheme_of("cpu"))
     study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
     trial = choose_trial(study, settings)
-    honest = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds).taught().noise
+    honest = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds).taught()["minmax"].noise
     known = Judge.of(study, feeds, Store()).losses(study, trial.results, range(len(feeds)))
     assert honest.losses[3] > 20 * known[3]
     assert max(honest.losses[:3] + honest.losses[4:]) < honest.losses[3]
+
+
+def test_the_way_of_choosing_ranges_is_judged_anew() -> None:
+    """A few bright pixels in every image widen the ranges of "minmax"; what was chosen before does not bind."""
+    module, feeds, settings = uneven_cnn(), images(24), Settings()
+    for i, feed in enumerate(feeds):
+        feed["x"] = feed["x"].copy()
+        feed["x"][0, :, i % 16, 3] *= 6.0
+    plan = plan_quantization(module.main, scheme_of("cpu"))
+    study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
+    trials = trials_of(study, settings)
+    assert list(trials) == ["minmax", "percentile", "mse", "per-user"]
+    loss = {name: fresh_noise(study, trial.results, feeds) for name, trial in trials.items()}
+    worst = max(loss, key=lambda way: loss[way])
+    refinement = Refinement(study, trials[worst], feeds, settings, (), PassContext(), "test", kept=feeds)
+    ways = refinement.taught()
+    assert worst in ways, "what there was before is never left out"
+    chosen = refinement.choose_ranges(ways)
+    assert chosen.way != worst
+    assert refinement.stages[0].name == "ranges" and refinement.stages[0].is_kept
+    assert loss[chosen.way] < 0.6 * loss[worst]
+
+
+def fresh_noise(study: Study, results: list[Any], feeds: list[dict[str, Any]]) -> float:
+    return float(np.mean(Judge.of(study, feeds, Store()).losses(study, results, range(len(feeds)))))
 
 
 def test_no_sample_judges_what_it_taught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,7 +479,7 @@ def test_no_sample_judges_what_it_taught(monkeypatch: pytest.MonkeyPatch) -> Non
     study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
     trial = choose_trial(study, settings)
     refinement = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds)
-    candidate = refinement.taught(is_equalised=True)
+    candidate = refinement.taught(is_equalised=True)["minmax"]
     parts = [set(range(i, 16, 4)) for i in range(4)]
     assert [set(fold.judging) for fold in candidate.folds] == parts
     assert taught == [set(range(16)) - part for part in parts]
@@ -509,8 +534,8 @@ def test_what_is_worse_in_the_end_is_undone(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Stage, "is_kept", property(lambda s: s.name != "all" and kept.fget(s)))  # type: ignore[attr-defined]
     plain, refined = uneven_cnn(), uneven_cnn()
     feeds = images(24)
-    quantize(plain, feeds)
-    report = quantize(refined, feeds, effort="high")
+    quantize(plain, feeds, range="mse")
+    report = quantize(refined, feeds, effort="high", range="mse")
     assert any(stage["kept"] for stage in report["summary"]["stages"])
     assert "was undone" in report["notes"][-1]
     assert graph_difference(plain.main, refined.main) == ""
