@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from uair.ir.dtype import Array
-from uair.ir.graph import Node, Tensor
-from uair.ops import Add, BatchNorm, Clip, Div, LeakyRelu, Mul, Neg, Relu, Sub
+from uair.ir.graph import Node, Tensor, constant
+from uair.ops import Add, BatchNorm, Clip, Div, LeakyRelu, Linear, MatMul, Mul, Neg, Relu, Reshape, Sub
 from uair.passes.fusion import affine
 from uair.passes.fusion.affine import WEIGHTED
-from uair.passes.fusion.exact import exact, rounded
+from uair.passes.fusion.exact import exact, rounded, scaled
 from uair.rewrite import NoMatch, Rule, no, of, optional
 
 
@@ -46,6 +46,55 @@ class FoldBatchNorm(Rule):
     def rewrite(self, conv: Node, bn: Node) -> Tensor:
         """One operator."""
         return affine.apply_affine(conv, *affine.batch_norm_affine(bn), name=f"{bn.name or 'bn'}.bias")
+
+
+class FoldBatchNormIntoProduct(Rule):
+    """BatchNorm of a product's features goes into it, also behind a Reshape that merges the axes in front of them.
+
+    LeViT's layers are such: a product without bias, the batch and the places as one axis, BatchNorm1d, and back.
+    """
+
+    def pattern(self, x: Any, w: Any, b: Any, scale: Any, shift: Any, mean: Any, var: Any) -> Any:
+        """A product, a Reshape, BatchNorm; or a product of matrices and BatchNorm."""
+        product = of(Linear, MatMul)(x, w, optional(b)).named("product")
+        matrix = of(MatMul)(x, w).named("product")
+        merged = (of(Reshape)(product).named("merge"), matrix)
+        return [of(BatchNorm)(each, scale, shift, mean, var).named("bn") for each in merged]
+
+    def check(
+        self,
+        w: Tensor,
+        product: Node,
+        merge: Node | None,
+        bn: Node,
+        scale: Tensor,
+        shift: Tensor,
+        mean: Tensor,
+        var: Tensor,
+    ) -> bool | NoMatch:
+        """All parameters are constants, and the features stay the last axis of two."""
+        answer = constants(scale, shift, mean, var)
+        if answer is not True:
+            return answer
+        if not affine.is_foldable(product) or w.type.rank != 2 or product.attributes.get("trans_a"):
+            return no("the weights are no constant matrix", product)
+        given = product.output.type.shape
+        features = bn.output.type.dims[1] if bn.output.type.shape is not None and bn.output.type.rank == 2 else None
+        kept = given is not None and features is not None and given[-1] == features
+        return kept or no("the features are not the second of two axes", merge or bn)
+
+    def rewrite(self, x: Tensor, w: Tensor, product: Node, merge: Node | None, bn: Node) -> Tensor:
+        """The product with other weights and a bias, then the Reshape."""
+        factor, shift = affine.batch_norm_affine(bn)
+        name = f"{bn.name or 'bn'}.bias"
+        if isinstance(product.op, MatMul):
+            assert w.data is not None
+            turned = product.op.trans_b
+            weights = constant(scaled(w.data, factor.reshape((-1, 1) if turned else (1, -1))), w.name)
+            made = Linear(transpose_w=turned)(x, weights, rounded(shift, w.type.dtype, name))
+        else:
+            made = affine.apply_affine(product, factor, shift, name=name)
+        return made if merge is None else Reshape(shape=merge.output.type.dims)(made)
 
 
 class FoldChannelwise(Rule):
@@ -197,4 +246,11 @@ class FoldScaleThroughActivation(Rule):
         return 1 / value if isinstance(root.op, Div) else value
 
 
-RULES = (FoldBatchNorm, FoldChannelScale, FoldNegation, FoldScaleIntoBatchNorm, FoldScaleThroughActivation)
+RULES = (
+    FoldBatchNorm,
+    FoldBatchNormIntoProduct,
+    FoldChannelScale,
+    FoldNegation,
+    FoldScaleIntoBatchNorm,
+    FoldScaleThroughActivation,
+)

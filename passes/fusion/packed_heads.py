@@ -167,8 +167,8 @@ class UnpackSplitHeads(Rule):
         if x.use_count != 1 or not all(piece.use_count for piece in root.outputs):
             return no("the whole product is used, too, or not all of it", root)
         sizes = self.sizes(root, part, found)
-        if len(sizes) != len(root.outputs) or (set(sizes) != {1} and (len(sizes) != 3 or len(set(sizes)) != 1)):
-            return no("it is not cut into places, nor into queries, keys and values of one size", root)
+        if len(sizes) != len(root.outputs) or (set(sizes) != {1} and len(sizes) != 3):
+            return no("it is not cut into places, nor into queries, keys and values", root)
         return True
 
     def rewrite(self, x: Tensor, root: Node) -> Sequence[Tensor]:

@@ -61,6 +61,43 @@ def test_batch_norm_goes_into_a_convolution(bias: str) -> None:
     assert "fold-batch-norm" in node.loc.by
 
 
+@pytest.mark.parametrize(
+    "product",
+    [
+        "%p = Linear(%x, @u, @b)",
+        "%p = Linear(%x, @t) {transpose_w = false}",
+        "%p = MatMul(%x, @t)",
+        "%p = MatMul(%x, @u) {trans_b = true}",
+    ],
+)
+@pytest.mark.parametrize("front", ["2,5", "10"])
+def test_batch_norm_of_features_goes_into_a_product(product: str, front: str) -> None:
+    weights = "".join(
+        f"constant @{n} = [0.5,-1.0,2.0,0.25,1.5,-0.75] : f32[{s}]  " for n, s in (("u", "3,2"), ("t", "2,3"))
+    )
+    merge, features = ("%r = Reshape(%p) {shape = [10,3]}  ", "%r") if front != "10" else ("", "%p")
+    text = weights + vector("b", 0.3, -0.2, 0.1) + STATISTICS + f"%x: f32[{front},2]  {product}  {merge}"
+    module = fused(text + f"%n = BatchNorm({features}, @scale, @shift, @mean, @var)  %y = Relu(%n)")
+    assert "BatchNorm" not in ops(module) and ops(module).count("Linear") == 1
+
+
+@pytest.mark.parametrize(
+    "merge", ["Reshape(%p) {shape = [2,3,5]}", "Reshape(%p) {shape = [5,6]}", "Transpose(%p) {perm = [0,2,1]}"]
+)
+def test_batch_norm_of_other_axes_stays(merge: str) -> None:
+    four = "".join(
+        vector(n, *(1.5, 0.5, 2.0, 0.75, 1.25, 3.0)[: 6 if "6" in merge else 3])
+        for n in ("scale", "shift", "mean", "var")
+    )
+    weights = "constant @u = [0.5,-1.0,2.0,0.25,1.5,-0.75] : f32[3,2]  "
+    module = fused(
+        weights
+        + four
+        + f"%x: f32[2,5,2]  %p = Linear(%x, @u)  %r = {merge}  %y = BatchNorm(%r, @scale, @shift, @mean, @var)"
+    )
+    assert "BatchNorm" in ops(module)
+
+
 def test_batch_norm_goes_into_grouped_transposed_and_one_dimensional_convolutions() -> None:
     grouped = "constant @w = [0.5,-1.0,2.0,0.25] : f32[4,1,1,1]  "
     four = "".join(vector(n, 1.5, 0.5, 2.0, 0.75) for n in ("scale", "shift", "mean", "var"))

@@ -61,6 +61,12 @@ def test_sizes_side_by_side_in_every_head() -> None:
     assert ops(fused(PRODUCTS["linear"] + text + ENDS)).count("Linear") == 3
 
 
+def test_values_of_another_size() -> None:
+    """LeViT's values are longer than its keys."""
+    text = "%r = Reshape(%p) {shape = [2,5,2,6]}  %q, %k, %v = Split(%r) {axis = 3, sizes = [1,1,4]}  %m = Mul(%q, %k)  %y = Mul(%m, %v)"
+    assert ops(fused(PRODUCTS["linear"] + text)).count("Linear") == 3
+
+
 def test_open_sizes() -> None:
     text = (
         PRODUCTS["linear"].replace("f32[2,5,2]", "f32[b,s,2]")
