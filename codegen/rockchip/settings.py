@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from uair.codegen.rockchip.few_bits import few_bits_config
 from uair.codegen.rockchip.options import RockchipOptions
 from uair.ir.dtype import Array
 from uair.preprocess import Preprocess
+from uair.request import WeightOnly
 from uair.targets.description import Toolchain
 
 SCHEMA = 1
@@ -29,6 +31,7 @@ def settings(
     outputs: Sequence[Mapping[str, Any]],
     golden: Mapping[str, str] | None,
     options: RockchipOptions,
+    weights: WeightOnly | None,
     custom_string: str,
     shapes: Sequence[Sequence[Sequence[int]]],
 ) -> dict[str, Any]:
@@ -44,10 +47,13 @@ def settings(
         outputs: ports of the ONNX file.
         golden: files of one input and its reference output.
         options: of the user.
+        weights: of few bits, which the toolkit makes; None for float16 and INT8.
         custom_string: text for the .rknn file.
         shapes: for a model of several input shapes, those of all inputs in each bucket; empty for a static model.
     """
     config: dict[str, Any] = {"target_platform": chip, "custom_string": custom_string, **options.config()}
+    if weights is not None:
+        config |= few_bits_config(weights)
     if shapes:
         config["dynamic_input"] = [[list(shape) for shape in bucket] for bucket in shapes]
     normalized = [port.get("normalization") or {"mean": [], "std": []} for port in inputs]

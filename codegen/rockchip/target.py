@@ -16,6 +16,7 @@ from uair.codegen.onnx.interface import drop_unused_inputs, legal_interface, por
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.rockchip.between import state_between
 from uair.codegen.rockchip.emitters import EMITTERS
+from uair.codegen.rockchip.few_bits import quantized_dtype, require_toolkit_weights
 from uair.codegen.rockchip.options import RockchipOptions
 from uair.codegen.rockchip.settings import DATASET, normalization, pixels, settings, shell_script
 from uair.codegen.rockchip.tool import RknnToolkit
@@ -35,7 +36,7 @@ from uair.passes.remove_quantization import RemoveQuantization
 from uair.passes.stage_means import StageMeans
 from uair.pipeline import Pass
 from uair.quant.scheme import Scheme
-from uair.request import CompileRequest
+from uair.request import CompileRequest, Int8, WeightOnly
 from uair.targets.errors import OptionError
 from uair.targets.options import TargetOptions, parse_options
 from uair.targets.tool import VendorTool
@@ -74,20 +75,24 @@ class RockchipTarget(OnnxTarget):
         return RknnToolkit()
 
     def emits_float(self, request: CompileRequest) -> bool:
-        """Whether the toolkit quantizes.
+        """Whether the toolkit quantizes: weights of few bits always, INT8 where an option says so.
 
         Raises:
             OptionError: it is told how, but INT8 was not asked for, or its samples would not be what the model takes.
+            CalibrationSourceError, SchemeError: see `require_toolkit_weights`.
         """
         quantizer = parse_options(RockchipOptions, request.options, self.name).quantizer
-        if quantizer == "uair":
+        few_bits = isinstance(request.quantization, WeightOnly)
+        if quantizer == "uair" and not few_bits:
             return False
-        if request.quantization is None:
-            raise OptionError(f"quantizer={quantizer} is for INT8", hint="add --quantize int8 --calib SAMPLES")
+        asked = f"quantizer={quantizer}"
+        if quantizer != "uair" and not isinstance(request.quantization, Int8):
+            raise OptionError(f"{asked} is for INT8", hint="add --quantize int8 --calib SAMPLES")
+        if isinstance(request.quantization, WeightOnly):
+            require_toolkit_weights(request.quantization)
+            asked = quantized_dtype(request.quantization)
         if request.buckets:
-            raise OptionError(
-                f"quantizer={quantizer} takes samples of one shape", hint="leave it out, or compile for one shape"
-            )
+            raise OptionError(f"{asked} takes samples of one shape", hint="leave it out, or compile for one shape")
         return True
 
     def scheme_for(self, request: CompileRequest) -> Scheme | None:
@@ -130,6 +135,7 @@ class RockchipTarget(OnnxTarget):
             output=RKNN,
             chip=self.description.toolchain.soc_version,
             quantization="toolkit" if self.emits_float(request) else "model" if quantized else "none",
+            weights=request.quantization if isinstance(request.quantization, WeightOnly) else None,
             inputs=taken,
             outputs=given,
             golden=_golden(artifact, taken),

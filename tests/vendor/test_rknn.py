@@ -6,11 +6,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import uair
 from tests import zoo
+from tests.quant.networks import Builder
 from tests.vendor import rknn
+from uair.ops import Linear, Tanh
 
 pytestmark = pytest.mark.vendor
 MODELS = zoo.models()
@@ -52,6 +55,23 @@ def test_the_toolkit_quantizes_with_the_samples_of_the_artifact(quantizer: str, 
     done = rknn.build(artifact, tmp_path / "build")
     assert done.cosine is not None and done.cosine >= INT8["ppocr_cls"]
     assert "int8" in {row[1].lower() for row in done.layers["rows"]}
+
+
+def test_weights_of_4_bits_on_the_chip_that_has_them(tmp_path: Path) -> None:
+    """The file is less than half of float16's, and results are those of weights of 4 bits, not of float16."""
+    b = Builder(4, 512)
+    hidden = b.add(Tanh(), b.add(Linear(), b.x, b.weight(512, 512, scale=0.05), b.weight(512), name="fc1"))
+    module = b.done(b.add(Linear(), hidden, b.weight(512, 512, scale=0.05), b.weight(512), name="fc2"))
+    samples = [np.random.default_rng(i).normal(size=(4, 512)).astype(np.float32) for i in range(5)]
+    sizes: list[int] = []
+    for few in (None, uair.W4A16(samples[1:], group=32)):
+        name, golden = "w4a16" if few else "float16", {"x": samples[0]}
+        artifact = uair.compile(module.clone(), "rk3576", output=tmp_path / name, quantize=few, golden=golden)
+        done = rknn.build(artifact, tmp_path / f"{name}-build")
+        assert done.cosine is not None
+        assert 0.97 < done.cosine < 0.999 if few else done.cosine > 0.9999
+        sizes.append(done.result["file"]["bytes"])
+    assert sizes[1] < 0.5 * sizes[0]
 
 
 @pytest.mark.parametrize("mode", ["float16", "int8"])

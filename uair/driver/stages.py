@@ -195,9 +195,11 @@ def weight_scheme(target: Any, bits: int) -> WeightScheme:
     if target.quantization is None and target.fallback is None:
         return WEIGHT_ONLY
     taking = [name for name in description_names() if takes_weights(load_description(name), bits)]
-    other = "int8" if weights is None else f"what it takes ({weights.describe()})"
+    other = "int8" if weights is None else f"what it takes ({weights.describe()}) or int8"
+    reason = described.few_bits if described is not None else ""
     raise SchemeError(
-        f"target {target.name!r} does not compute in floating point with weights of {bits} bits",
+        f"target {target.name!r} does not compute in floating point with weights of {bits} bits"
+        + (f": {reason}" if reason else ""),
         hint=f"choose {other}, or a target that does: {', '.join(taking)}",
     )
 

@@ -124,6 +124,7 @@ class Quantization:
             model's, for targets that mix both; 0: everything that can be is quantized.
         wide: whether single nodes may have activations of 16 bits (i16, symmetric; weights keep 8).
         weights: weights of few bits that it computes with in floating point; None: it does not.
+        few_bits: why weights of other numbers of bits are refused, for the error.
         source: key in `sources`.
         confidence: when it differs from the source's.
     """
@@ -134,6 +135,7 @@ class Quantization:
     least_cosine: float = 0.0
     wide: bool = False
     weights: WeightScheme | None = None
+    few_bits: str = ""
     source: str = ""
     confidence: Confidence | None = None
 
