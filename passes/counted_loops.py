@@ -6,19 +6,23 @@ the results of all steps, of which each run replaces one:
     Loop(none, true, 0, list, ...) { list' = Concat(list[:i], y, list[i+1:]); i' = i + 1; i' < 7 }
         ->  Loop(7, none, ...) { ... } with y stacked over the runs
 
-A state that no run reads is what the last run gives.
+A state that no run reads is what the last run gives. One that every run hands on, as tf2onnx writes what the body reads
+from outside (weights, the bound itself), is what it was.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import attrs
 import numpy as np
 
 from uair.errors import EvaluationError
+from uair.ir.dims import Dim
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.inference import settle_sizes, settled_sizes
 from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ir.types import TensorType
@@ -40,6 +44,7 @@ class CountedLoops(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """Look at every Loop of every graph."""
         changed = False
+        found: dict[str, Dim] = {}
         for graph in module.all_graphs():
             for node in list(graph):
                 plan = _plan(node) if isinstance(node.op, Loop) else None
@@ -47,9 +52,12 @@ class CountedLoops(Pass):
                     continue
                 if not context.fuel.draw(NAME, node):
                     return changed
+                for stack in node.outputs[len(node.inputs[2:]) :]:
+                    found |= settled_sizes(stack.type, _of_runs(stack, plan.runs))
                 _rewrite(graph, node, plan)
                 context.statistics.count(NAME)
                 changed = True
+        settle_sizes(module, found)
         return changed
 
 
@@ -63,6 +71,7 @@ class _Plan:
         counters: states that count, with what they are at first.
         lists: states of which every run writes one element, with that element.
         last: states that no run reads, with what every run gives.
+        handed: states that every run hands on, with what they are.
         kept: the other states.
     """
 
@@ -71,29 +80,34 @@ class _Plan:
     counters: Mapping[int, int]
     lists: Mapping[int, Tensor]
     last: Mapping[int, Tensor]
+    handed: Mapping[int, Tensor]
     kept: Sequence[int]
 
 
 def _plan(node: Node) -> _Plan | None:
-    """What is known of a Loop without a number of runs; None when it does not count to a known bound."""
+    """What is known of a Loop with a condition; None when it does not count to a known bound."""
     op = node.op
     assert isinstance(op, Loop)
     body = op.body
-    if body is None or node.inputs[0] is not None or any(inner.regions for inner in body):
+    if body is None or any(inner.regions for inner in body):
         return None
+    most = np.array(MOST_RUNS) if node.inputs[0] is None else _value(node.inputs[0], {})
     starts = _value(node.inputs[1], {}) if node.inputs[1] is not None else np.array(True)
     states = body.inputs[2:]
-    if starts is None or not starts.all() or body.inputs[1].use_count:
+    if most is None or starts is None or not starts.all() or body.inputs[1].use_count:
         return None
     results = body.outputs[1 : 1 + len(states)]
+    given = node.inputs[2:]
+    handed = {i: t for i, t in enumerate(given) if t is not None and results[i] is states[i]}
     counters = _counters(node, states, results)
-    runs = _runs(body.outputs[0], {results[i]: first for i, first in counters.items()})
-    if runs is None or not 0 < runs <= MOST_RUNS:
+    known = {states[i]: v for i, v in ((i, _value(t, {})) for i, t in handed.items()) if v is not None}
+    runs = _runs(body.outputs[0], {results[i]: first for i, first in counters.items()}, known)
+    if runs is None or not 0 < runs <= min(MOST_RUNS, int(most)):
         return None
     lists: dict[int, Tensor] = {}
     last: dict[int, Tensor] = {}
     for i, state in enumerate(states):
-        if i in counters:
+        if i in counters or i in handed:
             continue
         if not state.use_count:
             last[i] = results[i]
@@ -101,8 +115,8 @@ def _plan(node: Node) -> _Plan | None:
         element = _written(node, i, counters, runs)
         if element is not None:
             lists[i] = element
-    kept = [i for i in range(len(states)) if not (i in counters or i in lists or i in last)]
-    return _Plan(body, runs, counters, lists, last, kept)
+    kept = [i for i in range(len(states)) if not (i in counters or i in lists or i in last or i in handed)]
+    return _Plan(body, runs, counters, lists, last, handed, kept)
 
 
 def _counters(node: Node, states: Sequence[Tensor], results: Sequence[Tensor]) -> dict[int, int]:
@@ -121,22 +135,25 @@ def _counters(node: Node, states: Sequence[Tensor], results: Sequence[Tensor]) -
     return found
 
 
-def _runs(goes_on: Tensor, counted: Mapping[Tensor, int]) -> int | None:
-    """After how many runs one of the conditions next < bound does not hold."""
+def _runs(goes_on: Tensor, counted: Mapping[Tensor, int], known: Mapping[Tensor, Array]) -> int | None:
+    """After how many runs one of the conditions next < bound does not hold; TensorFlow compares them as floats."""
     pending, bounds = [goes_on], list[int]()
     while pending and len(bounds) < _DEEPEST:
-        tensor = pending.pop()
-        node = tensor.producer
+        node = pending.pop().producer
         if node is None:
             return None
         if isinstance(node.op, LogicalAnd):
             pending += [t for t in node.inputs if t is not None]
             continue
-        a, b = (*node.inputs, None)[:2]
-        limit = None if b is None or b.data is None or b.data.size != 1 else int(b.numpy().reshape(-1)[0])
-        if not isinstance(node.op, Less) or a is None or a not in counted or limit is None:
+        if not isinstance(node.op, Less):
             return None
-        bounds.append(max(limit - counted[a], 1))
+        a, b = (t for t in node.inputs if t is not None)
+        if a.producer is not None and isinstance(a.producer.op, Cast) and a.type.dtype in (DType.F32, DType.F64):
+            (a,) = (t for t in a.producer.inputs if t is not None)
+        limit = _value(b, known)
+        if a not in counted or limit is None or limit.size != 1:
+            return None
+        bounds.append(max(math.ceil(limit.reshape(-1)[0]) - counted[a], 1))
     return min(bounds) if bounds and not pending else None
 
 
@@ -204,10 +221,12 @@ def _rewrite(graph: Graph, node: Node, plan: _Plan) -> None:
     mapped: dict[Tensor, Tensor] = {body.inputs[0]: number}
     for i in kept:
         mapped[body.inputs[2 + i]] = region.add_input(f"state{i}", body.inputs[2 + i].type)
+    mapped.update({body.inputs[2 + i]: t for i, t in plan.handed.items()})
     for i, first in plan.counters.items():
         mapped[body.inputs[2 + i]] = _counter(region, node, number, body.inputs[2 + i], first)
     stacked = {**plan.lists, **plan.last}
-    needed = _needed([*(body.outputs[1 + i] for i in kept), *stacked.values()], body)
+    scanned = body.outputs[1 + len(node.inputs[2:]) :]
+    needed = _needed([*(body.outputs[1 + i] for i in kept), *stacked.values(), *scanned], body)
     for inner in body:
         if inner in needed:
             copied = Node(
@@ -226,6 +245,8 @@ def _rewrite(graph: Graph, node: Node, plan: _Plan) -> None:
     for i, element in stacked.items():
         inner_most = _unshaped(element)
         region.add_output(f"stack{i}", mapped.get(inner_most, inner_most))
+    for i, element in enumerate(scanned):
+        region.add_output(f"scan{i}", mapped.get(element, element))
     made = Node(Loop(body=region), [constant(np.int64(plan.runs)), None, *(node.inputs[2 + i] for i in kept)])
     made.name = node.name
     _connect(graph, node, made, plan)
@@ -265,20 +286,31 @@ def _unshaped(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def _of_runs(stack: Tensor, runs: int) -> TensorType:
+    return stack.type.with_shape((runs, *stack.type.shape[1:])) if stack.type.shape else stack.type
+
+
+def _counted(stack: Tensor, runs: int) -> Tensor:
+    stack.type = _of_runs(stack, runs)
+    return stack
+
+
 def _connect(graph: Graph, node: Node, made: Node, plan: _Plan) -> None:
     """Put the new loop in the place of the old one."""
     results: list[Tensor] = list(node.outputs)
     for place, i in enumerate(plan.kept):
         results[i] = made.outputs[place]
     for place, i in enumerate([*plan.lists, *plan.last], len(plan.kept)):
-        stack = made.outputs[place]
-        if stack.type.shape is not None:
-            stack.type = stack.type.with_shape((plan.runs, *stack.type.shape[1:]))
+        stack = _counted(made.outputs[place], plan.runs)
         old = node.outputs[i]
         if i in plan.lists:
             results[i] = Reshape(shape=(plan.runs, *old.type.dims[1:]))(stack)
         else:
             results[i] = Reshape(shape=plan.last[i].type.dims)(Gather(axis=0)(stack, constant(np.int64(-1))))
+    for i, tensor in plan.handed.items():
+        results[i] = tensor
+    for i, scan in enumerate(made.outputs[len(plan.kept) + len(plan.lists) + len(plan.last) :], len(node.inputs[2:])):
+        results[i] = _counted(scan, plan.runs)
     for i, first in plan.counters.items():
         array = np.asarray(first + plan.runs, node.outputs[i].type.dtype.numpy)
         shape = [d for d in node.outputs[i].type.dims if isinstance(d, int)]

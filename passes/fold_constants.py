@@ -9,9 +9,10 @@ import numpy as np
 
 from uair.errors import UairError
 from uair.ir.data import Data, SplatData, derive
-from uair.ir.dims import static
+from uair.ir.dims import Dim, static
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.inference import settle_sizes, settled_sizes
 from uair.ir.module import Module
 from uair.ops import (
     Dequantize,
@@ -55,13 +56,15 @@ class FoldConstants(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk in order: what a fold makes constant is folded further on."""
         changed = False
+        found: dict[str, Dim] = {}
         for graph in module.all_graphs():
             for node in graph:
-                if is_foldable(node) or _sized_by_values(node):
+                if is_foldable(node) or _sized_by_values(node, found):
                     if not context.fuel.draw(self.name, node):
                         return changed
                     fold(graph, node)
                     changed = True
+        settle_sizes(module, found)
         return changed
 
 
@@ -79,8 +82,11 @@ def is_foldable(node: Node) -> bool:
     )
 
 
-def _sized_by_values(node: Node) -> bool:
-    """Whether a node with constant operands is foldable once its results have the sizes that only these values say."""
+def _sized_by_values(node: Node, found: dict[str, Dim]) -> bool:
+    """Whether a node with constant operands is foldable once its results have the sizes that only these values say.
+
+    What the sizes were called is put into `found`.
+    """
     if not isinstance(node.op, (NonZero, Range, Unique)) or any(t is None or t.data is None for t in node.inputs):
         return False
     if isinstance(node.op, Range):  # of any size, therefore counted and not computed
@@ -90,7 +96,9 @@ def _sized_by_values(node: Node) -> bool:
         shapes = [a.shape for a in node.op.evaluate_all([cast(Tensor, t).numpy() for t in node.inputs])]
     for tensor, shape in zip(node.outputs, shapes, strict=True):
         if shape is not None and None not in shape:
-            tensor.type = tensor.type.with_shape(shape)
+            sized = tensor.type.with_shape(shape)
+            found |= settled_sizes(tensor.type, sized)
+            tensor.type = sized
     return is_foldable(node)
 
 

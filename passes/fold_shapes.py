@@ -5,10 +5,10 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from uair.ir.dims import is_static
+from uair.ir.dims import Dim, is_static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, constant
-from uair.ir.inference import refine_node
+from uair.ir.inference import refine_node, settle_sizes
 from uair.ir.module import Module
 from uair.ops.shape_values import ShapeValues, resolve_operands
 from uair.pipeline import Pass, PassContext
@@ -21,12 +21,14 @@ class FoldShapes(Pass):
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk in order; types downstream of a change are inferred again on the way."""
         changed = False
+        found: dict[str, Dim] = {}
         for graph in module.all_graphs():
-            changed |= _fold(graph, context, self.name)
+            changed |= _fold(graph, context, self.name, found)
+        settle_sizes(module, found)
         return changed
 
 
-def _fold(graph: Graph, context: PassContext, name: str) -> bool:
+def _fold(graph: Graph, context: PassContext, name: str, found: dict[str, Dim]) -> bool:
     values = ShapeValues()
     changed = False
     for node in graph:
@@ -36,7 +38,7 @@ def _fold(graph: Graph, context: PassContext, name: str) -> bool:
         if node.graph is None:
             continue
         if not all([t.type.is_static for t in node.outputs]):  # there is nothing to sharpen in numbers
-            changed |= refine_node(node, {})
+            changed |= refine_node(node, {}, found)
         if _to_constant(graph, node, values, context, name):
             changed = True
     return changed

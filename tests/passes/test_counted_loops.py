@@ -106,3 +106,55 @@ def test_open_bounds_are_left_alone() -> None:
     less = next(n for n in node.op.body if isinstance(n.op, Less))
     less.set_input(1, module.main.add_input("bound", TensorType(DType.I32, ())))
     assert not CountedLoops().run(module, PassContext())
+
+
+def handing_on(*, bound: Tensor | None = None, most: int | None = None) -> Module:
+    """As tf2onnx writes a loop: the counter compared as a float, bound and weight handed on, results as a stack."""
+    graph = Graph("main")
+    x = graph.add_input("x", TensorType(DType.F32, (STEPS, WIDTH)))
+    given = graph.add_input("bound", TensorType(DType.I32, ())) if bound is None else bound
+    body = Graph("body")
+    body.add_input("run", TensorType(DType.I64, ()))
+    body.add_input("goes_on", TensorType(DType.BOOL, ()))
+    place = body.add_input("place", TensorType(DType.I32, ()))
+    state = body.add_input("state", TensorType(DType.F32, (WIDTH,)))
+    steps = body.add_input("steps", TensorType(DType.I32, ()))
+    weight = body.add_input("weight", TensorType(DType.F32, (WIDTH,)))
+    after = emit(
+        body, Tanh(), emit(body, Add(), emit(body, Gather(axis=0), x, place), emit(body, Mul(), state, weight))
+    )
+    following = emit(body, Add(), place, constant(np.int32(1)))
+    compared = [emit(body, Cast(to=DType.F32), t) for t in (following, steps)]
+    body.add_output("goes_on", emit(body, Less(), *compared))
+    for name, tensor in (("place", following), ("state", after), ("steps", steps), ("weight", weight), ("scan", after)):
+        body.add_output(name, tensor)
+    runs = None if most is None else constant(np.int64(most))
+    start, zeros = constant(np.int32(0)), constant(np.zeros(WIDTH, np.float32))
+    scale = constant(np.array([0.5, -1, 2], np.float32))
+    loop = graph.append(Node(Loop(body=body), [runs, constant(np.array(True)), start, zeros, given, scale]))
+    stack = loop.outputs[-1]
+    flat = emit(graph, Reshape(shape=(1, stack.type.dims[0] * WIDTH)), stack)
+    for name, tensor in zip(("place", "state", "steps", "weight", "flat"), (*loop.outputs[:-1], flat), strict=True):
+        graph.add_output(name, tensor)
+    return Module("m", {"main": graph})
+
+
+@pytest.mark.parametrize("most", [None, 2**31 - 1])
+def test_what_every_run_hands_on_is_read_from_outside(most: int | None) -> None:
+    module = handing_on(bound=constant(np.int32(STEPS)), most=most)
+    feeds = {"x": np.random.default_rng(0).normal(size=(STEPS, WIDTH)).astype(np.float32)}
+    want = uair.run(module, feeds)
+    assert CountedLoops().run(module, PassContext())
+    verify(module)
+    (loop,) = (n for n in module.main if isinstance(n.op, Loop))
+    assert len(loop.inputs) == 3
+    assert module.main.outputs[-1].type.shape == (1, STEPS * WIDTH)
+    got = uair.run(module, feeds)
+    assert got.keys() == want.keys()
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name])
+
+
+def test_a_bound_that_is_an_input_or_above_the_limit_is_left() -> None:
+    assert not CountedLoops().run(handing_on(), PassContext())
+    assert not CountedLoops().run(handing_on(bound=constant(np.int32(STEPS)), most=2), PassContext())

@@ -15,7 +15,12 @@ from uair.ir.types import TensorType
 Decide: TypeAlias = Callable[[Graph, Node, Sequence[Graph]], "Sequence[Node] | None"]
 
 
-def refine_types(graph: Graph, values: Mapping[str, Dim] | None = None, decide: Decide | None = None) -> bool:
+def refine_types(
+    graph: Graph,
+    values: Mapping[str, Dim] | None = None,
+    decide: Decide | None = None,
+    found: dict[str, Dim] | None = None,
+) -> bool:
     """Infer every result type in order; with `values`, replace those symbolic sizes in attributes and types first.
 
     A size that inference cannot know keeps its recorded name. Layouts are kept.
@@ -26,6 +31,7 @@ def refine_types(graph: Graph, values: Mapping[str, Dim] | None = None, decide: 
         decide: asked at every node that holds graphs, when everything before it is refined, and again when some of its
             graphs, the last argument, turn out not to accept the types; may put other nodes in its place and gives
             them then, in order, else None.
+        found: takes in the `settled_sizes`.
 
     Returns:
         whether any type changed.
@@ -35,11 +41,13 @@ def refine_types(graph: Graph, values: Mapping[str, Dim] | None = None, decide: 
     """
     changed = False
     for node in graph:
-        changed |= _refine(graph, node, values or {}, decide)
+        changed |= _refine(graph, node, values or {}, decide, found)
     return changed
 
 
-def _refine(graph: Graph, node: Node, values: Mapping[str, Dim], decide: Decide | None) -> bool:
+def _refine(
+    graph: Graph, node: Node, values: Mapping[str, Dim], decide: Decide | None, found: dict[str, Dim] | None
+) -> bool:
     """Refine one node and what it holds."""
     placed = decide(graph, node, ()) if decide is not None and node.regions else None
     changed = False
@@ -48,7 +56,7 @@ def _refine(graph: Graph, node: Node, values: Mapping[str, Dim], decide: Decide 
         for tensor in region.inputs:
             tensor.type = tensor.type.substitute(values)
         try:
-            changed |= refine_types(region, values, decide)
+            changed |= refine_types(region, values, decide, found)
         except TypeInferenceError as error:
             failures[region] = error
     if failures:
@@ -56,14 +64,17 @@ def _refine(graph: Graph, node: Node, values: Mapping[str, Dim], decide: Decide 
         if placed is None:
             raise next(iter(failures.values()))
     if placed is None:
-        return refine_node(node, values) or changed
+        return refine_node(node, values, found) or changed
     for each in placed:
-        _refine(graph, each, values, decide)
+        _refine(graph, each, values, decide, found)
     return True
 
 
-def refine_node(node: Node, values: Mapping[str, Dim]) -> bool:
-    """Infer the result types of one node from its operands' current types; whether any changed."""
+def refine_node(node: Node, values: Mapping[str, Dim], found: dict[str, Dim] | None = None) -> bool:
+    """Infer the result types of one node from its operands' current types; whether any changed.
+
+    `found` takes in the `settled_sizes`.
+    """
     if values:
         node.op = node.op.substitute(values)
     changed = False
@@ -75,8 +86,10 @@ def refine_node(node: Node, values: Mapping[str, Dim]) -> bool:
     for tensor, want in zip(node.outputs, inferred, strict=True):
         shape = _merged(tensor.type, want, values)
         if shape != tensor.type.shape or want.dtype is not tensor.type.dtype:
-            tensor.type = TensorType(want.dtype, shape, tensor.type.layout, want.containers)
+            before, tensor.type = tensor.type, TensorType(want.dtype, shape, tensor.type.layout, want.containers)
             changed = True
+            if found is not None:
+                found |= settled_sizes(before, tensor.type)
     return changed
 
 
@@ -92,6 +105,36 @@ def _merged(recorded: TensorType, inferred: TensorType, values: Mapping[str, Dim
     return tuple(
         substitute(old, values) if new is None else new for old, new in zip(recorded.shape, shape, strict=True)
     )
+
+
+def settled_sizes(before: TensorType, after: TensorType) -> dict[str, Dim]:
+    """Sizes that stood for an extent of a value, by name, where its type now has a number for that extent.
+
+    The names may be in attributes and types elsewhere: give what is found to `settle_sizes`.
+    """
+    if before.shape is None or after.shape is None or len(before.shape) != len(after.shape):
+        return {}
+    return {
+        name: new
+        for old, new in zip(before.shape, after.shape, strict=True)
+        if not isinstance(old, int) and isinstance(new, int)
+        for name in symbols_of((old,))
+        if old == symbol(name)
+    }
+
+
+def settle_sizes(module: Module, found: Mapping[str, Dim]) -> None:
+    """Put numbers in the place of sizes that were found to be these, and of those that follow.
+
+    Sizes of the module's inputs stay open.
+    """
+    for graph in module.graphs.values():
+        known = {name for t in graph.inputs for name in symbols_of(t.type.shape or ())}
+        pending = dict(found)
+        while values := {name: size for name, size in pending.items() if name not in known}:
+            known |= values.keys()
+            pending = {}
+            refine_types(graph, values, found=pending)
 
 
 def number_unknowns(module: Module) -> None:
