@@ -64,8 +64,8 @@ class QuantizeInt8(Pass):
         weight_rounding: round weights, and correct biases, by what some of the samples say that it does to the results
             of each layer, where samples that this was not learned from and the model's outputs agree; else to the
             nearest.
-        even_channels: bring the channels of what depthwise convolutions read to similar ranges where the gain is great
-            and what lies between them is float, which takes a multiplication.
+        even_channels: bring the channels of an activation to similar ranges where what lies between layers is float:
+            the layer in front takes the division, or, where depthwise convolutions gain much, a multiplication.
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;

@@ -1,4 +1,4 @@
-"""Channels of what depthwise convolutions read are brought to similar ranges where one scale serves them badly.
+"""Channels of an activation are brought to similar ranges where one scale serves them badly.
 
 An activation has one scale for all its channels. A depthwise convolution reads channels of very different ranges (in
 PP-OCR's recognizer from 1 to 20), and what rounding does to the small ones is not noise that averages out: a background
@@ -7,7 +7,9 @@ by s[c] gives it 1 / s[c] times as many steps; a filter with a scale of its own 
 greatest channel keeps its range, so that no channel's step grows. That costs one multiplication between layers that
 compute in float anyway, which is why it is done where the gain is great, and only there.
 
-What other layers gain is a trade with the rounding of their weights, see `equalise`; that is left to more effort.
+What other layers gain is a trade with the rounding of their weights, which `equalise` computes. It is made where the
+division costs nothing: where the layer in front takes it into weights that have a scale for each channel. A bottleneck
+of few channels without an activation function, which MobileNets end their blocks with, is such a place.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from collections.abc import Callable, Sequence, Set
 
 import attrs
 
-from uair.ir.graph import Node
-from uair.passes.quantization.equalise import Equalisation, apply_equalisations, propose_equalisations
+from uair.ir.graph import Node, Tensor
+from uair.passes.quantization.equalise import Equalisation, apply_equalisations, maker_of, propose_equalisations
 from uair.passes.quantization.placement import Plan, QuantizedNode, plan_quantization
 from uair.passes.quantization.statistics import observe_tensors, watches
 from uair.passes.quantization.trial import Study
@@ -46,22 +48,29 @@ def even_channels(
         draw: asks for each change, by the first node that reads the activation, whether it may be made.
     """
     samples = study.statistics.kept
-    plan = attrs.evolve(study.plan, nodes=_depthwise(study.plan, scheme))
-    if scheme.placement != "compute" or not plan.nodes or not samples:
+    plan = attrs.evolve(study.plan, nodes=[i for i in study.plan.nodes if i.node.op_type in scheme.per_channel])
+    depthwise = _read_one_channel(study.plan, plan.nodes)
+    if scheme.placement != "compute" or not samples or not (depthwise or _has_maker(plan, scheme)):
         return study, []
     found = propose_equalisations(plan, scheme, study.run(study.module), samples[::SHOWING], exponents=EXPONENTS)
-    changes = [change for change in found if draw(change.readers[0])]
+    paying = [change for change in found if change.maker is not None or change.tensor in depthwise]
+    changes = [change for change in paying if draw(change.readers[0])]
     if not changes:
         return study, []
     apply_equalisations(study.module.main, changes)
     return _evened(study, skip, {node for change in changes for node in change.readers}), changes
 
 
-def _depthwise(plan: Plan, scheme: Scheme) -> list[QuantizedNode]:
-    """The convolutions whose filters read one channel each and have scales of their own, if nothing else reads it."""
-    found = [item for item in plan.nodes if _reads_one_channel(item) and item.node.op_type in scheme.per_channel]
+def _read_one_channel(plan: Plan, items: Sequence[QuantizedNode]) -> set[Tensor]:
+    """The activations that nothing but convolutions whose filters read one channel each reads as integers."""
+    found = [item for item in items if _reads_one_channel(item)]
     others = {item.operand(i) for item in plan.nodes if item not in found for i in item.activations}
-    return [item for item in found if item.operand(0) not in others]
+    return {item.operand(0) for item in found} - others
+
+
+def _has_maker(plan: Plan, scheme: Scheme) -> bool:
+    """Whether any activation can be divided by what makes it."""
+    return any(maker_of(item.operand(0), (item.node,), scheme) is not None for item in plan.nodes if item.activations)
 
 
 def _reads_one_channel(item: QuantizedNode) -> bool:
