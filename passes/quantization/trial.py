@@ -41,6 +41,10 @@ many times as noisy as the best one a way may be for the parts that come. Two sa
 numbers: on those of a text direction the best way of eight was 2.3 times as noisy as another."""
 JUDGED_WEIGHTS = 2
 """Every second of the kept samples decides whether the weights stay as they were rounded."""
+CLEARLY_BETTER = 2.0
+"""How many times less noisy the outputs must be with the nearest integers on these samples: each layer's weights were
+judged on samples of their own, and four samples are wrong about the outputs by up to 2.5 dB. With the fitted weights of
+three models the features of 200 to 500 other images were better in 35 of 36 cases; the four samples denied 11."""
 USERS = 2
 """Every second of the kept samples decides what is best for the users of an activation."""
 FEW_NUMBERS = 256
@@ -263,7 +267,7 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
 
 
 def _with_better_weights(judge: KeptJudge, fitted: Trial, make: Callable[[Study], Trial]) -> Trial:
-    """The trial, or the same with all weights rounded to the nearest where the outputs are better then."""
+    """The trial, or the same with all weights rounded to the nearest where the outputs are clearly better then."""
     study = judge.study
     if not any(r.shift is not None or r.is_fitted for r in study.weights.values()):
         return fitted
@@ -277,7 +281,7 @@ def _with_better_weights(judge: KeptJudge, fitted: Trial, make: Callable[[Study]
         nearest[tensor] = RoundedWeight.nearest(tensor.numpy(), rounded.parameters, limit)
         _let_go(tensor)
     plain = make(attrs.evolve(study, weights=nearest))
-    if judge.loss(plain.results, few) >= judge.loss(fitted.results, few):
+    if judge.loss(plain.results, few) * CLEARLY_BETTER >= judge.loss(fitted.results, few):
         return fitted
     study.weights.update(nearest)
     return plain

@@ -14,10 +14,10 @@ from uair.ir.dtype import Array
 from uair.ir.graph import constant
 from uair.ir.module import Module
 from uair.ops import Conv2D, Linear
-from uair.passes.quantization.choose import Settings
+from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import collect_statistics
-from uair.passes.quantization.trial import Study, choose_trial
+from uair.passes.quantization.trial import KeptJudge, Study, choose_trial
 from uair.passes.quantization.weight_rounding import RoundedWeight, SeenInputs
 from uair.quant.scheme import Scheme
 
@@ -124,3 +124,18 @@ def test_weights_that_make_the_outputs_worse_are_undone(monkeypatch: pytest.Monk
         assert result.constants.weight is not None
         weight = study.weights[result.item.operand(1)]
         np.testing.assert_array_equal(result.constants.weight[1], weight.integers)
+
+
+@pytest.mark.parametrize(("times", "kept"), [(1.5, "fitted"), (2.5, "nearest")])
+def test_outputs_that_are_a_little_worse_undo_nothing(times: float, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of(depthwise(), backgrounds(16))
+
+    def loss(self: KeptJudge, results: list[NodeResult], numbers: range) -> float:
+        (result,) = results
+        weight = study.weights[result.item.operand(1)]
+        found = result.constants.weight
+        assert found is not None and weight.is_fitted and numbers
+        return times if np.array_equal(found[1], weight.integers) else 1.0
+
+    monkeypatch.setattr(KeptJudge, "loss", loss)
+    assert choose_trial(study, Settings("minmax")).rounding == kept
