@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.targets.helpers import dequantized, make
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, constant
-from uair.ops import Add, Conv2D, ConvTranspose2D, Dequantize, Linear, MatMul, Quantize, Relu, Reshape, Softmax
+from uair.ops import Add, Concat, Conv2D, ConvTranspose2D, Dequantize, Linear, MatMul, Quantize, Relu, Reshape, Softmax
 from uair.targets import Confidence, DeviceDescription, load_description
 from uair.targets.cost import NOTHING, UNKNOWN, estimate, estimate_graph
 from uair.targets.errors import DescriptionError
@@ -309,3 +309,12 @@ def test_faults_of_the_file(text: str, message: str, tmp_path: Path) -> None:
     file.write_text(f'extends = "cpu"\nschema = 1\nname = "toy"\n{text}\n')
     with pytest.raises(DescriptionError, match=message):
         load_description(file)
+
+
+def test_a_convolution_of_joined_maps_of_open_size_is_not_guessed() -> None:
+    graph = Graph()
+    x = graph.add_input("x", parse_type("f32[1,64,h,w]"))
+    joined = graph.append(Concat(axis=1).node(x, x))
+    conv = graph.append(Conv2D().node(joined.output, constant(np.zeros((32, 128, 1, 1), np.float32))))
+    graph.add_output("y", conv.output)
+    assert estimate_graph(graph, RK) == {joined: UNKNOWN, conv: UNKNOWN}

@@ -257,7 +257,7 @@ class StepFinder:
         if "concats" not in self.description.cost.habits or not isinstance(node.op, Conv2D) or node.op.groups != 1:
             return
         maker = source_of(node.inputs[0]).producer if node.inputs[0] is not None else None
-        if maker is None or not _is_pair(maker, node) or len(steps[node]) != 1 or steps[maker] == []:
+        if maker is None or len(steps[node]) != 1 or steps[maker] == [] or not _is_pair(maker, node):
             return
         whole = steps[node][0]
         if whole.work is None:
