@@ -296,7 +296,9 @@ def _let_go(weight: Tensor) -> None:
 def trials_of(study: Study, settings: Settings) -> dict[str, Trial]:
     """A trial for every way of choosing ranges, by the way's name, without a comparison."""
     options, refused = range_options(study.statistics, study.scheme, settings)
-    ways = _ways(study, settings, options)
+    judge = KeptJudge(study)
+    judge.wanted = ()  # nothing is compared, so nothing need be kept for it
+    ways = _ways(study, settings, options, judge)
     return {way.name: _trial(study, settings, way, options, refused) for way in ways}
 
 
