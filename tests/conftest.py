@@ -1,4 +1,4 @@
-"""What all tests share: golden files."""
+"""What all tests share: golden files, and how property tests draw."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from tests.fuzz.settings import examples
 from tests.golden import FOLDER, Golden
 
 # The tests that hold the frontends against their frameworks run with a Python that has them (make test-frontends, which
 # names the folder and so fails where it is ignored).
 collect_ignore = [] if importlib.util.find_spec("torch") else ["frameworks"]
+
+# A machine that has other work does not make a property false: no test has a deadline.
+settings.register_profile("uair", examples(100))
+settings.load_profile("uair")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
