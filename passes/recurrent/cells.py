@@ -181,7 +181,7 @@ def _gru(h: Atom, output: Expression) -> Cell | None:
             z = None if update is None else _gate(update, h)
             return None if z is None else _reset_before(h, z, new) or _reset_after(h, z, new)
         if not isinstance(kept, Product) or not isinstance(new, Product):
-            return None
+            continue
         update = _factor(kept, h)
         z = None if update is None else _gate(update, h)
         if update is None or z is None:

@@ -112,7 +112,7 @@ def lstm(order: str = "ifco", gate: Any = SIGMOID, form: str = "split bias") -> 
 
 
 def gru(after: bool, form: str = "difference") -> Cell:
-    """reset_after, as torch has it, or the reset in front of the product; the two ways to write the last sum."""
+    """reset_after, as torch has it, or the reset in front of the product; the ways to write the last sum."""
     w, r, b, more = weights(IN, 3 * HIDDEN), weights(HIDDEN, 3 * HIDDEN), weights(3 * HIDDEN), weights(3 * HIDDEN)
     parts = [constant(np.ascontiguousarray(p)) for p in np.split(r.numpy(), 3, axis=1)]
     split = Split(axis=1, sizes=(HIDDEN,) * 3)
@@ -129,6 +129,8 @@ def gru(after: bool, form: str = "difference") -> Cell:
         z, n = g(Sigmoid(), g(Add(), xz, hz)), g(Tanh(), g(Add(), xn, hn))
         if form == "difference":
             return [g(Add(), g(Mul(), g(Sub(), h, n), z), n)]
+        if form == "difference last":
+            return [g(Add(), n, g(Mul(), z, g(Sub(), h, n)))]
         kept = g(Mul(), g(Sub(), constant(np.float32(1)), z), n)
         return [g(Add(), kept, g(Mul(), z, h))]
 
@@ -313,7 +315,7 @@ def lstm_of(size: int) -> Cell:
 
 
 # ------------------------------------------------------------------------------------------------------------------ GRU
-@pytest.mark.parametrize("form", ["difference", "complement"])
+@pytest.mark.parametrize("form", ["difference", "difference last", "complement"])
 @pytest.mark.parametrize("after", [True, False])
 @pytest.mark.parametrize("given", [False, True], ids=["zeros", "states"])
 def test_gru_cells_are_one_layer(after: bool, form: str, given: bool) -> None:
