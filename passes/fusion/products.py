@@ -11,7 +11,7 @@ import numpy as np
 from uair.ir.data import derive
 from uair.ir.dims import Shape, is_static, static
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Einsum, Linear, MatMul, Reshape
+from uair.ops import Add, Einsum, Linear, MatMul, Reshape, Transpose
 from uair.rewrite import NoMatch, Rule, no, of, optional
 
 
@@ -80,6 +80,34 @@ def _parts(before: Shape, after: Shape) -> Shape | None:
     if len(parts) < 2 or after[:front] != before[:-1] or not is_static(parts):
         return None
     return parts if math.prod(static(parts)) == before[-1] else None
+
+
+class TransposeFromEinsum(Rule):
+    """An Einsum of one operand that sums over nothing is a Transpose; masked autoencoders order their patches so."""
+
+    def pattern(self, x: Any) -> Any:
+        """Any Einsum of one operand."""
+        return of(Einsum)(x).named("root")
+
+    def check(self, root: Node) -> bool | NoMatch:
+        """The letters of the result are those of the operand in another order."""
+        return _order(root) is not None or no("it does more than to put axes in another order", root)
+
+    def rewrite(self, x: Tensor, root: Node) -> Tensor:
+        """The Transpose."""
+        perm = _order(root)
+        assert perm is not None
+        return Transpose(perm=perm)(x)
+
+
+def _order(root: Node) -> tuple[int, ...] | None:
+    """Where the axes of the result of an Einsum of one operand were before."""
+    assert isinstance(root.op, Einsum)
+    given, arrow, result = root.op.equation.replace(" ", "").partition("->")
+    letters = set(given)
+    if not arrow or not given.isalpha() or not len(letters) == len(given) == len(result):
+        return None
+    return tuple(given.index(letter) for letter in result) if set(result) == letters else None
 
 
 class EinsumOfWeights(Rule):
@@ -164,4 +192,4 @@ def summed(node: Node) -> int | None:
     return count if fits else None
 
 
-RULES = (ProductOfFlattened, EinsumOfWeights, MatMulFromEinsum, BiasBeforeSplit)
+RULES = (ProductOfFlattened, TransposeFromEinsum, EinsumOfWeights, MatMulFromEinsum, BiasBeforeSplit)

@@ -18,7 +18,13 @@ from uair.ir.verify import verify
 from uair.ops import Attention
 from uair.passes.fusion.attention_products import RecognizeAttention, RecognizeTransposedAttention
 from uair.passes.fusion.heads import AddWithoutUnitAxis, SeparateMergedHeads, SeparateScores
-from uair.passes.fusion.products import BiasBeforeSplit, EinsumOfWeights, MatMulFromEinsum, ProductOfFlattened
+from uair.passes.fusion.products import (
+    BiasBeforeSplit,
+    EinsumOfWeights,
+    MatMulFromEinsum,
+    ProductOfFlattened,
+    TransposeFromEinsum,
+)
 from uair.pipeline import PassContext
 from uair.rewrite import Rule
 from uair.text import parse_module
@@ -333,3 +339,9 @@ def test_one_image_s_mask_is_added_with_four_axes() -> None:
     module = rewritten(module_of(*windows(1)), AddWithoutUnitAxis())
     assert not kinds(module)["Reshape"] and kinds(module)["Add"] == 2
     assert kinds(rewritten(module_of(*windows(3)), AddWithoutUnitAxis()))["Reshape"] == 2
+
+
+@pytest.mark.parametrize("equation", ["abb->ba", "abc->ca", "abc->ba", "abc"])
+def test_an_einsum_that_sums_or_takes_a_diagonal_is_no_transpose(equation: str) -> None:
+    module = module_of("%x: f32[2,3,3]", f'%y = Einsum(%x) {{equation = "{equation}"}}')
+    assert kinds(rewritten(module, TransposeFromEinsum())) == Counter(Einsum=1)
