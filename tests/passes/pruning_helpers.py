@@ -301,9 +301,9 @@ def doubled(module: Module) -> Module:
         for tensor in graph.inputs:
             tensor.type = attrs.evolve(tensor.type, dtype=_double(tensor.type.dtype))
         for node in graph:
-            for i, tensor in enumerate(node.inputs):
-                if tensor is not None and tensor.is_constant and tensor.type.dtype is DType.F32:
-                    node.set_input(i, constant(tensor.numpy().astype(np.float64), tensor.name))
+            for i, operand in enumerate(node.inputs):
+                if operand is not None and operand.is_constant and operand.type.dtype is DType.F32:
+                    node.set_input(i, constant(operand.numpy().astype(np.float64), operand.name))
             if isinstance(node.op, Cast):
                 node.op = Cast(to=_double(node.op.to))
             types = node.op.infer_types([None if t is None else t.type for t in node.inputs])
