@@ -211,11 +211,11 @@ class KeptJudge:
 
     def _reference(self, number: int) -> dict[Tensor, Array]:
         if number not in self._expected:
-            (found,) = self.study.on([self.study.statistics.kept[number]]).references()
-            for tensor, values in found.items():
+            (computed,) = self.study.on([self.study.statistics.kept[number]]).references()
+            for tensor, values in computed.items():
                 self.see(number, tensor, values)
-        found = self._expected[number]
-        return {t: self._store.get(each) if isinstance(each, Place) else each for t, each in found.items()}
+        seen = self._expected[number]
+        return {t: self._store.get(each) if isinstance(each, Place) else each for t, each in seen.items()}
 
 
 @attrs.frozen(eq=False)
