@@ -21,7 +21,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -122,14 +122,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Write what a reader warns of without the place in its source."""
     if issubclass(category, ModelWarning):
         from uair.cli.output import warn
 
         warn(str(message))
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _run(given: list[str]) -> int:
