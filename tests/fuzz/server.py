@@ -29,7 +29,7 @@ from tests.fuzz.case import Case
 from tests.fuzz.corpus import CORPUS
 from uair.api import export_onnx, optimize
 from uair.codegen.reference import Interpreter
-from uair.errors import UairError
+from uair.errors import ModelWarning, UairError
 from uair.frontends.onnx import load
 from uair.ir.compare import difference
 from uair.ir.dims import static, symbols_of
@@ -115,6 +115,7 @@ def _feed(tensor: Tensor) -> Any:
 def _child(case: Case, folder: Path, report: Path) -> None:
     """Run one case in this process and write what came of it."""
     warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ModelWarning)
     limit = _mapped() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))

@@ -9,7 +9,6 @@ import numpy as np
 
 from uair.ir import DType, Node, Tensor, TensorType, constant
 from uair.pipeline import Pass
-from uair.targets.verdict import Support
 
 if TYPE_CHECKING:
     from uair.targets.target import Target
@@ -42,6 +41,8 @@ def preparation(target: Target) -> tuple[Pass, ...]:
 
 
 def _takes(target: Target, node: Node) -> bool:
+    from uair.targets.verdict import Support
+
     return target.verdict(node).support is not Support.UNSUPPORTED
 
 

@@ -91,8 +91,9 @@ def test_the_cores_of_the_th1520(tmp_path: Path) -> None:
     root = compiled("th1520", tmp_path, unit="cpu").root
     assert "base_api = CSINN_C920;" in (root / "model.c").read_text()
     assert not faults(root)
+    (tmp_path / "int8").mkdir()
     with pytest.raises(OptionError, match="float16"):
-        compiled("th1520", tmp_path, int8=True, unit="cpu")
+        compiled("th1520", tmp_path / "int8", int8=True, unit="cpu")
 
 
 # ---------------------------------------------------------------------------------------------------------- conformance
