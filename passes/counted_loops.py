@@ -92,7 +92,8 @@ def _plan(node: Node) -> _Plan | None:
     if body is None or any(inner.regions for inner in body):
         return None
     most = np.array(MOST_RUNS) if node.inputs[0] is None else _value(node.inputs[0], {})
-    starts = _value(node.inputs[1], {}) if node.inputs[1] is not None else np.array(True)
+    (condition,) = node.inputs[1:2] or (None,)
+    starts = np.array(True) if condition is None else _value(condition, {})
     states = body.inputs[2:]
     if most is None or starts is None or not starts.all() or body.inputs[1].use_count:
         return None

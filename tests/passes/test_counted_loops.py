@@ -158,3 +158,12 @@ def test_what_every_run_hands_on_is_read_from_outside(most: int | None) -> None:
 def test_a_bound_that_is_an_input_or_above_the_limit_is_left() -> None:
     assert not CountedLoops().run(handing_on(), PassContext())
     assert not CountedLoops().run(handing_on(bound=constant(np.int32(STEPS)), most=2), PassContext())
+
+
+def test_a_loop_with_nothing_but_a_number_of_runs_is_left() -> None:
+    graph, body = Graph("main"), Graph("body")
+    run = body.add_input("run", TensorType(DType.I64, ()))
+    body.add_output("goes_on", body.add_input("goes_on", TensorType(DType.BOOL, ())))
+    body.add_output("scan", emit(body, Cast(to=DType.F32), run))
+    graph.add_output("scan", emit(graph, Loop(body=body), constant(np.int64(STEPS))))
+    assert not CountedLoops().run(Module("m", {"main": graph}), PassContext())
