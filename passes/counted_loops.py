@@ -29,6 +29,7 @@ from uair.ir.types import TensorType
 from uair.ops import Add, Cast, Concat, Gather, Identity, Less, LogicalAnd, Loop, Reshape, Slice, Squeeze, Unsqueeze
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import insert_detached
+from uair.rewrite.regions import copied
 
 NAME = "counted-loops"
 MOST_RUNS = 1 << 14
@@ -230,16 +231,8 @@ def _rewrite(graph: Graph, node: Node, plan: _Plan) -> None:
     needed = _needed([*(body.outputs[1 + i] for i in kept), *stacked.values(), *scanned], body)
     for inner in body:
         if inner in needed:
-            copied = Node(
-                inner.op,
-                [t if t is None else mapped.get(t, t) for t in inner.inputs],
-                name=inner.name,
-                loc=inner.loc,
-                output_types=[t.type for t in inner.outputs],
-                output_names=[t.name for t in inner.outputs],
-            )
-            region.append(copied)
-            mapped.update(zip(inner.outputs, copied.outputs, strict=True))
+            twin = region.append(copied(inner, mapped))
+            mapped.update(zip(inner.outputs, twin.outputs, strict=True))
     region.add_output("goes_on", goes_on)
     for i in kept:
         region.add_output(f"state{i}", mapped.get(body.outputs[1 + i], body.outputs[1 + i]))

@@ -28,7 +28,7 @@ def inline_region(
             formal.replace_all_uses_with(actual)
     placed: list[Node] = []
     for inner in region:
-        moved = _moved(inner, {})
+        moved = copied(inner, {})
         if by and not inner.loc.sources:
             moved.loc = Location.fused([node.loc], by=by)
         for old, new in zip(inner.outputs, moved.outputs, strict=True):
@@ -84,7 +84,7 @@ def outline(graph: Graph, nodes: Sequence[Node], by: str) -> Node:
                 stands[tensor] = body.add_input(names.unique(tensor.name), tensor.type)
                 stands[tensor].name = tensor.name
                 operands.append(tensor)
-        inner = body.append(_moved(node, stands))
+        inner = body.append(copied(node, stands))
         stands.update(zip(node.outputs, inner.outputs, strict=True))
     names = Namer()
     for tensor in last.outputs:
@@ -105,7 +105,7 @@ def outline(graph: Graph, nodes: Sequence[Node], by: str) -> Node:
     return group
 
 
-def _moved(node: Node, stands: Mapping[Tensor, Tensor]) -> Node:
+def copied(node: Node, stands: Mapping[Tensor, Tensor]) -> Node:
     """A node that belongs to no graph yet, as another one, over what stands for its operands."""
     return Node(
         node.op,
