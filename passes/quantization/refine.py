@@ -19,7 +19,7 @@ from uair.ir.module import Module
 from uair.passes.quantization.bias import correct_biases
 from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.equalise import Edits, Equalisation, apply_equalisations, propose_equalisations
-from uair.passes.quantization.judging import DOUBT, EVEN, Judge, Noise, Samples, Stage, StoredSample
+from uair.passes.quantization.judging import Judge, Noise, Samples, Stage, StoredSample
 from uair.passes.quantization.parking import Store
 from uair.passes.quantization.placement import Plan, plan_quantization
 from uair.passes.quantization.rounding import round_weights
@@ -139,7 +139,7 @@ class Refinement:
         """
         known = ways[self.trial.name]
         best = min(ways.values(), key=_score)
-        return self._staged("ranges", known, None if best is known else best, EVEN)
+        return self._staged("ranges", known, None if best is known else best)
 
     def _equalise(self, before: Candidate) -> Candidate:
         """With equalised channels, and the ranges that are best with them, where that helps."""
@@ -161,11 +161,10 @@ class Refinement:
         corrected = None if is_hopeless else self._changed(best, correct_biases)
         return self._staged("bias-correction", best, corrected)
 
-    def _staged(self, name: str, before: Candidate, after: Candidate | None, doubt: float = DOUBT) -> Candidate:
+    def _staged(self, name: str, before: Candidate, after: Candidate | None) -> Candidate:
         """The better one of what was there before a stage and what it made, if anything."""
         made = before if after is None else after
-        worth = 1.0 if doubt == EVEN else WORTH
-        stage = Stage(name, 0 if after is None else after.changed, before.noise, made.noise, worth, doubt)
+        stage = Stage(name, 0 if after is None else after.changed, before.noise, made.noise, WORTH)
         self.stages.append(stage)
         return made if stage.is_kept else before
 
