@@ -9,7 +9,7 @@ import numpy as np
 
 from uair.errors import UairError
 from uair.ir.data import Data, SplatData, derive
-from uair.ir.dims import Dim, static
+from uair.ir.dims import Dim, InferredShape, static
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.inference import settle_sizes, settled_sizes
@@ -91,7 +91,7 @@ def _sized_by_values(node: Node, found: dict[str, Dim]) -> bool:
         return False
     if isinstance(node.op, Range):  # of any size, therefore counted and not computed
         types = infer_with_values(node.op, node.inputs, ShapeValues())
-        shapes = [t.shape for t in types]
+        shapes = [cast("InferredShape | None", t.shape) for t in types]
     else:
         shapes = [a.shape for a in node.op.evaluate_all([cast(Tensor, t).numpy() for t in node.inputs])]
     for tensor, shape in zip(node.outputs, shapes, strict=True):
