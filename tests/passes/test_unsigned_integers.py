@@ -187,7 +187,7 @@ def test_what_a_device_takes_decides() -> None:
     signed = changed(small_cnn(), QuantizeInt8(samples=samples()))
     module = changed(signed, UnsignedIntegers())
     for target, want in (("ascend310", DType.I8), ("jetson_orin", DType.I8), ("rk3588", DType.U8), ("cpu", DType.U8)):
-        assert stored(changed(module, *preparation(Context.default().target(target)))) == {want}
+        assert stored(changed(module, *preparation(Context.default().target(target), module))) == {want}
     artifacts = [uair.compile(each, "ascend310") for each in (module, signed)]
     assert artifacts[0].manifest["verdicts"]["unsupported"] == 0
     one, other = (uair.run(artifact, samples(1, seed=3)[0]) for artifact in artifacts)

@@ -33,7 +33,7 @@ class Prepared:
 
     def for_target(self, target: Target) -> Prepared:
         """The module after all passes of a target's preparation."""
-        return functools.reduce(Prepared.after, preparation(target), self)
+        return functools.reduce(Prepared.after, preparation(target, self.module), self)
 
     def after(self, pass_: Pass) -> Prepared:
         """The module after a pass; this very object when the pass changes nothing."""

@@ -67,7 +67,7 @@ class Stages:
 
     def prepare(self, module: Module) -> None:
         """Fuse, and bring into a form that suits the target."""
-        self.run([*standard_passes(), *preparation(self.target)], module)
+        self.run([*standard_passes(), *preparation(self.target, module)], module)
 
     def quantize(self, module: Module, samples: Calibration | None) -> None:
         """Quantize with the target's scheme."""

@@ -11,6 +11,7 @@ from uair.ir import DType, Node, Tensor, TensorType, constant
 from uair.pipeline import Pass
 
 if TYPE_CHECKING:
+    from uair.ir.module import Module
     from uair.targets.target import Target
 
 
@@ -22,12 +23,22 @@ def standard_passes() -> list[Pass]:
     return [Canonicalise(), Fuse()]
 
 
-def preparation(target: Target) -> tuple[Pass, ...]:
+def preparation(target: Target, module: Module) -> tuple[Pass, ...]:
     """What gives a canonical, fused module the form that suits a target, before it is quantized.
 
     A model that is quantized already keeps its integers where the target takes them: as they are, or as i8. Otherwise
     it is a float model again, for a device that would send every other node to the CPU is of no use.
     """
+    return (*_requantization(target), *target.prepare()) if _is_quantized(module) else target.prepare()
+
+
+def _is_quantized(module: Module) -> bool:
+    names = {node.op_type for graph in module.all_graphs() for node in graph}
+    return any("quantize" in name.lower() or name.startswith("Integer") for name in names)
+
+
+def _requantization(target: Target) -> tuple[Pass, ...]:
+    """What gives a quantized model the numbers that a target takes."""
     from uair.passes.fuse import Fuse
     from uair.passes.recognize_lstm import RecognizeLstm
     from uair.passes.remove_quantization import RemoveQuantization
@@ -37,7 +48,7 @@ def preparation(target: Target) -> tuple[Pass, ...]:
     removed = () if dynamic else (RemoveQuantization(which="dynamic" if unsigned or signed else "all"),)
     shifted = (SignedIntegers(),) if signed and not unsigned else ()
     again = (RecognizeLstm(), Fuse()) if removed else ()
-    return (*removed, *again, *shifted, *target.prepare())
+    return (*removed, *again, *shifted)
 
 
 def _takes(target: Target, node: Node) -> bool:
