@@ -1,4 +1,12 @@
-"""NumPy kernels of convolution: everything is matrix products, over windows that are gathered tile by tile."""
+"""NumPy kernels of convolution: everything is matrix products, over elements that are gathered tile by tile.
+
+What costs least depends on the shapes:
+
+    pointwise   one tap: nothing is gathered
+    by tap      few filters of many channels: a product per tap over whole images, added up where the tap lands
+    banded      a filter per channel: neighbours are gathered along rows only, and a band of rows is one product
+    windowed    all others: whole windows are gathered (im2col)
+"""
 
 from __future__ import annotations
 
@@ -16,6 +24,11 @@ from uair.ops._windows import inner_axes
 
 # The gathered windows of a tile should stay in a core's second-level cache.
 TILE_BYTES = 1 << 20
+BAND = 4
+"""Rows of the result that one product makes where every channel has a filter of its own: more gather less, and multiply
+more zeros."""
+FEW = 4
+"""Channels for one filter from which on adding up results costs less than gathering channels."""
 
 
 @attrs.frozen
@@ -77,7 +90,8 @@ def _correlate(x: Array, w: Array, geometry: Geometry) -> Array:
         return _pointwise(x, w, geometry)
     out = np.empty((len(x), len(w), *geometry.extents), x.dtype)
     if out.size:
-        _windowed(x, w, geometry, out)
+        kernel = _by_tap if _has_few_filters(w, geometry) else _banded if _is_depthwise(x, w, geometry) else _windowed
+        kernel(x, w, geometry, out)
     return out
 
 
@@ -159,6 +173,120 @@ def _windows(image: Array, geometry: Geometry) -> Array:
         ),
         writeable=False,
     )
+
+
+def _has_few_filters(w: Array, geometry: Geometry) -> bool:
+    """Whether a step of 1 lets images be multiplied as they lie, and adding up the results costs little."""
+    return geometry.groups == 1 and FEW * len(w) <= w.shape[1] and all(s == 1 for s in geometry.strides)
+
+
+def _by_tap(x: Array, w: Array, geometry: Geometry, out: Array) -> None:
+    """A matrix product per tap over padded images that lie flat, begun where the tap does; `out` is written.
+
+    Where a row ends, a product goes on in the next one: those columns are left out in the end.
+    """
+    filters, depth = w.shape[:2]
+    taps = np.ascontiguousarray(w.reshape(filters, depth, -1).transpose(2, 0, 1))
+    offsets = list(itertools.product(*(range(k) for k in geometry.kernel)))
+    for image, _, windows in _padded_blocks(np.ascontiguousarray(x)[:, None], 1, geometry):
+        steps = windows.strides[-len(geometry.extents) :]
+        row = steps[0] // x.itemsize
+        last = sum((e - 1) * s for e, s in zip(geometry.extents[1:], steps[1:], strict=True)) // x.itemsize + 1
+        rows = min(max(TILE_BYTES // (x.itemsize * (2 * filters + depth) * row), 1), geometry.extents[0])
+        room = np.empty((2, filters * rows * row), x.dtype)
+        for first in range(0, geometry.extents[0], rows):
+            count = min(rows, geometry.extents[0] - first)
+            length = (count - 1) * row + last
+            total, term = (r[: filters * length].reshape(filters, length) for r in room)
+            for tap, offset in zip(taps, offsets, strict=True):
+                begin = windows[(slice(None), *offset, slice(first, None))]
+                flat = as_strided(begin, (depth, length), (begin.strides[0], x.itemsize), writeable=False)
+                np.matmul(tap, flat, out=term if any(offset) else total)
+                if any(offset):
+                    total += term
+            extents = (count, *geometry.extents[1:])
+            out[image, :, first : first + count] = as_strided(total, (filters, *extents), (total.strides[0], *steps))
+
+
+def _is_depthwise(x: Array, w: Array, geometry: Geometry) -> bool:
+    """Whether every channel of images has one filter, bands share rows, and products with zero are zero."""
+    if len(geometry.kernel) != 2 or w.shape[1] != 1 or not geometry.groups == len(w) > 1 or x.dtype.kind != "f":
+        return False
+    height, width = geometry.kernel
+    shares = height > 2 and width > 1 and 2 * geometry.strides[0] <= height + 1 and geometry.extents[1] > 1
+    return shares and _is_finite(x)
+
+
+def _is_finite(x: Array) -> bool:
+    """Whether no element is infinite or NaN; False also where squares overflow."""
+    flat = x.reshape(-1)
+    with np.errstate(all="ignore"):
+        return math.isfinite(float(flat @ flat))
+
+
+def _banded(x: Array, w: Array, geometry: Geometry, out: Array) -> None:
+    """Make BAND rows of a channel by one product; `out` is written.
+
+    Of all rows that these rows see, the elements are gathered that each tap along the row sees. A matrix [BAND, those
+    rows x taps] has the filter in each of its rows, beginning where the row's window does, and zeros beside it. Bands
+    see rows of each other, so a row is gathered once where windows gather it for each tap of the other axis.
+    """
+    stride, rows, columns, width = geometry.strides[0], *geometry.extents, geometry.kernel[1]
+    reach = (geometry.kernel[0] - 1) * geometry.dilations[0] + 1
+    band = min(BAND, rows)
+    bands = np.zeros((len(w), band, (band - 1) * stride + reach, width), x.dtype)
+    for i in range(band):
+        bands[:, i, i * stride : i * stride + reach : geometry.dilations[0]] = w[:, 0]
+    bands = bands.reshape(len(w), 1, band, -1)
+    row_bytes = x.itemsize * width * columns
+    taken = min(max(TILE_BYTES // (row_bytes * stride * band), 1) * band, rows)
+    held = (taken - 1) * stride + reach
+    block = min(max(TILE_BYTES // (row_bytes * held), 1), len(w))
+    gathered = np.zeros((block, held, width, columns), x.dtype)
+    for image, result in zip(x, out, strict=True):
+        for channel in range(0, len(w), block):
+            some = image[channel : channel + block]
+            for first in range(0, rows, taken):
+                _gather_rows(some, gathered[: len(some)], first * stride, geometry)
+                made = result[channel : channel + block, first : first + taken]
+                _multiply_bands(bands[channel : channel + block], gathered[: len(some)], made, stride)
+
+
+def _gather_rows(channels: Array, gathered: Array, start: int, geometry: Geometry) -> None:
+    """Set gathered[c, r, t, q]: what tap t sees in row `start` + r of padded channels [C, height, width] for column q.
+
+    Columns in which a tap sees padding are never written.
+    """
+    (top, left), stride, dilation = geometry.begins, geometry.strides[1], geometry.dilations[1]
+    low = min(max(top - start, 0), gathered.shape[1])
+    high = min(max(top + channels.shape[1] - start, low), gathered.shape[1])
+    gathered[:, :low] = 0
+    gathered[:, high:] = 0
+    inside = channels[:, start + low - top : start + high - top]
+    for tap in range(geometry.kernel[1]):
+        at = tap * dilation - left
+        first = max(-(at // stride), 0)
+        count = min((channels.shape[2] - 1 - at) // stride + 1, geometry.extents[1]) - first
+        if count > 0:
+            begin = at + first * stride
+            columns = inside[:, :, begin : begin + (count - 1) * stride + 1 : stride]
+            gathered[:, low:high, tap, first : first + count] = columns
+
+
+def _multiply_bands(bands: Array, gathered: Array, result: Array, stride: int) -> None:
+    """Set the result [C, rows, columns] to products of bands [C, 1, BAND, K] with gathered rows; see `_banded`."""
+    channels, _, band, depth = bands.shape
+    width, columns = gathered.shape[2:]
+    whole, left = divmod(result.shape[1], band)
+    if whole:
+        s = gathered.strides
+        shape = (channels, whole, depth, columns)
+        tiles = as_strided(gathered, shape, (s[0], band * stride * s[1], *s[2:]), writeable=False)
+        np.matmul(bands, tiles, out=result[:, : whole * band].reshape(channels, whole, band, columns))
+    if left:
+        rows = depth // width - (band - left) * stride
+        rest = gathered[:, whole * band * stride :][:, :rows].reshape(channels, rows * width, columns)
+        np.matmul(bands[:, 0, :left, : rows * width], rest, out=result[:, whole * band :])
 
 
 def convolve_transposed(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
