@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 import numpy as np
@@ -199,7 +200,8 @@ def _by_tap(x: Array, w: Array, geometry: Geometry, out: Array) -> None:
             length = (count - 1) * row + last
             total, term = (r[: filters * length].reshape(filters, length) for r in room)
             for tap, offset in zip(taps, offsets, strict=True):
-                begin = windows[(slice(None), *offset, slice(first, None))]
+                at: tuple[Any, ...] = (slice(None), *offset, slice(first, None))
+                begin = windows[at]
                 flat = as_strided(begin, (depth, length), (begin.strides[0], x.itemsize), writeable=False)
                 np.matmul(tap, flat, out=term if any(offset) else total)
                 if any(offset):
