@@ -96,6 +96,16 @@ def test_extremes_that_are_certain() -> None:
     assert str(minimum(n, 5)) == "Min(5, n)"
 
 
+def test_nested_extremes_have_one_form() -> None:
+    """What SymPy makes of them may hold an extreme of numbers, which the text of the expression does not keep."""
+    n = symbol("n")
+    high = normal(n - 1)
+    clamped = minimum(maximum(minimum(10**9, high), 0), high)
+    assert str(clamped) == "Min(1000000000, n - 1)"
+    assert normal(clamped) == clamped
+    assert [substitute(clamped, {"n": value}) for value in (0, 1, 5, 2 * 10**9)] == [-1, 0, 4, 10**9]
+
+
 def test_which_extent_prevails() -> None:
     n, m = symbol("n"), symbol("m")
     assert prevails(n, 1)

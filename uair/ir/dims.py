@@ -180,6 +180,8 @@ def _normal(d: Any) -> Dim:
     expanded = sympy.expand(d)
     if expanded.has(sympy.floor, sympy.ceiling):
         expanded = sympy.expand(expanded.replace(_is_rounding, _one_rounding))
+    if expanded.has(sympy.Min, sympy.Max):  # SymPy's own rewriting leaves Max(0, 7) in Min(n, Max(0, 7))
+        expanded = sympy.expand(expanded.replace(_is_extreme, lambda e: e.func(*e.args)))
     if expanded.is_Integer:
         return int(expanded)
     symbolic: Expr = expanded
@@ -228,6 +230,11 @@ def _is_short_part(e: Any) -> bool:
 def _is_rounding(d: Any) -> bool:
     sympy = _sympy()
     return isinstance(d, (sympy.floor, sympy.ceiling))
+
+
+def _is_extreme(d: Any) -> bool:
+    sympy = _sympy()
+    return isinstance(d, (sympy.Min, sympy.Max))
 
 
 def _one_rounding(d: Any) -> Any:
