@@ -10,7 +10,7 @@ import attrs
 from uair.errors import ShapeBindingError, TypeInferenceError, UairError
 from uair.ir.dims import Dim, Shape, fresh_symbol, plain_symbol, substitute, symbols_of
 from uair.ir.graph import Graph, Node, Tensor
-from uair.ir.inference import refine_types
+from uair.ir.inference import refine_types, settle_sizes
 from uair.ir.module import Module
 from uair.ir.types import TensorType
 from uair.ops import If
@@ -74,8 +74,10 @@ def bind_shapes(
     if not shapes and not values:
         return False
     decisions = _Decisions()
+    found: dict[str, Dim] = {}
     try:
-        refine_types(graph, values, decisions)
+        refine_types(graph, values, decisions, found)
+        settle_sizes(module, found, decisions)  # a size that a result had a name for, and an attribute elsewhere uses
     except TypeInferenceError as error:
         error.hint = error.hint or "are the sizes given with --shape those that the model was made for?"
         raise

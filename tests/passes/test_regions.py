@@ -298,6 +298,23 @@ def test_no_branch_fits() -> None:
         bind_shapes(parse_module(ONLY_ONE_FITS.replace("f32[*]", "f32[u1,u1]")), {"x": (1, 5)})
 
 
+def test_a_size_that_only_an_attribute_still_names_is_bound_too() -> None:
+    """The frontends put the size of a result into attributes elsewhere: no operand leads from one to the other."""
+    text = """
+%a: f32[n]
+%b: f32[m]
+%sum = Add(%a, %b) : f32[s]
+%ones = Expand(@one) {shape = [s]} : f32[s]
+%both = Concat(%sum, %ones) {axis = 0} : f32[2*s]
+"""
+    module = parse_module("constant @one = 1.0 : f32[]\n" + text)
+    bind_shapes(module, {"a": (3,), "b": (1,)})
+    verify(module)
+    assert [t.type.shape for node in module.main for t in node.outputs] == [(3,), (3,), (6,)]
+    got = run(module, {"a": np.arange(3, dtype=np.float32), "b": np.ones(1, np.float32)})
+    assert got["both"].tolist() == [1, 2, 3, 1, 1, 1]
+
+
 def test_a_condition_on_sizes_decides_before_the_branches_are_refined() -> None:
     text = """
 %x: f32[n,2]

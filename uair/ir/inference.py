@@ -123,10 +123,10 @@ def settled_sizes(before: TensorType, after: TensorType) -> dict[str, Dim]:
     }
 
 
-def settle_sizes(module: Module, found: Mapping[str, Dim]) -> None:
+def settle_sizes(module: Module, found: Mapping[str, Dim], decide: Decide | None = None) -> None:
     """Put numbers in the place of sizes that were found to be these, and of those that follow.
 
-    Sizes of the module's inputs stay open.
+    Sizes of the module's inputs stay open. `decide` is that of `refine_types`.
     """
     for graph in module.graphs.values():
         known = {name for t in graph.inputs for name in symbols_of(t.type.shape or ())}
@@ -134,7 +134,7 @@ def settle_sizes(module: Module, found: Mapping[str, Dim]) -> None:
         while values := {name: size for name, size in pending.items() if name not in known}:
             known |= values.keys()
             pending = {}
-            refine_types(graph, values, found=pending)
+            refine_types(graph, values, decide, pending)
 
 
 def number_unknowns(module: Module) -> None:
