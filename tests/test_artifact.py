@@ -16,6 +16,7 @@ import pytest
 
 from tests.cli.helpers import listing, run_uair, write_tiny
 from uair.api import compile as compile_model
+from uair.api import run
 from uair.artifact import (
     MANIFEST,
     Artifact,
@@ -27,6 +28,8 @@ from uair.artifact import (
 )
 from uair.atomic import OutputError
 from uair.builtin import TARGETS
+from uair.ir import DType, Graph, Module, Node, TensorType, constant
+from uair.ops import LabelEncoder
 
 INTERFACE: dict[str, Any] = {"target": "reference", "inputs": [], "outputs": []}
 
@@ -185,6 +188,18 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert "build.sh" in caught.value.hint
     with pytest.raises(ArtifactError, match="build.sh cannot be read"):
         artifact.arrays("build.sh")
+
+
+def test_texts_are_golden_values_too(tmp_path: Path) -> None:
+    """What the file holds is what was computed with: the texts of the input, not numbers in their place."""
+    graph = Graph()
+    x = graph.add_input("x", TensorType(DType.STRING, (2, 3)))
+    tables = (np.array(each, object) for each in (["0", "1"], ["zero", "one"], "?"))
+    graph.add_output("y", graph.append(Node(LabelEncoder(), [x, *map(constant, tables)])).output)
+    artifact = compile_model(Module("words", {"main": graph}), "cpu", output=tmp_path / "out")
+    given, wanted = artifact.arrays("golden/inputs.npz")["x"], artifact.arrays("golden/outputs.npz")["y"]
+    assert [{"0": "zero", "1": "one"}[text] for text in given.ravel().tolist()] == wanted.ravel().tolist()
+    assert run(artifact, {"x": given})["y"].tolist() == wanted.tolist()
 
 
 def change(folder: Path) -> None:

@@ -182,12 +182,13 @@ def _is_zipped_artifact(path: Path) -> bool:
 
 
 def write_arrays(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
-    """Write an .npz file, uncompressed, whose bytes depend on the arrays only."""
+    """Write an .npz file, uncompressed, whose bytes depend on the arrays only; texts as NumPy's texts of one length."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for key, array in arrays.items():
             entry = zipfile.ZipInfo(f"{key}.npy", EPOCH)
             with archive.open(entry, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+                plain = np.asarray(array, np.str_ if array.dtype.kind == "O" else None, order="C")
+                np.lib.format.write_array(member, plain, allow_pickle=False)
 
 
 def _write_zip(root: Path, file: BinaryIO) -> None:

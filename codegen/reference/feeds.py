@@ -174,12 +174,16 @@ def _shape_error(name: str, shape: Sequence[int], wanted: Sequence[Dim], detail:
 
 
 def random_feeds(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """Inputs for a static graph: normal floats, integers 0 and 1 (valid as indices of any table), random booleans."""
+    """Inputs for a static graph: normal floats, random booleans, integers 0 and 1 (valid as indices of any table).
+
+    Texts are "0" and "1".
+    """
     rng = np.random.default_rng(seed)
     feeds: dict[str, Array] = {}
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
         shape = static(tensor.type.dims)
         dtype = tensor.type.dtype
         drawn = rng.standard_normal(shape) if dtype.is_float else rng.integers(0, 2, shape)
-        feeds[name] = np.asarray(drawn).astype(dtype.numpy)
+        plain = np.asarray(drawn)
+        feeds[name] = (plain.astype(np.str_) if dtype is DType.STRING else plain).astype(dtype.numpy)
     return feeds
