@@ -15,7 +15,7 @@ from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ir.types import TensorType
 from uair.ir.verify import verify
-from uair.ops import Add, Conv2D, Dequantize, Expand, If, MatMul, NonZero, Relu, Reshape, Sin, Tanh
+from uair.ops import Add, Conv2D, Dequantize, Expand, Identity, If, MatMul, NonZero, Relu, Reshape, Sin, Tanh
 from uair.passes.partition import Partition, Placement, assemble, place_nodes, split
 from uair.passes.partition.split import copies
 from uair.pipeline import PassManager
@@ -85,6 +85,15 @@ def longest_alternation(graph: Graph, on_cpu: set[Node]) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------- islands
+def test_a_copy_alone_is_nothing_that_the_device_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part with nothing but an Identity would be empty when its target has cleaned it up."""
+    taking = toy_target(tmp_path, monkeypatch, operators=("Identity",))
+    graph = Graph()
+    x = graph.add_input("x", TensorType(DType.F32, SIZE))
+    graph.add_output("y", put(graph, Identity(), put(graph, Sin(), x, name="wave"), name="copy"))
+    assert place_nodes(graph, taking).fits_nothing
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_random_graphs(target: ToyTarget, seed: int) -> None:
     graph = random_graph(seed)

@@ -8,7 +8,7 @@ and NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -391,6 +391,9 @@ class Identity(Operator):
 
     def evaluate(self, x: Array) -> Array:
         return x
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        return 0
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
