@@ -9,16 +9,12 @@ from __future__ import annotations
 from uair.codegen.ascend.lower import NAMES
 from uair.codegen.onnx.rules import ModelRules
 from uair.errors import InternalError
-from uair.ir.dtype import DType
 from uair.targets.description import DeviceDescription
-
-INPUTS = frozenset({DType.F32, DType.F16, DType.I32, DType.I64})
-"""The documentation allows float32 and float16 (and uint8 through AIPP, where the file still says float); Huawei's own
-scripts convert language models with integer token inputs (Ascend/ModelZoo-PyTorch, ACL_PyTorch/built-in/nlp)."""
 
 
 def atc_rules(description: DeviceDescription) -> ModelRules:
     """The rules for a chip."""
     if description.onnx is None or description.onnx_operators is None:
         raise InternalError(f"the description of {description.name} lists no ONNX operators")
-    return ModelRules("ATC", description.onnx.opset, frozenset(description.onnx_operators), NAMES, INPUTS)
+    inputs = frozenset(description.interface.input_dtypes)
+    return ModelRules("ATC", description.onnx.opset, frozenset(description.onnx_operators), NAMES, inputs)

@@ -30,12 +30,13 @@ from uair.codegen.ascend.plan_layout import is_static
 from uair.codegen.ascend.ports import Output, input_flags, inputs_manifest, output_flags, outputs_of
 from uair.codegen.ascend.record import record_text, simple_config
 from uair.codegen.onnx.index import OnnxIndex, index_of
-from uair.codegen.onnx.interface import legal_interface
+from uair.codegen.onnx.interface import adapt_inputs, legal_interface
 from uair.ir.graph import Graph
 from uair.ir.module import Module
 from uair.ops import AvgPool2D, Pack, Unpack
 from uair.request import CompileRequest
 from uair.targets.errors import OptionError
+from uair.targets.interface import Interface
 
 if TYPE_CHECKING:
     from uair.codegen.ascend.target import AscendTarget
@@ -75,7 +76,7 @@ class Emitter:
         buckets = [[bucket[name] for name in graph.input_names] for bucket in self.request.buckets]
         picture = Picture.of(self.options, self.target.chip)
         prepared = aipp_inputs(graph, self.request.preprocess, picture, buckets)
-        self.written = written_module(self.module)
+        self.written = written_module(self.module, self.target.description.interface)
         self.notes = uncertain_options(self.options)
         gears = None
         if buckets:
@@ -226,12 +227,13 @@ def air_command(command: AtcCommand, output: str) -> AtcCommand:
     )
 
 
-def written_module(module: Module) -> Module:
-    """A module as the files hold it: plain tensors, and names that ATC's command line can state."""
+def written_module(module: Module, limits: Interface) -> Module:
+    """A module as the files hold it: plain tensors, inputs and names that ATC and its command line take."""
     written = module.clone()
     for graph in written.all_graphs():
         drop_layouts(graph)
     legal_interface(written.main, NAMES)
+    adapt_inputs(written.main, limits)
     return written
 
 

@@ -51,7 +51,7 @@ def adapt_inputs(graph: Graph, limits: Interface) -> dict[str, TensorType]:
     """Give inputs the rank, batch size and element type that an importer wants, with Cast and Reshape behind them.
 
     Args:
-        graph: changed in place; its inputs have static shapes.
+        graph: changed in place; its inputs have static shapes where the limits speak of ranks.
         limits: of the device description.
 
     Returns:

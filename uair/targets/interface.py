@@ -22,7 +22,7 @@ class Interface:
         input_rank: axes that every input must have. Inputs of another rank, or of another `batch`, get a Reshape in
             front of the model.
         batch: extent of axis 0 that every input must have.
-        input_dtypes: element types of inputs. Integers are cast in front of the model when it lists f32.
+        input_dtypes: element types of inputs. Other integers and bool are cast in front of the model when it lists f32.
         max_outputs: greatest number of outputs.
         source: key in `sources`.
         confidence: when it differs from the source's.
@@ -36,13 +36,14 @@ class Interface:
     confidence: Confidence | None = None
 
     def input_type(self, type_: TensorType) -> TensorType:
-        """The type in which an input of static type `type_` is given to the vendor; `type_` itself when that fits.
+        """The type in which an input of type `type_` is given to the vendor; `type_` itself when that fits.
 
-        Axes are added in front, or merged into axis 1: the values keep their order in memory.
+        Axes are added in front, or merged into axis 1: the values keep their order in memory. The sizes of the type
+        must be known where `input_rank` or `batch` says something.
         """
-        shape = static(type_.dims)
+        shape = type_.dims
         if self.input_rank and (len(shape) != self.input_rank or (self.batch and shape[0] != self.batch)):
-            shape = self._reshaped(shape)
+            shape = self._reshaped(static(shape))
         dtype = type_.dtype
         if self.input_dtypes and dtype not in self.input_dtypes and DType.F32 in self.input_dtypes:
             dtype = DType.F32

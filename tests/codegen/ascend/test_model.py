@@ -131,13 +131,29 @@ def test_symbolic_shapes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [DType.U8, DType.BOOL, DType.I16])
-def test_inputs_of_other_types_are_refused(dtype: DType, tmp_path: Path) -> None:
+def test_inputs_of_other_types_are_cast_from_floats(dtype: DType, tmp_path: Path) -> None:
+    """ATC takes no mask of bool, and no small integers but pixels: the file has a Cast behind such an input."""
     from uair.ops import Cast
 
     graph = Graph()
     x = graph.add_input("x", TensorType(dtype, (1, 4)))
     graph.add_output("y", graph.append(Node(Cast(to=DType.F32), [x])).output)
-    with pytest.raises(RuleViolation, match=f"input 'x' is {dtype}"):
+    module = Module("m", {"main": graph})
+    made = uair.compile(module, "ascend310", output=tmp_path / "out")
+    (entry,) = made.manifest["ascend"]["inputs"]
+    assert entry["dtype"] == "f32"
+    value = np.array([[0, 1, 1, 0]])
+    got = run_onnx(str(made.file("model.onnx")), {"x": value.astype(np.float32)})
+    assert got["y"].tolist() == value.tolist()
+    (report,) = uair.check(module, ["ascend310"])
+    assert [row.verdict.through for row in report.interface] == [("cast the input from f32",)]
+
+
+def test_inputs_of_types_that_no_cast_helps_are_refused(tmp_path: Path) -> None:
+    graph = Graph()
+    x = graph.add_input("x", TensorType(DType.F64, (1, 4)))
+    graph.add_output("y", graph.append(Node(Relu(), [x])).output)
+    with pytest.raises(uair.UairError, match="f64"):
         uair.compile(Module("m", {"main": graph}), "ascend310", output=tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
