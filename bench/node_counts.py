@@ -178,7 +178,7 @@ def main() -> int:
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="has onnxslim, onnxsim, onnxruntime")
     parser.add_argument("--tools", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--runs", type=int, default=31, help="of each file in onnxruntime")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/optimizer.md")
+    parser.add_argument("--write", action="store_true", help="into docs/optimizer.md: all rows, or those of --models")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -197,8 +197,23 @@ def main() -> int:
         start, end = "<!-- node counts -->\n", "<!-- end -->\n"
         page = PAGE.read_text("utf-8")
         head, _, rest = page.partition(start)
-        PAGE.write_text(f"{head}{start}{chr(10).join(lines)}\n{end}{rest.partition(end)[2]}", "utf-8")
+        table, _, rest = rest.partition(end)
+        if options.models:
+            lines = merged(table.splitlines(), lines)
+        PAGE.write_text(f"{head}{start}{chr(10).join(lines)}\n{end}{rest}", "utf-8")
     return 0
+
+
+def merged(table: Sequence[str], measured: Sequence[str]) -> list[str]:
+    """A table with other numbers for the models that were measured; those of tools that did not run stay."""
+    rows = {line.split("|")[1].strip(): line for line in measured[2:]}
+    found = list(table)
+    for number, line in enumerate(table):
+        before = line.split("|")
+        if (row := rows.pop(before[1].strip(), None)) is not None:
+            cells = zip(row.split("|"), before, strict=True)
+            found[number] = "|".join(new if new.strip() else old for new, old in cells)
+    return [*found, *rows.values()]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import attrs
 
 from uair.collection import collection_paused
 from uair.ir.module import Module
+from uair.ops import Transpose
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.counted_loops import CountedLoops
 from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
@@ -32,6 +33,7 @@ from uair.passes.fusion import (
     products,
     reduction,
     rotary,
+    transposes,
 )
 from uair.passes.recurrent.recognize import RecognizeRecurrent
 from uair.pipeline import Pass, PassContext
@@ -42,14 +44,14 @@ from uair.rewrite import RuleSet
 class Fuse(Pass):
     """Make one operator of several: BatchNorm, scale, bias and padding into weights, and what exporters spelled out.
 
-    Loops over the cell of a recurrent layer become the layer first. What stands in front of weights goes into them
-    last, when all that exporters spelled out is recognized. A round of canonicalisation follows when something was
-    fused, for what the fusions left behind.
+    Loops over the cell of a recurrent layer become the layer first. Transposes move when all that exporters spelled out
+    around them is recognized. What stands in front of weights goes into them last. A round of canonicalisation follows
+    when something was fused, for what the fusions left behind.
     """
 
     def rulesets(self) -> Sequence[RuleSet]:
         """The fusions; canonicalisation, which follows them, is a pass of its own."""
-        return ruleset(), last_ruleset()
+        return ruleset(), transposes_ruleset(), last_ruleset()
 
     @collection_paused()
     def run(self, module: Module, context: PassContext) -> bool:
@@ -58,12 +60,21 @@ class Fuse(Pass):
         changed |= RecognizeRecurrent().run(module, context)
         if changed:
             Canonicalise().run(module, context)
-        for rules in self.rulesets():
-            if context.apply_rules(module, rules):
+        changed |= _apply(module, context, ruleset())
+        if any(isinstance(node.op, Transpose) for graph in module.all_graphs() for node in graph):
+            if _apply(module, context, transposes_ruleset()):
                 changed = True
-                EliminateCommonSubexpressions().run(module, context)  # layers that share a table then share its half
-                Canonicalise().run(module, context)
-        return changed
+                _apply(module, context, ruleset())  # products now stand next to what is fused to them
+        return _apply(module, context, last_ruleset()) or changed
+
+
+def _apply(module: Module, context: PassContext, rules: RuleSet) -> bool:
+    """Apply rules, and bring what they leave to canonical form."""
+    if not context.apply_rules(module, rules):
+        return False
+    EliminateCommonSubexpressions().run(module, context)  # layers that share a table then share its half
+    Canonicalise().run(module, context)
+    return True
 
 
 @functools.cache
@@ -85,6 +96,12 @@ def ruleset() -> RuleSet:
         attention,
     )
     return RuleSet([rule() for family in families for rule in family.RULES])
+
+
+@functools.cache
+def transposes_ruleset() -> RuleSet:
+    """The rules that move Transposes, which others expect where exporters leave them."""
+    return RuleSet([rule() for rule in transposes.RULES])
 
 
 @functools.cache

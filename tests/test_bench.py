@@ -130,3 +130,9 @@ def test_the_table_of_nodes_holds_what_a_run_says(capsys: pytest.CaptureFixture[
     assert row.peers["onnxruntime"] and row.error <= 1e-5 and row.time > 0
     row.measure(sys.executable, 0, ["no_such_tool"])
     assert row.peers == {"no_such_tool": None} and "no_such_tool on light_squeezenet" in capsys.readouterr().err
+
+
+def test_rows_of_the_table_are_replaced_by_model() -> None:
+    table = ["| model | nodes | slim |", "|---|---|---|", "| a | 1 | 2 |", "| b | 3 | 4 |"]
+    found = node_counts.merged(table, [*table[:2], "| b | 5 |  |", "| c | 6 | 7 |"])
+    assert found == [*table[:3], "| b | 5 | 4 |", "| c | 6 | 7 |"]

@@ -66,7 +66,7 @@ def families() -> Iterator[Family]:
     from uair.passes.recurrent import flips, recognize
 
     yield Family("simplify", "Part of `canonicalise`, in every compilation.", simplify.ruleset().rules)
-    fusion = (*fuse.ruleset().rules, *fuse.last_ruleset().rules)
+    fusion = [rule for rules in fuse.Fuse().rulesets() for rule in rules.rules]
     yield Family("fuse", "In every compilation, after `canonicalise`.", fusion)
     yield Family(
         "recognize-recurrent",

@@ -12,14 +12,19 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
-from uair.ir.data import derive
-from uair.ir.dims import Shape, static
-from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ops import LayerNorm, Reshape, RMSNorm, Transpose
 from uair.passes.propagate_layout.analysis import Forms, cheapest_forms, is_back, is_forward
-from uair.passes.propagate_layout.moves import Move, Pointwise, to_first, to_last
+from uair.passes.propagate_layout.moves import (
+    CHANNELS_FIRST,
+    Move,
+    Pointwise,
+    moved_constant,
+    to_first,
+    to_last,
+)
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -150,29 +155,21 @@ class _Rewrite:
 
     def _operand(self, tensor: Tensor, rank: int) -> Tensor:
         """An operand in the other form; one with fewer axes gets axes of extent 1 first."""
+        if tensor.data is not None:
+            return moved_constant(tensor, CHANNELS_FIRST, rank)
         missing = rank - len(tensor.type.dims)
         if not missing:
             return self._in_first(tensor)
         if len(tensor.type.dims) == 1:  # [C]: its elements keep their order
-            return self._reshaped(tensor, (1, *tensor.type.dims, *[1] * (rank - 2)))
-        return self._in_first(self._reshaped(tensor, (*[1] * missing, *tensor.type.dims)))
-
-    def _reshaped(self, tensor: Tensor, shape: Shape) -> Tensor:
-        if tensor.data is not None:
-            numbers = static(shape)
-            data = derive(lambda a: a.reshape(numbers), (tensor.data,), tensor.data.dtype, numbers)
-            return constant(data, tensor.name)
-        return self._behind(tensor, Reshape(shape=shape))
+            return self._behind(tensor, Reshape(shape=(1, *tensor.type.dims, *[1] * (rank - 2))))
+        return self._in_first(self._behind(tensor, Reshape(shape=(*[1] * missing, *tensor.type.dims))))
 
     def _in_first(self, tensor: Tensor) -> Tensor:
         """The tensor with channels first, made when it is not there."""
         if tensor not in self.first:
-            perm = to_first(len(tensor.type.dims))
             if tensor.data is not None:
-                extents = static(tuple(tensor.type.dims[p] for p in perm))
-                data = derive(lambda a: a.transpose(perm), (tensor.data,), tensor.data.dtype, extents)
-                return constant(data, tensor.name)
-            self.first[tensor] = self._behind(tensor, Transpose(perm=perm))
+                return moved_constant(tensor, CHANNELS_FIRST, tensor.type.rank)
+            self.first[tensor] = self._behind(tensor, Transpose(perm=to_first(tensor.type.rank)))
         return self.first[tensor]
 
     def _behind(self, tensor: Tensor, op: Transpose | Reshape) -> Tensor:
