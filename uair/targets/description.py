@@ -710,7 +710,7 @@ class _Checker:
         for name in cost.epilogue:
             self._operator(name, ("cost", "epilogue"))
         for i, each in enumerate(cost.epilogues):
-            for name in (*each.of, *(name for stage in each.stages for name in stage)):
+            for name in (*each.of, *each.before, *(name for stage in each.stages for name in stage)):
                 self._operator(name, ("cost", "epilogues", i))
         for name in description.plan.levels:
             if name not in (known := [m.name for m in description.memory]):

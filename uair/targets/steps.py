@@ -19,7 +19,9 @@ from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.types import TensorType
 from uair.ops import (
+    Add,
     AvgPool2D,
+    Cast,
     Concat,
     Conv2D,
     Dequantize,
@@ -80,7 +82,7 @@ class StepFinder:
     Attributes:
         description: of the device.
         steps: of every node of the graph that `of_graph` was last called with.
-        members: by product what became part of it, in order.
+        members: by product what became part of it, in order; the last one gives the result.
         fused_to: the product that a node became part of.
         positions: of the nodes in the graph that was last asked about.
     """
@@ -112,6 +114,7 @@ class StepFinder:
                 continue
             free = itertools.takewhile(lambda member: member not in self.fused_to, self.epilogue(node))
             if members := tuple(free):
+                members = (*self._before(node, members), *members)
                 self.members[node] = members
                 self.fused_to.update((member, node) for member in members)
 
@@ -193,8 +196,8 @@ class StepFinder:
         users = readers(tensor)
         if any(user.graph is not first.graph for user in users):
             return ()  # a graph that control flow runs reads it
-        if swish := _swish(tensor, users):
-            return swish if stages.take(_name_of(swish)) else ()
+        if several := _swish(tensor, users) or _dequantized(first, users):
+            return several if stages.take(_name_of(several)) else ()
         if len(users) != 1 or not stages.take(users[0].op_type) or len(users[0].outputs) != 1:
             return ()
         shape = tensor.type.shape
@@ -202,6 +205,16 @@ class StepFinder:
         if any(t.type.shape != shape or self._is_taken(users[0], t, first, tensor) for t in others):
             return ()
         return (users[0],)
+
+    def _before(self, node: Node, members: Sequence[Node]) -> tuple[Node, ...]:
+        """The operator in front of a product that the compiler makes part of it and of what is behind it."""
+        shape = node.outputs[0].type.shape
+        names = self.description.cost.before(node.op_type, None if shape is None else len(shape))
+        maker = None if node.inputs[0] is None else node.inputs[0].producer
+        if maker is None or maker.op_type not in names or maker.graph is not node.graph:
+            return ()
+        group = {node, *members}
+        return (maker,) if all(user in group for t in maker.outputs for user in t.users) else ()
 
     def _is_taken(self, user: Node, other: Tensor, first: Node, tensor: Tensor) -> bool:
         """Whether a reader of `tensor` is left to another product than `first`: that of `other`, read by it alone."""
@@ -469,9 +482,45 @@ def _swish(tensor: Tensor, users: Sequence[Node]) -> tuple[Node, ...]:
     return (sigmoid, mul) if sources == {tensor, sigmoid.outputs[0]} else ()
 
 
+def _dequantized(product: Node, users: Sequence[Node]) -> tuple[Node, ...]:
+    """Cast, Mul and Add where they give the numbers that a product of integers stands for.
+
+    The scale is a product of two that nothing else reads, as quantizers of dynamic ranges write it, and is one of the
+    nodes; the bias has a number for each column.
+    """
+    cast = users[0] if len(users) == 1 else None
+    if cast is None or not isinstance(cast.op, Cast) or list(product.outputs[0].users) != [cast]:
+        return ()
+    if product.outputs[0].type.dtype is not DType.I32 or not cast.outputs[0].type.dtype.is_float:
+        return ()
+    scaled = list(cast.outputs[0].users)
+    if len(scaled) != 1 or not isinstance(scaled[0].op, Mul):
+        return ()
+    scales = [t for t in scaled[0].inputs if t is not None and t is not cast.outputs[0]]
+    maker = scales[0].producer if len(scales) == 1 else None
+    if maker is None or not isinstance(maker.op, Mul) or list(maker.outputs[0].users) != scaled:
+        return ()
+    if any(node.graph is not product.graph for node in (cast, maker, *scaled)):
+        return ()
+    return (cast, maker, *scaled, *_bias(scaled[0]))
+
+
+def _bias(node: Node) -> tuple[Node, ...]:
+    """The sum with a constant of one axis, as long as the last one, that is the only reader of a result."""
+    result = node.outputs[0]
+    users = list(result.users)
+    if len(users) != 1 or not isinstance(users[0].op, Add) or users[0].graph is not node.graph:
+        return ()
+    others = [t for t in users[0].inputs if t is not None and t is not result]
+    fits = len(others) == 1 and others[0].is_constant and result.type.shape is not None
+    return (users[0],) if fits and others[0].type.shape == result.type.dims[-1:] else ()
+
+
 def _name_of(nodes: Sequence[Node]) -> str:
     """What descriptions call operators that fuse at once."""
-    return nodes[0].op_type if len(nodes) == 1 else "Swish"
+    if len(nodes) == 1:
+        return nodes[0].op_type
+    return "Dequantize" if isinstance(nodes[0].op, Cast) else "Swish"
 
 
 def _with_views(nodes: list[Node]) -> list[Node]:

@@ -81,12 +81,16 @@ class Epilogue:
     Attributes:
         of: the operators that form the products.
         rank: of their results; any when not given.
-        stages: lists of operators: of each list at most one is taken, in this order.
+        stages: lists of operators: of each list at most one is taken, in this order. "Dequantize" is also the Cast of a
+            product of integers, its product with that of two scales, and the sum with a bias, as one.
+        before: operators that become part of such a product when they give its first operand, something behind it
+            becomes part of it, and nothing else reads their results.
     """
 
     of: tuple[str, ...]
     rank: int | None = None
     stages: tuple[tuple[str, ...], ...] = ()
+    before: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -148,10 +152,16 @@ class CostModel:
             op_type: the operator that forms it.
             rank: of its result; None when it is not known.
         """
-        for each in self.epilogues:
-            if op_type in each.of and each.rank in (None, rank):
-                return Stages(each.stages)
-        return Stages((self.epilogue,), again=True)
+        found = self._epilogue(op_type, rank)
+        return Stages((self.epilogue,), again=True) if found is None else Stages(found.stages)
+
+    def before(self, op_type: str, rank: int | None) -> tuple[str, ...]:
+        """What may become part of a product in front of it; see `stages`."""
+        found = self._epilogue(op_type, rank)
+        return () if found is None else found.before
+
+    def _epilogue(self, op_type: str, rank: int | None) -> Epilogue | None:
+        return next((each for each in self.epilogues if op_type in each.of and each.rank in (None, rank)), None)
 
 
 @attrs.frozen
