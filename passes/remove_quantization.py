@@ -21,7 +21,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from uair.ir.dtype import DType
 from uair.ir.graph import Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ops import (
@@ -50,6 +49,7 @@ from uair.ops import (
 )
 from uair.ops.integer import centred
 from uair.passes.canonicalise import Canonicalise
+from uair.passes.rewrites.quantization import FloatConstant
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import NoMatch, Rule, RuleSet, no, of, optional
 
@@ -295,25 +295,6 @@ def _is_within(x: Tensor, low: float, high: float, depth: int = 8) -> bool:
 
 def _equal(a: Tensor, b: Tensor) -> bool:
     return a is b or (a.is_constant and b.is_constant and np.array_equal(a.numpy(), b.numpy()))
-
-
-class FloatConstant(Rule):
-    """A constant in integers is the constant in floating point."""
-
-    def pattern(self, x: Any, s: Any, z: Any) -> Any:
-        """A Dequantize."""
-        return of(Dequantize)(x, s, optional(z)).named("node")
-
-    def check(self, x: Tensor, s: Tensor, z: Tensor | None, node: Node) -> bool | NoMatch:
-        """Everything is constant, and the result f32."""
-        if node.output.type.dtype is not DType.F32:
-            return no("it is not f32", node)
-        return all(t is None or t.is_constant for t in (x, s, z)) or no("an operand is computed", node)
-
-    def rewrite(self, x: Tensor, node: Node) -> Tensor:
-        """The numbers."""
-        operands = [None if t is None else t.numpy() for t in node.inputs]
-        return constant(np.asarray(node.op.evaluate_all(operands)[0], np.float32), x.name)
 
 
 class FloatOfMovedIntegers(Rule):

@@ -19,14 +19,14 @@ from collections.abc import Set as AbstractSet
 
 from uair.context import lookup
 from uair.ir.graph import Node, Tensor
-from uair.passes.rewrites import elementwise, pooling, resize, shape
+from uair.passes.rewrites import elementwise, pooling, quantization, resize, shape
 from uair.rewrite import NoMatch, Rule
 
 
 @functools.cache
 def rules() -> Mapping[str, Rule]:
     """All rewrites by name."""
-    families = (elementwise, shape, pooling, resize)
+    families = (elementwise, shape, pooling, resize, quantization)
     return {rule.name: rule for family in families for rule in (make() for make in family.RULES)}
 
 

@@ -25,6 +25,7 @@ from uair.ir.module import Module
 from uair.ops import Add, AvgPool1D, Conv1D, Conv2D, MaxPool1D, Relu
 from uair.request import Int8
 from uair.targets import load_description
+from uair.text import parse_module
 
 ZOO = ["squeezenet_real", "ppocr_cls", "magika", "basic_pitch"]
 NETWORKS: dict[str, tuple[Callable[[], Module], tuple[int, ...]]] = {
@@ -282,3 +283,25 @@ def test_an_asymmetric_model_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(DoesNotFit, match="symmetric"):
         uair.compile(cpu.file("model.onnx"), "jetson_orin", output=tmp_path / "orin", fallback=False)
     assert not (tmp_path / "orin").exists()
+
+
+@pytest.mark.parametrize("target", ["jetson_orin", "br104"])
+def test_an_asymmetric_constant_is_written_as_floats(target: str, tmp_path: Path) -> None:
+    """As tools for dynamic quantization store tables that are added: the model runs whole, in other numbers or none."""
+    text = """
+constant @table = [0,100,200,255] : u8[4]
+constant @scale = 0.25 : f32[]
+constant @zero = 100 : u8[]
+%x: f32[2,4]
+%bias = Dequantize(@table, @scale, @zero) : f32[4]
+%y = Add(%x, %bias) : f32[2,4]
+"""
+    module = parse_module(text)
+    artifact = uair.compile(module, target, output=tmp_path / "out")
+    assert [part["folder"] for part in artifact.manifest["partitions"]] == [""]
+    proto = onnx.load(artifact.file("model.onnx"))
+    assert [node.op_type for node in proto.graph.node] == ["Add"]
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {session.get_inputs()[0].name: x})
+    np.testing.assert_array_equal(got, interpret(module, {"x": x})["y"])
