@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Set
 
 import attrs
 
 from uair.ir.data import EAGER_BYTES, Data, SplatData
+from uair.ir.dims import Dim, plain_symbol, symbol, symbols_of
 from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.inference import settle_sizes
 from uair.ir.location import Location
 from uair.ir.module import Module
 from uair.ops import BatchNorm
@@ -21,15 +23,19 @@ class EliminateCommonSubexpressions(Pass):
 
     A convolution or Linear in front of its own BatchNorm is left alone until that has gone into its weights: merged
     with another one it would have two users, and neither BatchNorm could. Where the BatchNorms are equal, what the two
-    become is merged.
+    become is merged. Sizes that only the data decides have a name at every node; those of merged nodes get one.
     """
 
     def run(self, module: Module, context: PassContext) -> bool:
         """One walk in order, with a table of what is computed already."""
         changed = False
+        names: dict[str, str] = {}
+        inputs = {name for g in module.all_graphs() for t in g.inputs for name in symbols_of(t.type.shape or ())}
         for graph in module.all_graphs():
             changed |= _merge_constants(graph)
-            changed |= _merge_nodes(graph, context)
+            changed |= _merge_nodes(graph, context, inputs, names)
+        if names:
+            settle_sizes(module, {name: symbol(_last(name, names)) for name in names})
         return changed
 
 
@@ -57,7 +63,8 @@ def constant_key(data: Data) -> Hashable:
     return id(data)
 
 
-def _merge_nodes(graph: Graph, context: PassContext) -> bool:
+def _merge_nodes(graph: Graph, context: PassContext, inputs: Set[str], names: dict[str, str]) -> bool:
+    """Merge the nodes of one graph; `names` takes in the names of sizes that are others' from now on."""
     seen: dict[Hashable, Node] = {}
     changed = False
     for node in graph:
@@ -72,9 +79,30 @@ def _merge_nodes(graph: Graph, context: PassContext) -> bool:
         if not context.fuel.draw("eliminate-common-subexpressions", node):
             return changed
         first.loc = Location.fused([first.loc, node.loc], by="eliminate-common-subexpressions")
+        for gone, kept in zip(node.outputs, first.outputs, strict=True):
+            _unite(gone.type.shape or (), kept.type.shape or (), inputs, names)
         graph.replace(node, first.outputs)
         changed = True
     return changed
+
+
+def _unite(gone: Iterable[Dim], kept: Iterable[Dim], inputs: Set[str], names: dict[str, str]) -> None:
+    """Note which names of one shape's sizes are those of another one's; what inputs name keeps its name."""
+    for pair in zip(gone, kept, strict=False):
+        old, new = (None if name is None else _last(name, names) for name in map(plain_symbol, pair))
+        if old is None or new is None or old == new:
+            continue
+        if old in inputs:
+            old, new = new, old
+        if old not in inputs:
+            names[old] = new
+
+
+def _last(name: str, names: dict[str, str]) -> str:
+    """The name that is left of one that may have been replaced several times."""
+    while name in names:
+        name = names[name]
+    return name
 
 
 def _awaits_batch_norm(node: Node) -> bool:
