@@ -33,6 +33,7 @@ from uair.passes.fusion import (
     products,
     reduction,
     rotary,
+    scale_motion,
     transposes,
 )
 from uair.passes.recurrent.recognize import RecognizeRecurrent
@@ -93,6 +94,7 @@ def ruleset() -> RuleSet:
         channel_norms,
         pooling,
         rotary,
+        scale_motion,
         attention,
     )
     return RuleSet([rule() for family in families for rule in family.RULES])

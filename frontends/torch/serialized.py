@@ -321,6 +321,11 @@ def _numbers(_: GraphReader, value: Any) -> Argument:
     return tuple(_numbers(_, v) for v in value) if isinstance(value, list) else cast(Argument, value)
 
 
+def _floats(_: GraphReader, value: Any) -> Argument:
+    """Numbers, of which infinities and what is no number are written as words, for JSON has none."""
+    return tuple(_floats(_, v) for v in value) if isinstance(value, list) else float(value)
+
+
 def _custom(_: GraphReader, value: Json) -> Argument:
     raise UnsafeModelError(
         f"the program uses {value.get('name')!r}, a {value.get('class_fqn')}, which is stored as a pickle",
@@ -343,8 +348,9 @@ _ARGUMENTS: Mapping[str, Callable[[GraphReader, Any], Argument]] = {
     "as_nested_tensors": lambda r, v: tuple(tuple(r.reference(t) for t in each) for each in v),
     "as_optional_tensor": GraphReader.optional,
     "as_optional_tensors": lambda r, v: tuple(r.optional(t) for t in v),
-    **dict.fromkeys(("as_int", "as_float", "as_bool", "as_string"), lambda _, v: v),
-    **dict.fromkeys(("as_ints", "as_floats", "as_bools", "as_strings", "as_int_lists", "as_float_lists"), _numbers),
+    **dict.fromkeys(("as_int", "as_bool", "as_string"), lambda _, v: v),
+    **dict.fromkeys(("as_ints", "as_bools", "as_strings", "as_int_lists"), _numbers),
+    **dict.fromkeys(("as_float", "as_floats", "as_float_lists"), _floats),
     **dict.fromkeys(("as_sym_int", "as_sym_float", "as_sym_bool"), GraphReader.symbolic_number),
     **dict.fromkeys(
         ("as_sym_ints", "as_sym_floats", "as_sym_bools"), lambda r, v: tuple(r.symbolic_number(s) for s in v)

@@ -25,10 +25,12 @@ from uair.ops import (
     Reshape,
     Softmax,
     Squeeze,
+    Tanh,
     Transpose,
     Unsqueeze,
     Where,
 )
+from uair.passes.fusion.attention import guarded_softmax
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -88,7 +90,9 @@ class _Mask:
 
     def known(self) -> Array | None:
         """Where scores stay, when constants say so."""
-        found = _folded(self.tensor, _DEEPEST) if self.value is not None else None
+        if self.value is None:
+            return None if self.by_window else _kept(self.tensor)
+        found = _folded(self.tensor, _DEEPEST)
         return found if found is None or not self.inverted else np.logical_not(found)
 
     def kept(self) -> Tensor:
@@ -123,10 +127,14 @@ class _Windows:
 
 @attrs.frozen(eq=False)
 class _Front:
-    """What is in front of the Softmax: a product, the numbers that it is multiplied by, and what is added."""
+    """What is in front of the Softmax: a product, the numbers that it is multiplied by, and what is added.
+
+    A softcap c means that c * tanh(scores / c) is in the place of the scores; 0 that it is not.
+    """
 
     product: Node
     scale: float
+    softcap: float
     factors: tuple[Tensor, ...]
     masks: tuple[_Mask, ...]
     windows: _Windows | None
@@ -141,23 +149,32 @@ class _Parts:
     factors: tuple[Tensor, ...]
     masks: tuple[_Mask, ...]
     perm: _Perm
+    softcap: float = 0.0
     windows: _Windows | None = None
 
 
 class RecognizeAttention(Rule):
-    """softmax(scale q k^T + mask) v over three or four axes is Attention; of three the heads are missing."""
+    """softmax(scale q k^T + mask) v over three or four axes is Attention; of three the heads are missing.
 
-    def pattern(self, scores: Any, v: Any) -> Any:
-        """The second product; what is in front of the Softmax is followed by the check."""
-        return of(*_PRODUCTS)(of(Softmax)(scores).named("softmax"), v).named("root")
+    A Where may put zeros in the place of what is not a number: the probabilities of queries that no key is left for.
+    """
 
-    def check(self, root: Node, softmax: Node) -> bool | NoMatch:
+    def pattern(self, v: Any) -> Any:
+        """The second product; what is in front of it is followed by the check."""
+        return of(*_PRODUCTS)(of(Softmax, Where)(...).named("probabilities"), v).named("root")
+
+    def check(self, root: Node, probabilities: Node) -> bool | NoMatch:
         """The products are those of attention, and the masks broadcast to the scores."""
+        softmax = _softmax(probabilities)
+        if softmax is None:
+            return no("it does not put zeros in the place of the probabilities that are not numbers", probabilities)
         found = _parts(softmax, _second(root))
         return found if isinstance(found, NoMatch) else True
 
-    def rewrite(self, root: Node, softmax: Node) -> Tensor:
+    def rewrite(self, root: Node, probabilities: Node) -> Tensor:
         """Attention between Transposes."""
+        softmax = _softmax(probabilities)
+        assert softmax is not None
         return _attention(softmax, _second(root), root.output.type.dtype)
 
 
@@ -192,6 +209,16 @@ class RecognizeTransposedAttention(Rule):
         return _Operand(v, swapped), swapped
 
 
+def _softmax(probabilities: Node) -> Node | None:
+    """The Softmax itself, or that in whose result a Where, and nothing else, puts zeros for what is not a number."""
+    if not isinstance(probabilities.op, Where):
+        return probabilities
+    softmax = guarded_softmax(probabilities)
+    condition = probabilities.inputs[0]
+    private = softmax is not None and softmax.output.use_count == 2 and condition and condition.use_count == 1
+    return softmax if private else None
+
+
 def _attention(softmax: Node, second: tuple[_Operand, _Perm] | None, dtype: DType) -> Tensor:
     """What stands in the place of the second product."""
     found = _parts(softmax, second)
@@ -206,7 +233,9 @@ def _attention(softmax: Node, second: tuple[_Operand, _Perm] | None, dtype: DTyp
         mask, causal = _joined(found.masks, softmax.output.type.dims, dtype)
         if mask is not None and len(found.perm) == 3 and mask.type.rank == 3:
             mask = Unsqueeze(axes=(1,))(mask)
-        y: Tensor = Attention(scale=op_scale, causal=causal)(q, k, v, *(() if mask is None else (mask,)))
+        y: Tensor = Attention(scale=op_scale, softcap=found.softcap, causal=causal)(
+            q, k, v, *(() if mask is None else (mask,))
+        )
     else:
         mask = _mask_of_windows(found.masks, found.windows, softmax.output.type.dims)
         y = found.windows.attention(Attention(scale=op_scale), q, k, v, mask)
@@ -248,13 +277,21 @@ def _parts(softmax: Node, second: tuple[_Operand, _Perm] | None) -> _Parts | NoM
         return no("what is in front of the Softmax is no scaled product of queries and keys", softmax)
     q, factor = _unscaled(first[0])
     k, more = _unscaled(first[1])
-    same = q.dims[:-2] == k.dims[:-2] == v.dims[:-2] and k.dims[-2] == v.dims[-2] and q.dims[-1] == k.dims[-1]
-    if not same or q.dims[:-1] != scores.type.dims[:-1]:
+    same = k.dims[:-2] == v.dims[:-2] and k.dims[-2] == v.dims[-2] and q.dims[-1] == k.dims[-1]
+    if not same or not _shares_heads(q.dims[:-2], k.dims[:-2]) or q.dims[:-1] != scores.type.dims[:-1]:
         return no("the shapes of queries, keys and values do not fit", softmax)
     refusal = _refused_mask(front, scores.type.dims)
     if refusal is not None:
         return refusal
-    return _Parts(q, k, v, front.scale * factor * more, front.factors, front.masks, perm, front.windows)
+    if front.windows is not None and q.dims[:-2] != k.dims[:-2]:
+        return no("windows share keys and values", softmax)
+    scale = front.scale * factor * more
+    return _Parts(q, k, v, scale, front.factors, front.masks, perm, front.softcap, front.windows)
+
+
+def _shares_heads(queries: Shape, keys: Shape) -> bool:
+    """Whether keys have the batch and heads of the queries, or one head for all of them."""
+    return keys == queries or (len(queries) == 2 and keys == (queries[0], 1))
 
 
 def _refused_mask(front: _Front, scores: Shape) -> NoMatch | None:
@@ -344,13 +381,16 @@ def _first(node: Node) -> tuple[_Operand, _Operand] | None:
 # -------------------------------------------------------------------------------------- what is in front of the Softmax
 def _front(scores: Tensor) -> _Front | None:
     """Scale and masks of scores, and the product that they are of; None when they are no such thing."""
-    scale, factors, masks, windows, tensor = 1.0, list[Tensor](), list[_Mask](), None, scores
+    scale, softcap, factors, masks, windows, tensor = 1.0, 0.0, list[Tensor](), list[_Mask](), None, scores
     for _ in range(_DEEPEST):
         node = tensor.producer
         if node is None or tensor.use_count != 1:
             break
         if isinstance(node.op, _PRODUCTS):
-            return _Front(node, scale, tuple(factors), tuple(masks), windows)
+            return _Front(node, scale, softcap, tuple(factors), tuple(masks), windows)
+        if isinstance(node.op, Tanh) and not softcap and not factors and scale > 0 and node.inputs[0] is not None:
+            softcap, tensor = scale, node.inputs[0]
+            continue
         factor = _factor(node)
         if factor is not None:
             tensor = factor[0]
@@ -361,7 +401,7 @@ def _front(scores: Tensor) -> _Front | None:
             tensor = by_head[0]
             factors.append(by_head[1])
             continue
-        if scale != 1.0 or factors:  # a mask under a factor would be scaled, too
+        if scale != 1.0 or factors or softcap:  # a mask under a factor would be scaled, too
             break
         windowed = _masked_windows(node) if windows is None else None
         if windowed is not None:
@@ -433,8 +473,28 @@ def _masked(node: Node) -> tuple[Tensor, _Mask] | None:
     assert a is not None and b is not None
     for x, mask in ((a, b), (b, a)):
         if x.type.shape == node.output.type.shape and _leads_to_product(x):
-            return x, _Mask(mask)
+            return x, _switch(mask) or _Mask(mask)
     return None
+
+
+def _switch(mask: Tensor) -> _Mask | None:
+    """What a Where says that gives 0 where a score stays and minus infinity where it does not."""
+    node = mask.producer
+    if node is None or not isinstance(node.op, Where):
+        return None
+    condition, kept, gone = node.inputs
+    assert condition is not None and kept is not None and gone is not None
+    values = [repeated_value(t) if t.is_constant else None for t in (kept, gone)]
+    return _Mask(_core(condition), -math.inf) if values == [0, -math.inf] else None
+
+
+def _kept(mask: Tensor) -> Array | None:
+    """Where scores stay to which a constant of zeros and of numbers that swallow every score is added."""
+    if not mask.is_constant or not mask.type.is_static or mask.type.size > MOST_FOLDED:
+        return None
+    values = mask.numpy()
+    stay = values == 0
+    return stay if np.all(stay | (values <= NEVER.get(mask.type.dtype, -1e9))) else None
 
 
 def _replaced(node: Node) -> tuple[Tensor, _Mask] | None:
@@ -457,6 +517,9 @@ def _leads_to_product(tensor: Tensor) -> bool:
             return False
         if isinstance(node.op, _PRODUCTS):
             return True
+        if isinstance(node.op, Tanh) and node.inputs[0] is not None:
+            tensor = node.inputs[0]
+            continue
         inner = _factor(node) or _factor_by_head(node) or _masked(node)
         if inner is None:
             return False

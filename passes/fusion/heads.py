@@ -17,7 +17,21 @@ from uair.ir.data import Data, derive
 from uair.ir.dims import Dim, is_static, static
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Div, Expand, Linear, MatMul, Mul, Reshape, Softmax, Split, Squeeze, Transpose, Unsqueeze
+from uair.ops import (
+    Add,
+    Div,
+    Expand,
+    GatherElements,
+    Linear,
+    MatMul,
+    Mul,
+    Reshape,
+    Softmax,
+    Split,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+)
 from uair.passes.simplify.parts import MOST_AXES
 from uair.passes.simplify.regroup import Moves, moves
 from uair.rewrite import NoMatch, Replacement, Rule, no, of, optional
@@ -334,7 +348,7 @@ def _is_separable(tensor: Tensor, front: _Front, depth: int) -> bool:
     if isinstance(node.op, (Reshape, Expand)) and node.inputs[0] is not None:
         source = node.inputs[0]
         if isinstance(node.op, Reshape):
-            return source.type.shape is not None and source.type.dims == (*front, *tensor.type.dims[1:])
+            return source.type.shape is not None and source.type.dims[:2] == front
         return source.type.shape is not None and source.type.rank == 3 and source.type.dims[0] == 1
     if tensor.use_count != 1 or not _goes_along(node):
         return False
@@ -343,7 +357,7 @@ def _is_separable(tensor: Tensor, front: _Front, depth: int) -> bool:
 
 def _goes_along(node: Node) -> bool:
     """Whether an operator does the same for each of the first axis's places."""
-    if isinstance(node.op, Softmax):
+    if isinstance(node.op, (Softmax, GatherElements)):
         return node.op.axis % 3 != 0
     if isinstance(node.op, Transpose):
         return node.op.perm == (0, 2, 1)
@@ -363,7 +377,10 @@ def _separated(tensor: Tensor, front: _Front) -> Tensor:
     if isinstance(node.op, (Reshape, Expand)):
         source = node.inputs[0]
         assert source is not None
-        return source if isinstance(node.op, Reshape) else Unsqueeze(axes=(0,))(source)
+        if isinstance(node.op, Expand):
+            return Unsqueeze(axes=(0,))(source)
+        shape = (*front, *tensor.type.dims[1:])
+        return source if source.type.shape == shape else Reshape(shape=shape)(source)
     operands = [_separated(t, front) for t in node.inputs if t is not None]
     if isinstance(node.op, Transpose):
         return Transpose(perm=(0, 1, 3, 2))(*operands)
@@ -373,10 +390,10 @@ def _separated(tensor: Tensor, front: _Front) -> Tensor:
 
 def _over_heads(op: Any) -> Any:
     """An operator for tensors with one more axis in front."""
-    if not isinstance(op, Softmax):
+    if not isinstance(op, (Softmax, GatherElements)):
         return op
-    softmax: Any = op  # an attrs class by its decorator, which mypy does not see
-    return attrs.evolve(softmax, axis=op.axis % 3 + 1)
+    one: Any = op  # an attrs class by its decorator, which mypy does not see
+    return attrs.evolve(one, axis=op.axis % 3 + 1)
 
 
 RULES = (

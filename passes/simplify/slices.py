@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol, TypeAlias, TypeGuard
 
-from uair.ir.dims import Shape, is_static
-from uair.ir.graph import Node, Tensor
-from uair.ops import Concat, Slice
+import numpy as np
+
+from uair.ir.dims import Shape, is_static, static
+from uair.ir.graph import Node, Tensor, constant
+from uair.ops import Concat, Gather, GatherND, Reshape, Slice, Squeeze, Transpose
 from uair.ops.base import Ints, Operator
 from uair.rewrite import NoMatch, Rule, no, of
 
+MOST_PLACES = 4096
+"""Places that a constant index names, at most, that are looked at."""
 VERY_END = 2**31 - 1
 """Bounds of this magnitude and more mean the very end, whatever the extent."""
 
@@ -132,4 +137,110 @@ def _pieces(concat: Node, node: Node) -> Bounds | NoMatch:
     return bounds
 
 
-RULES = (DropWholeAxes, SliceConcat)
+class SliceFromGather(Rule):
+    """A Gather of places that follow each other is a Slice, which needs no index and meets the rules for pieces."""
+
+    def pattern(self, x: Any, index: Any) -> Any:
+        """Any Gather."""
+        return of(Gather)(x, index).named("node")
+
+    def check(self, x: Tensor, index: Tensor, node: Node) -> bool | NoMatch:
+        """The index is a constant with axes, and names consecutive places of a known extent."""
+        assert isinstance(node.op, Gather)
+        if not index.is_constant or not index.type.rank or not 0 < index.type.size <= MOST_PLACES:
+            return no("the index is no constant with axes", index)
+        extent = None if x.type.shape is None else x.type.dims[node.op.axis]
+        if not isinstance(extent, int) or x.is_constant:
+            return no("the extent is open, or all is constant", x)
+        places = np.where(index.numpy() < 0, index.numpy() + extent, index.numpy())
+        return bool(np.all(np.diff(places.reshape(-1)) == 1)) or no("the places do not follow each other", index)
+
+    def rewrite(self, x: Tensor, index: Tensor, node: Node) -> Tensor:
+        """From the first place to the last one, in the shape of the index."""
+        assert isinstance(node.op, Gather)
+        axis = node.op.axis % x.type.rank
+        extent, first = x.type.dims[axis], int(index.numpy().reshape(-1)[0])
+        assert isinstance(extent, int)
+        start = first + extent if first < 0 else first
+        taken = Slice(axes=(axis,), starts=(start,), ends=(start + index.type.size,), steps=(1,))(x)
+        return taken if index.type.rank == 1 else Reshape(shape=node.output.type.dims)(taken)
+
+
+class GatherFromGatherND(Rule):
+    """Coordinates over the first axes, which are constants or of one axis, are places of one axis."""
+
+    def pattern(self, x: Any, indices: Any) -> Any:
+        """Coordinates without batch axes."""
+        return GatherND()(x, indices).named("node")
+
+    def check(self, x: Tensor, indices: Tensor, node: Node) -> bool | NoMatch:
+        """One coordinate, or constants over known extents."""
+        count = indices.type.dims[-1] if indices.type.shape else None
+        if x.type.shape is None or not isinstance(count, int) or not 0 < count <= x.type.rank:
+            return no("the number of axes that are indexed is not known", node)
+        if count == 1:
+            return True
+        known = indices.is_constant and indices.type.size <= MOST_PLACES * count and is_static(x.type.dims[:count])
+        return known or no("coordinates of several axes are not constants, or extents are open", indices)
+
+    def rewrite(self, x: Tensor, indices: Tensor, node: Node) -> Tensor:
+        """The axes as one, of which places are taken."""
+        count = indices.type.dims[-1]
+        assert isinstance(count, int)
+        if count == 1:
+            return Gather(axis=0)(x, Squeeze(axes=(indices.type.rank - 1,))(indices))
+        extents, rest = static(x.type.dims[:count]), x.type.dims[count:]
+        strides = np.cumprod((1, *extents[:0:-1]))[::-1]
+        places = np.where(indices.numpy() < 0, indices.numpy() + np.asarray(extents), indices.numpy()) @ strides
+        flat = Reshape(shape=(math.prod(extents), *rest))(x)
+        return Gather(axis=0)(flat, constant(places.astype(np.int64), indices.name))
+
+
+class SliceBeforeTranspose(Rule):
+    """Slices of a Transpose that nothing else takes cut in front of it, so that less is moved."""
+
+    def pattern(self, x: Any) -> Any:
+        """A Slice behind a Transpose; others may take it, too."""
+        return of(Slice)(of(Transpose)(x).named("turn").shared()).named("root")
+
+    def check(self, turn: Node, root: Node) -> bool | NoMatch:
+        """All that takes the Transpose cuts it by known bounds."""
+        if not has_known_bounds(root.op):
+            return no("bounds are computed at run time", root)
+        cut = all(isinstance(user.op, Slice) for user in turn.output.users) and not turn.output.is_output
+        return cut or no("something takes the whole Transpose", turn)
+
+    def rewrite(self, x: Tensor, turn: Node, root: Node) -> Tensor:
+        """The Slice, then the Transpose."""
+        op = root.op
+        assert isinstance(turn.op, Transpose) and has_known_bounds(op)
+        axes = tuple(turn.op.perm[a] for a in op.axes)
+        return turn.op(Slice(axes=axes, starts=op.starts, ends=op.ends, steps=op.steps)(x))
+
+
+class DropEmptyPieces(Rule):
+    """A Concat without the operands that hold nothing: models with an optional part of extent 0 leave them."""
+
+    def pattern(self) -> Any:
+        """Any Concat."""
+        return of(Concat)(...).named("node")
+
+    def check(self, node: Node) -> bool | NoMatch:
+        """Some operands are empty, and others are not."""
+        kept = _filled(node)
+        return 0 < len(kept) < len(node.inputs) or no("no operand is empty, or all are", node)
+
+    def rewrite(self, node: Node) -> Tensor:
+        """The other ones."""
+        kept = _filled(node)
+        return kept[0] if len(kept) == 1 else node.op(*kept)
+
+
+def _filled(concat: Node) -> list[Tensor]:
+    """The operands whose extent along the axis is not 0."""
+    assert isinstance(concat.op, Concat)
+    axis = concat.op.axis
+    return [t for t in concat.inputs if t is not None and (t.type.shape is None or t.type.dims[axis] != 0)]
+
+
+RULES = (DropWholeAxes, SliceConcat, GatherFromGatherND, SliceFromGather, SliceBeforeTranspose, DropEmptyPieces)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from uair import ops
 from uair.frontends.torch.node import Family, TorchNode
 from uair.frontends.torch.promotion import operand
+from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 
 FAMILY = Family()
@@ -39,6 +42,30 @@ def _product(node: TorchNode) -> Tensor:
         return node(ops.Mul(), a, b)
     rank = node.rank(b)
     return node(ops.MatMul(), a, node.transposed(b, (*range(rank - 2), rank - 1, rank - 2)) if rank > 1 else b)
+
+
+@FAMILY.op("aten._grouped_mm", "transformers.grouped_mm_fallback")
+def _grouped_product(node: TorchNode) -> Tensor:
+    """Products of groups of rows with a matrix each, which end at the rows `offs`: the experts of a model.
+
+    self: [rows, k]; mat2: [groups, k, n]; result: [rows, n]. How many rows a group has only the values say.
+    """
+    own = node.op_type.startswith("transformers")
+    x, w = node.tensor("input" if own else "self"), node.tensor("weight" if own else "mat2")
+    if node.rank(x) != 2 or node.rank(w) != 3 or node.get("bias") is not None or node.get("offs") is None:
+        node.refuse("groups of other axes than the rows of the first operand, or a bias, have no counterpart")
+    groups = node.shape(w)[0]
+    if not isinstance(groups, int) or not groups:
+        node.refuse("the number of groups is not known")
+    ends = node.all(ops.Split(axis=0, sizes=(1,) * groups), node.cast(node.tensor("offs"), DType.I64))
+    products: list[Tensor] = []
+    start = node.stored(np.zeros(1, np.int64))
+    for group, end in enumerate(ends):
+        rows = node(ops.Slice(axes=(0,), steps=(1,)), x, start, end)
+        matrix = node(ops.Gather(axis=0), w, node.stored(np.asarray(group)))
+        products.append(node(ops.MatMul(), rows, matrix))
+        start = end
+    return node.reshaped(node(ops.Concat(axis=0), *products), node.result.dims)
 
 
 @FAMILY.op("aten._int_mm")

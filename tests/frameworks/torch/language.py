@@ -35,6 +35,7 @@ GPT2: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": 0,
 }
+MIXTRAL: dict[str, Any] = {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}
 GPTJ: dict[str, Any] = {**GPT2, "rotary_dim": 4}
 ROFORMER: dict[str, Any] = {**SMALL, "embedding_size": 32}
 T5: dict[str, Any] = {
@@ -190,6 +191,7 @@ CASES: dict[str, Case] = {
     ),
     "llama": Case(lambda: Named(hf.LlamaModel(hf.LlamaConfig(**GROUPED)), "input_ids"), _ids, IDS, 2),
     "qwen2": Case(lambda: Named(hf.Qwen2Model(hf.Qwen2Config(**GROUPED)), "input_ids"), _ids, IDS, 2),
+    "mixtral": Case(lambda: Named(hf.MixtralModel(hf.MixtralConfig(**MIXTRAL)), "input_ids"), _ids, IDS, 2),
     "gptj": Case(lambda: Named(hf.GPTJModel(hf.GPTJConfig(**GPTJ, use_cache=False)), "input_ids"), _ids, IDS, 2),
     "roformer": Case(lambda: Named(hf.RoFormerModel(hf.RoFormerConfig(**ROFORMER)), "input_ids"), _ids, IDS, 0),
     "t5": Case(

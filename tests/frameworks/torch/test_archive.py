@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import uair
+from tests.frameworks.torch.harness import Function
 from uair.errors import UairError
 from uair.frontends.common.errors import SourceFileError, UnsafeModelError
 from uair.frontends.torch import archive, live
@@ -151,6 +152,18 @@ def rewritten(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
         for name in source.namelist():
             target.writestr(name, change(name, source.read(name)))
     return copy
+
+
+def test_infinities_are_numbers_in_a_file(tmp_path: Path) -> None:
+    """JSON has no infinities: PyTorch writes them as words."""
+
+    def filled(x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x > 0, x, torch.full_like(x, float("-inf")))
+
+    x = torch.tensor([1.0, -1.0])
+    torch.export.save(torch.export.export(Function(filled), (x,)), tmp_path / "m.pt2")
+    (y,) = uair.run(uair.load(tmp_path / "m.pt2"), {"x": x.numpy()}).values()
+    assert y.tolist() == [1.0, float("-inf")]
 
 
 def test_a_pickle_in_the_file_is_not_run(tmp_path: Path) -> None:

@@ -95,3 +95,11 @@ def test_einsum_of_matrices_is_a_product() -> None:
 
 def test_integers() -> None:
     check(lambda i, j: i @ j, torch.arange(6).reshape(2, 3), torch.arange(12).reshape(3, 4))
+
+
+@pytest.mark.parametrize("ends", [[2, 3, 7], [0, 7, 7], [0, 0, 7]])
+def test_groups_of_rows_have_a_matrix_each(ends: list[int]) -> None:
+    """The experts of a model; one may have no rows."""
+    rows, matrices = torch.randn(7, 16).bfloat16(), torch.randn(3, 16, 8).bfloat16()
+    offs = torch.tensor(ends, dtype=torch.int32)
+    check(lambda x, w, o: torch.nn.functional.grouped_mm(x, w, offs=o), rows, matrices, offs, tolerance=1e-2)
