@@ -14,7 +14,7 @@ from uair.ir.graph import Graph
 from uair.ir.module import Module
 from uair.passes.quantization.broken import blamed, broken_weights
 from uair.passes.quantization.choose import NodeResult, Settings
-from uair.passes.quantization.even_channels import even_channels
+from uair.passes.quantization.even_channels import axes_to_watch, even_channels
 from uair.passes.quantization.facts import facts_by_operand, worst_tensors
 from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.mixed import Budget, Runner, Split, beyond_budget, float_share, spent, split_precision
@@ -180,13 +180,19 @@ class QuantizeInt8(Pass):
             resolve(self.interpreter)(module),
             samples,
             lambda n: context.tell("calibration samples", n, most),
+            axes_to_watch(plan, self._scheme_to_even()) if self.even_channels else {},
         )
 
     def _even_channels(self, study: Study, context: PassContext) -> tuple[Study, int]:
         """The study of the model with evened channels, and how many activations were changed."""
-        scheme = study.scheme if self.per_channel else attrs.evolve(study.scheme, per_channel=())
-        found, changes = even_channels(study, scheme, self.skip, lambda node: context.fuel.draw(self.name, node))
+        found, changes = even_channels(
+            study, self._scheme_to_even(), self.skip, lambda node: context.fuel.draw(self.name, node)
+        )
         return found, len(changes)
+
+    def _scheme_to_even(self) -> Scheme:
+        scheme = self._scheme()
+        return scheme if self.per_channel else attrs.evolve(scheme, per_channel=())
 
     def _budget(self) -> Budget:
         device = self._description()

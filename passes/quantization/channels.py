@@ -9,75 +9,11 @@ import attrs
 import numpy as np
 
 from uair.ir.dtype import Array
-from uair.ir.graph import Node, Tensor
+from uair.ir.graph import Graph, Node, Tensor
 from uair.passes.quantization.placement import weight_axis
-from uair.passes.quantization.statistics import Interpreter, run_until
-from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
-
-LEAST_ROOM = 1.1
-MOST_ROOM = 4.0
-"""What magnitudes of other samples may be expected to be at least and at most, as multiples of those seen."""
-
-
-@attrs.define(eq=False)
-class ChannelRange:
-    """Least and greatest value and mean square of each channel.
-
-    Attributes:
-        low: [C], at most 0.
-        high: [C], at least 0.
-        energy: [C], sums of squares.
-        count: values per channel.
-        parts: [2, C], the greatest magnitudes in every second sample, and in the others.
-        samples: how many there were.
-    """
-
-    low: Array
-    high: Array
-    energy: Array
-    parts: Array
-    count: int = 0
-    samples: int = 0
-
-    @staticmethod
-    def empty(channels: int) -> ChannelRange:
-        """Of no values."""
-        low, high, energy = np.zeros((3, channels))
-        return ChannelRange(low, high, energy, np.zeros((2, channels)))
-
-    def observe(self, values: Array, axis: int) -> None:
-        """Take in the values of one sample, whose channels lie along `axis`."""
-        rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
-        if not rows.size:
-            return
-        low, high = rows.min(axis=1), rows.max(axis=1)
-        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
-        part = self.parts[self.samples % 2]
-        np.maximum(part, np.maximum(-low, high), out=part)
-        self.samples += 1
-        self.energy = self.energy + np.einsum("cr,cr->c", rows, rows, dtype=np.float64)
-        self.count += rows.shape[1]
-
-    @property
-    def magnitude(self) -> Array:
-        """The greatest magnitude of each channel."""
-        return np.maximum(-self.low, self.high)
-
-    @property
-    def expected(self) -> Array:
-        """The magnitude that other samples are expected to reach.
-
-        It is greater than what was seen, by the ratio of what one half of the samples reached to what the other did. A
-        channel that fills the range of an activation leaves it as soon as another sample goes further.
-        """
-        lesser, greater = self.parts.min(axis=0), self.parts.max(axis=0)
-        ratio = np.divide(greater, lesser, out=np.full_like(greater, MOST_ROOM), where=lesser > 0)
-        return np.asarray(self.magnitude * np.clip(ratio, LEAST_ROOM, MOST_ROOM))
-
-    @property
-    def mean_square(self) -> Array:
-        """Of each channel."""
-        return self.energy / max(self.count, 1)
+from uair.passes.quantization.statistics import ChannelObserver, Interpreter, run_until
+from uair.quant.channel_range import ChannelRange
+from uair.quant.scheme import COMPUTE, CONVOLUTIONS, TRANSPOSED
 
 
 def channel_axis(node: Node, rank: int) -> int:
@@ -89,17 +25,22 @@ def collect_channels(
     wanted: Mapping[Tensor, int], interpreter: Interpreter, samples: Iterable[Mapping[str, Array]]
 ) -> dict[Tensor, ChannelRange]:
     """Run the samples and look at the channels of the wanted tensors, given with the axis of their channels."""
-    found: dict[Tensor, ChannelRange] = {}
-
-    def observe(tensor: Tensor, values: Array) -> None:
-        axis = wanted.get(tensor)
-        if axis is not None:
-            if tensor not in found:
-                found[tensor] = ChannelRange.empty(values.shape[axis])
-            found[tensor].observe(values, axis)
-
+    observer = ChannelObserver(wanted)
     for sample in samples:
-        run_until(interpreter, sample, wanted, observe)
+        run_until(interpreter, sample, wanted, observer.observe)
+    return observer.found
+
+
+def weighted_axes(graph: Graph) -> dict[Tensor, int]:
+    """What layers with constant weights read and give, with the axis of the channels."""
+    found: dict[Tensor, int] = {}
+    for node in graph:
+        weight = node.inputs[1] if node.op_type in COMPUTE else None
+        if weight is None or not weight.is_constant:
+            continue
+        for tensor in (node.inputs[0], node.output):
+            if tensor is not None and not tensor.is_constant and tensor.type.shape is not None and tensor.type.rank > 1:
+                found.setdefault(tensor, channel_axis(node, tensor.type.rank))
     return found
 
 

@@ -28,15 +28,10 @@ from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.location import Location
 from uair.ops import LayerNorm, Mul
 from uair.passes.fusion import affine
-from uair.passes.quantization.channels import (
-    ChannelRange,
-    WeightView,
-    channel_axis,
-    collect_channels,
-    scaled_inputs,
-)
+from uair.passes.quantization.channels import WeightView, channel_axis, collect_channels, scaled_inputs
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.statistics import Interpreter, display_name
+from uair.quant.channel_range import ChannelRange
 from uair.quant.comparison import FLOOR
 from uair.quant.scheme import WEIGHT_LIMIT, Scheme
 
@@ -137,19 +132,31 @@ def propose_equalisations(
         samples: some calibration samples.
         exponents: powers of the channels' ranges that are tried as factors.
     """
-    readers = _readers(plan)
-    across = _pairs(plan, readers, scheme)
+    wanted = channel_axes(plan)
+    if not wanted:
+        return []
+    return choose_equalisations(plan, scheme, collect_channels(wanted, interpreter, samples), exponents)
+
+
+def channel_axes(plan: Plan) -> dict[Tensor, int]:
+    """The tensors whose channels decide about changes, with the axis of the channels."""
     wanted: dict[Tensor, int] = {}
-    for tensor, items in readers.items():
+    for tensor, items in _readers(plan).items():
         wanted[tensor] = channel_axis(items[0].node, tensor.type.rank)
         wanted.update((i.node.output, channel_axis(i.node, i.node.output.type.rank)) for i in items)
-    if not readers:
-        return []
-    channels = collect_channels(wanted, interpreter, samples)
+    return wanted
+
+
+def choose_equalisations(
+    plan: Plan, scheme: Scheme, channels: Mapping[Tensor, ChannelRange], exponents: Sequence[float] = EXPONENTS
+) -> list[Equalisation]:
+    """The same with what samples showed of the `channel_axes`; activations that they did not show stay as they are."""
+    readers = _readers(plan)
+    across = _pairs(plan, readers, scheme)
     factors = cross_layer_factors([(maker, nodes) for maker, nodes in across.values()])
     found: list[Equalisation | None] = []
     for tensor, items in readers.items():
-        if tensor not in channels:
+        if any(seen not in channels for seen in (tensor, *(item.node.output for item in items))):
             continue
         if tensor in across:
             found.append(_across(tensor, items, across[tensor][0], factors[across[tensor][0]], channels, scheme))

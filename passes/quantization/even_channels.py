@@ -14,20 +14,26 @@ of few channels without an activation function, which MobileNets end their block
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 
 import attrs
+import numpy as np
 
+from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
-from uair.passes.quantization.equalise import Equalisation, apply_equalisations, maker_of, propose_equalisations
+from uair.passes.quantization.equalise import (
+    Equalisation,
+    apply_equalisations,
+    channel_axes,
+    choose_equalisations,
+    maker_of,
+)
 from uair.passes.quantization.placement import Plan, QuantizedNode, plan_quantization
 from uair.passes.quantization.statistics import observe_tensors, watches
 from uair.passes.quantization.trial import Study
 from uair.quant.observers import RangeObserver
 from uair.quant.scheme import CONVOLUTIONS, Scheme
 
-SHOWING = 2
-"""Every second of the kept samples shows the channels' ranges."""
 EXPONENTS = (0.5, 0.75)
 """Powers of the channels' ranges that are tried as factors: the whole range would leave no room for greater values of
 small channels, of which few samples show few. Over four sets of 32 samples PP-OCR's text direction has 37.0 dB with
@@ -39,7 +45,8 @@ def even_channels(
 ) -> tuple[Study, list[Equalisation]]:
     """The study of the model with evened channels, and what was changed; the study's module is changed.
 
-    Ranges of what was divided are those of the kept samples, all others stay as they are.
+    Ranges of what was divided are those of the kept samples, but that they reach as far as those of all samples; all
+    others stay as they are.
 
     Args:
         study: of the model; nothing was learned about its weights yet.
@@ -47,18 +54,29 @@ def even_channels(
         skip: what the user keeps in float.
         draw: asks for each change, by the first node that reads the activation, whether it may be made.
     """
-    samples = study.statistics.kept
-    plan = attrs.evolve(study.plan, nodes=[i for i in study.plan.nodes if i.node.op_type in scheme.per_channel])
-    depthwise = _read_one_channel(study.plan, plan.nodes)
-    if scheme.placement != "compute" or not samples or not (depthwise or _has_maker(plan, scheme)):
+    if scheme.placement != "compute" or not study.statistics.kept:
         return study, []
-    found = propose_equalisations(plan, scheme, study.run(study.module), samples[::SHOWING], exponents=EXPONENTS)
+    plan = _evenable(study.plan, scheme)
+    depthwise = _read_one_channel(study.plan, plan.nodes)
+    found = choose_equalisations(plan, scheme, study.statistics.channels, EXPONENTS)
     paying = [change for change in found if change.maker is not None or change.tensor in depthwise]
     changes = [change for change in paying if draw(change.readers[0])]
     if not changes:
         return study, []
     apply_equalisations(study.module.main, changes)
-    return _evened(study, skip, {node for change in changes for node in change.readers}), changes
+    return _evened(study, skip, changes), changes
+
+
+def axes_to_watch(plan: Plan, scheme: Scheme) -> dict[Tensor, int]:
+    """The tensors whose channels `even_channels` wants to know, with the axis of the channels."""
+    evenable = _evenable(plan, scheme)
+    has_any = _read_one_channel(plan, evenable.nodes) or _has_maker(evenable, scheme)
+    return channel_axes(evenable) if scheme.placement == "compute" and has_any else {}
+
+
+def _evenable(plan: Plan, scheme: Scheme) -> Plan:
+    """Of nodes whose weights have a scale per channel."""
+    return attrs.evolve(plan, nodes=[item for item in plan.nodes if item.node.op_type in scheme.per_channel])
 
 
 def _read_one_channel(plan: Plan, items: Sequence[QuantizedNode]) -> set[Tensor]:
@@ -79,14 +97,24 @@ def _reads_one_channel(item: QuantizedNode) -> bool:
     return item.operand(item.weight).type.dims[1] == 1 and int(getattr(item.node.op, "groups", 1)) > 1
 
 
-def _evened(study: Study, skip: Sequence[str], readers: Set[Node]) -> Study:
-    """The study of the changed module, with ranges of what the readers read from the kept samples."""
+def _evened(study: Study, skip: Sequence[str], changes: Sequence[Equalisation]) -> Study:
+    """The study of the changed module, with ranges of what was divided from the kept samples."""
+    readers = {node: change for change in changes for node in change.readers}
     plan = plan_quantization(study.module.main, study.scheme, skip)
-    divided = {item.operand(0) for item in plan.nodes if item.node in readers}
+    divided = {item.operand(0): readers[item.node] for item in plan.nodes if item.node in readers}
     roots = {plan.groups[tensor] for tensor in divided}
     again = [watch for watch in watches(plan) if plan.groups[watch[0]] in roots]
     seen, _ = observe_tensors(again, study.run(study.module), study.statistics.kept, whole=False)
+    for (tensor, used), observer in seen.items():
+        if tensor in divided:
+            observer.observe(_ends(study, divided[tensor]), *used)
     observers = {root: o for root, o in study.statistics.observers.items() if root not in roots}
     for watch, observer in seen.items():
         observers.setdefault(plan.groups[watch[0]], RangeObserver(observer.name)).merge(observer)
     return attrs.evolve(study, plan=plan, statistics=attrs.evolve(study.statistics, observers=observers))
+
+
+def _ends(study: Study, change: Equalisation) -> Array:
+    """Least and greatest value of the divided activation over all samples."""
+    seen = study.statistics.channels[change.tensor]
+    return np.array([(seen.low / change.factor).min(), (seen.high / change.factor).max()], np.float32)

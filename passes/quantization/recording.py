@@ -8,10 +8,12 @@ import attrs
 
 from uair.ir.dtype import Array
 from uair.ir.fingerprint import fingerprints
-from uair.ir.graph import Graph
+from uair.ir.graph import Graph, Tensor
 from uair.ir.module import Module
+from uair.passes.quantization.channels import weighted_axes
 from uair.passes.quantization.placement import Plan
 from uair.passes.quantization.statistics import (
+    ChannelObserver,
     Interpreter,
     Progress,
     SpreadSamples,
@@ -25,9 +27,15 @@ from uair.passes.quantization.statistics import (
 )
 from uair.passes.quantization.used_range import WHOLE, used_alone
 from uair.quant.calibration import Calibration
+from uair.quant.channel_range import ChannelRange
 from uair.quant.errors import CalibrationDataError
 from uair.quant.observers import RangeObserver
 from uair.quant.record import CalibrationRecord
+
+OLDER = (
+    "the calibration does not say how far single channels go, as those of earlier versions: it was seen on the samples "
+    "that it keeps; save it again to have all of them"
+)
 
 
 @attrs.define(eq=False)
@@ -51,6 +59,7 @@ def calibrate(
     interpreter: Interpreter,
     samples: Iterable[Mapping[str, Array]],
     progress: Progress | None = None,
+    axes: Mapping[Tensor, int] | None = None,
 ) -> Recorded:
     """Statistics of what a plan quantizes: from the samples' record where there is one that fits, else measured.
 
@@ -58,24 +67,35 @@ def calibrate(
     on the samples that it keeps; beside the samples, it is made anew with what it knew already. What is made is put
     into `samples.made`.
 
+    Args:
+        module: the model.
+        plan: of what is quantized.
+        interpreter: runs the model.
+        samples: feeds.
+        progress: is told how far it is.
+        axes: tensors whose channels are wanted, too, with the axis of the channels.
+
     Raises:
         CalibrationDataError: a record is of another model or of other samples, or stands alone, lacks values and keeps
             no samples.
         QuantizationError: a value is NaN or infinite; UairError from a sample or from the interpreter.
     """
+    axes = axes or {}
     if not isinstance(samples, Calibration) or (samples.record is None and samples.keep is None):
-        return Recorded(collect_statistics(plan, interpreter, samples, progress))
+        return Recorded(collect_statistics(plan, interpreter, samples, progress, axes))
     known = samples.record
     if known is not None and samples.stands_alone:
-        return _from_record(module, plan, interpreter, samples, known)
+        return _from_record(module, plan, interpreter, samples, known, axes)
     if known is not None:
         kept = _spread(samples)  # reads all samples: their hash is known then
         observers, missing = _found(module.main, plan, known)
+        channels, unseen = _found_channels(module.main, axes, known)
         _require_same_samples(samples, known)
         _require_same_model(module, known, observers)
-        if not missing:
-            return Recorded(Statistics(group_observers(plan, observers), kept, known.count), digest=known.digest())
-    return _with_record(module, plan, interpreter, samples, progress)
+        if not missing and not unseen:
+            statistics = Statistics(group_observers(plan, observers), kept, known.count, channels)
+            return Recorded(statistics, digest=known.digest())
+    return _with_record(module, plan, interpreter, samples, progress, axes)
 
 
 def _found(graph: Graph, plan: Plan, known: CalibrationRecord) -> tuple[dict[Watch, RangeObserver], list[Watch]]:
@@ -86,6 +106,19 @@ def _found(graph: Graph, plan: Plan, known: CalibrationRecord) -> tuple[dict[Wat
     return {watch: observer for watch, observer in found.items() if observer is not None}, missing
 
 
+def _found_channels(
+    graph: Graph, axes: Mapping[Tensor, int], known: CalibrationRecord
+) -> tuple[dict[Tensor, ChannelRange], dict[Tensor, int]]:
+    """What a record says about the channels of tensors, and those that it does not have along that axis."""
+    own = fingerprints(graph)
+    found: dict[Tensor, ChannelRange] = {}
+    for tensor, axis in axes.items():
+        _, seen = known.channels.get(own[tensor], ("", None))
+        if seen is not None and (seen.axis, len(seen.low)) == (axis, tensor.type.dims[axis]):
+            found[tensor] = seen
+    return found, {tensor: axis for tensor, axis in axes.items() if tensor not in found}
+
+
 def _spread(samples: Iterable[Mapping[str, Array]]) -> list[Mapping[str, Array]]:
     spread = SpreadSamples()
     for sample in samples:
@@ -94,10 +127,16 @@ def _spread(samples: Iterable[Mapping[str, Array]]) -> list[Mapping[str, Array]]
 
 
 def _from_record(
-    module: Module, plan: Plan, interpreter: Interpreter, samples: Calibration, known: CalibrationRecord
+    module: Module,
+    plan: Plan,
+    interpreter: Interpreter,
+    samples: Calibration,
+    known: CalibrationRecord,
+    axes: Mapping[Tensor, int],
 ) -> Recorded:
     """Statistics from a record alone."""
     observers, missing = _found(module.main, plan, known)
+    channels, unseen = _found_channels(module.main, axes, known)
     notes: list[str] = []
     if missing:
         _require_same_model(module, known, observers)
@@ -112,9 +151,16 @@ def _from_record(
             f"{len(missing)} of {total} activations, {first!r} for instance, are not in the calibration: rewrites for "
             f"the target have put them in. Their ranges are those of the {len(known.kept)} samples that it keeps"
         )
-        observers |= observe_tensors(missing, interpreter, samples)[0]
+    if missing or (unseen and known.kept):
+        looking = ChannelObserver(unseen)
+        measured, _ = observe_tensors(missing, interpreter, samples, channels=looking, whole=False)
+        observers |= measured
+        channels |= looking.found
+        if not missing:
+            notes.append(OLDER)
     kept = _spread(samples) if known.kept else []
-    return Recorded(Statistics(group_observers(plan, observers), kept, known.count), notes, known.digest())
+    statistics = Statistics(group_observers(plan, observers), kept, known.count, channels)
+    return Recorded(statistics, notes, known.digest())
 
 
 def _require_same_samples(samples: Calibration, known: CalibrationRecord) -> None:
@@ -148,7 +194,12 @@ def _require_same_model(module: Module, known: CalibrationRecord, found: Mapping
 
 
 def _with_record(
-    module: Module, plan: Plan, interpreter: Interpreter, samples: Calibration, progress: Progress | None
+    module: Module,
+    plan: Plan,
+    interpreter: Interpreter,
+    samples: Calibration,
+    progress: Progress | None,
+    axes: Mapping[Tensor, int],
 ) -> Recorded:
     """Measure all real values of the graph, for whichever target is next, and make the record."""
     graph = module.main
@@ -158,18 +209,24 @@ def _with_record(
     for watch in planned:
         others.pop(watch, None)
     spread, kept = SpreadSamples(), SpreadSamples(samples.keep or 0)
+    channels = ChannelObserver({**weighted_axes(graph), **axes})
     passing = kept.passing(spread.passing(samples))
-    observers, count = observe_tensors(planned, interpreter, passing, optional=others, progress=progress)
-    own, before = fingerprints(graph), {} if samples.record is None else samples.record.observers
+    observers, count = observe_tensors(
+        planned, interpreter, passing, optional=others, channels=channels, progress=progress
+    )
+    own, known = fingerprints(graph), samples.record
     samples.made = CalibrationRecord(
         model={"name": module.name, **({"sha256": module.origin.sha256} if module.origin.sha256 else {})},
         inputs=samples.described_inputs(),
         source=samples.description,
         count=count,
         sha256=samples.digest(),
-        observers=before | {(own[tensor], *ends): observer for (tensor, ends), observer in observers.items()},
+        observers=({} if known is None else known.observers)
+        | {(own[tensor], *ends): observer for (tensor, ends), observer in observers.items()},
         kept=[dict(sample) for sample in kept.kept],
         notes=list(samples.notes),
+        channels=({} if known is None else known.channels)
+        | {own[tensor]: (display_name(tensor), each) for tensor, each in channels.found.items()},
     )
-    statistics = Statistics(group_observers(plan, observers), spread.kept, count)
+    statistics = Statistics(group_observers(plan, observers), spread.kept, count, channels.found)
     return Recorded(statistics, digest=samples.made.digest())

@@ -14,6 +14,7 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.used_range import UsedRange, used_ranges
+from uair.quant.channel_range import ChannelRange
 from uair.quant.errors import QuantizationError
 from uair.quant.observers import RangeObserver
 from uair.quant.parameters import Parameters
@@ -105,11 +106,35 @@ class Statistics:
         observers: by the tensor that stands for a group.
         kept: some of the samples.
         count: number of samples.
+        channels: what all samples showed of the channels of the tensors that were asked for.
     """
 
     observers: dict[Tensor, RangeObserver]
     kept: list[Mapping[str, Array]]
     count: int
+    channels: Mapping[Tensor, ChannelRange] = attrs.Factory(dict[Tensor, ChannelRange])
+
+
+@attrs.frozen(eq=False)
+class ChannelObserver:
+    """Looks at the channels of some tensors while samples run.
+
+    Attributes:
+        axes: the axis of the channels of each wanted tensor.
+        found: what was seen.
+    """
+
+    axes: Mapping[Tensor, int] = attrs.Factory(dict[Tensor, int])
+    found: dict[Tensor, ChannelRange] = attrs.Factory(dict[Tensor, ChannelRange])
+
+    def observe(self, tensor: Tensor, values: Array) -> None:
+        """Take in a value of a sample, if it is wanted."""
+        axis = self.axes.get(tensor)
+        if axis is None:
+            return
+        if tensor not in self.found:
+            self.found[tensor] = ChannelRange.empty(axis, values.shape[axis])
+        self.found[tensor].observe(values)
 
 
 Progress: TypeAlias = "Callable[[int], None]"
@@ -132,6 +157,7 @@ def observe_tensors(
     samples: Iterable[Mapping[str, Array]],
     *,
     optional: Collection[Watch] = (),
+    channels: ChannelObserver | None = None,
     progress: Progress | None = None,
     whole: bool = True,
 ) -> tuple[dict[Watch, RangeObserver], int]:
@@ -142,6 +168,7 @@ def observe_tensors(
         interpreter: runs the float model.
         samples: feeds.
         optional: more of them, which are left out when they are not finite.
+        channels: also sees all values.
         progress: is told how far it is.
         whole: run the model to its end, as a first run should: what fails there is told before anything is decided.
 
@@ -149,6 +176,7 @@ def observe_tensors(
         QuantizationError: a value that is wanted is NaN or infinite; UairError from a sample or from the interpreter.
     """
     observers = {watch: RangeObserver(display_name(watch[0])) for watch in (*wanted, *optional)}
+    seen = channels or ChannelObserver()
     by_tensor: dict[Tensor, list[Watch]] = {}
     for watch in observers:
         by_tensor.setdefault(watch[0], []).append(watch)
@@ -164,10 +192,12 @@ def observe_tensors(
                 if watch not in optional:
                     raise
                 del observers[watch]
+        seen.observe(tensor, values)
 
+    wanted_tensors = {*by_tensor, *seen.axes}
     for sample in samples:
         try:
-            run_until(interpreter, sample, None if whole else by_tensor, observe)
+            run_until(interpreter, sample, None if whole else wanted_tensors, observe)
         except UairError as error:
             error.place = error.place or f"calibration sample {count}"
             raise
@@ -199,15 +229,18 @@ def collect_statistics(
     interpreter: Interpreter,
     samples: Iterable[Mapping[str, Array]],
     progress: Progress | None = None,
+    axes: Mapping[Tensor, int] | None = None,
 ) -> Statistics:
     """Run all samples once. Values that the users of a tensor cannot tell apart count as the nearest one that they can.
 
     Raises:
         QuantizationError: an activation is NaN or infinite; UairError from a sample or from the interpreter.
     """
-    spread = SpreadSamples()
-    observers, count = observe_tensors(watches(plan), interpreter, spread.passing(samples), progress=progress)
-    return Statistics(group_observers(plan, observers), spread.kept, count)
+    spread, channels = SpreadSamples(), ChannelObserver(axes or {})
+    observers, count = observe_tensors(
+        watches(plan), interpreter, spread.passing(samples), channels=channels, progress=progress
+    )
+    return Statistics(group_observers(plan, observers), spread.kept, count, channels.found)
 
 
 def display_name(tensor: Tensor) -> str:

@@ -17,7 +17,7 @@ from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.ops import Conv2D, HardSwish, Relu
 from uair.ops.base import Operator
-from uair.passes.quantization.even_channels import even_channels
+from uair.passes.quantization.even_channels import axes_to_watch, even_channels
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import collect_statistics
 from uair.passes.quantization.trial import Study
@@ -57,7 +57,8 @@ def named(module: Module, name: str) -> Node:
 def study_of(module: Module, scheme: Scheme) -> Study:
     plan = plan_quantization(module.main, scheme)
     feeds: list[Mapping[str, Array]] = list(images())
-    return Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme, Interpreter)
+    statistics = collect_statistics(plan, Interpreter(module), feeds, axes=axes_to_watch(plan, scheme))
+    return Study(module, plan, statistics, scheme, Interpreter)
 
 
 def everything(node: Node) -> bool:
@@ -109,6 +110,22 @@ def test_layers_that_read_many_channels_are_helped_where_it_costs_no_node() -> N
     assert ratio(evened, exact) > ratio(plain, exact) + 3
 
 
+def test_every_sample_says_how_far_channels_go() -> None:
+    """What one sample in twelve shows of a channel keeps it from being blown up."""
+    module = network(HardSwish())
+    scheme = scheme_of("cpu")
+    plan = plan_quantization(module.main, scheme)
+    axes = axes_to_watch(plan, scheme)
+    assert named(module, "act").output in axes and named(module, "reader").output in axes
+    feeds = images()
+    plain = collect_statistics(plan, Interpreter(module), feeds, axes=axes).channels
+    feeds[1] = {"x": feeds[1]["x"] * 20}  # not one of those that are kept
+    far = collect_statistics(plan, Interpreter(module), feeds, axes=axes).channels
+    act = named(module, "act").output
+    assert (far[act].expected > 2 * plain[act].expected).all()
+    assert far[act].samples == 12
+
+
 def test_ranges_are_those_of_the_divided_values() -> None:
     module = network(HardSwish())
     before = study_of(module, scheme_of("cpu"))
@@ -117,11 +134,15 @@ def test_ranges_are_those_of_the_divided_values() -> None:
     divided = named(module, "act_equalised").output
     seen = study.statistics.observers[study.plan.groups[divided]]
     runs: list[float] = []
-    for feeds in study.statistics.kept:
+    assert len(study.statistics.kept) < 12
+    for feeds in images():
         found: dict[Any, Array] = {}
         Interpreter(module).run(feeds, observe=found.__setitem__)
         runs.append(float(found[divided].max()))
-    assert seen.maximum == max(runs)
+    assert seen.maximum == pytest.approx(max(runs), rel=1e-6), "as far as all samples go"
+    assert seen.count == divided.type.size * len(study.statistics.kept) + 2, (
+        "the histogram is that of the kept samples, and the two ends"
+    )
     assert changes[0].factor.max() == 1, "the greatest channel stays as it is"
     assert changes[0].factor.min() < 0.2
     for tensor, observer in study.statistics.observers.items():
@@ -131,7 +152,7 @@ def test_ranges_are_those_of_the_divided_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["other placement", "scale per tensor", "reads many channels", "no samples", "skipped"]
+    "kind", ["other placement", "scale per tensor", "reads many channels", "no samples", "skipped", "not watched"]
 )
 def test_where_nothing_is_evened(kind: str) -> None:
     module = network(HardSwish(), groups=1 if kind == "reads many channels" else 16)
@@ -139,6 +160,8 @@ def test_where_nothing_is_evened(kind: str) -> None:
     study = study_of(module, scheme)
     if kind == "no samples":
         study.statistics.kept = []
+    if kind == "not watched":
+        study.statistics.channels = {}
     if kind == "scale per tensor":
         scheme = attrs.evolve(scheme, per_channel=())
     if kind == "skipped":

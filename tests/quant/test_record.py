@@ -230,6 +230,12 @@ def packed(raw: bytes) -> str:
         ("tensors/1/bins/counts", "no base64!"),
         ("tensors/1/bins/counts", packed(b"\0" * (1 << 20))),
         ("tensors/1/bins/counts", packed(b"\xff" * 16)),
+        ("channels", 3),
+        ("channels/0/axis", -1),
+        ("channels/0/samples", 0),
+        ("channels/0/low", packed(b"\xff" * 64)),
+        ("channels/0/parts", packed(b"\0" * 8)),
+        ("channels/0/high", "no base64!"),
         ("tensors/1/fingerprint", []),
         ("samples/count", -1),
         ("samples/kept/0/x/type", "f99"),
@@ -260,6 +266,27 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(CalibrationDataError, match="cannot be read as JSON|is no record of a calibration"):
         quantized(file)
+
+
+def test_channels_are_kept_too(tmp_path: Path) -> None:
+    """One that the file does not have is looked at on the samples that are kept."""
+    net = Builder(*SHAPE)
+    a = net.add(Relu(), net.add(Conv2D(), net.x, net.weight(8, 3, 3, 3), name="stem"))
+    module = net.done(net.add(Conv2D(), a, net.weight(8, 8, 1, 1), name="reader"))
+    file = tmp_path / "calibration.json"
+    first = quantized(samples(), module=module, statistics=file)
+    record = CalibrationRecord.load(file)
+    assert {seen.samples for _, seen in record.channels.values()} == {24}
+    assert same(first, quantized(file, module=module))
+    again = quantized(samples(), module=module, statistics=file)
+    assert again.report["run"] == 0 and same(first, again)
+    value = json.loads(file.read_text("utf-8"))
+    del value["channels"]
+    file.write_text(json.dumps(value), "utf-8")
+    older = quantized(file, module=module)
+    assert older.report["run"] == 0 and any("earlier versions" in note for note in older.notes)
+    assert quantized(samples(), module=module, statistics=file).report["run"] == 24
+    assert len(CalibrationRecord.load(file).channels) == len(record.channels)
 
 
 # --------------------------------------------------------------------------------------------------------------- pieces

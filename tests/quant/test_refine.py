@@ -20,7 +20,6 @@ from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.ops import Add, Conv1D, Conv2D, Conv3D, ConvTranspose2D, HardSwish, LayerNorm, Linear, MatMul, MaxPool2D, Relu
 from uair.passes.quantization.bias import correct_biases
-from uair.passes.quantization.channels import LEAST_ROOM, MOST_ROOM, ChannelRange
 from uair.passes.quantization.choose import Settings
 from uair.passes.quantization.equalise import (
     Equalisation,
@@ -38,6 +37,7 @@ from uair.passes.quantization.statistics import collect_statistics
 from uair.passes.quantization.trial import Study, choose_trial, trials_of
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
+from uair.quant.channel_range import LEAST_ROOM, MOST_ROOM, ChannelRange
 from uair.quant.parameters import sqnr
 
 SPREAD = np.geomspace(0.05, 4.0, 16).astype(np.float32)
@@ -496,12 +496,12 @@ def test_channels_get_room_for_what_other_samples_reach() -> None:
     feeds = [np.ones((1, 3, 4, 4), np.float32) * np.array([8, 1, 1], np.float32).reshape(1, 3, 1, 1) for _ in range(4)]
     feeds[1] = feeds[1] * np.array([1, 1, 3], np.float32).reshape(1, 3, 1, 1)
     feeds[3] = feeds[3] * np.array([1, 1, 9], np.float32).reshape(1, 3, 1, 1)
-    found = ChannelRange.empty(3)
+    found = ChannelRange.empty(1, 3)
     for values in feeds[:3]:
-        found.observe(values, 1)
+        found.observe(values)
     np.testing.assert_allclose(found.magnitude, [8, 1, 3])
     np.testing.assert_allclose(found.expected, [8 * LEAST_ROOM, LEAST_ROOM, 9])
-    found.observe(feeds[3], 1)
+    found.observe(feeds[3])
     np.testing.assert_allclose(found.expected, [8 * LEAST_ROOM, LEAST_ROOM, 9 * MOST_ROOM])
 
 

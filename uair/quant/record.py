@@ -10,11 +10,16 @@ histograms: how far the outputs of a quantized model are from the float model's.
      "inputs": {"x": {"type": "f32[1,3,224,224]", "preprocess": {"mean": [127.5], ...}}},
      "samples": {"count": 64, "sha256": "...", "source": "the folder images of 64 images", "kept": [...]},
      "tensors": [{"name": "conv1", "fingerprint": "...", "min": -1.5, "max": 2.25, "values": 802816,
-                  "used": [-3.0, null], "bins": {"exponent": -9, "first": -768, "counts": "..."}}, ...]}
+                  "used": [-3.0, null], "bins": {"exponent": -9, "first": -768, "counts": "..."}}, ...],
+     "channels": [{"name": "conv1", "fingerprint": "...", "axis": 1, "values": 12544, "samples": 64,
+                   "low": "...", "high": "...", "energy": "...", "parts": "..."}, ...]}
 
 `used` is there where values beyond a range count as its end, because the users of the activation cannot tell them
 apart (null: without end). `counts` are the numbers of values in the bins [i * 2^exponent, (i + 1) * 2^exponent), from
 i = first on: 64-bit little-endian integers, deflated (zlib), in base64. Kept samples are packed the same way.
+
+`channels` has what `uair.quant.channel_range` knows of the channels of what layers with weights read and give: 64-bit
+little-endian floats, packed as the counts are. Files of earlier versions do not have it.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ import numpy as np
 
 from uair.atomic import atomic_file
 from uair.ir.dtype import Array, DType
+from uair.quant.channel_range import ChannelRange
 from uair.quant.errors import CalibrationDataError
 from uair.quant.observers import BINS, RangeObserver
 
@@ -46,6 +52,11 @@ EXPONENTS = range(-200, 200)
 
 Key: TypeAlias = tuple[str, float, float]
 """Fingerprint, and the range beyond which values count as its ends."""
+NamedChannels: TypeAlias = tuple[str, ChannelRange]
+"""What channels showed, and a name of the value for people."""
+CHANNEL_PARTS = ("low", "high", "energy", "parts")
+MOST_CHANNELS = 1 << 24
+"""Bytes of one of these."""
 UNREADABLE = (KeyError, TypeError, ValueError, OverflowError, AttributeError, binascii.Error, zlib.error)
 """What damaged content raises."""
 
@@ -61,6 +72,7 @@ class CalibrationRecord:
         count: number of samples.
         sha256: of the samples.
         observers: by fingerprint and used range.
+        channels: by fingerprint, what the channels of some values showed.
         kept: some of the samples, the first one among them.
         notes: what looked wrong about the samples.
     """
@@ -73,6 +85,7 @@ class CalibrationRecord:
     observers: dict[Key, RangeObserver]
     kept: list[dict[str, Array]] = attrs.Factory(list[dict[str, Array]])
     notes: list[str] = attrs.Factory(list[str])
+    channels: dict[str, NamedChannels] = attrs.Factory(dict[str, NamedChannels])
 
     def find(self, fingerprint: str, least: float = -math.inf, greatest: float = math.inf) -> RangeObserver | None:
         """The statistics of a value whose users cannot tell what lies outside of a range; None when there are none."""
@@ -136,6 +149,7 @@ class CalibrationRecord:
             },
             "notes": list(self.notes),
             "tensors": [_observer_json(key, observer) for key, observer in self.observers.items()],
+            **({"channels": [_channels_json(k, *v) for k, v in self.channels.items()]} if self.channels else {}),
         }
 
     @staticmethod
@@ -152,6 +166,7 @@ class CalibrationRecord:
             observers=dict(_observer(each) for each in value["tensors"]),
             kept=[{str(k): _unpacked_array(v) for k, v in sample.items()} for sample in samples["kept"]],
             notes=[str(note) for note in value["notes"]],
+            channels={str(each["fingerprint"]): _channels(each) for each in value.get("channels", ())},
         )
 
 
@@ -197,6 +212,32 @@ def _observer(value: Mapping[str, Any]) -> tuple[Key, RangeObserver]:
         if not observer.is_consistent():
             raise ValueError(f"the range of {observer.name!r} is not that of its histogram")
     return key, observer
+
+
+# ------------------------------------------------------------------------------------------------------------ channels
+def _channels_json(fingerprint: str, name: str, seen: ChannelRange) -> dict[str, Any]:
+    parts = {part: _packed(getattr(seen, part).astype("<f8").tobytes()) for part in CHANNEL_PARTS}
+    counts = {"axis": seen.axis, "values": seen.count, "samples": seen.samples}
+    return {"name": name, "fingerprint": fingerprint, **counts, **parts}
+
+
+def _channels(value: Mapping[str, Any]) -> NamedChannels:
+    name = str(value["name"])
+    low, high, energy, parts = (
+        np.frombuffer(_unpacked(value[part], MOST_CHANNELS), "<f8").astype(np.float64) for part in CHANNEL_PARTS
+    )
+    size = len(low)
+    every = np.concatenate([-low, high, energy, parts])
+    if (
+        not size
+        or {len(high), len(energy), len(parts) / 2} != {size}
+        or not np.isfinite(every).all()
+        or every.min() < 0
+    ):
+        raise ValueError(f"the channels of {name!r} do not fit together")
+    axis, samples = _integer(value["axis"], 0, 2**10), _integer(value["samples"], 1, 2**62)
+    count = _integer(value["values"], 1, 2**62)
+    return name, ChannelRange(axis, low, high, energy, parts.reshape(2, size), count, samples)
 
 
 def _end(value: float) -> float | None:
