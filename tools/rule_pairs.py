@@ -97,10 +97,11 @@ def device_rules() -> Iterator[Rule]:
     from uair.passes.log_of_squares import LogOfSquares
     from uair.passes.pool_as_image import PoolAsImage
     from uair.passes.root_of_squares import RootOfSquares
+    from uair.passes.spell_out_classifiers import SpellOutClassifiers
     from uair.passes.stage_means import StageMeans
 
     passes = (FlattenLinear, PoolAsImage, FoldLongConvolutions, FiniteConstants, LastStateOfOutputs, RootOfSquares)
-    for make in (*passes, LogOfSquares, StageMeans, ClipGates):
+    for make in (*passes, LogOfSquares, StageMeans, ClipGates, SpellOutClassifiers):
         yield from make().rules().rules
 
 

@@ -65,6 +65,7 @@ PASSES = {
     "root-of-squares": "uair.passes.root_of_squares:RootOfSquares",
     "simplify": "uair.passes.simplify:Simplify",
     "signed-integers": "uair.passes.signed_integers:SignedIntegers",
+    "spell-out-classifiers": "uair.passes.spell_out_classifiers:SpellOutClassifiers",
     "stage-means": "uair.passes.stage_means:StageMeans",
     "store-weights": "uair.passes.store_weights:StoreWeights",
     "target-rewrites": "uair.passes.target_rewrites:TargetRewrites",

@@ -27,9 +27,23 @@ def preparation(target: Target, module: Module) -> tuple[Pass, ...]:
     """What gives a canonical, fused module the form that suits a target, before it is quantized.
 
     A model that is quantized already keeps its integers where the target takes them: as they are, or as i8. Otherwise
-    it is a float model again, for a device that would send every other node to the CPU is of no use.
+    it is a float model again, for a device that would send every other node to the CPU is of no use. Classifiers are
+    taken apart where the target has none of its own.
     """
-    return (*_requantization(target), *target.prepare()) if _is_quantized(module) else target.prepare()
+    integers = _requantization(target) if _is_quantized(module) else ()
+    return (*integers, *_classifiers(target, module), *target.prepare())
+
+
+def _classifiers(target: Target, module: Module) -> tuple[Pass, ...]:
+    """What takes classifiers apart that a target does not have whole."""
+    from uair.ops import LinearClassifier
+    from uair.passes.spell_out_classifiers import SpellOutClassifiers
+    from uair.targets.verdict import Support
+
+    found = [node for graph in module.all_graphs() for node in graph if isinstance(node.op, LinearClassifier)]
+    answers = map(target.verdict, found)
+    whole = all(answer.support is Support.SUPPORTED and not answer.through for answer in answers)
+    return () if whole else (SpellOutClassifiers(), *standard_passes())
 
 
 def _is_quantized(module: Module) -> bool:

@@ -31,6 +31,7 @@ from uair.ops.attention import (
 )
 from uair.ops.classical import (
     LabelEncoder,
+    LinearClassifier,
     PairwiseCoupling,
     TreeEnsemble,
 )
@@ -377,6 +378,7 @@ __all__ = [
     "LessEqual",
     "Linear",
     "LinearAttention",
+    "LinearClassifier",
     "Log",
     "Log1p",
     "LogSoftmax",

@@ -1,15 +1,17 @@
-"""What classical machine learning has beyond arithmetic: label tables, ensembles of trees, pairwise probabilities."""
+"""What classical machine learning has beyond arithmetic: label tables, classifiers, trees, pairwise probabilities."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from uair.errors import EvaluationError
+from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
+from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops._compute import FLOATS, INTEGERS, require_dtype, working_type
 from uair.ops._trees import Trees
@@ -220,6 +222,80 @@ def _two_trees(
         np.array(targets),
         np.array([0.25, -1, 2, 0.5], dtype),
     )
+
+
+@operator(inputs="x w labels bias?", outputs="label scores", family=FAMILY)
+class LinearClassifier(Operator):
+    """The label of the greatest of linear scores, and the scores behind a transform.
+
+    x: [N, F], w: [C, F] and bias: [C], f32; labels: [C], i64 or string. scores = transform(x w^T + bias): [N, C], f32;
+    label: [N] of the labels' type, that of the greatest score in front of the transform, of equal ones the first.
+    Softmax is over the classes. Source: ONNX ai.onnx.ml LinearClassifier 1.
+    """
+
+    transform: Literal["none", "logistic", "softmax"] = "none"
+
+    def infer(
+        self, x: TensorType, w: TensorType, labels: TensorType, bias: TensorType | None = None
+    ) -> tuple[TensorType, TensorType]:
+        for name, t in {"x": x, "w": w, **({} if bias is None else {"bias": bias})}.items():
+            require_dtype(t, frozenset({DType.F32}), name)
+        require_dtype(labels, frozenset({DType.I64, DType.STRING}), "labels")
+        (rows, features), (classes, columns) = ranked(x, "x", 2), ranked(w, "w", 2)
+        require(unify_extents(features, columns), "x has {} features, w has {}", features, columns)
+        for name, t in {"labels": labels, **({} if bias is None else {"bias": bias})}.items():
+            (count,) = ranked(t, name, 1)
+            require(unify_extents(count, classes), "{} has {} elements, w has {} classes", name, count, classes)
+        require(classes != 0, "there is no class")
+        return inferred(labels.dtype, (rows,)), inferred(DType.F32, (rows, classes))
+
+    def evaluate(self, x: Array, w: Array, labels: Array, bias: Array | None = None) -> tuple[Array, Array]:
+        from uair.ops.activation import Sigmoid, Softmax
+        from uair.ops.linear import Linear
+
+        scores = Linear().evaluate(x, w, bias)
+        label = labels[np.argmax(scores, axis=1)]
+        if self.transform == "none":
+            return label, scores
+        return label, Sigmoid().evaluate(scores) if self.transform == "logistic" else Softmax(axis=1).evaluate(scores)
+
+    def decompose(self, x: Tensor, w: Tensor, labels: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        from uair.ops.activation import Sigmoid, Softmax
+        from uair.ops.indexing import Gather
+        from uair.ops.linear import Linear
+        from uair.ops.reduction import ArgMax
+
+        scores = Linear()(x, w, bias)
+        label = ArgMax(axis=1, keepdims=False)(scores)
+        if labels.data is None or not _counts(labels.numpy()):
+            label = Gather(axis=0)(labels, label)
+        if self.transform == "none":
+            return label, scores
+        return label, Sigmoid()(scores) if self.transform == "logistic" else Softmax(axis=1)(scores)
+
+    def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+        assert operands[0] is not None
+        return 2 * results[1].size * static(operands[0].dims)[1]
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        w, bias = np.array([[0.5, -1], [2, 0.25], [-1, 1]], np.float32), np.array([0.25, -0.5, 1], np.float32)
+        words, numbers = np.array(["a", "b", "c"], object), np.array([5, -2, 7])
+        yield case(cls(), "f32[4,2]", w, numbers, bias)
+        yield case(cls(), "f32[4,2]", w, np.arange(3))
+        yield case(cls(transform="logistic"), "f32[4,2]", w, words, bias)
+        yield case(cls(transform="softmax"), "f32[1,2]", w, numbers, bias)
+        yield case(cls(transform="softmax"), "f32[0,2]", w, numbers, bias)
+        yield bad(cls(), "f64[4,2]", w, numbers, bias, because="x must be f32")
+        yield bad(cls(), "f32[4,3]", w, numbers, bias, because="x has 3 features, w has 2")
+        yield bad(cls(), "f32[4,2]", w, numbers, bias[:2], because="bias has 2 elements")
+        yield bad(cls(), "f32[4,2]", w, numbers[:2], bias, because="labels has 2 elements")
+        yield bad(cls(), "f32[4,2]", w, bias, bias, because="labels must be")
+
+
+def _counts(labels: Array) -> bool:
+    """Whether labels are 0, 1, ..."""
+    return labels.dtype == np.int64 and np.array_equal(labels, np.arange(len(labels)))
 
 
 @operator(inputs="x", family=FAMILY)

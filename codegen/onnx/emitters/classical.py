@@ -15,7 +15,7 @@ from uair.codegen.onnx.writer import Emission
 from uair.ir.dtype import Array, DType
 from uair.ir.types import TensorType
 from uair.ops._trees import MEMBER, MODES, Trees
-from uair.ops.classical import LabelEncoder, PairwiseCoupling, TreeEnsemble
+from uair.ops.classical import LabelEncoder, LinearClassifier, PairwiseCoupling, TreeEnsemble
 from uair.ops.elementwise import Cast
 
 EMITTERS = Emitters()
@@ -103,6 +103,31 @@ def _tensor(name: str, values: Array) -> Any:
     if dtype is DType.STRING:
         return helper.make_tensor(name, ONNX_TYPE[dtype], values.shape, [s.encode() for s in values.tolist()])
     return helper.make_tensor(name, ONNX_TYPE[dtype], values.shape, values.tobytes(), raw=True)
+
+
+# ---------------------------------------------------------------------- linear
+_TRANSFORMS = {"none": "NONE", "logistic": "LOGISTIC", "softmax": "SOFTMAX"}
+
+
+@EMITTERS.of(LinearClassifier)
+def linear_classifier(e: Emission, op: LinearClassifier) -> None:
+    """Weights and labels are attributes; a bias is always given, as ONNX's inference takes the classes' number from it.
+
+    One class alone ONNX reads as the second of two.
+    """
+    w, labels = fixed(e, 1, "the weights"), fixed(e, 2, "the labels")
+    if len(labels) == 1:
+        raise NotExpressible("a classifier of ONNX has two classes at least")
+    bias = fixed(e, 3, "the bias") if len(e.node.inputs) > 3 else np.zeros(len(labels), np.float32)
+    attributes: dict[str, Any] = {
+        "coefficients": w.reshape(-1).tolist(),
+        "intercepts": bias.tolist(),
+        "multi_class": int(len(labels) > 2),
+        "post_transform": _TRANSFORMS[op.transform],
+        "classlabels_strings" if labels.dtype == object else "classlabels_ints": labels.tolist(),
+    }
+    results = [e.graph.name(t) for t in e.node.outputs]
+    e.graph.add("LinearClassifier", [e.x()], results, attributes, e.node.name or results[0], ML_DOMAIN)
 
 
 # ------------------------------------------------------------------ probabilities

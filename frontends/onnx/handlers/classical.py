@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from uair.ops import (
     IsNaN,
     LabelEncoder,
     Linear,
+    LinearClassifier,
     Log,
     LpNormalize,
     Mul,
@@ -53,6 +54,13 @@ from uair.ops.text import strings
 
 FAMILY = Family("ai.onnx.ml")
 TRANSFORMS = {name: name for name in ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")}
+
+CLASSIFIED: dict[str, Literal["none", "logistic", "softmax"]] = {
+    "NONE": "none",
+    "LOGISTIC": "logistic",
+    "SOFTMAX": "softmax",
+}
+"""The transforms that LinearClassifier has."""
 
 
 # ---------------------------------------------------------------------------- parts
@@ -341,15 +349,22 @@ def _one_hot(n: OnnxNode) -> Result:
 
 
 # --------------------------------------------------------------------------- linear
-def affine(n: OnnxNode, x: Tensor, coefficients: Array, intercepts: Array | None, rows: int) -> Tensor:
-    """Scores [N, rows] of x [N, F], in x's type."""
+def weights(
+    n: OnnxNode, x: Tensor, coefficients: Array, intercepts: Array | None, rows: int
+) -> tuple[Tensor, Tensor | None]:
+    """Weights [rows, F] and bias [rows] of scores of x [N, F], in x's type."""
     if rows < 1 or len(coefficients) % rows or (intercepts is not None and len(intercepts) not in (1, rows)):
         n.refuse(f"{len(coefficients)} coefficients do not make {rows} rows with as many intercepts")
     if len(coefficients) != rows * features(n, x):
         n.refuse(f"{len(coefficients)} coefficients are not those of {rows} scores and {features(n, x)} features")
     w = coefficients.reshape(rows, -1).astype(x.type.dtype.numpy)
     bias = None if intercepts is None else np.broadcast_to(intercepts, (rows,)).astype(x.type.dtype.numpy)
-    return n(Linear(transpose_w=True), x, constant(w), None if bias is None else constant(np.ascontiguousarray(bias)))
+    return constant(w), None if bias is None else constant(np.ascontiguousarray(bias))
+
+
+def affine(n: OnnxNode, x: Tensor, coefficients: Array, intercepts: Array | None, rows: int) -> Tensor:
+    """Scores [N, rows] of x [N, F], in x's type."""
+    return n(Linear(), x, *weights(n, x, coefficients, intercepts, rows))
 
 
 @FAMILY.op("LinearRegressor", 1)
@@ -367,13 +382,16 @@ def _linear_classifier(n: OnnxNode) -> Result:
     """One score of two classes is that of the second; the label is decided before the transform."""
     x, kind = matrix(n, n.cast(n[0], DType.F32)), transform(n)
     labels = labels_of(n, "classlabels_ints", "classlabels_strings")
-    coefficients = real(n, "coefficients")
+    coefficients, intercepts = real(n, "coefficients"), real(n, "intercepts")
     if coefficients is None:
         n.refuse("coefficients must be given")
     rows, classes = len(coefficients) // max(1, features(n, x)), len(labels.numpy())
     if rows > classes:  # onnxruntime reads no further; its own sample model has more features than its input
         rows, coefficients = classes, coefficients[: classes * features(n, x)]
-    scores = affine(n, x, coefficients, real(n, "intercepts"), rows)
+    w, bias = weights(n, x, coefficients, intercepts, rows)
+    if 1 < rows == classes and kind in CLASSIFIED:
+        return tuple(n.all(LinearClassifier(transform=CLASSIFIED[kind]), x, w, labels, bias))
+    scores = n(Linear(), x, w, bias)
     if rows == 1 and classes == 2:
         return decided(n, labels, scores), binary_scores(n, scores, kind, opposite=False)
     if rows < 2 or rows != classes:
