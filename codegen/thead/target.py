@@ -184,14 +184,17 @@ class NpuTarget(THeadTarget):
     options = NpuOptions
 
     def prepare(self) -> tuple[Pass, ...]:
-        """Everything in the NPU's operators before ranges are measured: it has integers only, results included."""
+        """Everything in the NPU's operators before ranges are measured."""
         return (
             *super().prepare(),
             FlattenLinear(),
             LegaliseOnnx(opset=self.opset, unsupported=self.lacks),
             Canonicalise(),
-            WatchOutputs(),
         )
+
+    def before_int8(self) -> tuple[Pass, ...]:
+        """The NPU has integers only, results included: those of a part of the model, too."""
+        return (WatchOutputs(),)
 
     def check_request(self, request: CompileRequest) -> None:
         """The cores compute in float16 only.

@@ -73,8 +73,10 @@ class Stages:
         """Quantize with the target's scheme."""
         settings = self.request.quantization
         assert settings is not None
-        chosen = self._int8(settings, samples) if isinstance(settings, Int8) else self._weights(settings, samples)
-        self.run([chosen], module)
+        if isinstance(settings, Int8):
+            self.run([*self.target.before_int8(), self._int8(settings, samples)], module)
+        else:
+            self.run([self._weights(settings, samples)], module)
         if isinstance(settings, Int8) and settings.statistics is not None:
             assert samples is not None
             if samples.made is not None:

@@ -120,6 +120,13 @@ class Target:
         """
         return ()
 
+    def before_int8(self) -> tuple[Pass, ...]:
+        """Passes, in order, right in front of quantization to INT8: of the model, or of each part that is the target's.
+
+        They may put in what only shows where integers go; `legalise` takes it out again.
+        """
+        return ()
+
     def legalise(self) -> tuple[Pass, ...]:
         """Passes, in order, that make a canonical, fused (and, when asked for, quantized) module fit the target.
 

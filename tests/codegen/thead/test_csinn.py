@@ -87,6 +87,20 @@ def test_the_npu_has_integers_to_the_end(tmp_path: Path) -> None:
     assert "csinn_relu6(" in text and "csinn_softmax(" in text
 
 
+def test_a_part_has_integers_to_its_end(tmp_path: Path) -> None:
+    """What a part gives to the CPU is a result of the model's middle, whose range is measured as the outputs' are."""
+    text = f"""constant @w = {numbers(108)} : f32[4,3,3,3]  %x: f32[1,3,8,8]
+    %c = Conv2D(%x, @w)  %r = Relu(%c)  %s = Sin(%r)  %y = Transpose(%s) {{perm = [0,2,3,1]}}"""
+    module = parse_module(text)
+    artifact = uair.compile(module, "th1520", output=tmp_path / "artifact", quantize=uair.Int8(samples()))
+    devices = [part["target"] for part in artifact.manifest["partitions"]]
+    assert devices == ["th1520", "cpu"]
+    program = artifact.file(f"{artifact.manifest['partitions'][0]['folder']}/model.c").read_text()
+    assert "csinn_relu(" in program and "FLOAT" not in program
+    got, want = uair.run(artifact, samples()[0])["y"], uair.run(module, samples()[0])["y"]
+    assert np.abs(got - want).max() < 0.05
+
+
 def test_the_cores_of_the_th1520(tmp_path: Path) -> None:
     root = compiled("th1520", tmp_path, unit="cpu").root
     assert "base_api = CSINN_C920;" in (root / "model.c").read_text()
