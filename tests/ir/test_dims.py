@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -104,6 +105,23 @@ def test_nested_extremes_have_one_form() -> None:
     assert str(clamped) == "Min(1000000000, n - 1)"
     assert normal(clamped) == clamped
     assert [substitute(clamped, {"n": value}) for value in (0, 1, 5, 2 * 10**9)] == [-1, 0, 4, 10**9]
+
+
+def test_numbers_for_all_sizes_give_what_sympy_gives() -> None:
+    """The two ways of `substitute`: at once, and by SymPy, one size after the other."""
+    n, m = symbol("n"), symbol("m")
+    some = [
+        normal(3 * n * n - 2 * m + 1),
+        floor_div(2 * n + 3, 5) + ceil_div(m, 4),
+        minimum(maximum(n - m, 0), floor_div(n * m, 7)),
+        maximum(-1, minimum(normal(m - 1), 10**9)) * n,
+        floor_div(n, m + 1),
+        floor_div(n, m),
+    ]
+    for d, a, b in itertools.product(some, (0, 1, 2, 9, 10**9), (1, 3, 8)):
+        one_by_one = substitute(substitute(d, {"n": a}), {"m": b})
+        assert substitute(d, {"n": a, "m": b}) == one_by_one
+        assert isinstance(one_by_one, int)
 
 
 def test_which_extent_prevails() -> None:

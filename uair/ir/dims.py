@@ -261,7 +261,22 @@ def substitute(d: Dim, values: Mapping[str, Dim]) -> Dim:
     if isinstance(d, int):
         return d
     replaced = {s: values[s.name] for s in d.free_symbols if s.name in values}
-    return normal(d.subs(replaced, simultaneous=True)) if replaced else d
+    if not replaced:
+        return d
+    number = _number(d, {s.name: v for s, v in replaced.items()}) if len(replaced) == len(d.free_symbols) else None
+    return normal(d.subs(replaced, simultaneous=True)) if number is None else number
+
+
+def _number(d: Any, values: Mapping[str, Dim]) -> int | None:
+    """The value of an expression whose sizes are all numbers; None where SymPy has to say.
+
+    SymPy simplifies after each replacement, which takes seconds where extremes are nested; here is nothing to simplify.
+    """
+    points = {name: (v, v) for name, v in values.items() if isinstance(v, int)}
+    if len(points) < len(values) or ((0, 0) in points.values() and d.has(_sympy().Pow)):
+        return None  # `interval` takes it that no divisor is 0
+    low, high = interval(d, points)
+    return int(low) if low == high and low == math.floor(low) else None
 
 
 def substitute_shape(shape: Sequence[Dim], values: Mapping[str, Dim]) -> Shape:
