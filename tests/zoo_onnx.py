@@ -195,8 +195,13 @@ def melody(rng: np.random.Generator, notes: int) -> Feeds:
 
 def residues(rng: np.random.Generator, atoms: int, edges: int, targets: int) -> Feeds:
     """A graph of atoms of a protein with distances between neighbours, and residues whose shifts are wanted."""
-    numbers = partial(rng.standard_normal, dtype=np.float32)
-    share = partial(rng.random, dtype=np.float32)
+
+    def numbers(*shape: int) -> Array:
+        return rng.standard_normal(shape, np.float32)
+
+    def share(*shape: int) -> Array:
+        return rng.random(shape, np.float32)
+
     return {
         "element": rng.integers(0, 4, atoms),
         "amino_acid": rng.integers(0, 20, atoms),
@@ -209,12 +214,12 @@ def residues(rng: np.random.Generator, atoms: int, edges: int, targets: int) -> 
         "target_indices": rng.integers(0, atoms, (targets, 6)),
         "target_mask": np.ones((targets, 6), np.bool_),
         "residue_types": rng.integers(0, 20, targets),
-        "residue_geometry": numbers((targets, 52)),
-        "target_environment": numbers((targets, 6, 15)),
-        "temperature_feature": numbers((targets, 1)),
-        "target_atom_rsasa": share((targets, 6)),
-        "pos": 3 * numbers((atoms, 3)),
-        "node_normal": numbers((atoms, 3)),
+        "residue_geometry": numbers(targets, 52),
+        "target_environment": numbers(targets, 6, 15),
+        "temperature_feature": numbers(targets, 1),
+        "target_atom_rsasa": share(targets, 6),
+        "pos": 3 * numbers(atoms, 3),
+        "node_normal": numbers(atoms, 3),
         "is_hbond": np.asarray(rng.integers(0, 2, edges), np.float32),
         "hb_cos": 2 * share(edges) - 1,
     }
