@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
+
 from uair.ir.graph import Node, Tensor
 from uair.ops import (
     Abs,
@@ -31,9 +33,17 @@ from uair.rewrite import NoMatch, Rule, no, of
 
 
 def is_number(tensor: Tensor, value: float, tolerance: float = 1e-4) -> bool:
-    """Whether a constant consists of one number near `value` (relative)."""
+    """Whether a constant consists of one number near `value` (relative), as near as its type allows at least.
+
+    A number of 16 bits is rounded, and once more when a quotient has become the product with its reciprocal.
+    """
     found = repeated_value(tensor)
-    return found is not None and math.isclose(found, value, rel_tol=tolerance)
+    if found is None:
+        return False
+    dtype = tensor.type.dtype
+    limits: Any = ml_dtypes.finfo  # it has no annotations
+    step = float(limits(dtype.numpy).eps) if dtype.is_float else 0.0
+    return math.isclose(found, value, rel_tol=max(tolerance, step))
 
 
 def numbers(**expected: tuple[Tensor, float]) -> bool | NoMatch:

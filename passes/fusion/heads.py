@@ -19,6 +19,7 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
 from uair.ops import (
     Add,
+    Cast,
     Div,
     Expand,
     GatherElements,
@@ -29,6 +30,7 @@ from uair.ops import (
     Softmax,
     Split,
     Squeeze,
+    Tile,
     Transpose,
     Unsqueeze,
 )
@@ -250,7 +252,7 @@ class SeparateGivenWeights(Rule):
     def rewrite(self, x: Tensor, root: Node) -> Tensor:
         """The Softmax of four axes, and what merges two of them."""
         front = next(f for f in map(_split_by, root.output.users) if f is not None)
-        made: Tensor = _over_heads(root.op)(_separated(x, front))
+        made: Tensor = _over_heads(root.op)(_separated(x, front, whole=True))
         return Reshape(shape=root.output.type.dims)(made)
 
 
@@ -272,7 +274,7 @@ class SeparateScores(Rule):
         """The same without the Reshape."""
         front = _split_by(root)
         assert front is not None
-        return _separated(x, front)
+        return _separated(x, front, whole=True)
 
 
 class AddWithoutUnitAxis(Rule):
@@ -350,7 +352,9 @@ def _is_separable(tensor: Tensor, front: _Front, depth: int) -> bool:
         if isinstance(node.op, Reshape):
             return source.type.shape is not None and source.type.dims[:2] == front
         return source.type.shape is not None and source.type.rank == 3 and source.type.dims[0] == 1
-    if tensor.use_count != 1 or not _goes_along(node):
+    if isinstance(node.op, Tile):
+        return _repeats_batch(node, front)
+    if (tensor.use_count != 1 and not isinstance(node.op, Cast)) or not _goes_along(node):
         return False
     return all(_is_separable(t, front, depth - 1) for t in node.inputs if t is not None)
 
@@ -361,27 +365,44 @@ def _goes_along(node: Node) -> bool:
         return node.op.axis % 3 != 0
     if isinstance(node.op, Transpose):
         return node.op.perm == (0, 2, 1)
-    return isinstance(node.op, (Add, Mul, Div, MatMul))
+    return isinstance(node.op, (Add, Cast, Mul, Div, MatMul))
 
 
-def _separated(tensor: Tensor, front: _Front) -> Tensor:
-    """The tensor with two axes in place of the first one."""
+def _repeats_batch(node: Node, front: _Front) -> bool:
+    """Whether a Tile repeats what the heads have, the same for everything in the batch."""
+    x = node.inputs[0]
+    assert isinstance(node.op, Tile) and x is not None
+    return x.type.shape is not None and node.op.repeats == (front[0], 1, 1) and x.type.dims[0] == front[1]
+
+
+def _separated(tensor: Tensor, front: _Front, *, whole: bool = False) -> Tensor:
+    """The tensor with two axes in place of the first one; extents of 1 may stand for those of the front.
+
+    With `whole` they are those of the front.
+    """
     if tensor.type.rank < 3:
         return tensor
-    if tensor.type.dims[0] == 1:
-        return Unsqueeze(axes=(0,))(tensor)
-    if tensor.is_constant:
-        return Reshape(shape=(*front, *tensor.type.dims[1:]))(tensor)
+    shape = (*front, *tensor.type.dims[1:])
     node = tensor.producer
-    assert node is not None
-    if isinstance(node.op, (Reshape, Expand)):
-        source = node.inputs[0]
-        assert source is not None
-        if isinstance(node.op, Expand):
-            return Unsqueeze(axes=(0,))(source)
-        shape = (*front, *tensor.type.dims[1:])
-        return source if source.type.shape == shape else Reshape(shape=shape)(source)
-    operands = [_separated(t, front) for t in node.inputs if t is not None]
+    if tensor.type.dims[0] == 1:
+        made = Unsqueeze(axes=(0,))(tensor)
+    elif tensor.is_constant:
+        made = Reshape(shape=shape)(tensor)
+    else:
+        assert node is not None and node.inputs[0] is not None
+        if isinstance(node.op, (Expand, Tile)):
+            made = Unsqueeze(axes=(0,))(node.inputs[0])
+        elif isinstance(node.op, Reshape):
+            made = node.inputs[0] if node.inputs[0].type.shape == shape else Reshape(shape=shape)(node.inputs[0])
+        else:
+            made = _computed(node, front)
+    return made if not whole or made.type.shape == shape else Expand(shape=shape)(made)
+
+
+def _computed(node: Node, front: _Front) -> Tensor:
+    """What an operator gives of operands with two axes in place of the first one; places are not broadcast."""
+    whole = isinstance(node.op, GatherElements)
+    operands = [_separated(t, front, whole=whole) for t in node.inputs if t is not None]
     if isinstance(node.op, Transpose):
         return Transpose(perm=(0, 1, 3, 2))(*operands)
     result: Tensor = _over_heads(node.op)(*operands)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,11 @@ from uair.ir.dims import is_static, static
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
 from uair.ops import Add, Linear, MatMul, Reshape, Transpose
+from uair.passes.fusion.exact import exact, rounded
 from uair.rewrite import NoMatch, Rule, no, of, optional
+
+MOST_ADDED = 1 << 22
+"""Elements of a sum of constants, at most: larger ones are not held in float64."""
 
 
 class LinearFromMatMulAdd(Rule):
@@ -81,4 +86,26 @@ class FoldTransposeIntoLinear(Rule):
         return linear.op(Reshape(shape=flat.output.type.dims)(x), weight, *linear.inputs[2:])
 
 
-RULES = (LinearFromMatMulAdd, FoldTransposeIntoLinear)
+class MergeConstantSums(Rule):
+    """Two constants that are added one after the other are added as one: embeddings and masks are written so."""
+
+    def pattern(self, x: Any, first: Any, second: Any) -> Any:
+        """The sums, each in either order."""
+        return Add()(of(Add)(x, first).named("inner"), second).named("outer")
+
+    def check(self, x: Tensor, first: Tensor, second: Tensor, outer: Node) -> bool | NoMatch:
+        """Floats of moderate size, whose sum is no larger than the larger one."""
+        if not (first.is_constant and second.is_constant) or x.is_constant:
+            return no("what is added is not twice a constant", outer)
+        if not first.type.dtype.is_float or not first.type.is_static or not second.type.is_static:
+            return no("the constants are no floats of known shape", outer)
+        shape = np.broadcast_shapes(static(first.type.dims), static(second.type.dims))
+        size = max(first.type.size, second.type.size)
+        return math.prod(shape) <= min(size, MOST_ADDED) or no("their sum is larger than each of them", outer)
+
+    def rewrite(self, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """The sum with their sum, rounded once."""
+        return Add()(x, rounded(exact(first) + exact(second), first.type.dtype, first.name))
+
+
+RULES = (LinearFromMatMulAdd, FoldTransposeIntoLinear, MergeConstantSums)

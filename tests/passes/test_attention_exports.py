@@ -200,3 +200,18 @@ def test_indexing_by_what_is_given_stays() -> None:
     Canonicalise().run(module, PassContext())
     Fuse().run(module, PassContext())
     assert kinds(module) == {"GatherND": 1}
+
+
+@pytest.mark.parametrize("places", ["%i = Expand(%one) {shape = [8,5,5]}", "%i = Tile(%four) {repeats = [2,1,1]}"])
+def test_places_of_relative_positions_in_merged_heads(places: str) -> None:
+    """As in DeBERTa V2: the places are the same for the whole batch, or for all heads of it, but are not broadcast."""
+    nodes = (
+        "%a = Reshape(%x) {shape = [8,5,6]}  %t = Tile(%w) {repeats = [2,1,1]}  %m = MatMul(%a, %t)  "
+        f"{places}  %g = GatherElements(%m, %i) {{axis = 2}}  %y = Reshape(%g) {{shape = [2,4,5,5]}}"
+    )
+    rng = np.random.default_rng(2)
+    given = "%one: i64[1,5,5]" if "%one" in places else "%four: i64[4,5,5]"
+    module = module_of(f"%x: f32[2,4,5,6], %w: f32[4,6,7], {given}", nodes)
+    index = rng.integers(0, 7, static(module.main.inputs[2].type.dims))
+    found = rewritten(module, SeparateScores(), given={module.main.inputs[2].name: index})
+    assert [(n.op_type, n.output.type.dims) for n in found.main][-1] == ("GatherElements", (2, 4, 5, 5))

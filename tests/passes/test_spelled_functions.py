@@ -4,9 +4,14 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import ml_dtypes
 import numpy as np
 import pytest
 
+import uair
 from tests.passes.judging import optimized
 from uair.codegen.reference import random_feeds
 from uair.text import parse_module
@@ -122,3 +127,26 @@ def test_norms_over_other_axes_of_images_stay(axis: int, other: int) -> None:
 def test_a_scale_by_column_is_none_of_the_channels() -> None:
     text = "constant @columns = [1.0,2.0,3.0,0.5,0.25] : f32[5]  " + spelled_norm(1, 1, "@columns")
     assert fused(text)[:3] == ["Transpose", "LayerNorm", "Transpose"] and len(fused(text)) == 5
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "%d = Div(%x, @root)  %e = Erf(%d)  %a = Add(%e, @one)  %m = Mul(%x, %a)  %y = Mul(%m, @half)",
+        "%p = Pow(%x, @three)  %m = Mul(%p, @c)  %a = Add(%x, %m)  %i = Mul(%a, @k)  %t = Tanh(%i)  %b = Add(%t, @one)  %h = Mul(%x, @half)  %y = Mul(%h, %b)",
+    ],
+    ids=["erf", "tanh"],
+)
+def test_gelu_with_constants_that_16_bits_round(spelled: str, dtype: Any) -> None:
+    """The numbers are as near as the type has them; the judge is the formula in float64."""
+    kind = "f16" if dtype is np.float16 else "bf16"
+    values = {"root": np.sqrt(2), "half": 0.5, "one": 1, "three": 3, "c": 0.044715, "k": np.sqrt(2 / np.pi)}
+    constants = "  ".join(f"constant @{n} = {float(np.asarray(v, dtype))!r} : {kind}[]" for n, v in values.items())
+    module = uair.optimize(parse_module(f"{constants}  %x: {kind}[9]  {spelled}"))
+    assert [node.op_type for node in module.main] == ["Gelu"]
+    x = np.linspace(-3, 3, 9).astype(dtype)
+    (got,) = uair.run(module, {"x": x}).values()
+    wide = x.astype(np.float64)
+    want = [0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in wide]
+    np.testing.assert_allclose(got.astype(np.float64), want, atol=0.01)
