@@ -136,6 +136,7 @@ class Interpreter:
         self._constants: dict[Tensor, Array] = {}
         self._steps = _plan(self.graph)
         memory.keep_freed_memory()
+        memory.give_back()
 
     def run(self, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Any]:
         """The outputs by name: arrays; a list of arrays for a sequence, a dict for a map, None for an empty optional.
@@ -297,9 +298,12 @@ class Execution:
         return call
 
     def _value(self, tensor: Tensor, frame: _Frame) -> Any:
-        there, found = frame.find(tensor)
-        if there:
-            return found
+        if tensor in frame.values:
+            return frame.values[tensor]
+        if frame.outer is not None:
+            there, found = frame.outer.find(tensor)
+            if there:
+                return found
         data = tensor.data
         assert data is not None  # the verifier's rule: an operand is an input, a constant or an earlier result
         if isinstance(data, (ArrayData, SplatData)):

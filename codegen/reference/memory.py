@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -29,6 +31,26 @@ def keep_freed_memory() -> None:
     not work so, and nothing happens.
     """
     np.empty(_ARENA, np.uint8)
+
+
+def give_back() -> None:
+    """Let the system have memory that was freed and lies between what is in use.
+
+    Reading and rewriting a model leaves megabytes of that, which the values of a run do not fit into. Only glibc can be
+    asked (malloc_trim(3)).
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _trim() -> Callable[[int], int] | None:
+    """The function of the C library; None where there is none."""
+    if not sys.platform.startswith("linux"):
+        return None
+    found: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return found
 
 
 def exceeds(nbytes: int) -> bool:

@@ -68,12 +68,12 @@ class Products:
         return math.prod(self.shape) // max(self.groups * self._row_count, 1)
 
     def scales(self, parameters: Parameters) -> Array:
-        """The scale of each weight, f64, broadcast against [G, M, K]."""
+        """The scales of weights, f64, broadcast against [G, M, K]: a row is one output channel, which has one scale."""
         scale = np.asarray(parameters.scale, np.float64)
         if scale.ndim == 0:
             return scale.reshape(1, 1, 1)
         shaped = scale.reshape(tuple(-1 if i == parameters.axis else 1 for i in range(len(self.shape))))
-        return self.matrices(np.broadcast_to(shaped, self.shape))
+        return self.matrices(np.broadcast_to(shaped, self.shape))[..., :1]
 
     def fitted(self, matrices: Array, hessian: Array, parameters: Parameters, limit: int) -> Array:
         """The integers of a weight, i8 in its shape, that change its products least.

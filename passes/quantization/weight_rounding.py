@@ -17,6 +17,7 @@ import numpy as np
 from uair.ir.dims import static
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
+from uair.passes.quantization.parking import SMALL, Place, Store
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.products import Products
 from uair.quant.parameters import Parameters, quantize_weight
@@ -33,8 +34,11 @@ MOST_DEPTH = 1152
 """Weights of a row above which only the bias is corrected: the effort of rounding grows with the cube of it."""
 LONG = 2 * LEAST_ROWS
 """Weights of a row above which the rows that judge take less room than their second moments."""
+AT_ONCE = 1024
+"""Rows of a weight whose noise is computed at a time."""
 MOMENTS = 16 << 20
-"""Bytes that the second moments to learn from may take; the nodes of the longest rows go without."""
+"""Bytes that the second moments to learn from may take in a temporary file; the nodes of the longest rows go without.
+"""
 
 
 @attrs.frozen(eq=False)
@@ -63,28 +67,50 @@ class RoundedWeight:
 class _Moments:
     """Of the inputs x of a weight [G, M, K].
 
+    The second ones of all weights of a model are more than a run of it takes, and each is needed for a moment in every
+    sample: they lie in a file meanwhile.
+
     Attributes:
         first: [G, K], f64: the sum of x.
-        second: [G, K, K], f32: the sum of x x^T; None where there is no room.
+        store: where second moments are; None where there is no room for them.
         count: how many there were.
     """
 
     first: Array
-    second: Array | None
+    store: Store | None
     count: int = 0
+    _second: Array | Place | None = None
 
     @staticmethod
-    def of(products: Products, *, has_second: bool) -> _Moments:
+    def of(products: Products, store: Store | None) -> _Moments:
         """Of no inputs yet."""
-        g, k = products.groups, products.depth
-        return _Moments(np.zeros((g, k)), np.zeros((g, k, k), np.float32) if has_second else None)
+        return _Moments(np.zeros((products.groups, products.depth)), store)
+
+    @property
+    def second(self) -> Array | None:
+        """[G, K, K], f32: the sum of x x^T; None where there is no room, or nothing was seen."""
+        second = self._second
+        if not isinstance(second, Place):
+            return second
+        assert self.store is not None  # it gave the place
+        return self.store.get(second)
 
     def add(self, rows: Array) -> None:
         """Take in inputs [G, rows, K]."""
         self.first += rows.sum(axis=1, dtype=np.float64)
-        if self.second is not None:
-            self.second += np.matmul(rows.swapaxes(1, 2), rows)
+        if self.store is not None:
+            sums, before = np.matmul(rows.swapaxes(1, 2), rows), self.second
+            if before is not None:
+                sums += before
+            self.free()
+            self._second = self.store.put(sums) if sums.nbytes > SMALL else sums
         self.count += rows.shape[1]
+
+    def free(self) -> None:
+        """Let others have the place of the second moments."""
+        if self.store is not None and isinstance(self._second, Place):
+            self.store.free(self._second)
+        self._second = None
 
     def mean(self, change: Array) -> Array:
         """[G, M]: the mean of `change @ x`, for a change [G, M, K] of the weight."""
@@ -93,11 +119,14 @@ class _Moments:
 
     def noise(self, change: Array, shift: Array) -> float:
         """The mean of `(change @ x - shift)^2`, summed over the results; without second moments that of the mean."""
-        mean = self.mean(change)
-        if self.second is None:
+        mean, second = self.mean(change), self.second
+        if second is None:
             return float(np.square(mean - shift).sum())
-        squares = float((np.matmul(change, self.second) * change).sum()) / self.count
-        return squares + float((shift * (shift - 2 * mean)).sum())
+        squares = 0.0
+        for start in range(0, change.shape[1], AT_ONCE):
+            some = change[:, start : start + AT_ONCE]
+            squares += float((np.matmul(some, second) * some).sum())
+        return squares / self.count + float((shift * (shift - 2 * mean)).sum())
 
 
 @attrs.define(eq=False)
@@ -151,13 +180,13 @@ class SeenInputs:
             products = Products.of(item.node, static(weight.type.dims))
             if products is not None and users[weight] == 1 and weight not in known and weight.type.size:
                 found.append((products.depth, item.node, products))
-        left = MOMENTS
+        left, store = MOMENTS, Store()
         self._seen: dict[Node, _Seen] = {}
         for depth, node, products in sorted(found, key=lambda each: each[0]):
             left -= 4 * products.groups * depth * depth
             fits = left >= 0 and depth <= MOST_DEPTH
-            learned = _Moments.of(products, has_second=fits)
-            judging = _Rows() if fits and depth > LONG else _Moments.of(products, has_second=fits)
+            learned = _Moments.of(products, store if fits else None)
+            judging = _Rows() if fits and depth > LONG else _Moments.of(products, store if fits else None)
             self._seen[node] = _Seen(products, _takes(products, fits), learned, judging)
 
     @property
@@ -191,8 +220,9 @@ class SeenInputs:
         w = products.matrices(_weight(item).numpy())
         has_bias = item.bias is not None and item.node.op_type not in TRANSPOSED
         tried = [nearest]
-        if seen.learned.second is not None and products.depth > 1:
-            integers = products.fitted(w, seen.learned.second, nearest.parameters, limit)
+        second = seen.learned.second
+        if second is not None and products.depth > 1:
+            integers = products.fitted(w, second, nearest.parameters, limit)
             tried.append(RoundedWeight(nearest.parameters, integers, is_fitted=True))
         best, least = nearest, np.inf
         for each in tried:

@@ -17,6 +17,9 @@ from uair.codegen.reference import Interpreter
 from uair.ir.dtype import Array
 from uair.ir.module import Module
 from uair.ops import Conv2D, GlobalAvgPool, Linear, Relu, Reshape
+from uair.passes.quantization.placement import plan_quantization
+from uair.passes.quantization.weight_rounding import SeenInputs
+from uair.quant.scheme import Scheme
 
 SIDE = 24
 SAMPLE = 3 * SIDE * SIDE * 4
@@ -101,4 +104,24 @@ def test_memory_is_that_of_running_the_model_and_what_is_kept(tmp_path: Path) ->
     np.save(tmp_path / "x.npy", np.stack([sample(i) for i in range(32)]))
     quantize(tmp_path / "x.npy", 2)
     running = peak(lambda: Interpreter(module).run({"x": sample(0)[None]}))
-    assert peak(lambda: quantize(tmp_path / "x.npy", 32)) < 3 * running + 8 * SAMPLE + (1 << 20)
+    assert peak(lambda: quantize(tmp_path / "x.npy", 32)) < 3 * running + 8 * SAMPLE + (1 << 18)
+
+
+def test_moments_of_the_inputs_of_all_weights_are_not_in_memory_at_once() -> None:
+    """Second moments take 160 * 160 * 4 bytes for each of 20 layers, to learn from and again to judge by."""
+    width, layers, rng = 160, 20, np.random.default_rng(0)
+    b = Builder(1, width)
+    y = b.x
+    for i in range(layers):
+        y = b.add(Linear(), y, b.weight(width, width), name=f"linear{i}")
+    plan = plan_quantization(b.done(y).main, Scheme())
+    rows = rng.normal(size=(200, width)).astype(np.float32)
+
+    def see() -> None:
+        seen = SeenInputs(plan, ())
+        for number in range(8):
+            for item in plan.nodes:
+                seen.see(number, item, rows)
+
+    see()
+    assert peak(see) < 2 * layers * width * width * 4 // 5

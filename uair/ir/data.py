@@ -290,7 +290,7 @@ def pack_bytes(array: Array, dtype: DType) -> bytes | memoryview:
 
 def unpack_bytes(raw: bytes | memoryview, dtype: DType, shape: tuple[int, ...]) -> Array:
     """The array whose `pack_bytes` are `raw`."""
-    size = int(np.prod(shape, dtype=np.int64)) if shape else 1
+    size = math.prod(shape)
     if dtype.bits < 8:
         packed = np.frombuffer(raw, np.uint8)
         codes = _unpack_codes(packed, dtype.bits)[:size]

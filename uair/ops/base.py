@@ -312,6 +312,8 @@ class Operator:
     def evaluate_all(self, operands: Sequence[Any]) -> tuple[Array, ...]:
         """Results of `evaluate`, always as a tuple: arrays, and lists, dicts or None for what is no tensor."""
         values = self.evaluate(*operands)
+        if type(values) is np.ndarray:  # nearly always
+            return (values,)
         given: tuple[Any, ...] = values if isinstance(values, tuple) else (values,)
         made = (v if v is None or isinstance(v, (list, dict)) else np.asarray(v) for v in given)
         return cast("tuple[Array, ...]", tuple(made))

@@ -278,7 +278,7 @@ class Dequantize(Operator):
         wide_float = np.dtype(np.float64 if scale.dtype == np.float64 else np.float32)
         factor = along(scale.astype(wide_float, copy=False), x.shape, self.axis, self.block_size)
         exact = DType.from_numpy(x.dtype)
-        if zero_point is None:
+        if zero_point is None or (exact.is_integer and not zero_point.any()):
             difference = x.astype(wide_float)
         else:
             wide = np.dtype(np.int64) if exact.is_integer and exact.bits > 16 else wide_float  # of 16 bits exact in f32

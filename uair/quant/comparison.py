@@ -14,6 +14,8 @@ from uair.quant.parameters import decibels
 FLOOR = 1e-3
 """Part of the mean energy (or variance) of a result's channels that a weaker channel is taken to have, so that noise is
 not divided by next to nothing."""
+AT_ONCE = 1 << 16
+"""Elements that are compared at a time: in f64 they fit into a cache, and a large output is not there three times."""
 MOST_GROUPS = 16
 """Groups that the channels of an output are judged in."""
 
@@ -47,6 +49,12 @@ class ErrorSums:
     def add(self, expected: Array, actual: Array) -> None:
         """Take in the values of one sample, numbers in arrays of one shape."""
         a, b = _flat(expected), _flat(actual)
+        for start in range(0, a.size, AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            self._add(a[some].astype(np.float64), b[some].astype(np.float64))
+
+    def _add(self, a: Array, b: Array) -> None:
+        """Take in some numbers of f64."""
         signal, energy = float(a @ a), float(b @ b)
         if not math.isfinite(signal + energy):
             a, b = self._finite(a, b)
@@ -148,7 +156,7 @@ def greatest_magnitude(array: Array) -> float:
 
 
 def _flat(array: Array) -> Array:
-    """The elements in f64, of complex numbers both parts."""
+    """The elements, of complex numbers both parts."""
     if array.dtype.kind == "c":
         array = np.stack([np.real(array), np.imag(array)])
-    return array.reshape(-1).astype(np.float64)
+    return array.reshape(-1)

@@ -14,8 +14,10 @@ from uair.ir.dtype import Array
 
 DAMPING = 0.01
 """What is added to the Hessian's diagonal, as a part of its mean: it keeps weights near what they were."""
-BLOCK = 128
-"""Columns after which the errors are given on to all later ones at once."""
+BLOCK = 32
+"""Columns after which the errors are given on to all later ones at once: few are worked on one by one."""
+ROWS = 1 << 17
+"""Weights that are rounded at a time: rows do not know of each other, and what they are worked on in stays small."""
 PANEL = 256
 """Rows or columns of a Hessian that are worked on at once."""
 
@@ -59,8 +61,19 @@ def round_with_feedback(w: Array, hessian: Array, grid: Grid, *, damping: float 
     """
     order = np.argsort(-np.diagonal(hessian, axis1=-2, axis2=-1), axis=-1, kind="stable")
     feedback = _feedback(hessian, order, damping)
+    scale, zero = (np.broadcast_to(a, (*w.shape[:-1], a.shape[-1])) for a in (grid.scale, grid.zero_point))
+    integers = np.empty(w.shape, np.int32)
+    rows = max(ROWS // max(w.size // max(w.shape[-2], 1), 1), 1)
+    for start in range(0, w.shape[-2], rows):
+        some = (..., slice(start, start + rows), slice(None))
+        integers[some] = _rounded_rows(w[some], scale[some], zero[some], order, feedback, grid)
+    return integers
+
+
+def _rounded_rows(w: Array, scale: Array, zero: Array, order: Array, feedback: Array, grid: Grid) -> Array:
+    """The integers of some rows of a weight, f32; columns are taken in `order`, which `feedback` has already."""
     values = _ordered(np.asarray(w, np.float32), order)
-    scale, zero = (_ordered(np.asarray(a, np.float32), order) for a in (grid.scale, grid.zero_point))
+    scale, zero = (_ordered(np.asarray(a, np.float32), order) for a in (scale, zero))
     integers = np.empty_like(values)
     extent = values.shape[-1]
     for start in range(0, extent, BLOCK):
@@ -73,7 +86,7 @@ def round_with_feedback(w: Array, hessian: Array, grid: Grid, *, damping: float 
             values[..., i + 1 : stop] -= error[..., None] * feedback[..., i, None, i + 1 : stop]
         values[..., stop:] -= errors @ feedback[..., start:stop, stop:]
     back = np.argsort(order, axis=-1)
-    return np.take_along_axis(integers, back[..., None, :], -1).astype(np.int32)
+    return np.take_along_axis(integers, back[..., None, :], -1)
 
 
 def _ordered(a: Array, order: Array) -> Array:
@@ -124,8 +137,8 @@ def _permuted(hessian: Array, order: Array) -> Array:
     flat, orders = hessian.reshape(-1, *hessian.shape[-2:]), order.reshape(-1, order.shape[-1])
     result = np.empty(flat.shape, np.float32)
     for matrix, o, out in zip(flat, orders, result, strict=True):
-        for start in range(0, len(o), BLOCK):
-            out[start : start + BLOCK] = matrix[o[start : start + BLOCK]][:, o]
+        for start in range(0, len(o), PANEL):
+            out[start : start + PANEL] = matrix[o[start : start + PANEL]][:, o]
     return result.reshape(hessian.shape)
 
 

@@ -22,6 +22,8 @@ WEIGHT_CANDIDATES = np.linspace(1.0, 0.78, 12)
 """Fractions of the greatest magnitude that are tried as a weight channel's limit."""
 HALVED = (1.0, 0.5, 0.25)
 """The same where scales are powers of two."""
+SEARCHED = 1 << 17
+"""Weights for which they are tried at a time: few enough to stay in a cache."""
 
 
 @attrs.frozen(eq=False)
@@ -180,11 +182,22 @@ def weight_parameters(
 def _best_fraction(rows: Array, limit: Array, importance: Array | None, scheme: Scheme) -> Array:
     """Per row the fraction of its limit with the least squared error."""
     best = np.ones(len(rows))
+    taken = max(SEARCHED // max(rows.shape[1], 1), 1)
+    for start in range(0, len(rows), taken):
+        some = slice(start, start + taken)
+        best[some] = _best_of_rows(rows[some], limit[some], None if importance is None else importance[some], scheme)
+    return best
+
+
+def _best_of_rows(rows: Array, limit: Array, importance: Array | None, scheme: Scheme) -> Array:
+    best = np.ones(len(rows))
     least = np.full(len(rows), np.inf)
     safe = np.where(limit > 0, limit, 1.0)
+    error = np.empty_like(rows)
     for fraction in HALVED if scheme.power_of_two else WEIGHT_CANDIDATES:
         step = scheme.allowed(safe * np.float32(fraction / scheme.weight_limit)).astype(np.float32)[:, None]
-        error = np.rint(rows / step)
+        np.divide(rows, step, out=error)
+        np.rint(error, out=error)
         np.clip(error, -scheme.weight_limit, scheme.weight_limit, out=error)
         error *= step
         error -= rows
