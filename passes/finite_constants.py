@@ -80,12 +80,13 @@ class FiniteMask(Rule):
         huge = [(i, t) for i, t in enumerate(node.inputs) if t is not None and self._is_huge(t)]
         if not huge:
             return no("no operand is a constant with infinite or huge elements", node)
-        if isinstance(node.op, ops.Mul) and not all(
-            _is_mask(t) for t in node.inputs if t is not None and not t.is_constant
-        ):
-            return no("a factor may be something else than 0 and 1", node)
+        factors = [_whole(t) for t in node.inputs if t is not None and not t.is_constant]
+        if isinstance(node.op, ops.Mul) and not all(found.is_whole for found in factors):
+            return no("a factor may be something else than a whole number", node)
         for i, tensor in huge:
             above, below = self._signs(tensor)
+            if isinstance(node.op, ops.Mul) and any(found.may_be_negative for found in factors):
+                above = below = True
             if isinstance(node.op, ops.Sub) and i == 1:
                 above, below = below, above
             unbounded = _unbounded_use(node, above=above, below=below)
@@ -191,18 +192,36 @@ def _carries(user: Node, tensor: Tensor) -> bool:
     return isinstance(user.op, (ops.Neg, *CHOOSING, *MOVING))
 
 
-def _is_mask(tensor: Tensor) -> bool:
-    """Whether every element is 0 or 1, as far as its producers tell: a truth value, perhaps inverted or moved."""
+@attrs.frozen
+class _Factor:
+    """What is known of the elements of a tensor.
+
+    Attributes:
+        is_whole: all are whole numbers: 0, or at least 1 in magnitude, so that a product with what is beyond all else
+            is 0 or beyond all else.
+        may_be_negative: some may be less than 0.
+    """
+
+    is_whole: bool
+    may_be_negative: bool = False
+
+
+def _whole(tensor: Tensor) -> _Factor:
+    """What a tensor's producers tell: it was a truth value or an integer, and was perhaps inverted or moved since.
+
+    A mask of integers may hold anything, and holds 0 and 1: "never" times its inverse is NaN in float16 where 1 stands.
+    """
     for _ in range(16):
         node = tensor.producer
         if node is None or node.inputs[0] is None:
-            return False
+            return _Factor(False)
         if isinstance(node.op, ops.Cast):
-            return node.inputs[0].type.dtype is DType.BOOL
+            source = node.inputs[0].type.dtype
+            return _Factor(source is DType.BOOL or source.is_integer, may_be_negative=source is not DType.BOOL)
         if isinstance(node.op, ops.Sub) and node.inputs[1] is not None and repeated_value(node.inputs[0]) == 1:
             tensor = node.inputs[1]
         elif isinstance(node.op, MOVING) and len(node.inputs) == 1:
             tensor = node.inputs[0]
         else:
-            return False
-    return False
+            return _Factor(False)
+    return _Factor(False)

@@ -30,6 +30,12 @@ LEAST = "-3.4028235e+38"
             "  %g = Sub(@one, %f)  %a = Mul(%g, @c)  %b = Add(%x, %a)  %d = Mul(%b, @s)  %y = Softmax(%d)",
             id="attention",
         ),
+        pytest.param("%x: i32[2,3]  %f = Cast(%x)  %a = Mul(%f, @c)  %y = Softmax(%a)", id="product-with-integers"),
+        pytest.param(
+            "constant @one = 1.0 : f32[]  %m: i64[2,3]  %x: f32[2,3]  %f = Cast(%m)  %g = Sub(@one, %f)"
+            "  %a = Mul(%g, @c)  %b = Add(%x, %a)  %y = Softmax(%b)",
+            id="attention-with-a-mask-of-integers",
+        ),
     ],
 )
 def test_rewrites(text: str, value: str) -> None:
@@ -52,7 +58,7 @@ def test_padding() -> None:
         pytest.param("%x: f32[2,3]  %a = Add(%x, @c)  %y = IsInf(%a)", id="asks-for-infinity"),
         pytest.param("%x: f32[2,3]  %a = Add(%x, @c)  %b = Softmax(%a)  %y = Abs(%a)", id="one-of-two-uses"),
         pytest.param("%x: f32[2,3]  %a = Mul(%x, @c)  %y = Softmax(%a)", id="product-with-any-number"),
-        pytest.param("%x: i32[2,3]  %f = Cast(%x)  %a = Mul(%f, @c)  %y = Softmax(%a)", id="product-with-integers"),
+        pytest.param("%x: i32[2,3]  %f = Cast(%x)  %a = Mul(%f, @c)  %y = ReduceMax(%a)", id="negative-integers"),
         pytest.param("%x: f32[2,3]  %a = Sub(%x, @c)  %y = ReduceMax(%a)", id="the-greatest-is-what-is-left"),
         pytest.param("%x: f32[2,3]  %a = Add(%x, @c)  %b = Neg(%a)  %y = Relu(%b)", id="negated"),
         pytest.param(
@@ -78,3 +84,16 @@ def test_the_probabilities_stay_exactly() -> None:
     assert FiniteConstants().run(module, PassContext())
     (got,) = run(module, feeds).values()
     assert np.array_equal(got, want)
+
+
+def test_a_mask_of_integers_is_no_nan_in_float16() -> None:
+    """(1 - mask) times the least float, as BERT and T5 are exported: float16 has minus infinity for it."""
+    text = """constant @one = 1.0 : f16[]  constant @c = VALUE : f16[]
+    %m: i64[1,3]  %x: f16[1,3]  %f = Cast(%m) {to = f16}  %g = Sub(@one, %f)
+    %a = Mul(%g, @c)  %b = Add(%x, %a)  %y = Softmax(%b)"""
+    module = parse_module(text.replace("VALUE", "-inf"))
+    feeds: dict[str, Array] = {"m": np.array([[1, 1, 0]]), "x": np.array([[1, 2, 3]], np.float16)}
+    assert np.isnan(run(module, feeds)["y"]).all()
+    assert FiniteConstants().run(module, PassContext())
+    weights = np.exp([1.0, 2.0, -np.inf])
+    np.testing.assert_allclose(run(module, feeds)["y"][0], weights / weights.sum(), atol=1e-3)
