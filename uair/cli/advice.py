@@ -83,7 +83,8 @@ def after(artifact: Artifact) -> list[str]:
     tensors = [e for e in manifest["inputs"] if "containers" not in e]
     still_open = [e["name"] for e in tensors if e["shape"] is None or not _is_static(e["shape"])]
     if still_open and "golden" not in manifest:
-        found.append(f"there is no reference output, for {listed(still_open)} has open sizes: give --shape")
+        verb = "have" if len(still_open) > 1 else "has"
+        found.append(f"there is no reference output, for {listed(still_open)} {verb} open sizes: give --shape")
     found += report.get("branches", [])
     refused = report.get("golden", {}).get("refused")
     if refused:

@@ -73,7 +73,8 @@ def _open_inputs(names: Sequence[str], tensors: Sequence[Tensor]) -> list[str]:
 
 def _show_model(facts: dict[str, Any]) -> None:
     source = facts["source"]
-    is_open = f"unknown: {output.listed(facts['open_sizes'])} has open sizes (--shape)"
+    verb = "have" if len(facts["open_sizes"]) > 1 else "has"
+    is_open = f"unknown: {output.listed(facts['open_sizes'])} {verb} open sizes (--shape)"
     output.print_facts(
         {
             "model": facts["name"],
