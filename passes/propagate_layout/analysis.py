@@ -8,11 +8,9 @@ another form than its producer gives, however many users do; the least cost of a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import networkx as nx
-from networkx.algorithms.flow import boykov_kolmogorov
 
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ops import (
@@ -39,6 +37,9 @@ from uair.passes.propagate_layout.moves import (
     to_first,
     to_last,
 )
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 GIVEN = "given"
 OTHER = "other"
@@ -129,6 +130,8 @@ class _Cut:
         self.graph = graph
         self.candidates = candidates
         self.free_interface = free_interface
+        import networkx as nx  # 180 modules and 14 MiB, where fusion only asks how single Transposes move
+
         self.network: nx.DiGraph[Any] = nx.DiGraph()
         self.network.add_nodes_from((GIVEN, OTHER))
 
@@ -189,6 +192,9 @@ class _Cut:
 
         A Transpose that stays then stands late, next to what needs it: a Linear can take it into its weight.
         """
+        import networkx as nx
+        from networkx.algorithms.flow import boykov_kolmogorov
+
         _, (other, _) = nx.minimum_cut(self.network, OTHER, GIVEN, flow_func=boykov_kolmogorov)
         return set(other)
 

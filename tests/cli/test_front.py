@@ -190,6 +190,11 @@ def test_the_api_loads_what_it_needs_when_it_needs_it() -> None:
     assert not imported("import uair; uair.load") & {"onnx", "onnxruntime", "rich", "sympy", "networkx", "lark", "PIL"}
 
 
+def test_fusion_loads_no_graph_library() -> None:
+    """What only the pass for layouts needs is large: 180 modules, and as much memory as a small model."""
+    assert not imported("import uair.passes.canonicalise, uair.passes.fuse") & {"onnx", "networkx", "lark", "PIL"}
+
+
 def test_python_m(tmp_path: Path) -> None:
     assert run_uair("--version", cwd=tmp_path).require().out == "uair, version 0.1.0\n"
     assert main(["--version"]) == 0
