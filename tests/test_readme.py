@@ -28,11 +28,16 @@ def comparable(line: str) -> str:
     return " ".join(re.sub(r"\d[\d.]*(e[-+]?\d+)?|─+", "#", line).split())
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines to compare; what goes on in the next line, because numbers are longer or shorter, is one."""
+    return [comparable(line) for line in re.sub(r"\n {4}(?=\S)", " ", text.strip()).splitlines()]
+
+
 def require_shown(shown: str, printed: str) -> None:
     """Every line that is shown was printed, in that order; without `...` in between nothing else was."""
-    lines = [comparable(line) for line in printed.strip().splitlines()]
+    lines = lines_of(printed)
     at, skip = 0, False
-    for line in map(comparable, shown.strip().splitlines()):
+    for line in lines_of(shown):
         if line == "...":
             skip = True
             continue

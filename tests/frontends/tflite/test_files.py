@@ -126,18 +126,18 @@ def test_compiles(target: str) -> None:
     assert np.abs(ours - theirs).max() <= 2 / 256
 
 
-@pytest.mark.parametrize(("target", "reason"), [("ascend310", "is i8"), ("jetson_orin", "TensorRT does not take")])
-def test_integer_interface_is_refused_in_words(target: str, reason: str) -> None:
+def test_integer_interface_is_refused_in_words() -> None:
     """Where a toolchain takes no integers in or out, or no zero points, the message says so."""
-    with pytest.raises(UairError, match=reason):
-        uair.compile(load("int8"), target)
+    with pytest.raises(UairError, match="TensorRT does not take"):
+        uair.compile(load("int8"), "jetson_orin")
 
 
-def test_integer_interface_compiles() -> None:
+@pytest.mark.parametrize("target", ["cpu", "ascend310"])
+def test_integer_interface_compiles(target: str) -> None:
     module = load("int8")
     x = np.random.default_rng(3).integers(-128, 128, (1, 9, 8, 3)).astype(np.int8)
     (ours,) = uair.run(module, x).values()
-    (theirs,) = uair.run(uair.compile(module, "cpu"), x).values()
+    (theirs,) = uair.run(uair.compile(module, target), x).values()
     assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
 
 

@@ -20,7 +20,7 @@ inline const std::map<std::string, Range> &Ranges() {
   static const std::map<std::string, Range> ranges = {
       {"flat:0", {0.03310849890112877F, 0, 8, "symmetric"}},
       {"image", {0.027786603197455406F, 0, 8, "symmetric"}},
-      {"stem/relu:0", {0.040995191782712936F, 0, 8, "symmetric"}},
+      {"stem/relu:0", {0.04099518805742264F, 0, 8, "symmetric"}},
       {"sum:0", {0.038681648671627045F, 0, 8, "symmetric"}},
   };
   return ranges;

@@ -33,9 +33,9 @@ struct csinn_session *model_create(char *params) {
   struct csinn_tensor *t5 = uair_tensor(session, "p", CSINN_DTYPE_INT8, CSINN_LAYOUT_NCHW, 4, (int[]){1, 4, 2, 2});
   uair_quantized(t5, 0.0235294122f, -128);
   struct csinn_tensor *t6 = uair_tensor(session, "g", CSINN_DTYPE_INT8, CSINN_LAYOUT_NCHW, 4, (int[]){1, 4, 1, 1});
-  uair_quantized(t6, 0.010496608f, -128);
+  uair_quantized(t6, 0.0104966071f, -128);
   struct csinn_tensor *t7 = uair_tensor(session, "f", CSINN_DTYPE_INT8, CSINN_LAYOUT_NC, 2, (int[]){1, 4});
-  uair_quantized(t7, 0.010496608f, -128);
+  uair_quantized(t7, 0.0104966071f, -128);
   struct csinn_tensor *t8 = uair_tensor(session, "l", CSINN_DTYPE_INT8, CSINN_LAYOUT_NC, 2, (int[]){1, 5});
   uair_quantized(t8, 0.0208161194f, 21);
   struct csinn_tensor *t9 = uair_tensor(session, "v_dequantized", CSINN_DTYPE_INT8, CSINN_LAYOUT_OI, 2, (int[]){5, 4});
