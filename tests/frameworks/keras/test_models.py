@@ -45,7 +45,7 @@ def test_application(name: str) -> None:
     model = application(name, side, classes=10)
     feed = images(side)
     module = uair.load(model)
-    check(uair.optimize(module), [feed], outputs_of(model(feed, training=False)), 3e-4)  # V2B0: 2.1e-4 as imported
+    check(uair.optimize(module), [feed], outputs_of(model(feed, training=False)), 1e-3)  # V2B0: 6e-4, in onnxruntime, too
     assert sum(node.op_type == "Transpose" for node in module.main) == transposes
 
 

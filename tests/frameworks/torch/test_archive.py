@@ -162,7 +162,7 @@ def test_infinities_are_numbers_in_a_file(tmp_path: Path) -> None:
 
     x = torch.tensor([1.0, -1.0])
     torch.export.save(torch.export.export(Function(filled), (x,)), tmp_path / "m.pt2")
-    (y,) = uair.run(uair.load(tmp_path / "m.pt2"), {"x": x.numpy()}).values()
+    (y,) = uair.run(uair.load(tmp_path / "m.pt2"), x.numpy()).values()
     assert y.tolist() == [1.0, float("-inf")]
 
 
