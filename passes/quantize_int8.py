@@ -55,8 +55,7 @@ class QuantizeInt8(Pass):
         limit: how many samples are used at most.
         target: name of the target whose scheme is used.
         range: how activation ranges are chosen: "minmax", "percentile", "mse", "entropy" (least Kullback-Leibler
-            divergence), or "auto": by trying the first three, and the best of them for each activation's users, on some
-            of the samples, and comparing the model's outputs.
+            divergence), or "auto": by trying the first three on some of the samples, and comparing the model's outputs.
         percentile: how much of the values "percentile" keeps, in per cent.
         per_channel: whether weights may have one scale per output channel where the scheme allows it.
         placement: "compute", "all" or "residual" instead of the scheme's; see Scheme.

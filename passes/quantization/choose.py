@@ -1,4 +1,4 @@
-"""Choosing parameters: weights, biases, and for every activation the range that does its users least harm."""
+"""Choosing parameters of activations, weights and biases."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor
 from uair.passes.quantization.placement import Plan, QuantizedNode, weight_axis
-from uair.passes.quantization.statistics import (
-    Comparison,
-    Statistics,
-    display_name,
-    rounded_operands,
-)
+from uair.passes.quantization.statistics import Statistics, display_name
 from uair.passes.quantization.weight_rounding import RoundedWeight
 from uair.quant.errors import QuantizationError
 from uair.quant.observers import RangeObserver
@@ -140,52 +135,6 @@ def _range(observer: RangeObserver, scheme: Scheme, method: str, settings: Setti
     if method == "entropy":
         return entropy_range(observer, scheme)
     return percentile_range(observer, settings.percentile)
-
-
-class UserLosses:
-    """For every group and candidate, what it does to the results of the nodes that use it alone.
-
-    The activation is rounded, all other operands stay as they are; what counts is the sum over the users of noise by
-    signal.
-    """
-
-    def __init__(self, plan: Plan, options: Options) -> None:
-        self._plan = plan
-        self._options = options
-        self._same = {(root, name): _first_equal(found, name) for root, found in options.items() for name in found}
-        self._comparisons: dict[tuple[Tensor, str, QuantizedNode], Comparison] = {}
-
-    def see(self, item: QuantizedNode, operands: list[Array | None], result: Array) -> None:
-        """Try the candidates of a node's activations on one sample."""
-        roots = {i: self._plan.groups[item.operand(i)] for i in item.activations}
-        for root in dict.fromkeys(roots.values()):
-            places = [i for i, other in roots.items() if other is root]
-            for name, parameters in self._options.get(root, {}).items():
-                if self._same[root, name] == name:
-                    changed = rounded_operands(item, operands, dict.fromkeys(places, parameters), {})
-                    actual = item.node.op.evaluate_all(changed)[0]
-                    self._comparisons.setdefault((root, name, item), Comparison()).add(result, actual)
-
-    def best(self) -> dict[Tensor, str]:
-        """For every group the method that loses least."""
-        losses: dict[tuple[Tensor, str], float] = {}
-        for (root, name, _), comparison in self._comparisons.items():
-            loss = comparison.noise / max(comparison.signal, 1e-30)
-            losses[root, name] = losses.get((root, name), 0.0) + loss
-        return {
-            root: min((losses.get((root, self._same[root, name]), 0.0), i, name) for i, name in enumerate(found))[2]
-            for root, found in self._options.items()
-        }
-
-
-def _first_equal(found: Mapping[str, Parameters], name: str) -> str:
-    """The first candidate that makes the same integers as one of them."""
-    own = found[name]
-    return next(
-        other
-        for other, each in found.items()
-        if np.array_equal(each.scale, own.scale) and np.array_equal(each.zero_point, own.zero_point)
-    )
 
 
 def quantize_nodes(

@@ -29,7 +29,7 @@ from uair.passes.quantization.equalise import (
     maker_of,
 )
 from uair.passes.quantization.placement import Plan, QuantizedNode, plan_quantization
-from uair.passes.quantization.statistics import observe_tensors, watches
+from uair.passes.quantization.statistics import display_name, watches
 from uair.passes.quantization.trial import Study
 from uair.quant.observers import RangeObserver
 from uair.quant.scheme import CONVOLUTIONS, Scheme
@@ -45,8 +45,8 @@ def even_channels(
 ) -> tuple[Study, list[Equalisation]]:
     """The study of the model with evened channels, and what was changed; the study's module is changed.
 
-    Ranges of what was divided are those of the kept samples, but that they reach as far as those of all samples; all
-    others stay as they are.
+    Ranges of what was divided are those of the kept samples, which the study has not seen yet, but that they reach as
+    far as those of all samples; all others stay as they are.
 
     Args:
         study: of the model; nothing was learned about its weights yet.
@@ -98,20 +98,20 @@ def _reads_one_channel(item: QuantizedNode) -> bool:
 
 
 def _evened(study: Study, skip: Sequence[str], changes: Sequence[Equalisation]) -> Study:
-    """The study of the changed module, with ranges of what was divided from the kept samples."""
+    """The study of the changed module, which has only seen how far all samples reach in what was divided."""
     readers = {node: change for change in changes for node in change.readers}
     plan = plan_quantization(study.module.main, study.scheme, skip)
     divided = {item.operand(0): readers[item.node] for item in plan.nodes if item.node in readers}
     roots = {plan.groups[tensor] for tensor in divided}
     again = [watch for watch in watches(plan) if plan.groups[watch[0]] in roots]
-    seen, _ = observe_tensors(again, study.run(study.module), study.statistics.kept, whole=False)
-    for (tensor, used), observer in seen.items():
+    still = set(plan.groups.values()) - roots
+    known = {root: observer for root, observer in study.statistics.observers.items() if root in still}
+    for tensor, used in again:
         if tensor in divided:
+            observer = known.setdefault(plan.groups[tensor], RangeObserver(display_name(tensor)))
             observer.observe(_ends(study, divided[tensor]), *used)
-    observers = {root: o for root, o in study.statistics.observers.items() if root not in roots}
-    for watch, observer in seen.items():
-        observers.setdefault(plan.groups[watch[0]], RangeObserver(observer.name)).merge(observer)
-    return attrs.evolve(study, plan=plan, statistics=attrs.evolve(study.statistics, observers=observers))
+    statistics = attrs.evolve(study.statistics, observers=known)
+    return attrs.evolve(study, plan=plan, statistics=statistics, unseen=again)
 
 
 def _ends(study: Study, change: Equalisation) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from uair.errors import UairError
 from uair.ir.dtype import Array
-from uair.ir.graph import Node, Tensor
+from uair.ir.graph import Tensor
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.used_range import UsedRange, used_ranges
 from uair.quant.channel_range import ChannelRange
@@ -271,66 +271,6 @@ def _nodes_up_to(tensors: Collection[Tensor]) -> int:
     producers = {t.producer for t in tensors if t.producer is not None}
     graph = next((node.graph for node in producers), None)
     return max((i for i, node in enumerate(graph or (), 1) if node in producers), default=0)
-
-
-Visit = Callable[[int, QuantizedNode, list[Array | None], Array], None]
-"""Sees the number of the sample, a node, its operands and its result."""
-
-
-def visit_nodes(
-    plan: Plan,
-    interpreter: Interpreter,
-    samples: Iterable[Mapping[str, Array]],
-    visit: Visit,
-    others: Collection[Tensor] = (),
-    see: Callable[[int, Tensor, Array], None] | None = None,
-) -> None:
-    """Run the float model and show every quantized node with its operands' values and its result's.
-
-    The values of a tensor are held only until its last quantized user was visited.
-
-    Args:
-        plan: says which nodes are quantized.
-        interpreter: runs the float model.
-        samples: feeds.
-        visit: sees the nodes.
-        others: results of nodes that are of interest by themselves.
-        see: sees those, with the number of the sample.
-    """
-    at = {item.node.outputs[0]: item for item in plan.nodes if item.activations}
-    users: dict[Tensor, int] = {}
-    apart = set(others)
-    for item in at.values():
-        for tensor in _varying(item.node):
-            users[tensor] = users.get(tensor, 0) + 1
-    for number, sample in enumerate(samples):
-        held: dict[Tensor, Array] = {}
-        left = dict(users)
-
-        def observe(
-            tensor: Tensor, values: Array, held: dict[Tensor, Array] = held, left: Any = left, number: int = number
-        ) -> None:
-            item = at.get(tensor)
-            if item is not None:
-                visit(number, item, _operands(item.node, held), values)
-                for operand in _varying(item.node):
-                    left[operand] -= 1
-                    if not left[operand]:
-                        del held[operand]
-            if left.get(tensor):
-                held[tensor] = values
-            if see is not None and tensor in apart:
-                see(number, tensor, values)
-
-        run_until(interpreter, sample, [*at, *apart], observe)
-
-
-def _varying(node: Node) -> list[Tensor]:
-    return list(dict.fromkeys(t for t in node.inputs if t is not None and not t.is_constant))
-
-
-def _operands(node: Node, held: Mapping[Tensor, Array]) -> list[Array | None]:
-    return [None if t is None else t.numpy() if t.is_constant else held[t] for t in node.inputs]
 
 
 def comparable(expected: Array, actual: Array) -> tuple[Array, Array]:

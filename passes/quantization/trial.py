@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import attrs
@@ -17,7 +17,6 @@ from uair.passes.quantization.choose import (
     NodeResult,
     Options,
     Settings,
-    UserLosses,
     WeightCache,
     cached_weight,
     quantize_nodes,
@@ -25,16 +24,17 @@ from uair.passes.quantization.choose import (
 )
 from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.parking import SMALL, Place, Store
-from uair.passes.quantization.placement import Plan, QuantizedNode
-from uair.passes.quantization.statistics import Interpreter, Statistics, comparable, run_until, visit_nodes
+from uair.passes.quantization.placement import Plan
+from uair.passes.quantization.statistics import Interpreter, Statistics, Watch, comparable, display_name, run_until
+from uair.passes.quantization.used_range import UsedRange
 from uair.passes.quantization.weight_rounding import RoundedWeight, SeenInputs
 from uair.quant.comparison import FLOOR, ErrorSums
 from uair.quant.errors import QuantizationError
+from uair.quant.observers import RangeObserver
 from uair.quant.scheme import COMPUTE, Scheme
 
 SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
 """Functions whose results hide errors: where one ends the model, its operand is compared."""
-PER_USER = "per-user"
 ROUNDS = ((0, 4, 4.0), (2, 4, 3.0), (1, 2, 1.0))
 """Parts of the kept samples that are run one after the other by the ways that are left: first sample, step, and how
 many times as noisy as the best one a way may be for the parts that come. Two samples say little of outputs of few
@@ -45,8 +45,6 @@ CLEARLY_BETTER = 2.0
 """How many times less noisy the outputs must be with the nearest integers on these samples: each layer's weights were
 judged on samples of their own, and four samples are wrong about the outputs by up to 2.5 dB. With the fitted weights of
 three models the features of 200 to 500 other images were better in 35 of 36 cases; the four samples denied 11."""
-USERS = 2
-"""Every second of the kept samples decides what is best for the users of an activation."""
 FEW_NUMBERS = 256
 """An output of at most so many numbers is judged together with what it is computed from."""
 
@@ -81,6 +79,7 @@ class Study:
         scheme: the target's.
         run: class of the interpreter.
         weights: integers of the weights, filled by `survey`; shared by all trials.
+        unseen: tensors that the statistics lack, seen by `survey` on the kept samples.
     """
 
     module: Module
@@ -89,6 +88,7 @@ class Study:
     scheme: Scheme
     run: Callable[[Module], Interpreter]
     weights: WeightCache = attrs.Factory(WeightCache)
+    unseen: Sequence[Watch] = ()
 
     def quantized_copy(self, results: list[NodeResult]) -> tuple[Module, dict[Tensor, Tensor]]:
         """A quantized copy of the model, and the copies of the float model's results."""
@@ -227,41 +227,23 @@ class _Known:
     energies: dict[Tensor, Energies]
 
 
-@attrs.frozen(eq=False)
-class Ranges:
-    """Which method chooses the range of each group.
-
-    Attributes:
-        name: of the way.
-        methods: by the tensor that stands for the group.
-        losses: see Trial.
-    """
-
-    name: str
-    methods: Mapping[Tensor, str]
-    losses: dict[str, float] = attrs.Factory(dict[str, float])
-
-
 def choose_trial(study: Study, settings: Settings) -> Trial:
     """Decide all parameters. With "auto", the whole model is tried under each way of choosing ranges.
 
-    The ways are every method for all activations, and for every activation the method that is best for its users alone
-    (which errs where errors of several layers cancel or add up). The one with the least noise by signal at the model's
-    outputs wins.
+    The one with the least noise by signal at the model's outputs wins.
     """
-    options, refused = range_options(study.statistics, study.scheme, settings)
     judge = KeptJudge(study)
-    ways = _ways(study, settings, options, judge)
+    survey(study, settings, judge)
+    options, refused = range_options(study.statistics, study.scheme, settings)
+    ways = _ways(settings, options)
     if not judge.wanted:
         ways = ways[:1]
-    trials = {way.name: _trial(study, settings, way, options, refused) for way in ways}
+    trials = {way: _trial(study, settings, way, options, refused) for way in ways}
     best, losses = ways[0], dict[str, float]()
     if len(trials) > 1:
-        losses = compare(judge, {name: trial.results for name, trial in trials.items()})
-        best = min(ways, key=lambda way: losses[way.name])
-    trial = _with_better_weights(
-        judge, trials[best.name], lambda other: _trial(other, settings, best, options, refused)
-    )
+        losses = compare(judge, {way: trial.results for way, trial in trials.items()})
+        best = min(ways, key=lambda way: losses[way])
+    trial = _with_better_weights(judge, trials[best], lambda other: _trial(other, settings, best, options, refused))
     trial.losses = losses
     return trial
 
@@ -295,17 +277,58 @@ def _let_go(weight: Tensor) -> None:
 
 def trials_of(study: Study, settings: Settings) -> dict[str, Trial]:
     """A trial for every way of choosing ranges, by the way's name, without a comparison."""
+    survey(study, settings)
     options, refused = range_options(study.statistics, study.scheme, settings)
-    judge = KeptJudge(study)
-    judge.wanted = ()  # nothing is compared, so nothing need be kept for it
-    ways = _ways(study, settings, options, judge)
-    return {way.name: _trial(study, settings, way, options, refused) for way in ways}
+    return {way: _trial(study, settings, way, options, refused) for way in _ways(settings, options)}
 
 
-def make_trial(study: Study, settings: Settings, ranges: Ranges) -> Trial:
-    """All parameters, with ranges by given methods."""
-    options, refused = range_options(study.statistics, study.scheme, settings)
-    return _trial(study, settings, ranges, options, refused)
+def survey(study: Study, settings: Settings, judge: KeptJudge | None = None) -> None:
+    """One run of the kept samples through the float model, for all that is to be known of it.
+
+    `study.weights` is filled, and the statistics with what was unseen; `judge` sees what it will compare with.
+    """
+    seen = SeenInputs(study.plan if settings.weight_rounding else Plan(), study.weights)
+    if study.unseen or seen.readers:
+        _look(study, seen, judge)
+    for item in study.plan.nodes:
+        if item.weight is not None and item.operand(item.weight) not in study.weights:
+            weight = item.operand(item.weight)
+            try:
+                nearest = cached_weight(item, study.scheme, settings, study.weights)
+            except QuantizationError:
+                continue  # quantize_nodes meets it again, and reports it
+            study.weights[weight] = seen.rounded(item, nearest, study.scheme.weight_limit)
+            _let_go(weight)
+
+
+def _look(study: Study, seen: SeenInputs, judge: KeptJudge | None) -> None:
+    """The run of `survey`."""
+    observers: dict[Tensor, list[tuple[RangeObserver, UsedRange]]] = {}
+    for tensor, used in study.unseen:
+        name, root = display_name(tensor), study.plan.groups[tensor]
+        observer = study.statistics.observers.setdefault(root, RangeObserver(name))
+        observers.setdefault(tensor, []).append((observer, used))
+    compared = () if judge is None else judge.wanted
+    interpreter = study.run(study.module)
+    for number, sample in enumerate(study.statistics.kept):
+
+        def observe(tensor: Tensor, values: Array, number: int = number) -> None:
+            for observer, used in observers.get(tensor, ()):
+                observer.observe(values, *used)
+            for node in seen.readers.get(tensor, ()):
+                seen.see(number, node, values)
+            if judge is not None and tensor in compared:
+                judge.see(number, tensor, values)
+
+        run_until(interpreter, sample, {*observers, *seen.readers, *compared}, observe)
+    study.unseen = ()
+
+
+def _ways(settings: Settings, options: Options) -> tuple[str, ...]:
+    """The ways of choosing ranges that are tried; one where nothing depends on them."""
+    if settings.method != "auto":
+        return (settings.method,)
+    return METHODS if options else METHODS[:1]
 
 
 def compare(judge: KeptJudge, trials: Mapping[str, list[NodeResult]]) -> dict[str, float]:
@@ -331,59 +354,17 @@ def compare(judge: KeptJudge, trials: Mapping[str, list[NodeResult]]) -> dict[st
     return {name: far[name] * min(losses.values()) if name in far else losses[name] for name in trials}
 
 
-def ways_of(study: Study, settings: Settings) -> list[Ranges]:
-    """The ways of choosing ranges that are tried."""
-    options, _ = range_options(study.statistics, study.scheme, settings)
-    return _ways(study, settings, options, KeptJudge(study))
-
-
-def _ways(study: Study, settings: Settings, options: Options, judge: KeptJudge) -> list[Ranges]:
-    is_auto = settings.method == "auto" and bool(options)
-    best = _survey(study, settings, options if is_auto else {}, judge)
-    if not is_auto:
-        method = METHODS[0] if settings.method == "auto" else settings.method
-        return [Ranges(method, dict.fromkeys(options, method))]
-    return [*(Ranges(name, dict.fromkeys(options, name)) for name in METHODS), Ranges(PER_USER, best)]
-
-
-def _survey(study: Study, settings: Settings, options: Options, judge: KeptJudge) -> dict[Tensor, str]:
-    """One run of the kept samples through the float model: the best option for the users of every activation.
-
-    `study.weights` is filled, and `judge` sees what it will compare with.
-    """
-    users = UserLosses(study.plan, options)
-    seen = SeenInputs(study.plan if settings.weight_rounding else Plan(), study.weights)
-
-    def visit(number: int, item: QuantizedNode, operands: list[Array | None], result: Array) -> None:
-        if options and number % USERS == 0:
-            users.see(item, operands, result)
-        if operands[0] is not None:
-            seen.see(number, item, operands[0])
-
-    if options or seen.are_wanted:
-        visit_nodes(study.plan, study.run(study.module), study.statistics.kept, visit, judge.wanted, judge.see)
-    for item in study.plan.nodes:
-        if item.weight is not None and item.operand(item.weight) not in study.weights:
-            weight = item.operand(item.weight)
-            try:
-                nearest = cached_weight(item, study.scheme, settings, study.weights)
-            except QuantizationError:
-                continue  # quantize_nodes meets it again, and reports it
-            study.weights[weight] = seen.rounded(item, nearest, study.scheme.weight_limit)
-            _let_go(weight)
-    return users.best()
-
-
 def _trial(
     study: Study,
     settings: Settings,
-    ranges: Ranges,
+    way: str,
     options: Options,
     refused: Mapping[Tensor, str],
 ) -> Trial:
-    chosen = {root: (found[ranges.methods[root]], ranges.methods[root]) for root, found in options.items()}
+    """All parameters, with ranges chosen in one way."""
+    chosen = {root: (found[way], way) for root, found in options.items()}
     results, failed = quantize_nodes(study.plan, chosen, refused, study.scheme, settings=settings, cache=study.weights)
-    return Trial(ranges.name, results, failed, ranges.losses)
+    return Trial(way, results, failed)
 
 
 @attrs.define(eq=False)

@@ -168,18 +168,24 @@ class _Seen:
 
 
 class SeenInputs:
-    """Moments of the inputs of all weights of a plan, gathered from samples as they pass."""
+    """Moments of the inputs of all weights of a plan, gathered from samples as they pass.
+
+    Attributes:
+        readers: the nodes that are to be told about, by the value that each multiplies with its weight.
+    """
 
     def __init__(self, plan: Plan, known: Collection[Tensor]) -> None:
         """Prepare for the weights that one node has for itself, but for those that are known."""
         items = [item for item in plan.nodes if item.weight is not None]
         users = Counter(_weight(item) for item in items)
+        self.readers: dict[Tensor, list[Node]] = {}
         found: list[tuple[int, Node, Products]] = []
         for item in items:
             weight = _weight(item)
             products = Products.of(item.node, static(weight.type.dims))
             if products is not None and users[weight] == 1 and weight not in known and weight.type.size:
                 found.append((products.depth, item.node, products))
+                self.readers.setdefault(item.operand(0), []).append(item.node)
         left, store = MOMENTS, Store()
         self._seen: dict[Node, _Seen] = {}
         for depth, node, products in sorted(found, key=lambda each: each[0]):
@@ -189,18 +195,12 @@ class SeenInputs:
             judging = _Rows() if fits and depth > LONG else _Moments.of(products, store if fits else None)
             self._seen[node] = _Seen(products, _takes(products, fits), learned, judging)
 
-    @property
-    def are_wanted(self) -> bool:
-        """Whether there is a weight to learn about."""
-        return bool(self._seen)
-
-    def see(self, number: int, item: QuantizedNode, x: Array) -> None:
-        """Take in the input of a node on a sample, by the sample's number."""
-        seen = self._seen.get(item.node)
-        if seen is not None:
-            is_judging = number % JUDGED == JUDGED - 1
-            rows = seen.products.inputs(x, min(seen.takes, LEAST_ROWS) if is_judging else seen.takes)
-            (seen.judging if is_judging else seen.learned).add(rows)
+    def see(self, number: int, node: Node, x: Array) -> None:
+        """Take in the input of a reader on a sample, by the sample's number."""
+        seen = self._seen[node]
+        is_judging = number % JUDGED == JUDGED - 1
+        rows = seen.products.inputs(x, min(seen.takes, LEAST_ROWS) if is_judging else seen.takes)
+        (seen.judging if is_judging else seen.learned).add(rows)
 
     def rounded(self, item: QuantizedNode, nearest: RoundedWeight, limit: int) -> RoundedWeight:
         """The best of the nearest integers, those with a corrected bias, and integers rounded with feedback.

@@ -17,10 +17,11 @@ from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.ops import Conv2D, HardSwish, Relu
 from uair.ops.base import Operator
+from uair.passes.quantization.choose import Settings
 from uair.passes.quantization.even_channels import axes_to_watch, even_channels
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import collect_statistics
-from uair.passes.quantization.trial import Study
+from uair.passes.quantization.trial import KeptJudge, Study, survey
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.quant.parameters import sqnr
@@ -132,6 +133,9 @@ def test_ranges_are_those_of_the_divided_values() -> None:
     greatest = {t: o.maximum for t, o in before.statistics.observers.items()}
     study, changes = even_channels(before, scheme_of("cpu"), (), everything)
     divided = named(module, "act_equalised").output
+    assert [tensor for tensor, _ in study.unseen] == [divided]
+    survey(study, Settings())
+    assert study.unseen == ()
     seen = study.statistics.observers[study.plan.groups[divided]]
     runs: list[float] = []
     assert len(study.statistics.kept) < 12
@@ -149,6 +153,31 @@ def test_ranges_are_those_of_the_divided_values() -> None:
         if tensor is not divided:
             assert observer.maximum == greatest[tensor], "nothing else is looked at anew"
     assert study.statistics.count == 12
+
+
+def test_the_kept_samples_run_once_for_ranges_weights_and_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, exact = network(HardSwish()), network(HardSwish())
+    before = study_of(module, scheme_of("cpu"))
+    study, changes = even_channels(before, scheme_of("cpu"), (), everything)
+    assert changes
+    judge, started = KeptJudge(study), list[Any]()
+    start = Interpreter.start
+
+    def counted(self: Interpreter, *arguments: Any, **options: Any) -> Any:
+        started.append(self)
+        return start(self, *arguments, **options)
+
+    monkeypatch.setattr(Interpreter, "start", counted)
+    survey(study, Settings(), judge)
+    survey(study, Settings(), judge)
+    assert len(started) == len(study.statistics.kept), "nothing is left to be seen"
+    assert len(study.weights) == len(study.plan.nodes)
+    assert study.statistics.observers.keys() == set(study.plan.groups.values())
+    monkeypatch.undo()
+    for number, expected in enumerate(attrs.evolve(before, module=exact).references()):
+        found = judge.energies([], range(number, number + 1))
+        for one, two in zip(found.values(), expected.values(), strict=True):
+            assert float(np.sum(one.signal)) == pytest.approx(float(np.square(two, dtype=np.float64).sum()), rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_moments_of_the_inputs_of_all_weights_are_not_in_memory_at_once() -> Non
         seen = SeenInputs(plan, ())
         for number in range(8):
             for item in plan.nodes:
-                seen.see(number, item, rows)
+                seen.see(number, item.node, rows)
 
     see()
     assert peak(see) < 2 * layers * width * width * 4 // 5

@@ -97,7 +97,7 @@ def test_quality_and_report() -> None:
     assert report["summary"]["outputs"]["y1"]["sqnr_db"] > 30
     assert report["summary"]["calibration"]["samples"] == 16
     assert len(report["summary"]["calibration"]["sha256"]) == 64
-    assert set(report["summary"]["trials"]) == {"minmax", "percentile", "mse", "per-user"}
+    assert set(report["summary"]["trials"]) == {"minmax", "percentile", "mse"}
     assert report["summary"]["ranges"] == min(report["summary"]["trials"], key=report["summary"]["trials"].get)
     entries = {entry["name"]: entry for entry in report["nodes"]}
     stem = entries["stem"]

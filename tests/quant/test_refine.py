@@ -446,7 +446,7 @@ def test_the_way_of_choosing_ranges_is_judged_anew() -> None:
     plan = plan_quantization(module.main, scheme_of("cpu"))
     study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
     trials = trials_of(study, settings)
-    assert list(trials) == ["minmax", "percentile", "mse", "per-user"]
+    assert list(trials) == ["minmax", "percentile", "mse"]
     loss = {name: fresh_noise(study, trial.results, feeds) for name, trial in trials.items()}
     worst = max(loss, key=lambda way: loss[way])
     refinement = Refinement(study, trials[worst], feeds, settings, (), PassContext(), "test", kept=feeds)

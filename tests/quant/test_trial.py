@@ -14,7 +14,7 @@ from uair.ir.dtype import DType
 from uair.passes.quantization.choose import Settings
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import collect_statistics
-from uair.passes.quantization.trial import ROUNDS, Energies, KeptJudge, Study, compare, make_trial, ways_of
+from uair.passes.quantization.trial import ROUNDS, Energies, KeptJudge, Study, compare, trials_of
 from uair.quant.parameters import Parameters
 from uair.quant.scheme import Scheme
 
@@ -28,8 +28,8 @@ def study_of(count: int) -> Study:
 
 def test_a_way_that_is_far_behind_runs_a_quarter_of_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     study, settings = study_of(8), Settings()
-    good, other, *_ = (make_trial(study, settings, way).results for way in ways_of(study, settings))
-    bad = make_trial(study, Settings("percentile", 50.0), ways_of(study, Settings("percentile", 50.0))[0]).results
+    good, other, *_ = (trial.results for trial in trials_of(study, settings).values())
+    bad = trials_of(study, Settings("percentile", 50.0))["percentile"].results
     names = {id(good): "good", id(other): "other", id(bad): "bad"}
     runs: Counter[str] = Counter()
     energies = Study.energies
@@ -58,7 +58,7 @@ def test_the_first_samples_do_not_decide(monkeypatch: pytest.MonkeyPatch) -> Non
     }
     weights = (1.0, 9.0, 10.0)
     study = study_of(8)
-    names = {name: [make_trial(study, Settings(), ways_of(study, Settings())[0]).results[0]] for name in parts}
+    names = {name: [trials_of(study, Settings())["minmax"].results[0]] for name in parts}
     seen: Counter[str] = Counter()
 
     def measured(self: Study, results: Any, reference: Any) -> Any:

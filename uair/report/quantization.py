@@ -28,7 +28,6 @@ RANGES = {
     "percentile": "the middle 99.99 % of the values",
     "mse": "the range of least squared error",
     "entropy": "the range of least Kullback-Leibler divergence",
-    "per-user": "for every activation the way that does least harm to what reads it",
 }
 PLACEMENTS = {
     "all": "whole regions compute on integers",
