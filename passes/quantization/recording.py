@@ -8,7 +8,7 @@ import attrs
 
 from uair.ir.dtype import Array
 from uair.ir.fingerprint import fingerprints
-from uair.ir.graph import Graph, Tensor
+from uair.ir.graph import Tensor
 from uair.ir.module import Module
 from uair.passes.quantization.channels import weighted_axes
 from uair.passes.quantization.placement import Plan
@@ -88,8 +88,9 @@ def calibrate(
         return _from_record(module, plan, interpreter, samples, known, axes)
     if known is not None:
         kept = _spread(samples)  # reads all samples: their hash is known then
-        observers, missing = _found(module.main, plan, known)
-        channels, unseen = _found_channels(module.main, axes, known)
+        own = fingerprints(module.main)
+        observers, missing = _found(own, plan, known)
+        channels, unseen = _found_channels(own, axes, known)
         _require_same_samples(samples, known)
         _require_same_model(module, known, observers)
         if not missing and not unseen:
@@ -98,19 +99,19 @@ def calibrate(
     return _with_record(module, plan, interpreter, samples, progress, axes)
 
 
-def _found(graph: Graph, plan: Plan, known: CalibrationRecord) -> tuple[dict[Watch, RangeObserver], list[Watch]]:
+def _found(
+    own: Mapping[Tensor, str], plan: Plan, known: CalibrationRecord
+) -> tuple[dict[Watch, RangeObserver], list[Watch]]:
     """What a record says about the values that a plan quantizes, and those that it lacks."""
-    own = fingerprints(graph)
     found = {watch: known.find(own[watch[0]], *watch[1]) for watch in watches(plan)}
     missing = [watch for watch, observer in found.items() if observer is None]
     return {watch: observer for watch, observer in found.items() if observer is not None}, missing
 
 
 def _found_channels(
-    graph: Graph, axes: Mapping[Tensor, int], known: CalibrationRecord
+    own: Mapping[Tensor, str], axes: Mapping[Tensor, int], known: CalibrationRecord
 ) -> tuple[dict[Tensor, ChannelRange], dict[Tensor, int]]:
     """What a record says about the channels of tensors, and those that it does not have along that axis."""
-    own = fingerprints(graph)
     found: dict[Tensor, ChannelRange] = {}
     for tensor, axis in axes.items():
         _, seen = known.channels.get(own[tensor], ("", None))
@@ -135,8 +136,9 @@ def _from_record(
     axes: Mapping[Tensor, int],
 ) -> Recorded:
     """Statistics from a record alone."""
-    observers, missing = _found(module.main, plan, known)
-    channels, unseen = _found_channels(module.main, axes, known)
+    own = fingerprints(module.main)
+    observers, missing = _found(own, plan, known)
+    channels, unseen = _found_channels(own, axes, known)
     notes: list[str] = []
     if missing:
         _require_same_model(module, known, observers)
