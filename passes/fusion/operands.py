@@ -1,4 +1,4 @@
-"""Numbers in front of weights go into them, and quotients by a number become products.
+"""Numbers in front of weights go into them, quotients by a number become products, and products in turn one.
 
 These rules run after the others: a product by 0.5 in front of a Linear may be the end of a Gelu, which they take apart.
 Numbers by channel stay: weights whose input channels differ much in magnitude are coarse in INT8. So does what stands
@@ -155,6 +155,48 @@ class ProductForQuotient(Rule):
         return Mul()(x, rounded(np.full(static(c.type.dims), 1 / divisor), c.type.dtype, c.name))
 
 
+class MergeFactors(Rule):
+    """A product by two constants in turn is one by their product, which is rounded once."""
+
+    def pattern(self, b: Any) -> Any:
+        """Two products, each in either order."""
+        return Mul()(of(Mul)(...).named("inner"), b).named("root")
+
+    def check(self, inner: Node, b: Tensor, root: Node) -> bool | NoMatch:
+        """No constant becomes larger, and no product leaves the range of the type."""
+        found = _factor(inner)
+        if found is None or b.data is None or not b.type.dtype.is_float:
+            return no("not both have a constant of floating-point numbers", root)
+        x, a = found
+        if x.type != root.output.type:
+            return no("a constant broadcasts the operand", x)
+        first, second = exact(a), exact(b)
+        product = first * second
+        if product.size > max(first.size, second.size):
+            return no("their product has more elements than each of them", b)
+        with np.errstate(over="ignore", under="ignore"):
+            kept = product.astype(b.type.dtype.numpy).astype(np.float64)
+        held = np.isfinite(kept) & (np.abs(kept - product) <= 0.01 * np.abs(product))
+        return bool(held.all()) or no("their product leaves the range of the type", b)
+
+    def rewrite(self, inner: Node, b: Tensor) -> Tensor:
+        """One product."""
+        found = _factor(inner)
+        assert found is not None
+        x, a = found
+        return Mul()(x, rounded(exact(a) * exact(b), b.type.dtype, b.name if b.type.size > 1 else a.name))
+
+
+def _factor(product: Node) -> tuple[Tensor, Tensor] | None:
+    """What a product multiplies, and the constant of floating-point numbers that it multiplies it by."""
+    first, second = product.inputs
+    assert first is not None and second is not None
+    for x, c in ((first, second), (second, first)):
+        if c.data is not None and x.data is None and c.type.dtype.is_float:
+            return x, c
+    return None
+
+
 def _scaled(taker: Node, factor: float) -> Tensor:
     """The weights times a number; large ones are computed when they are read."""
     w = taker.inputs[1]
@@ -162,4 +204,4 @@ def _scaled(taker: Node, factor: float) -> Tensor:
     return constant(scaled(w.data, np.asarray(factor)), w.name)
 
 
-RULES = (ProductForQuotient, FoldOperandScale, FoldOperandShift, FoldOperandAffine)
+RULES = (ProductForQuotient, MergeFactors, FoldOperandScale, FoldOperandShift, FoldOperandAffine)

@@ -90,3 +90,32 @@ def test_numbers_that_the_type_has_are_a_plain_constant() -> None:
         tensor = rounded(values, DType.F32, "c")
         assert np.array_equal(exact(tensor), values) and tensor.name == "c"
         assert np.array_equal(tensor.numpy(), values.astype(np.float32))
+
+
+FACTORS = {
+    "two numbers": ("f32[2,3]", [np.float32(0.1), np.float32(3)], 1),
+    "a number and one for each column": ("f32[2,3]", [np.float32(0.1), numbers(3, seed=1)], 1),
+    "rows and columns": ("f32[2,3]", [numbers(2, 1, seed=1), numbers(3, seed=2)], 2),
+    "a larger result": ("f32[1,3]", [numbers(2, 1, seed=1), np.float32(2)], 2),
+    "out of range": ("f32[2,3]", [np.float32(1e30), np.float32(1e30)], 2),
+    "next to nothing": ("f32[2,3]", [np.float32(1e-30), np.float32(1e-15)], 2),
+    "a zero": ("f32[2,3]", [np.array([1, 0, 2], np.float32), np.float32(2)], 1),
+    "integers": ("i32[2,3]", [np.int32(2), np.int32(3)], 2),
+    "of bf16": ("bf16[2,3]", [np.float32(0.5).astype(DType.BF16.numpy), np.float32(3).astype(DType.BF16.numpy)], 1),
+}
+
+
+@pytest.mark.parametrize(("type_", "factors", "left"), FACTORS.values(), ids=FACTORS)
+def test_products_in_turn_are_one(type_: str, factors: list[Array], left: int) -> None:
+    graph = Graph("main")
+    y = x = graph.add_input("x", parse_type(type_))
+    for factor in factors:
+        y = graph.append(Node(Mul(), [y, constant(np.asarray(factor))])).output
+    graph.add_output("y", y)
+    module = Module("m", {"main": graph})
+    feeds = {"x": (np.arange(6)[: x.type.size] + 1).reshape(x.type.dims).astype(x.type.dtype.numpy)}
+    wants = run(module, feeds)
+    found = uair.optimize(module)
+    assert [node.op_type for node in found.main] == ["Mul"] * left
+    got, want = (each["y"].astype(np.float64) for each in (run(found, feeds), wants))
+    np.testing.assert_allclose(got, want, rtol=1e-2 if x.type.dtype is DType.BF16 else 1e-6)

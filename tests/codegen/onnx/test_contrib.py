@@ -162,3 +162,14 @@ def test_other_composites_are_decomposed(sketch: str, tmp_path: Path) -> None:
     assert {domain for domain, _ in kinds(path)} == {""}
     (got,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, feeds)
     np.testing.assert_allclose(np.asarray(got), uair.run(module, feeds)["y"], rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("axis", "kinds_written"), [(-1, {"LpNormalization"}), (1, {"ReduceL2", "Max", "Div"})])
+def test_norms_along_channels_are_written_in_parts(axis: int, kinds_written: set[str], tmp_path: Path) -> None:
+    module, path = parse_module(f"%x: f32[2,6,4,5]  %y = LpNormalize(%x) {{axis = {axis}}}"), tmp_path / "m.onnx"
+    feeds = {"x": floats(2, 6, 4, 5)}
+    feeds["x"][0, :, 0, 0] = 0
+    uair.export_onnx(module, path)
+    assert {name for _, name in kinds(path)} == kinds_written
+    (got,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, feeds)
+    np.testing.assert_allclose(np.asarray(got), uair.run(module, feeds)["y"], rtol=1e-5, atol=1e-6)
