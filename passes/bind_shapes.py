@@ -18,6 +18,11 @@ from uair.ops.shape_values import ShapeValues
 from uair.passes.inline_branches import inline_branch
 from uair.pipeline import Pass, PassContext
 
+SAME_NAME = (
+    "sizes of one name are one size in a module; of an ONNX file that says so wrongly they are told apart when it is "
+    "read with the shapes: uair.load(path, shapes={...}), or the path itself in place of the module"
+)
+
 
 @attrs.frozen
 class BindShapes(Pass):
@@ -112,7 +117,7 @@ def _bind(name: str, tensor: Tensor, shape: Sequence[int | None] | None, values:
         raise ShapeBindingError(
             f"input {name!r} is {tensor.type} in the model, which is {list(bound)} with the sizes given; "
             f"--shape says {list(shape or ())}",
-            hint="sizes of the same name in the model are the same size",
+            hint=SAME_NAME,
         )
     tensor.type = TensorType(tensor.type.dtype, bound, tensor.type.layout)
 
@@ -211,7 +216,7 @@ def _match_extent(place: str, have: Dim, want: int, values: dict[str, int]) -> N
     if symbol is not None and values.setdefault(symbol, want) != want:
         raise ShapeBindingError(
             f"size {symbol!r} would be both {values[symbol]} and {want} ({place})",
-            hint="sizes of the same name in the model are the same size",
+            hint=SAME_NAME,
         )
 
 

@@ -386,7 +386,7 @@ def run(
         outputs by name, of the same kinds.
     """
     from uair.artifact import Artifact
-    from uair.driver.running import named, run_artifact
+    from uair.driver.running import named, run_artifact, shapes_of
 
     if isinstance(model, Artifact):
         return run_artifact(model, inputs, arithmetic)
@@ -394,7 +394,7 @@ def run(
         return run_artifact(Artifact.open(model), inputs, arithmetic)
     from uair.codegen.reference import run as interpret
 
-    module = load(model)
+    module, _ = read_model(model, shapes_of(inputs))
     return interpret(module, named(inputs, module.main.input_names))
 
 

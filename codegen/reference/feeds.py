@@ -169,7 +169,8 @@ def _shape_error(name: str, shape: Sequence[int], wanted: Sequence[Dim], detail:
     expected = "[" + ", ".join(str(d) for d in wanted) + "]"
     return FeedShapeError(
         f"input {name!r} expects shape {expected}, given is {list(shape)}: {detail}",
-        hint="reshape or resize the array, or import the model with other shapes (--shape name=1,3,224,224)",
+        hint="reshape or resize the array, or read the model with other shapes (--shape name=1,3,224,224; in Python "
+        "uair.load(path, shapes={name: ...}))",
     )
 
 

@@ -33,7 +33,14 @@ from uair.frontends.onnx.errors import (
     OnnxVersionError,
 )
 from uair.frontends.onnx.functions import FunctionKey, default_domain
-from uair.frontends.onnx.interface import SymbolNames, contradicts, declared_type, reconcile
+from uair.frontends.onnx.interface import (
+    SymbolNames,
+    ambiguous_names,
+    contradicts,
+    declared_type,
+    input_type,
+    reconcile,
+)
 from uair.frontends.onnx.node import NotHandled, OnnxNode
 from uair.frontends.onnx.opaque import keep
 from uair.frontends.onnx.order import missing, ordered
@@ -129,11 +136,16 @@ class Importer:
         names: of dimensions.
     """
 
-    def __init__(self, model: ModelProto, reader: TensorReader) -> None:
+    def __init__(
+        self, model: ModelProto, reader: TensorReader, shapes: Mapping[str, Sequence[int | None]] | None = None
+    ) -> None:
+        """Take the model, and the shapes that its inputs will have."""
         self.model = model
         self.reader = reader
         self.graph = Graph("main")
-        self.names = SymbolNames()
+        self.shapes = shapes or {}
+        self.ambiguous = ambiguous_names(model.graph.input, self.shapes)
+        self.names = SymbolNames(self.ambiguous)
         self.functions = functions.local_functions(model.functions)
         self.opsets = operator_sets(model.opset_import, model.ir_version)
         self.handlers = handlers()
@@ -162,6 +174,9 @@ class Importer:
             more = len(self.contradicted) - 1
             others = f" (and so are {more} other shapes)" if more else ""
             warnings.warn(f"{self.contradicted[0]}{others}: what the operators compute holds", ModelWarning, 2)
+        for name, by_size in self.ambiguous.items():
+            said = "; ".join(f"{size} of {', '.join(map(repr, inputs))}" for size, inputs in by_size.items())
+            warnings.warn(f"the model calls different sizes {name!r} ({said}): they are told apart", ModelWarning, 2)
         return module
 
     # ------------------------------------------------------------------ used by nodes
@@ -258,7 +273,7 @@ class Importer:
             seen.add(value.name)
             if scope.values.get(value.name) is not None:
                 continue  # an initializer: the model carries a value for it
-            declared = declared_type(value, self.names, place)
+            declared = input_type(value, self.names, place, self.shapes.get(value.name))
             if declared is None:
                 raise OnnxModelError(f"{value.name!r} has no type", place=place, hint="export the model again")
             scope.define(value.name, self.graph.add_input(value.name, declared), place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import attrs
@@ -25,17 +26,31 @@ _ILLEGAL = re.compile(r"[^A-Za-z0-9_.]+")
 
 
 class SymbolNames:
-    """Symbols for the model's named dimensions: one per name, all different, deterministic."""
+    """Symbols for the model's named dimensions: one per name, all different, deterministic.
 
-    def __init__(self) -> None:
-        self._by_name: dict[str, Dim] = {}
+    A name that stands for several sizes has a symbol for each of them, and one for every other place that it is at.
+    """
+
+    def __init__(self, ambiguous: Iterable[str] = ()) -> None:
+        """Take the names that stand for several sizes."""
+        self._ambiguous = frozenset(ambiguous)
+        self._known: dict[tuple[str, int | None], Dim] = {}
         self._taken: set[str] = set()
 
-    def named(self, name: str) -> Dim:
-        """The symbol of a dimension that the model calls `name`."""
-        if name not in self._by_name:
-            self._by_name[name] = self._new(name)
-        return self._by_name[name]
+    def named(self, name: str, size: int | None = None) -> Dim:
+        """The symbol of a dimension that the model calls `name`.
+
+        Args:
+            name: the model's.
+            size: the number that it will get here; it counts only for a name that stands for several.
+        """
+        if name not in self._ambiguous:
+            size = None
+        elif size is None:
+            return self._new(name)
+        if (name, size) not in self._known:
+            self._known[name, size] = self._new(name)
+        return self._known[name, size]
 
     def unnamed(self, value: str, axis: int) -> Dim:
         """A symbol for a dimension without a name, or that only the data decide: extent `axis` of a value."""
@@ -53,6 +68,49 @@ class SymbolNames:
             name = f"{legal}_{n}"
         self._taken.add(name)
         return symbol(name)
+
+
+def ambiguous_names(
+    inputs: Iterable[ValueInfoProto], shapes: Mapping[str, Sequence[int | None]]
+) -> dict[str, dict[int, list[str]]]:
+    """The names of dimensions that stand for several sizes once the inputs have these shapes.
+
+    Exporters write one name for the axes of all inputs, whatever their lengths; to onnxruntime such a name means
+    nothing but that the size is open.
+
+    Args:
+        inputs: as the model declares them.
+        shapes: by input name; None for an extent that is not known. A shape of another rank says nothing.
+
+    Returns:
+        By name: the inputs that have it, by size. Names with one size are left out.
+    """
+    found: dict[str, dict[int, list[str]]] = {}
+    for value in inputs:
+        given = shapes.get(value.name, ())
+        declared = value.type.tensor_type.shape.dim
+        if len(given) != len(declared):
+            continue
+        for dim, size in zip(declared, given, strict=True):
+            if size is not None and dim.dim_param not in _UNNAMED:
+                holders = found.setdefault(dim.dim_param, {}).setdefault(size, [])
+                if value.name not in holders:
+                    holders.append(value.name)
+    return {name: by_size for name, by_size in found.items() if len(by_size) > 1}
+
+
+def input_type(
+    value: ValueInfoProto, names: SymbolNames, place: str, shape: Sequence[int | None] | None
+) -> TensorType | None:
+    """The type that the model declares for an input that will have a shape; see `declared_type`.
+
+    Raises:
+        OnnxTypeError: see there.
+    """
+    proto = value.type
+    if proto.WhichOneof("value") != "tensor_type" or not proto.tensor_type.elem_type:
+        return declared_type(value, names, place)
+    return tensor_type(proto.tensor_type, value.name, names, place, given=shape or ())
 
 
 def declared_type(
@@ -110,9 +168,22 @@ def _container(proto: TypeProto, kind: str, name: str, place: str) -> tuple[Type
 
 
 def tensor_type(
-    proto: TypeProto.Tensor, name: str, names: SymbolNames, place: str, known: TensorType | None = None
+    proto: TypeProto.Tensor,
+    name: str,
+    names: SymbolNames,
+    place: str,
+    known: TensorType | None = None,
+    given: Sequence[int | None] = (),
 ) -> TensorType:
     """A declared tensor type; dimensions without a size or a name are those of `known`, or get symbols of their own.
+
+    Args:
+        proto: the declaration.
+        name: of the value.
+        names: the symbols of the model.
+        place: for messages.
+        known: its type where that is decided already.
+        given: the shape that it will have; it tells apart what one name stands for.
 
     Raises:
         OnnxTypeError: the element type is not known, or there are too many axes.
@@ -124,11 +195,12 @@ def tensor_type(
         raise OnnxTypeError(f"{name!r} has {len(proto.shape.dim)} axes, at most {MAX_RANK} are supported", place=place)
     shape: list[Dim] = []
     sizes = known.shape if known is not None and known.shape and len(known.shape) == len(proto.shape.dim) else None
+    wanted = given if len(given) == len(proto.shape.dim) else [None] * len(proto.shape.dim)
     for axis, dim in enumerate(proto.shape.dim):
         if dim.HasField("dim_value") and dim.dim_value >= 0:
             shape.append(dim.dim_value)
         elif dim.dim_param not in _UNNAMED:
-            shape.append(names.named(dim.dim_param))
+            shape.append(names.named(dim.dim_param, wanted[axis]))
         else:
             shape.append(sizes[axis] if sizes is not None else names.unnamed(name, axis))
     return TensorType(dtype, tuple(shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -26,12 +27,19 @@ _HASH_STEP = 1 << 22
 _HINT = "check that the file is complete; a model saved as text or by another framework needs a conversion first"
 
 
-def load(path: str | Path, *, external_data_root: str | Path | None = None) -> Module:
+def load(
+    path: str | Path,
+    *,
+    external_data_root: str | Path | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Module:
     """Read an ONNX model.
 
     Args:
         path: the model file.
         external_data_root: a folder that the caller trusts: external data may lie anywhere in it, behind links too.
+        shapes: those that inputs will be given, by name. Where they show that one name of the model stands for several
+            sizes, each gets a symbol of its own, and a warning says so; open sizes stay open.
 
     Returns:
         The module; its constants view the mapped file, which must not be written to while the module is used.
@@ -51,7 +59,7 @@ def load(path: str | Path, *, external_data_root: str | Path | None = None) -> M
     except (OSError, ValueError) as error:
         raise OnnxModelError(f"{str(path)!r} cannot be read: {error}", hint="name an .onnx file") from None
     external = ExternalFiles(path.parent, None if external_data_root is None else Path(external_data_root))
-    return _import(file.view(0, file.size), file, external, path.name)
+    return _import(file.view(0, file.size), file, external, path.name, shapes)
 
 
 def load_bytes(content: bytes, *, name: str = "", external_data_root: str | Path | None = None) -> Module:
@@ -72,11 +80,17 @@ def load_bytes(content: bytes, *, name: str = "", external_data_root: str | Path
 
 
 @collection_paused()
-def _import(buffer: memoryview, file: MappedFile | None, external: ExternalFiles, name: str) -> Module:
+def _import(
+    buffer: memoryview,
+    file: MappedFile | None,
+    external: ExternalFiles,
+    name: str,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Module:
     try:
         skeleton = wire.split(buffer, None if file is None else file.release)
         model = _parse(skeleton)
-        module = Importer(model, TensorReader(skeleton, buffer, file, external)).run()
+        module = Importer(model, TensorReader(skeleton, buffer, file, external), shapes).run()
     except UairError as error:
         if name and name not in error.place:
             error.place = f"{error.place} of {name}" if error.place else name

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 import numpy as np
+import onnx
 import pytest
 
 import uair as library
 from tests.cli.helpers import Shell
+from tests.frontends.onnx.models import F32, model, one
 from uair.builtin import FRONTENDS
 from uair.driver.loading import Loader, LoadOptionError, read_model
 
@@ -143,3 +145,15 @@ def test_a_reader_of_a_plug_in_may_take_anything() -> None:
 def test_a_saved_model_that_is_named_like_a_file(uair: Shell, tmp_path: Path) -> None:
     shutil.copytree(SAVED_MODEL, tmp_path / "model.v1")
     assert uair("inspect", "model.v1", "--json").require().json["source"]["format"] == "tensorflow"
+
+
+def test_each_input_gets_its_own_shape_although_the_model_says_one_name(uair: Shell, tmp_path: Path) -> None:
+    arrays = {"a": np.ones(5, np.float32), "b": np.zeros(7, np.float32)}
+    inputs = {name: (F32, ["N"]) for name in arrays}
+    onnx.save(model([one("Concat", "a", "b", axis=0)], inputs), tmp_path / "model.onnx")
+    np.savez(tmp_path / "in.npz", a=arrays["a"], b=arrays["b"])
+    shapes = ("--shape", "a=5", "--shape", "b=7")
+    result = uair("run", "model.onnx", *shapes, "-i", "in.npz", "-o", "out.npz").require()
+    assert "warning: the model calls different sizes 'N' (5 of 'a'; 7 of 'b')" in result.err
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["y"], np.concatenate(list(arrays.values())))
+    uair("compile", "model.onnx", "-t", "rk3588", *shapes).require()

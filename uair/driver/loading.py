@@ -138,8 +138,8 @@ class Loader:
     def read_with_shapes(self, source: Any, options: Mapping[str, Any], shapes: Shapes) -> tuple[Module, Shapes]:
         """Read a model whose inputs are to have these shapes.
 
-        A frontend needs the shape of an input whose rank the model does not say (its option `unranked`); all others are
-        bound when the model is read.
+        A frontend needs the shape of an input whose rank the model does not say (its option `unranked`), or shapes to
+        tell apart sizes that the model calls the same (`shapes`); all others are bound when the model is read.
 
         Args:
             source: a path, or a model object of a framework.
@@ -152,6 +152,8 @@ class Loader:
         Raises:
             UairError: the model cannot be read.
         """
+        if shapes and "unranked" not in self.parameters and "shapes" in self.parameters:
+            options = {"shapes": shapes, **options}
         if "unranked" not in self.parameters or not shapes:
             return self.read(source, (), options), shapes
         module = self.read(source, (), {"unranked": shapes, **options})

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from uair.artifact import Artifact, ArtifactError
 from uair.context import Context
 from uair.driver.describe import interface_type
@@ -112,6 +114,13 @@ def _checked_feeds(entries: Sequence[Mapping[str, Any]], feeds: Mapping[str, Any
         except TextError as error:
             raise ArtifactError(f"the manifest's input {entry['name']!r} has no type: {error.message}") from None
     return check_feeds(graph, feeds)[0]
+
+
+def shapes_of(inputs: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of inputs that are arrays and have names."""
+    if not isinstance(inputs, Mapping):
+        return {}
+    return {str(name): tuple(value.shape) for name, value in inputs.items() if isinstance(value, np.ndarray)}
 
 
 def named(inputs: Any, names: Sequence[str]) -> dict[str, Any]:

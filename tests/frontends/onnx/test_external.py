@@ -33,9 +33,9 @@ def stored(folder: Path, **entries: str) -> Path:
     return path
 
 
-def refusal(path: Path, **options: Path) -> OnnxExternalDataError:
+def refusal(path: Path, external_data_root: Path | None = None) -> OnnxExternalDataError:
     with pytest.raises(OnnxExternalDataError) as caught:
-        load(path, **options)
+        load(path, external_data_root=external_data_root)
     assert "'w'" in caught.value.place
     assert path.name in caught.value.place
     return caught.value
