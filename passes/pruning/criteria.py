@@ -207,14 +207,15 @@ def _energies(reading: Reading) -> Array:
     variance = np.maximum(variance, 0) + FLOOR * max(float(variance.mean()), 0.0) + 1e-30
     spread = reading.spread()
     result = np.zeros(len(spread))
+    inputs = view.inputs
     if spread.shape[1] != view.values.shape[2]:  # independent taps
-        power = np.square(view.values).sum(axis=2) * spread[view.inputs, 0, 0]
-        np.add.at(result, view.inputs, power / variance[:, None])
+        power = np.square(view.values).sum(axis=2) * spread[inputs, 0, 0]
+        np.add.at(result, inputs, power / variance[:, None])
         return np.asarray(result / len(variance))
-    per_group = np.unique(view.inputs[:, 0])
+    per_group = np.unique(inputs[:, 0])
     for first in per_group:
-        rows = view.inputs[:, 0] == first
-        channels = view.inputs[rows][0]
+        rows = inputs[:, 0] == first
+        channels = inputs[rows][0]
         scaled = view.values[rows] / np.sqrt(variance[rows])[:, None, None]
         by_channel = scaled.transpose(1, 2, 0)  # [C, taps, M]
         products = by_channel @ by_channel.swapaxes(1, 2)

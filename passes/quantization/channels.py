@@ -50,11 +50,11 @@ class WeightView:
 
     Attributes:
         values: the weight in that order, a view where possible.
-        inputs: [output channels, input channels of its group]: which channel of the activation each one meets.
+        groups: how many groups of output channels there are, one behind the other, each with its own input channels.
     """
 
     values: Array
-    inputs: Array
+    groups: int
 
     @staticmethod
     def of(node: Node, w: Array) -> WeightView:
@@ -67,19 +67,27 @@ class WeightView:
             values = w.reshape(w.shape[0], w.shape[1], -1)
         else:
             values = (w if weight_axis(op, w.ndim) == 0 else w.T)[:, :, None]
-        groups = int(getattr(op, "groups", 1))
-        outputs, width = values.shape[:2]
-        start = (np.arange(outputs) // max(outputs // groups, 1)) * width
-        return WeightView(values, start[:, None] + np.arange(width))
+        return WeightView(values, int(getattr(op, "groups", 1)))
+
+    @property
+    def inputs(self) -> Array:
+        """[output channels, input channels of its group]: which channel of the activation each one meets."""
+        outputs, width = self.values.shape[:2]
+        start = (np.arange(outputs) // max(outputs // self.groups, 1)) * width
+        return np.asarray(start[:, None] + np.arange(width))
 
 
 def scaled_inputs(node: Node, w: Array, factor: Array) -> Array:
     """The weight with what it meets of input channel c multiplied by factor[c]."""
     op: Any = node.op
+    scaled = np.empty(w.shape, w.dtype)
+    rows, result = w, scaled
     if node.op_type in TRANSPOSED:
         shaped = factor.reshape(-1, *(1,) * (w.ndim - 1))
     elif node.op_type in CONVOLUTIONS:
-        shaped = factor[WeightView.of(node, w).inputs].reshape(*w.shape[:2], *(1,) * (w.ndim - 2))
+        rows, result = (a.reshape(op.groups, -1, *w.shape[1:]) for a in (w, scaled))
+        shaped = factor.reshape(op.groups, 1, w.shape[1], *(1,) * (w.ndim - 2))
     else:
         shaped = factor[None, :] if weight_axis(op, w.ndim) == 0 else factor[:, None]
-    return (w * shaped).astype(w.dtype)
+    np.multiply(rows, shaped, out=result, casting="same_kind")
+    return scaled

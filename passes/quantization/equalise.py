@@ -48,6 +48,8 @@ SWEEPS = 20
 """How often all pairs of layers are looked at: a weight between two others is in two pairs."""
 STEADY = 1e-3
 """Change of the factors at which no further sweep is made."""
+AT_ONCE = 1 << 16
+"""Weights that are looked at at a time: in f64 they fit into a cache."""
 ELEMENTWISE = ("Relu", "LeakyRelu")
 """Operators f with f(x * s) = f(x) * s for positive factors along any axis."""
 COMMUTING = (
@@ -188,6 +190,7 @@ def cross_layer_factors(pairs: Sequence[tuple[Node, tuple[Node, ...]]]) -> dict[
         if (w := node.inputs[1]) is not None
     }
     greatest = {node: np.abs(view.values).max(axis=2, initial=0.0).astype(np.float64) for node, view in views.items()}
+    inputs = {node: view.inputs for node, view in views.items()}
     factors = {maker: np.ones(len(greatest[maker])) for maker, _ in pairs}
     for _ in range(SWEEPS):
         change = 0.0
@@ -195,12 +198,12 @@ def cross_layer_factors(pairs: Sequence[tuple[Node, tuple[Node, ...]]]) -> dict[
             made = greatest[maker].max(axis=1, initial=0.0)
             read = np.zeros_like(made)
             for node in readers:
-                np.maximum.at(read, views[node].inputs, greatest[node])
+                np.maximum.at(read, inputs[node], greatest[node])
             used = (made > 0) & (read > 0)
             factor = np.sqrt(np.divide(made, read, out=np.ones_like(made), where=used))
             greatest[maker] /= factor[:, None]
             for node in readers:
-                greatest[node] *= factor[views[node].inputs]
+                greatest[node] *= factor[inputs[node]]
             factors[maker] *= factor
             change = max(change, float(np.abs(np.log(factor)).max(initial=0.0)))
         if change < STEADY:
@@ -272,9 +275,8 @@ def _across(
     """The change of one activation between two layers; None where the channels are even."""
     if np.abs(np.log(factor)).max() < STEADY or not np.all(np.isfinite(factor)):
         return None
-    models = [_NoiseModel.of(item, channels[tensor], channels[item.node.output], scheme) for item in items]
-    before = sum(model.noise(np.ones_like(factor)) for model in models)
-    gain = sum(model.noise(factor) for model in models) / before if before > 0 else 1.0
+    before, after = noise_of_readers(items, [np.ones_like(factor), factor], channels, scheme)
+    gain = after / before if before > 0 else 1.0
     return Equalisation(tensor, tuple(item.node for item in items), factor, maker, gain)
 
 
@@ -295,74 +297,86 @@ def _best(
     if not np.isfinite(peak) or peak <= 0 or x.count < LEAST_COUNT:
         return None
     relative = np.clip(x.expected / peak, LEAST_FACTOR, 1.0)
-    models = [_NoiseModel.of(item, x, channels[item.node.output], scheme) for item in items]
-    before = sum(model.noise(np.ones_like(relative)) for model in models)
+    before, *tried = noise_of_readers(
+        items, [np.ones_like(relative), *(relative**e for e in exponents)], channels, scheme
+    )
     if before <= 0:
         return None
-    noise = {e: sum(model.noise(relative**e) for model in models) / before for e in exponents}
+    noise = dict(zip(exponents, (each / before for each in tried), strict=True))
     exponent = min(noise, key=lambda e: noise[e])
     if noise[exponent] > (INSERTED_GAIN if maker is None else FOLDED_GAIN):
         return None
     return Equalisation(tensor, nodes, relative**exponent, maker, noise[exponent])
 
 
-@attrs.frozen(eq=False)
-class _NoiseModel:
-    """Predicts the relative noise of one node's result from both roundings.
+def noise_of_readers(
+    items: Sequence[QuantizedNode],
+    factors: Sequence[Array],
+    channels: Mapping[Tensor, ChannelRange],
+    scheme: Scheme,
+) -> list[float]:
+    """The predicted noise of all readers of an activation together, for each of some factors of its channels."""
+    found = [_noise_of_one(item, factors, channels, scheme) for item in items]
+    return [sum(noises) for noises in zip(*found, strict=True)]
 
-    Attributes:
-        x: the activation's channels.
-        inputs: see WeightView.
-        energy: [M, C / groups], squares of weights summed over taps.
-        greatest: [M, C / groups], the weights' greatest magnitudes.
-        taps: weights per pair of channels.
-        signal: [M], mean squares of the result.
-        symmetric: whether the activation's zero point is fixed.
-        per_channel: whether each output channel's weights have a scale of their own.
+
+def _noise_of_one(
+    item: QuantizedNode, factors: Sequence[Array], channels: Mapping[Tensor, ChannelRange], scheme: Scheme
+) -> list[float]:
+    """The relative noise of one node's result from both roundings: mean over its channels of noise by signal.
+
+    Args:
+        item: the node.
+        factors: [C], what the channels of the activation are divided by.
+        channels: what they and those of the result showed.
+        scheme: the target's.
     """
-
-    x: ChannelRange
-    inputs: Array
-    energy: Array
-    greatest: Array
-    taps: int
-    signal: Array
-    symmetric: bool
-    per_channel: bool
-
-    @staticmethod
-    def of(item: QuantizedNode, x: ChannelRange, y: ChannelRange, scheme: Scheme) -> _NoiseModel:
-        """The model of a node with that activation and result."""
-        assert item.weight is not None
-        view = WeightView.of(item.node, item.operand(item.weight).numpy())
-        signal = y.mean_square
-        return _NoiseModel(
-            x,
-            view.inputs,
-            np.square(view.values, dtype=np.float64).sum(axis=2),
-            np.abs(view.values).max(axis=2, initial=0.0),
-            view.values.shape[2],
-            signal + FLOOR * signal.mean() + 1e-30,
-            scheme.symmetric,
-            item.node.op_type in scheme.per_channel,
-        )
-
-    def noise(self, factor: Array) -> float:
-        """Mean over the output channels of noise by signal when input channel c is divided by factor[c]."""
-        by_weight = factor[self.inputs]
-        step = self._activation_step(factor)
-        rounding = (self.energy * by_weight**2).sum(axis=1) * step**2
-        limit = (self.greatest * by_weight).max(axis=1, initial=0.0)
-        if not self.per_channel:
+    assert item.weight is not None
+    weight, x = item.operand(item.weight), channels[item.operand(0)]
+    view = WeightView.of(item.node, weight.numpy())
+    outputs, width, taps = view.values.shape
+    by_weight = [factor.reshape(view.groups, width) for factor in factors]
+    energies, limits = _sums_of_rows(view, by_weight)
+    if weight.data is not None:
+        weight.data.release()
+    signal = channels[item.node.output].mean_square
+    signal = signal + FLOOR * signal.mean() + 1e-30
+    mean_square = x.mean_square.reshape(view.groups, width)
+    noises: list[float] = []
+    for i, factor in enumerate(factors):
+        limit = limits[i]
+        if item.node.op_type not in scheme.per_channel:
             limit = np.full_like(limit, limit.max(initial=0.0))
-        power = (self.x.mean_square[self.inputs] / by_weight**2).sum(axis=1) * self.taps
-        rounding = rounding + power * (limit / WEIGHT_LIMIT) ** 2
-        return float(np.mean(rounding / self.signal) / 12)
+        power = (mean_square / by_weight[i] ** 2).sum(axis=1).repeat(outputs // view.groups) * taps
+        rounding = energies[i] * _activation_step(x, factor, scheme) ** 2 + power * (limit / WEIGHT_LIMIT) ** 2
+        noises.append(float(np.mean(rounding / signal) / 12))
+    return noises
 
-    def _activation_step(self, factor: Array) -> float:
-        if self.symmetric:
-            return float((self.x.magnitude / factor).max()) / WEIGHT_LIMIT
-        return float((self.x.high / factor).max() - (self.x.low / factor).min()) / 255
+
+def _sums_of_rows(view: WeightView, factors: Sequence[Array]) -> tuple[Array, Array]:
+    """[factors, M] of a weight times factors [groups, width]: sums of the squares of rows, and greatest magnitudes.
+
+    Some rows at a time: a wide layer's weight in f64, once more for every factor, is more than a run of a model takes.
+    """
+    outputs, width, taps = view.values.shape
+    groups = view.values.reshape(view.groups, outputs // view.groups, width, taps)
+    energies, limits = np.empty((2, len(factors), *groups.shape[:2]))
+    rows = max(AT_ONCE // max(view.groups * width * taps, 1), 1)
+    for start in range(0, groups.shape[1], rows):
+        some = slice(start, start + rows)
+        energy = np.square(groups[:, some], dtype=np.float64).sum(axis=3)
+        greatest = np.abs(groups[:, some]).max(axis=3, initial=0.0)
+        for i, factor in enumerate(factors):
+            energies[i, :, some] = np.matmul(energy, (factor**2)[:, :, None])[..., 0]
+            limits[i, :, some] = (greatest * factor[:, None]).max(axis=2, initial=0.0)
+    return energies.reshape(len(factors), outputs), limits.reshape(len(factors), outputs)
+
+
+def _activation_step(x: ChannelRange, factor: Array, scheme: Scheme) -> float:
+    """The width of a step of an activation whose channels are divided."""
+    if scheme.symmetric:
+        return float((x.magnitude / factor).max()) / WEIGHT_LIMIT
+    return float((x.high / factor).max() - (x.low / factor).min()) / 255
 
 
 # ------------------------------------------------------------------------------------------------------------ changing

@@ -165,20 +165,20 @@ class Judge:
 
     def losses(self, study: Study, results: list[NodeResult], chosen: Sequence[int]) -> list[float]:
         """Noise by signal of the quantized model on some of the samples, by their numbers."""
-        copy, tensors = study.quantized_copy(results)
-        watched = {tensors[t]: t for t in self.signal}
-        interpreter = study.run(copy)
         found: list[float] = []
-        for i in chosen:
-            noises: list[float] = []
+        with study.quantized_copy(results) as (copy, tensors):
+            watched = {tensors[t]: t for t in self.signal}
+            interpreter = study.run(copy)
+            for i in chosen:
+                noises: list[float] = []
 
-            def observe(tensor: Tensor, values: Array, noises: list[float] = noises, i: int = i) -> None:
-                original = watched.get(tensor)
-                if original is not None:
-                    noises.append(self._noise(original, i, values))
+                def observe(tensor: Tensor, values: Array, noises: list[float] = noises, i: int = i) -> None:
+                    original = watched.get(tensor)
+                    if original is not None:
+                        noises.append(self._noise(original, i, values))
 
-            interpreter.run(self.samples[i], observe=observe)
-            found.append(float(np.mean(noises)) if noises else 0.0)
+                interpreter.run(self.samples[i], observe=observe)
+                found.append(float(np.mean(noises)) if noises else 0.0)
         return found
 
     def _noise(self, tensor: Tensor, i: int, values: Array) -> float:

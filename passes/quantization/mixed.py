@@ -397,12 +397,13 @@ class _Outputs:
         """The lowest of an output on a sample; 1 for a model without comparable outputs; may be `NO_NUMBER`."""
         if not self.names:
             return 1.0
-        rounded = self.device(self.study.quantized_copy(results)[0])
         worst = 1.0
-        for sample, expected in zip(self.study.statistics.kept, self.expected, strict=True):
-            actual = rounded.run(sample)
-            for name in self.names:
-                worst = min(worst, _cosine(expected[name], actual[name]))
+        with self.study.quantized_copy(results) as (copy, _):
+            rounded = self.device(copy)
+            for sample, expected in zip(self.study.statistics.kept, self.expected, strict=True):
+                actual = rounded.run(sample)
+                for name in self.names:
+                    worst = min(worst, _cosine(expected[name], actual[name]))
         return worst
 
 

@@ -5,13 +5,13 @@ The float and the quantized model run side by side on the kept samples, one node
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from uair.errors import InternalError
-from uair.ir.graph import Node, Tensor
+from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.statistics import Execution, Interpreter, rounded_operands
@@ -46,14 +46,27 @@ def measure_quality(study: Study, results: Sequence[NodeResult], device: Callabl
     quality = Quality()
     if not results:
         return quality
-    copy, twins = study.quantized_copy(list(results))
-    exact, rounded = study.run(study.module), device(copy)
+    with study.quantized_copy(list(results)) as (copy, twins):
+        _compare(quality, study, results, device(copy), copy.main, twins)
+    return quality
+
+
+def _compare(
+    quality: Quality,
+    study: Study,
+    results: Sequence[NodeResult],
+    rounded: Interpreter,
+    quantized: Graph,
+    twins: Mapping[Tensor, Tensor],
+) -> None:
+    """Run both models side by side; `rounded` runs the quantized graph, which has `twins` of the float tensors."""
+    exact = study.run(study.module)
     by_node = {result.node: result for result in results}
     graph = study.module.main
     compared = {node for node in by_node if is_comparable(node.outputs[0], graph)}
     for sample in study.statistics.kept[::MEASURED]:
         left, right = exact.start(sample), rounded.start(sample)
-        behind = iter(copy.main)
+        behind = iter(quantized)
         for node in graph:
             result = by_node.get(node)
             if result is None or node not in compared:
@@ -66,11 +79,10 @@ def measure_quality(study: Study, results: Sequence[NodeResult], device: Callabl
             quality.accumulated.setdefault(node, ErrorSums()).add(expected, actual)
         for _ in behind:
             right.advance()
-        for name, tensor, twin in zip(graph.output_names, graph.outputs, copy.main.outputs, strict=True):
+        for name, tensor, twin in zip(graph.output_names, graph.outputs, quantized.outputs, strict=True):
             if is_comparable(tensor, graph) and tensor.type.dtype.is_float:
                 errors = quality.outputs.setdefault(name, OutputErrors(name))
                 errors.add(left.value(tensor), right.value(twin))
-    return quality
 
 
 def _alone(result: NodeResult, run: Execution) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import attrs
@@ -90,9 +91,17 @@ class Study:
     weights: WeightCache = attrs.Factory(WeightCache)
     unseen: Sequence[Watch] = ()
 
-    def quantized_copy(self, results: list[NodeResult]) -> tuple[Module, dict[Tensor, Tensor]]:
-        """A quantized copy of the model, and the copies of the float model's results."""
+    @contextmanager
+    def quantized_copy(self, results: list[NodeResult]) -> Iterator[tuple[Module, dict[Tensor, Tensor]]]:
+        """A quantized copy of the model, and the copies of the float model's results, for as long as it is needed."""
         copy = self.module.clone()
+        try:
+            yield copy, self._quantize(copy, results)
+        finally:
+            copy.dissolve()
+
+    def _quantize(self, copy: Module, results: list[NodeResult]) -> dict[Tensor, Tensor]:
+        """Quantize a copy of the model; the copies of the model's results."""
         nodes = dict(zip(self.module.main, copy.main, strict=True))
         tensors = {a: b for node, twin in nodes.items() for a, b in zip(node.outputs, twin.outputs, strict=True)}
         plan = Plan(nodes=[attrs.evolve(result.item, node=nodes[result.node]) for result in results])
@@ -101,7 +110,7 @@ class Study:
             item = attrs.evolve(result.item, node=nodes[result.node])
             inserter.quantize(item, result.activations, result.constants)
         inserter.connect_float_users()
-        return copy, tensors
+        return tensors
 
     def loss(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> float:
         """Noise by signal where it counts, see `references`; the mean over channels and tensors."""
@@ -131,19 +140,19 @@ class Study:
 
     def _watch(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> Iterator[dict[Tensor, Array]]:
         """For every kept sample the values that the tensors of `reference` have in the quantized model."""
-        copy, tensors = self.quantized_copy(results)
-        watched = {tensors[t]: t for t in reference[0]}
-        interpreter = self.run(copy)
-        for sample in self.statistics.kept:
-            found: dict[Tensor, Array] = {}
+        with self.quantized_copy(results) as (copy, tensors):
+            watched = {tensors[t]: t for t in reference[0]}
+            interpreter = self.run(copy)
+            for sample in self.statistics.kept:
+                found: dict[Tensor, Array] = {}
 
-            def observe(tensor: Tensor, values: Array, found: dict[Tensor, Array] = found) -> None:
-                original = watched.get(tensor)
-                if original is not None:
-                    found[original] = values
+                def observe(tensor: Tensor, values: Array, found: dict[Tensor, Array] = found) -> None:
+                    original = watched.get(tensor)
+                    if original is not None:
+                        found[original] = values
 
-            run_until(interpreter, sample, watched, observe)
-            yield found
+                run_until(interpreter, sample, watched, observe)
+                yield found
 
     def references(self) -> list[dict[Tensor, Array]]:
         """Values of the tensors that are compared in the float model, for every kept sample.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -132,6 +135,25 @@ def test_clone_is_independent_and_shares_data() -> None:
     copy.main.remove(new)
     assert len(graph) == 1
     verify_graph(graph)
+
+
+def test_a_dissolved_graph_is_gone_when_nobody_holds_it_and_its_original_stays() -> None:
+    module = Module(graphs={"main": chain(3)})
+    w = constant(np.ones((3, 3), np.float32))
+    module.main.append(Node(Linear(), (module.main.inputs[0], w)))
+    gc.collect()
+    gc.disable()
+    try:
+        copy = module.clone()
+        gone = [weakref.ref(each) for node in copy.main for each in (node, *node.outputs)]
+        copy.dissolve()
+        del copy
+        assert len(gone) == 8
+        assert all(each() is None for each in gone)
+    finally:
+        gc.enable()
+    verify_graph(module.main)
+    assert w.use_count == 1
 
 
 def test_arity_is_checked_when_a_node_is_made() -> None:

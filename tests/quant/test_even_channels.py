@@ -15,17 +15,20 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Node, constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
-from uair.ops import Conv2D, HardSwish, Relu
+from uair.ops import Conv2D, ConvTranspose2D, HardSwish, Linear, Relu
 from uair.ops.base import Operator
 from uair.passes.quantization.choose import Settings
+from uair.passes.quantization.equalise import noise_of_readers
 from uair.passes.quantization.even_channels import axes_to_watch, even_channels
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import collect_statistics
 from uair.passes.quantization.trial import KeptJudge, Study, survey
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
+from uair.quant.channel_range import ChannelRange
+from uair.quant.comparison import FLOOR
 from uair.quant.parameters import sqnr
-from uair.quant.scheme import Scheme
+from uair.quant.scheme import WEIGHT_LIMIT, Scheme
 from uair.rewrite import Fuel
 
 SPREAD = np.logspace(0, -1.5, 16).astype(np.float32)
@@ -208,3 +211,39 @@ def test_every_change_draws_fuel() -> None:
     report = quantize(module, context)
     assert report["summary"]["evened"] == 0
     assert "act_equalised" not in {node.name for node in module.main}
+
+
+@pytest.mark.parametrize("kind", ["linear", "grouped", "transposed"])
+def test_the_predicted_noise_is_that_of_both_roundings(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held against the sums written out, weight by weight; also where a wide layer is looked at by parts."""
+    monkeypatch.setattr("uair.passes.quantization.equalise.AT_ONCE", 50)
+    op, shape, groups = {
+        "linear": (Linear(), (8, 6), 1),
+        "grouped": (Conv2D(groups=2), (8, 3, 2, 1), 2),
+        "transposed": (ConvTranspose2D(groups=2), (6, 4, 2, 1), 2),
+    }[kind]
+    b = Builder(*((4, 6) if kind == "linear" else (1, 6, 5, 5)))
+    module = b.done(b.add(op, b.x, b.weight(*shape), name="layer"))
+    (item,) = plan_quantization(module.main, Scheme()).nodes
+    rng = np.random.default_rng(0)
+    axis, channels = 1, {}
+    for tensor, extent in ((item.operand(0), 6), (item.node.output, 8)):
+        channels[tensor] = ChannelRange.empty(axis, extent)
+        channels[tensor].observe(rng.normal(size=(1, extent, 40)).astype(np.float32))
+    x, y, factor = channels[item.operand(0)], channels[item.node.output], rng.uniform(0.2, 1, 6)
+    w = item.operand(1).numpy().astype(np.float64).reshape(*shape[:2], -1)
+    per_group, inputs = 8 // groups, 6 // groups
+    signal = y.mean_square + FLOOR * y.mean_square.mean()
+    step = ((x.high / factor).max() - (x.low / factor).min()) / 255
+    noise = 0.0
+    for m in range(8):
+        group = m // per_group
+        read = range(group * inputs, (group + 1) * inputs)
+        rows = {c: w[c, m % per_group] if kind == "transposed" else w[m, c - group * inputs] for c in read}
+        limit = max(float(np.abs(rows[c]).max()) * factor[c] for c in read)
+        by_input = sum(float(np.square(rows[c]).sum()) * factor[c] ** 2 for c in read) * step**2
+        by_weight = sum(x.mean_square[c] / factor[c] ** 2 * len(rows[c]) for c in read) * (limit / WEIGHT_LIMIT) ** 2
+        noise += (by_input + by_weight) / signal[m] / 12 / 8
+    even, found = noise_of_readers([item], [np.ones(6), factor], channels, Scheme())
+    assert found == pytest.approx(noise, rel=1e-5)
+    assert even != found

@@ -14,11 +14,14 @@ import pytest
 import uair
 from tests.quant.networks import Builder
 from uair.codegen.reference import Interpreter
+from uair.ir.dims import static
 from uair.ir.dtype import Array
 from uair.ir.module import Module
 from uair.ops import Conv2D, GlobalAvgPool, Linear, Relu, Reshape
+from uair.passes.quantization.equalise import choose_equalisations
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.weight_rounding import SeenInputs
+from uair.quant.channel_range import ChannelRange
 from uair.quant.scheme import Scheme
 
 SIDE = 24
@@ -48,7 +51,8 @@ def peak(work: Callable[[], Any], *, exact: bool = True) -> int:
 
     Graphs are cycles. How many that nobody needs are still there must not depend on what ran before: all older objects
     are set aside (the second collection sees that none is left), and those of the work are looked through often; but
-    that takes long (`exact`).
+    that takes long (`exact`). Python's own table of strings may double meanwhile, which is megabytes by chance: it does
+    not do so twice.
     """
     usual = gc.get_threshold()
     if exact:
@@ -56,14 +60,20 @@ def peak(work: Callable[[], Any], *, exact: bool = True) -> int:
         gc.freeze()
         gc.collect()
         gc.set_threshold(100, 1, 1)
+    try:
+        return min(_traced(work) for _ in range(2 if exact else 1))
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
+
+
+def _traced(work: Callable[[], Any]) -> int:
     tracemalloc.start()
     try:
         work()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        gc.set_threshold(*usual)
-        gc.unfreeze()
 
 
 def quantize(source: Any, n: int, **options: Any) -> uair.Module:
@@ -125,3 +135,16 @@ def test_moments_of_the_inputs_of_all_weights_are_not_in_memory_at_once() -> Non
 
     see()
     assert peak(see) < 2 * layers * width * width * 4 // 5
+
+
+def test_a_wide_layer_is_not_looked_at_whole() -> None:
+    """What noise is predicted of, weight by weight, is not in memory for a whole matrix of 4096 rows."""
+    width, rows = 512, 4096
+    b = Builder(1, width)
+    module = b.done(b.add(Linear(), b.x, b.weight(rows, width), name="head"))
+    plan = plan_quantization(module.main, Scheme())
+    (item,) = plan.nodes
+    channels = {t: ChannelRange.empty(1, static(t.type.dims)[1]) for t in (item.operand(0), item.node.output)}
+    for seen in channels.values():
+        seen.observe(np.random.default_rng(0).normal(size=(300, len(seen.low))).astype(np.float32))
+    assert peak(lambda: choose_equalisations(plan, Scheme(), channels)) < rows * width * 2

@@ -273,8 +273,8 @@ def test_what_clipping_shifts_is_taken_out_of_the_biases() -> None:
     assert any(new is not old for new, old in zip(corrected, results, strict=True))
     shifts: list[float] = []
     for each in (results, corrected):
-        quantized = study.quantized_copy(each)[0]
-        errors = [run(module, f)["y"] - run(quantized, f)["y"] for f in images(16, seed=77)]
+        with study.quantized_copy(each) as (quantized, _):
+            errors = [run(module, f)["y"] - run(quantized, f)["y"] for f in images(16, seed=77)]
         shifts.append(float(np.abs(np.mean(errors, axis=(0, 1, 3, 4))).sum()))
     assert shifts[1] < shifts[0] / 2
     for old, new in zip(results, corrected, strict=True):

@@ -506,5 +506,24 @@ class Graph:
         for node, i, tensor in self.captured_uses():
             tensor._uses.pop((node, i), None)
 
+    def dissolve(self) -> None:
+        """Let nodes and tensors no longer know each other; nothing of the graph may be used any more.
+
+        They refer to each other in circles, which stay in memory until the next search for circles. What the graph was
+        given (constant data, operators, captured tensors) is not touched.
+        """
+        nodes = [*self, self._terminator]
+        self._holders.clear()
+        for node in nodes:
+            for region in node.regions:
+                region.dissolve()
+            for i, tensor in enumerate(node._inputs):
+                if tensor is not None:
+                    tensor._uses.pop((node, i), None)
+            for tensor in node.outputs:
+                tensor.producer = None
+            node._inputs = node.outputs = ()
+            node._previous = node._next = node.graph = None
+
     def __repr__(self) -> str:
         return f"<graph @{self.name}: {self._count} nodes>"

@@ -96,6 +96,11 @@ class Module:
             metadata=dict(self.metadata),
         )
 
+    def dissolve(self) -> None:
+        """Take the graphs apart, see `Graph.dissolve`; nothing of the module may be used any more."""
+        for graph in self.graphs.values():
+            graph.dissolve()
+
     def __repr__(self) -> str:
         return f"<module @{self.name}: {', '.join(repr(g) for g in self.graphs.values())}>"
 
