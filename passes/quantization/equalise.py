@@ -296,6 +296,8 @@ def _best(
     peak = x.magnitude.max()
     if not np.isfinite(peak) or peak <= 0 or x.count < LEAST_COUNT:
         return None
+    if not all(np.isfinite(channels[node.output].energy).all() for node in nodes):
+        return None  # weights with infinity or NaN, which will stay in float
     relative = np.clip(x.expected / peak, LEAST_FACTOR, 1.0)
     before, *tried = noise_of_readers(
         items, [np.ones_like(relative), *(relative**e for e in exponents)], channels, scheme

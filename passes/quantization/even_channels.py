@@ -1,15 +1,16 @@
 """Channels of an activation are brought to similar ranges where one scale serves them badly.
 
-An activation has one scale for all its channels. A depthwise convolution reads channels of very different ranges (in
-PP-OCR's recognizer from 1 to 20), and what rounding does to the small ones is not noise that averages out: a background
-has one value, so the error is the same for half of an image. Dividing channel c by s[c] <= 1 and multiplying its filter
-by s[c] gives it 1 / s[c] times as many steps; a filter with a scale of its own is rounded to the same integers. The
-greatest channel keeps its range, so that no channel's step grows. That costs one multiplication between layers that
-compute in float anyway, which is why it is done where the gain is great, and only there.
+An activation has one scale for all its channels. A convolution reads channels of very different ranges (in PP-OCR's
+recognizer from 1 to 20), and what rounding does to the small ones is not noise that averages out: a background has one
+value, so the error is the same for half of an image. Dividing channel c by s[c] <= 1 and multiplying the weights that
+read it by s[c] gives it 1 / s[c] times as many steps; the greatest channel keeps its range, so that no channel's step
+grows. A depthwise filter with a scale of its own is rounded to the same integers. What other layers gain is a trade
+with the rounding of their weights, whose columns get uneven, which `equalise` computes.
 
-What other layers gain is a trade with the rounding of their weights, which `equalise` computes. It is made where the
-division costs nothing: where the layer in front takes it into weights that have a scale for each channel. A bottleneck
-of few channels without an activation function, which MobileNets end their blocks with, is such a place.
+The change is made where the noise of both roundings is predicted to shrink: a little (`FOLDED_GAIN`) where it costs
+nothing, since the layer in front takes the division into weights that have a scale for each channel (a bottleneck
+without an activation function, which MobileNets end their blocks with), and much (`INSERTED_GAIN`) where it costs one
+multiplication between layers that compute in float anyway.
 """
 
 from __future__ import annotations
@@ -26,13 +27,12 @@ from uair.passes.quantization.equalise import (
     apply_equalisations,
     channel_axes,
     choose_equalisations,
-    maker_of,
 )
-from uair.passes.quantization.placement import Plan, QuantizedNode, plan_quantization
+from uair.passes.quantization.placement import Plan, plan_quantization
 from uair.passes.quantization.statistics import display_name, watches
 from uair.passes.quantization.trial import Study
 from uair.quant.observers import RangeObserver
-from uair.quant.scheme import CONVOLUTIONS, Scheme
+from uair.quant.scheme import Scheme
 
 EXPONENTS = (0.5, 0.75)
 """Powers of the channels' ranges that are tried as factors: the whole range would leave no room for greater values of
@@ -57,10 +57,8 @@ def even_channels(
     if scheme.placement != "compute" or not study.statistics.kept:
         return study, []
     plan = _evenable(study.plan, scheme)
-    depthwise = _read_one_channel(study.plan, plan.nodes)
     found = choose_equalisations(plan, scheme, study.statistics.channels, EXPONENTS)
-    paying = [change for change in found if change.maker is not None or change.tensor in depthwise]
-    changes = [change for change in paying if draw(change.readers[0])]
+    changes = [change for change in found if draw(change.readers[0])]
     if not changes:
         return study, []
     apply_equalisations(study.module.main, changes)
@@ -69,32 +67,12 @@ def even_channels(
 
 def axes_to_watch(plan: Plan, scheme: Scheme) -> dict[Tensor, int]:
     """The tensors whose channels `even_channels` wants to know, with the axis of the channels."""
-    evenable = _evenable(plan, scheme)
-    has_any = _read_one_channel(plan, evenable.nodes) or _has_maker(evenable, scheme)
-    return channel_axes(evenable) if scheme.placement == "compute" and has_any else {}
+    return channel_axes(_evenable(plan, scheme)) if scheme.placement == "compute" else {}
 
 
 def _evenable(plan: Plan, scheme: Scheme) -> Plan:
     """Of nodes whose weights have a scale per channel."""
     return attrs.evolve(plan, nodes=[item for item in plan.nodes if item.node.op_type in scheme.per_channel])
-
-
-def _read_one_channel(plan: Plan, items: Sequence[QuantizedNode]) -> set[Tensor]:
-    """The activations that nothing but convolutions whose filters read one channel each reads as integers."""
-    found = [item for item in items if _reads_one_channel(item)]
-    others = {item.operand(i) for item in plan.nodes if item not in found for i in item.activations}
-    return {item.operand(0) for item in found} - others
-
-
-def _has_maker(plan: Plan, scheme: Scheme) -> bool:
-    """Whether any activation can be divided by what makes it."""
-    return any(maker_of(item.operand(0), (item.node,), scheme) is not None for item in plan.nodes if item.activations)
-
-
-def _reads_one_channel(item: QuantizedNode) -> bool:
-    if item.weight is None or item.node.op_type not in CONVOLUTIONS:
-        return False
-    return item.operand(item.weight).type.dims[1] == 1 and int(getattr(item.node.op, "groups", 1)) > 1
 
 
 def _evened(study: Study, skip: Sequence[str], changes: Sequence[Equalisation]) -> Study:

@@ -35,16 +35,16 @@ SPREAD = np.logspace(0, -1.5, 16).astype(np.float32)
 """Greatest magnitudes of the channels, one by the other."""
 
 
-def network(act: Operator, *, groups: int = 16) -> Module:
+def network(act: Operator, *, groups: int = 16, spread: Array = SPREAD) -> Module:
     """A convolution with uneven channels, an activation, and a convolution that reads them and makes up for it.
 
-    What the last one reads cannot be divided by the one in front, and reads many channels: it stays as it is.
+    What the last one reads has channels of like ranges: it stays as it is.
     """
     b = Builder(1, 3, 16, 16)
-    w = constant(b.weight(16, 3, 3, 3).numpy() * SPREAD[:, None, None, None], "w")
+    w = constant(b.weight(16, 3, 3, 3).numpy() * spread[:, None, None, None], "w")
     x = b.add(Conv2D(pads=(1, 1, 1, 1)), b.x, w, name="stem")
     filters = b.weight(16, 16 // groups, 3, 3).numpy()
-    filters = filters / (SPREAD[:, None, None, None] if groups == 16 else SPREAD[:, None, None])
+    filters = filters / (spread[:, None, None, None] if groups == 16 else spread[:, None, None])
     y = b.add(Conv2D(groups=groups), b.add(act, x, name="act"), constant(filters, "filters"), name="reader")
     y = b.add(HardSwish(), y)
     return b.done(b.add(Conv2D(), y, b.weight(8, 16, 1, 1), b.weight(8), name="head"))
@@ -83,8 +83,9 @@ def ratio(module: Module, exact: Module) -> float:
     return float(np.mean([sqnr(run(exact, f)["y"], run(module, f)["y"]) for f in feeds]))
 
 
-def test_evened_channels_make_the_outputs_better() -> None:
-    exact = network(HardSwish())
+@pytest.mark.parametrize("groups", [16, 1])
+def test_evened_channels_make_the_outputs_better(groups: int) -> None:
+    exact = network(HardSwish(), groups=groups)
     plain, evened = exact.clone(), exact.clone()
     assert quantize(plain, even_channels=False)["summary"]["evened"] == 0
     assert quantize(evened)["summary"]["evened"] == 1
@@ -184,10 +185,10 @@ def test_the_kept_samples_run_once_for_ranges_weights_and_references(monkeypatch
 
 
 @pytest.mark.parametrize(
-    "kind", ["other placement", "scale per tensor", "reads many channels", "no samples", "skipped", "not watched"]
+    "kind", ["other placement", "scale per tensor", "even already", "no samples", "skipped", "not watched"]
 )
 def test_where_nothing_is_evened(kind: str) -> None:
-    module = network(HardSwish(), groups=1 if kind == "reads many channels" else 16)
+    module = network(HardSwish(), spread=np.ones_like(SPREAD) if kind == "even already" else SPREAD)
     scheme = scheme_of("rk3588" if kind == "other placement" else "cpu")
     study = study_of(module, scheme)
     if kind == "no samples":
