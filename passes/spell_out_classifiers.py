@@ -1,4 +1,4 @@
-"""Linear classifiers as what they are made of, for devices that have products but no classifiers."""
+"""Classifiers as what they are made of, for devices that have products or trees but no classifiers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import attrs
 
 from uair.ir.graph import Node, Tensor
-from uair.ops import LinearClassifier
+from uair.ops import LinearClassifier, TreeClassifier
 from uair.pipeline import RulePass
 from uair.rewrite import Rule, RuleSet, of
 
 
 @attrs.frozen
 class SpellOutClassifiers(RulePass):
-    """Take linear classifiers apart, so that their products are quantized and run on the device."""
+    """Take classifiers apart, so that the products of linear ones are quantized and run on the device."""
 
     def rules(self) -> RuleSet:
         """The one rule."""
@@ -22,11 +22,11 @@ class SpellOutClassifiers(RulePass):
 
 
 class SpellOutClassifier(Rule):
-    """LinearClassifier is Linear, ArgMax with the labels by place, and the transform of the scores."""
+    """A classifier is Linear or TreeEnsemble, ArgMax with the labels by place, and the transform of the scores."""
 
     def pattern(self) -> Any:
         """Any classifier."""
-        return of(LinearClassifier)(...).named("node")
+        return of(LinearClassifier, TreeClassifier)(...).named("node")
 
     def rewrite(self, node: Node) -> tuple[Tensor, ...]:
         """Its decomposition."""

@@ -7,13 +7,28 @@ from typing import Any
 import attrs
 
 from uair.ir.graph import Node, Tensor
-from uair.ops import GRU, LSTM, RNN, DynamicQuantizeLSTM, Expand, Gather, Squeeze
+from uair.ops import (
+    GRU,
+    LSTM,
+    RNN,
+    DynamicQuantizeLSTM,
+    Expand,
+    Gather,
+    Reshape,
+    Slice,
+    Split,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+)
 from uair.ops.base import Operator
 from uair.ops.recurrent import Recurrent
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, no, of
 
 _LAYERS = (LSTM, GRU, RNN, DynamicQuantizeLSTM)
+_MOVING = (Expand, Slice, Split, Gather, Reshape, Transpose, Squeeze, Unsqueeze)
+"""Operators whose results hold nothing but elements of their first operand."""
 
 
 class DropZeroState(Rule):
@@ -46,11 +61,11 @@ def _states(node: Node) -> slice:
 
 
 def _is_zero(state: Tensor) -> bool:
-    """Whether a tensor is a constant of zeros, or one that is spread over an extent that is not known yet."""
-    if state.producer is not None and isinstance(state.producer.op, Expand):
-        inner = state.producer.inputs[0]
-        return inner is not None and repeated_value(inner) == 0
-    return repeated_value(state) == 0
+    """Whether a tensor is zeros: a constant, one that is spread over open extents, or a layer's part of such a one."""
+    source: Tensor | None = state
+    while source is not None and source.producer is not None and isinstance(source.producer.op, _MOVING):
+        source = source.producer.inputs[0]
+    return source is not None and repeated_value(source) == 0
 
 
 class DropDefaultActivations(Rule):

@@ -1,4 +1,4 @@
-"""Linear classifiers: whole where a target has them, their parts where it has only those."""
+"""Classifiers: whole where a target has them, their parts where it has only those."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ constant @l = [{labels}] : i64[3]
 %y, %p = LinearClassifier(%x, @w, @l, @b) {{transform = "{transform}"}}
 return %y, %p
 """
+SKLEARN = Path(__file__).parents[1] / "frontends" / "onnx" / "sklearn"
 SAMPLES = [{"x": np.random.default_rng(i).standard_normal((5, 2)).astype(np.float32)} for i in range(3)]
 
 
@@ -44,3 +45,22 @@ def test_devices_get_its_parts(target: str, quantize: bool) -> None:
     text = artifact.file("model.uair").read_text("utf-8")
     assert "LinearClassifier(" not in text and "Softmax(" in text
     assert ("Quant" in text) == quantize
+
+
+@pytest.mark.parametrize("name", ["forest", "forest_of_two", "boosting_of_two"])
+def test_trees_that_classify_are_one_node(name: str, tmp_path: Path) -> None:
+    source, written = SKLEARN / f"{name}.onnx", tmp_path / "m.onnx"
+    module = uair.optimize(uair.load(source))
+    assert [node.op_type for node in module.main] == ["TreeClassifier"]
+    uair.export_onnx(module, written)
+    assert [node.op_type for node in onnx.load(written).graph.node] == ["TreeEnsembleClassifier"]
+    feeds = {"x": np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)}
+    wants, (label, scores) = session(source).run(None, feeds), session(written).run(None, feeds)
+    assert np.asarray(label).tolist() == np.asarray(wants[0]).tolist()
+    np.testing.assert_allclose(np.asarray(scores), np.asarray(wants[1]), rtol=1e-6, atol=1e-6)
+
+
+def test_devices_get_trees_and_labels_apart() -> None:
+    artifact = uair.compile(SKLEARN / "forest.onnx", "rk3588", shapes={"x": (1, 4)})
+    text = artifact.file("model.uair").read_text("utf-8")
+    assert "TreeClassifier(" not in text and "TreeEnsemble(" in text and "ArgMax(" in text

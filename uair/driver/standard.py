@@ -36,11 +36,12 @@ def preparation(target: Target, module: Module) -> tuple[Pass, ...]:
 
 def _classifiers(target: Target, module: Module) -> tuple[Pass, ...]:
     """What takes classifiers apart that a target does not have whole."""
-    from uair.ops import LinearClassifier
+    from uair.ops import LinearClassifier, TreeClassifier
     from uair.passes.spell_out_classifiers import SpellOutClassifiers
     from uair.targets.verdict import Support
 
-    found = [node for graph in module.all_graphs() for node in graph if isinstance(node.op, LinearClassifier)]
+    kinds = (LinearClassifier, TreeClassifier)
+    found = [node for graph in module.all_graphs() for node in graph if isinstance(node.op, kinds)]
     answers = map(target.verdict, found)
     whole = all(answer.support is Support.SUPPORTED and not answer.through for answer in answers)
     return () if whole else (SpellOutClassifiers(), *standard_passes())

@@ -33,6 +33,7 @@ from uair.ops.classical import (
     LabelEncoder,
     LinearClassifier,
     PairwiseCoupling,
+    TreeClassifier,
     TreeEnsemble,
 )
 from uair.ops.comparison import (
@@ -481,6 +482,7 @@ __all__ = [
     "TopK",
     "Transfer",
     "Transpose",
+    "TreeClassifier",
     "TreeEnsemble",
     "Trilu",
     "Trunc",

@@ -11,7 +11,7 @@ import numpy as np
 from uair.errors import EvaluationError
 from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
-from uair.ir.graph import Tensor
+from uair.ir.graph import Tensor, constant
 from uair.ir.types import TensorType, inferred
 from uair.ops._compute import FLOATS, INTEGERS, require_dtype, working_type
 from uair.ops._trees import Trees
@@ -296,6 +296,167 @@ class LinearClassifier(Operator):
 def _counts(labels: Array) -> bool:
     """Whether labels are 0, 1, ..."""
     return labels.dtype == np.int64 and np.array_equal(labels, np.arange(len(labels)))
+
+
+@operator(
+    inputs="x features modes splits true_next false_next roots starts targets weights labels base? missing? members?",
+    outputs="label scores",
+    family=FAMILY,
+)
+class TreeClassifier(Operator):
+    """The class that decision trees vote for, and the scores of the classes behind a transform.
+
+    x: [N, F], f32 or f64; the trees are those of TreeEnsemble, their votes are added up; labels: [C], i64 or string;
+    label: [N] of the labels' type; scores: [N, C], f32. `base` is added to the totals.
+
+    form "each": targets are classes, base: [C]; the label is that of the greatest total, of equal ones the first.
+    The others have two classes, and one total s that is the second one's; targets are 0, base: [1]. The label is the
+    second one where s > 0.5 ("probability") or s > 0 ("margin"). With votes for the first class (`voted` 0) the scores
+    are 1 - s ("probability", without a transform) or -s, and s; with votes for the second one (`voted` 1) 0 and s.
+    Labels are decided in x's type; scores are f32 before the transform. Softmax is over the classes.
+    Sources: ONNX ai.onnx.ml TreeEnsembleClassifier 3, and onnxruntime for what it leaves open.
+    """
+
+    form: Literal["each", "probability", "margin"] = "each"
+    voted: int = 1
+    transform: Literal["none", "logistic", "softmax"] = "none"
+
+    def infer(
+        self,
+        x: TensorType,
+        features: TensorType,
+        modes: TensorType,
+        splits: TensorType,
+        true_next: TensorType,
+        false_next: TensorType,
+        roots: TensorType,
+        starts: TensorType,
+        targets: TensorType,
+        weights: TensorType,
+        labels: TensorType,
+        base: TensorType | None = None,
+        missing: TensorType | None = None,
+        members: TensorType | None = None,
+    ) -> tuple[TensorType, TensorType]:
+        require_dtype(x, frozenset({DType.F32, DType.F64}), "x")
+        require_dtype(labels, frozenset({DType.I64, DType.STRING}), "labels")
+        (classes,) = ranked(labels, "labels", 1)
+        require(isinstance(classes, int), "the number of classes must be known")
+        assert isinstance(classes, int)
+        require(classes >= 2, "there must be two classes at least, there are {}", classes)
+        require(self.voted in (0, 1), "voted must be 0 or 1, is {}", self.voted)
+        require(self.form == "each" or classes == 2, "a {} is of two classes, there are {}", self.form, classes)
+        trees = (features, modes, splits, true_next, false_next, roots, starts, targets, weights, missing, members)
+        totals = TreeEnsemble(n_targets=self._totals(classes)).infer(x, *trees)
+        if base is not None:
+            same_dtype(x=x, base=base)
+            (count,) = ranked(base, "base", 1)
+            wanted = self._totals(classes)
+            require(unify_extents(count, wanted), "base has {} elements, there are {} totals", count, wanted)
+        rows = totals.dims[0]
+        return inferred(labels.dtype, (rows,)), inferred(DType.F32, (rows, classes))
+
+    def _totals(self, classes: int) -> int:
+        return classes if self.form == "each" else 1
+
+    @property
+    def threshold(self) -> float:
+        """What the one total has to exceed for the second label."""
+        return 0.5 if self.form == "probability" else 0.0
+
+    def evaluate(self, x: Array, *arrays: Any) -> tuple[Array, Array]:
+        from uair.ops.activation import Sigmoid, Softmax
+
+        given: list[Any] = [*arrays, None, None, None][:13]
+        *trees, labels, base, missing, members = given
+        totals = TreeEnsemble(n_targets=self._totals(len(labels))).evaluate(x, *trees, missing, members)
+        if base is not None:
+            totals = totals + base
+        above = totals[:, 0] > self.threshold
+        label = labels[np.argmax(totals, axis=1) if self.form == "each" else above.astype(np.int64)]
+        scores = totals.astype(np.float32)
+        if self.form != "each":
+            first = scores * 0 if self.voted else 1 - scores if self._is_complement else -scores
+            scores = np.concatenate([first, scores], axis=1)
+        if self.transform == "none":
+            return label, scores
+        return label, Sigmoid().evaluate(scores) if self.transform == "logistic" else Softmax(axis=1).evaluate(scores)
+
+    @property
+    def _is_complement(self) -> bool:
+        """Whether the first one's score completes the second one's to 1; else it is its opposite."""
+        return self.form == "probability" and self.transform == "none"
+
+    def decompose(self, x: Tensor, *operands: Any) -> tuple[Tensor, Tensor]:
+        from uair.ops.activation import Sigmoid, Softmax
+        from uair.ops.comparison import Greater
+        from uair.ops.elementwise import Add, Cast
+        from uair.ops.indexing import Gather
+        from uair.ops.reduction import ArgMax
+        from uair.ops.shape import Squeeze
+
+        given: list[Any] = [*operands, None, None, None][:13]
+        *trees, labels, base, missing, members = given
+        totals = TreeEnsemble(n_targets=self._totals(labels.type.dims[0]))(x, *trees, missing, members)
+        if base is not None:
+            totals = Add()(totals, base)
+        if self.form == "each":
+            label = ArgMax(axis=1, keepdims=False)(totals)
+        else:
+            threshold = constant(np.asarray(self.threshold, x.type.dtype.numpy))
+            label = Cast(to=DType.I64)(Squeeze(axes=(1,))(Greater()(totals, threshold)))
+        if labels.data is None or not _counts(labels.numpy()):
+            label = Gather(axis=0)(labels, label)
+        scores = totals if x.type.dtype is DType.F32 else Cast(to=DType.F32)(totals)
+        if self.form != "each":
+            scores = self._both(scores)
+        if self.transform == "none":
+            return label, scores
+        return label, Sigmoid()(scores) if self.transform == "logistic" else Softmax(axis=1)(scores)
+
+    def _both(self, score: Tensor) -> Tensor:
+        """The scores of both classes from the one total."""
+        from uair.ops.elementwise import Mul, Neg, Sub
+        from uair.ops.shape import Concat
+
+        if self.voted:
+            first = Mul()(score, constant(np.zeros((), np.float32)))
+        elif self._is_complement:
+            first = Sub()(constant(np.ones((), np.float32)), score)
+        else:
+            first = Neg()(score)
+        return Concat(axis=1)(first, score)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        x = np.array([[0, 0.5], [1, -1], [0.5, 2], [np.nan, 0], [3, np.nan]], np.float32)
+        several, single = _two_trees(targets=(0, 1, 2, 0)), _two_trees()
+        positive = (*single[:-1], np.array([0.25, 1, 0.125, 0.5], np.float32))
+        words, numbers, two = np.array(["a", "b", "c"], object), np.array([5, -2, 7]), np.array([0, 1])
+        base = np.array([0.25], np.float32)
+        yield case(cls(), x, *several, numbers)
+        yield case(cls(transform="softmax"), x, *several, words, np.array([0.5, 0, -1], np.float32))
+        yield case(cls(transform="logistic"), x, *several, np.arange(3), None, np.array([True, False, True]))
+        yield case(cls(form="margin", voted=0), x, *single, two)
+        yield case(cls(form="margin", voted=0, transform="softmax"), x, *single, words[:2], base)
+        yield case(cls(form="margin", voted=0, transform="logistic"), x, *single, two, base)
+        yield case(cls(form="margin"), x, *single, two)
+        yield case(cls(form="margin", transform="softmax"), x, *single, words[:2])
+        both = _two_trees(targets=(0, 1, 1, 0))
+        for labels in (two, numbers[:2], words[:2]):
+            yield case(cls(), x, *both, labels)
+        yield case(cls(form="probability", voted=0), x, *positive, numbers[:2])
+        yield case(cls(form="probability", voted=0, transform="logistic"), x, *positive, two, base)
+        yield case(cls(form="probability", transform="logistic"), x, *positive, two)
+        double = _two_trees(targets=(0, 1, 2, 0), dtype=np.float64)
+        yield case(cls(), x.astype(np.float64), *double, numbers, np.array([0.5, 0, -1]))
+        yield case(cls(), "f32[0,2]", *several, numbers)
+        yield bad(cls(), "f16[2,2]", *several, numbers, because="x must be f32 or f64")
+        yield bad(cls(), x, *several, numbers[:1], because="two classes at least")
+        yield bad(cls(form="margin", voted=2), x, *single, two, because="voted must be 0 or 1")
+        yield bad(cls(form="margin"), x, *single, numbers, because="two classes, there are 3")
+        yield bad(cls(), x, *several, numbers, base, because="base has 1 elements")
+        yield bad(cls(), x, *several, base, because="labels must be")
 
 
 @operator(inputs="x", family=FAMILY)

@@ -15,7 +15,7 @@ from uair.codegen.onnx.writer import Emission
 from uair.ir.dtype import Array, DType
 from uair.ir.types import TensorType
 from uair.ops._trees import MEMBER, MODES, Trees
-from uair.ops.classical import LabelEncoder, LinearClassifier, PairwiseCoupling, TreeEnsemble
+from uair.ops.classical import LabelEncoder, LinearClassifier, PairwiseCoupling, TreeClassifier, TreeEnsemble
 from uair.ops.elementwise import Cast
 
 EMITTERS = Emitters()
@@ -171,6 +171,56 @@ def tree_ensemble(e: Emission, op: TreeEnsemble) -> None:
         _with_sets(e, op, trees, e.type().dtype)
     else:
         _regressor(e, op, trees, e.type().dtype)
+
+
+@EMITTERS.of(TreeClassifier)
+def tree_classifier(e: Emission, op: TreeClassifier) -> None:
+    """TreeEnsembleClassifier, where its readers understand by the votes what the operator says.
+
+    They take two classes for one total where all votes are for one of them, and the total for a probability where no
+    weight is negative. onnxruntime has no labels but 0 and 1 for two classes with totals of their own, and passes over
+    the softmax of one total.
+    """
+    given = [fixed(e, i, "the trees") if e.given(i) else None for i in (*range(1, 10), 12, 13)]
+    trees, labels = TreeEnsemble.trees(given), fixed(e, 10, "the labels")
+    base = fixed(e, 11, "the base values") if e.given(11) else None
+    double, version = e.type().dtype is DType.F64, e.graph.version(ML_DOMAIN)
+    flaw = trees.flaw(len(labels) if op.form == "each" else 1)
+    if flaw:
+        raise NotExpressible(f"the trees are not sound: {flaw}")
+    if version >= _TREE_SETS:
+        raise NotExpressible("trees that classify exist up to opset 20")
+    if double and version < _DOUBLES:
+        raise NotExpressible("trees in f64 exist from opset 16 on")
+    reason = _misread_votes(op, trees, labels)
+    if reason:
+        raise NotExpressible(reason)
+    if op.form != "each":
+        trees = attrs.evolve(trees, targets=np.full_like(trees.targets, op.voted))
+    attributes = {
+        name.replace("target_", "class_"): value
+        for name, value in _node_attributes(_without_sets(trees), double).items()
+    } | {
+        "post_transform": _TRANSFORMS[op.transform],
+        "classlabels_strings" if labels.dtype == object else "classlabels_int64s": labels.tolist(),
+    }
+    if base is not None:
+        attributes |= {"base_values_as_tensor": _tensor("base", base)} if double else {"base_values": base.tolist()}
+    results = [e.graph.name(t) for t in e.node.outputs]
+    e.graph.add("TreeEnsembleClassifier", [e.x()], results, attributes, e.node.name or results[0], ML_DOMAIN)
+
+
+def _misread_votes(op: TreeClassifier, trees: Trees, labels: Array) -> str:
+    """Why onnxruntime would compute something else from the votes; empty when it does not."""
+    if op.form == "each":
+        if len(labels) > 2:
+            return ""
+        if len(np.unique(trees.targets)) == 1:
+            return "a classifier whose votes are all for one of two classes has one total"
+        return "" if labels.tolist() == [0, 1] else "two classes with totals of their own are 0 and 1 to onnxruntime"
+    if not len(trees.targets) or bool((trees.weights >= 0).all()) != (op.form == "probability"):
+        return "whether a total is a probability is for a classifier to see by its weights"
+    return "onnxruntime passes over the softmax of one total" if op.transform == "softmax" and not op.voted else ""
 
 
 def _with_sets(e: Emission, op: TreeEnsemble, trees: Trees, dtype: DType) -> None:

@@ -8,8 +8,7 @@ import attrs
 import numpy as np
 
 from uair.frontends.onnx.handlers.classical import (
-    beside,
-    best,
+    CLASSIFIED,
     binary_scores,
     decided,
     labels_of,
@@ -21,7 +20,7 @@ from uair.frontends.onnx.node import OnnxNode
 from uair.frontends.onnx.table import Family, Result
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Tensor, constant
-from uair.ops import Add, Mul, TreeEnsemble
+from uair.ops import Add, Slice, TreeClassifier, TreeEnsemble
 from uair.ops._trees import MEMBER, Trees
 
 FAMILY = Family("ai.onnx.ml")
@@ -105,6 +104,22 @@ def _applied(n: OnnxNode, x: Tensor, trees: Trees, n_targets: int, aggregate: st
     Raises:
         OnnxAttributeError: they are not.
     """
+    x = _checked(n, x, trees, n_targets)
+    operands = map(_operand, attrs.astuple(trees, recurse=False))
+    aggregates: Any = aggregate
+    return n(TreeEnsemble(n_targets=n_targets, aggregate=aggregates), x, *operands)
+
+
+def _operand(values: Array | None) -> Tensor | None:
+    return None if values is None else constant(np.ascontiguousarray(values))
+
+
+def _checked(n: OnnxNode, x: Tensor, trees: Trees, n_targets: int) -> Tensor:
+    """The operand as a matrix, if the trees are sound.
+
+    Raises:
+        OnnxAttributeError: they are not.
+    """
     lengths = {len(v) for v in (trees.features, trees.modes, trees.splits, trees.true_next, trees.false_next)}
     if trees.missing is not None:
         lengths.add(len(trees.missing))
@@ -115,9 +130,7 @@ def _applied(n: OnnxNode, x: Tensor, trees: Trees, n_targets: int, aggregate: st
     flaw = trees.flaw(n_targets, extent if isinstance(extent, int) else None)
     if flaw:
         n.refuse(flaw)
-    operands = [None if v is None else constant(np.ascontiguousarray(v)) for v in attrs.astuple(trees, recurse=False)]
-    aggregates: Any = aggregate
-    return n(TreeEnsemble(n_targets=n_targets, aggregate=aggregates), x, *operands)
+    return x
 
 
 # ---------------------------------------------------------- the form of versions 1 and 3
@@ -243,19 +256,27 @@ def _classifier(n: OnnxNode) -> Result:
         scores = _based(n, _applied(n, x, found.trees, 1, "sum"), found.base, 1)
         both = constant(np.array([0, 1])) if labels.type.dtype is DType.I64 else constant(np.repeat(labels.numpy(), 2))
         return decided(n, both, scores), transformed(n, n.cast(scores, DType.F32), kind)
-    if count == 2 and len(voted) == 1 and (found.base is None or len(found.base) == 1):
-        return _binary(n, x, found, labels, int(voted[0]), kind)
-    scores = _based(n, _applied(n, x, found.trees, count, "sum"), found.base, count)
-    return best(n, labels, scores), transformed(n, n.cast(scores, DType.F32), kind)
+    one = count == 2 and len(voted) == 1 and (found.base is None or len(found.base) == 1)
+    return _classified(n, x, found, labels, int(voted[0]) if one else None, kind)
 
 
-def _binary(n: OnnxNode, x: Tensor, found: _Listed, labels: Tensor, voted: int, kind: str) -> Result:
-    """All votes are for one of two classes: weights that are never negative make a probability, others a margin."""
-    single = attrs.evolve(found.trees, targets=np.zeros_like(found.trees.targets))
-    score = _based(n, _applied(n, x, single, 1, "sum"), found.base, 1)
-    positive = bool((found.trees.weights >= 0).all())
-    label = decided(n, labels, score, 0.5 if positive else 0.0)
-    score = n.cast(score, DType.F32)
-    if voted == 0:
-        return label, binary_scores(n, score, kind, opposite=not positive)
-    return label, transformed(n, beside(n, n(Mul(), score, n.like(0, score)), score), kind)
+def _classified(n: OnnxNode, x: Tensor, found: _Listed, labels: Tensor, voted: int | None, kind: str) -> Result:
+    """The canonical operator; `voted` is the one of two classes that all votes are for.
+
+    Weights that are never negative make a probability, others a margin. A transform that it lacks follows it.
+    """
+    trees, base, classes = found.trees, found.base, len(labels.numpy())
+    form: Any = "each"
+    if voted is not None:
+        trees = attrs.evolve(trees, targets=np.zeros_like(trees.targets))
+        form = "probability" if bool((trees.weights >= 0).all()) else "margin"
+    if base is not None and len(base) != (1 if voted is not None else classes):
+        n.refuse(f"there are {len(base)} base values for {classes} scores")
+    x = _checked(n, x, trees, classes if voted is None else 1)
+    *lists, missing, members = map(_operand, attrs.astuple(trees, recurse=False))
+    op = TreeClassifier(form=form, voted=1 if voted is None else voted, transform=CLASSIFIED.get(kind, "none"))
+    label, scores = n.all(op, x, *lists, labels, _operand(base), missing, members)
+    if kind == "SOFTMAX_ZERO" and form == "probability" and voted == 0:  # of the opposite, not of the complement
+        second = n(Slice(axes=(1,), starts=(1,), ends=(2,), steps=(1,)), scores)
+        return label, binary_scores(n, second, kind, opposite=False)
+    return label, scores if kind in CLASSIFIED else transformed(n, scores, kind)

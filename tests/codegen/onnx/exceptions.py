@@ -25,6 +25,7 @@ NOT_EXPRESSIBLE: dict[tuple[str, str], tuple[int, str]] = {
     ("StringConcat", ""): (19, "ONNX has it from opset 20 on"),
     ("RegexFullMatch", ""): (19, "ONNX has it from opset 20 on"),
     ("TreeEnsemble", "(float64"): (20, "trees that give f64 exist from version 5 of ai.onnx.ml on"),
+    ("TreeClassifier", "(float64"): (15, "thresholds in f64 exist from version 3 of ai.onnx.ml on"),
     ("LabelEncoder", "float64"): (19, "f64 keys and values exist from version 4 of ai.onnx.ml on"),
     ("DecodeImage", ""): (19, "ImageDecoder exists from opset 20 on"),
     ("Fold", "int64[2]"): (17, "Col2Im, whose shapes may be known only at run time, exists from opset 18 on"),

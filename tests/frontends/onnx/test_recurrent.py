@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+import uair
 from tests.frontends.onnx.models import F32, check, floats, imported, interpreted, model, one, op_types
 from uair.codegen.onnx.model import model_bytes
 from uair.frontends.onnx.errors import OnnxAttributeError
@@ -226,3 +227,27 @@ def test_quantized_while_it_runs(direction: str, given: str, signed: bool, per_c
         hidden_size=HIDDEN, direction=direction,
     )  # fmt: skip
     check(model([node], feeds, outputs_of("LSTM"), constants=stored), feeds, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_begin_with_their_part_of_zeros_for_an_open_batch() -> None:
+    """As exporters write the states of a stack of layers that was given none."""
+    nodes = [
+        one("Shape", "x", outputs=["shape"], start=1, end=2),
+        one("Concat", "layers", "shape", "hidden", outputs=["sizes"], axis=0),
+        one("ConstantOfShape", "sizes", outputs=["zeros"]),
+        one("Slice", "zeros", "zero", "one", "zero", outputs=["h0"]),
+        one("Slice", "zeros", "one", "two", "zero", outputs=["h1"]),
+        one("RNN", "x", "w0", "r0", "", "", "h0", outputs=["y0"], hidden_size=3),
+        one("Squeeze", "y0", "one", outputs=["x1"]),
+        one("RNN", "x1", "w1", "r1", "", "", "h1", outputs=["y"], hidden_size=3),
+    ]
+    numbers = {"layers": [2], "hidden": [3], "zero": [0], "one": [1], "two": [2]}
+    constants = {name: np.array(value, np.int64) for name, value in numbers.items()}
+    constants |= {"w0": floats(1, 3, 4), "r0": floats(1, 3, 3), "w1": floats(1, 3, 3), "r1": floats(1, 3, 3, seed=1)}
+    feeds = {"x": floats(5, 2, 4)}
+    proto = model(nodes, {"x": (F32, ["steps", "batch", 4])}, constants=constants)
+    module = check(proto, feeds)
+    want = interpreted(module, feeds)
+    uair.optimize(module)
+    assert op_types(module) == ["RNN", "Squeeze", "RNN"]
+    np.testing.assert_allclose(interpreted(module, feeds), want, rtol=1e-6)
