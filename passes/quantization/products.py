@@ -85,7 +85,7 @@ class Products:
             limit: greatest magnitude of an integer.
         """
         grid = Grid(self.scales(parameters), np.zeros((1, 1, 1)), -limit, limit)
-        return self.restored(round_with_feedback(matrices, hessian, grid)).astype(np.int8)
+        return self.restored(round_with_feedback(matrices, hessian, grid)).astype(np.int8, copy=False)
 
     def inputs(self, x: Array, limit: int) -> Array:
         """[G, rows, K], f32: at most about `limit` of the vectors that the matrices multiply, spread over all of them.

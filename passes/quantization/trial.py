@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -29,7 +29,7 @@ from uair.passes.quantization.placement import Plan
 from uair.passes.quantization.statistics import Interpreter, Statistics, Watch, comparable, display_name, run_until
 from uair.passes.quantization.used_range import UsedRange
 from uair.passes.quantization.weight_rounding import RoundedWeight, SeenInputs
-from uair.quant.comparison import FLOOR, ErrorSums
+from uair.quant.comparison import AT_ONCE, FLOOR, ErrorSums
 from uair.quant.errors import QuantizationError
 from uair.quant.observers import RangeObserver
 from uair.quant.scheme import COMPUTE, Scheme
@@ -269,8 +269,11 @@ def _with_better_weights(judge: KeptJudge, fitted: Trial, make: Callable[[Study]
     limit = study.scheme.weight_limit
     nearest: dict[Tensor, RoundedWeight] = {}
     for tensor, rounded in study.weights.items():
-        nearest[tensor] = RoundedWeight.nearest(tensor.numpy(), rounded.parameters, limit)
-        _let_go(tensor)
+        if rounded.is_fitted:
+            nearest[tensor] = RoundedWeight.nearest(tensor.numpy(), rounded.parameters, limit)
+            _let_go(tensor)
+        else:
+            nearest[tensor] = attrs.evolve(rounded, shift=None)
     plain = make(attrs.evolve(study, weights=nearest))
     if judge.loss(plain.results, few) * CLEARLY_BETTER >= judge.loss(fitted.results, few):
         return fitted
@@ -385,11 +388,28 @@ class Energies:
     noise: Array | float = 0.0
 
     def add(self, expected: Array, actual: Array) -> None:
-        """Take in one sample."""
+        """Take in one sample, some channels or elements at a time: in f64 they are as large as all that a run holds."""
+        sums = [self._sums(a, b) for a, b in self._pieces(expected, actual)]
+        signal, noise = zip(*sums, strict=True)
+        self.signal = self.signal + (np.concatenate(signal) if self.per_channel else sum(signal))
+        self.noise = self.noise + (np.concatenate(noise) if self.per_channel else sum(noise))
+
+    def _pieces(self, expected: Array, actual: Array) -> Iterator[tuple[Array, Array]]:
+        """The two by parts: of the channels, or of all elements."""
+        if self.per_channel:
+            step = max(AT_ONCE * expected.shape[1] // max(expected.size, 1), 1)
+            for start in range(0, max(expected.shape[1], 1), step):
+                yield expected[:, start : start + step], actual[:, start : start + step]
+        else:
+            a, b = expected.reshape(-1), actual.reshape(-1)
+            for start in range(0, max(a.size, 1), AT_ONCE):
+                yield a[start : start + AT_ONCE], b[start : start + AT_ONCE]
+
+    def _sums(self, expected: Array, actual: Array) -> tuple[Any, Any]:
+        """Of squares, of what is expected and of the differences."""
         a, b = comparable(expected, actual)
         axes = tuple(i for i in range(a.ndim) if i != 1) if self.per_channel else None
-        self.signal = self.signal + np.square(a).sum(axis=axes)
-        self.noise = self.noise + np.square(a - b).sum(axis=axes)
+        return np.square(a).sum(axis=axes), np.square(a - b).sum(axis=axes)
 
     def merge(self, other: Energies) -> None:
         """Take in what was summed over other samples."""

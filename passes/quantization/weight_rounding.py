@@ -122,10 +122,7 @@ class _Moments:
         mean, second = self.mean(change), self.second
         if second is None:
             return float(np.square(mean - shift).sum())
-        squares = 0.0
-        for start in range(0, change.shape[1], AT_ONCE):
-            some = change[:, start : start + AT_ONCE]
-            squares += float((np.matmul(some, second) * some).sum())
+        squares = float((np.matmul(change, second) * change).sum())
         return squares / self.count + float((shift * (shift - 2 * mean)).sum())
 
 
@@ -226,13 +223,29 @@ class SeenInputs:
             tried.append(RoundedWeight(nearest.parameters, integers, is_fitted=True))
         best, least = nearest, np.inf
         for each in tried:
-            change = w - products.matrices(each.parameters.dequantize(each.integers))
-            shift = seen.learned.mean(change)
-            for candidate in (np.zeros_like(shift), shift) if has_bias else (np.zeros_like(shift),):
-                noise = seen.judging.noise(change, candidate)
+            for shift, noise in _judged(seen, w, each, has_bias=has_bias):
                 if noise < least:
-                    best, least = attrs.evolve(each, shift=candidate.reshape(-1) if has_bias else None), noise
+                    best, least = attrs.evolve(each, shift=shift.reshape(-1) if has_bias else None), noise
         return best
+
+
+def _judged(seen: _Seen, w: Array, rounded: RoundedWeight, *, has_bias: bool) -> list[tuple[Array, float]]:
+    """The noise of integers [G, M, K] of a weight without a shift, and with the one that makes up for the mean.
+
+    Some rows at a time: what all rows of a wide layer change by is as large as the weight itself.
+    """
+    products = seen.products
+    integers, scales = products.matrices(rounded.integers), products.scales(rounded.parameters).astype(np.float32)
+    scales = np.broadcast_to(scales, (*w.shape[:2], 1))
+    mean = np.empty(w.shape[:2])
+    noises = [0.0, 0.0] if has_bias else [0.0]
+    for start in range(0, w.shape[1], AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        change = w[:, some] - integers[:, some].astype(np.float32) * scales[:, some]
+        mean[:, some] = seen.learned.mean(change)
+        for i, shift in enumerate((np.zeros_like(mean[:, some]), mean[:, some])[: len(noises)]):
+            noises[i] += seen.judging.noise(change, shift)
+    return list(zip((np.zeros_like(mean), mean), noises, strict=False))
 
 
 def _takes(products: Products, fits: bool) -> int:

@@ -284,7 +284,7 @@ def _roundings(w: Array, hessian: Array, grid: GroupGrid, ways: Ways) -> Iterabl
 
 
 def with_feedback(w: Array, hessian: Array, grid: GroupGrid) -> Array:
-    """The integers i32 of rounding with feedback, some rows at a time."""
+    """The integers of rounding with feedback, some rows at a time."""
     extent = w.shape[1]
     step = max(2 * extent, FEEDBACK_PIECE // extent)
     pieces: list[Array] = []

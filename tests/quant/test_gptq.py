@@ -34,7 +34,7 @@ def test_results_lose_less_than_by_rounding_to_the_nearest(greatest: int, extent
     x, fresh = both[:2000], both[2000:]
     grid = symmetric(w, greatest)
     q = round_with_feedback(w, x.T @ x, grid)
-    assert q.dtype == np.int32
+    assert q.dtype == grid.holds
     assert np.abs(q).max() <= greatest
     for inputs in (x, fresh):
         assert loss(w, q, grid, inputs) < loss(w, grid.integers(w), grid, inputs) / 5

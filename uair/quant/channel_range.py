@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import numpy as np
 
 from uair.ir.dtype import Array
 
+FAR = 1e15
+"""Magnitude up to which the squares of one sample are added in f32, a quarter of the time that f64 takes."""
 LEAST_ROOM = 1.1
 MOST_ROOM = 4.0
 """What magnitudes of other samples may be expected to be at least and at most, as multiples of those seen."""
@@ -42,16 +46,19 @@ class ChannelRange:
 
     def observe(self, values: Array) -> None:
         """Take in the values of one sample."""
-        rows = np.moveaxis(values, self.axis, 0).reshape(values.shape[self.axis], -1)
-        if not rows.size:
+        if not values.size:
             return
-        low, high = rows.min(axis=1), rows.max(axis=1)
+        at = self.axis % values.ndim
+        parts = values.reshape(math.prod(values.shape[:at]), values.shape[at], -1)
+        low, high = parts.min(axis=(0, 2)), parts.max(axis=(0, 2))
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         part = self.parts[self.samples % 2]
         np.maximum(part, np.maximum(-low, high), out=part)
         self.samples += 1
-        self.energy = self.energy + np.einsum("cr,cr->c", rows, rows, dtype=np.float64)
-        self.count += rows.shape[1]
+        is_far = max(-float(low.min()), float(high.max())) > FAR
+        precision = np.float64 if is_far else np.result_type(values, np.float32)
+        self.energy = self.energy + np.einsum("bcr,bcr->c", parts, parts, dtype=precision)
+        self.count += parts.shape[0] * parts.shape[2]
 
     @property
     def magnitude(self) -> Array:

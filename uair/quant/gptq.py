@@ -7,6 +7,8 @@ did to the results is taken out by the columns that are not rounded yet.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import numpy as np
 
@@ -38,6 +40,12 @@ class Grid:
     least: int
     greatest: int
 
+    @property
+    def holds(self) -> np.dtype[Any]:
+        """The type of arrays of the integers: i8 where that holds them, else i32."""
+        limits = np.iinfo(np.int8)
+        return np.dtype(np.int8 if limits.min <= self.least and self.greatest <= limits.max else np.int32)
+
     def integers(self, w: Array) -> Array:
         """The nearest integers of weights, f64."""
         return _nearest(w, self.scale, self.zero_point, self)
@@ -57,12 +65,12 @@ def round_with_feedback(w: Array, hessian: Array, grid: Grid, *, damping: float 
         damping: see DAMPING; it grows tenfold while the Hessian is numerically not positive definite.
 
     Returns:
-        The integers q, i32, of w's shape.
+        The integers q, of w's shape and of the type that `grid` holds them in.
     """
     order = np.argsort(-np.diagonal(hessian, axis1=-2, axis2=-1), axis=-1, kind="stable")
     feedback = _feedback(hessian, order, damping)
     scale, zero = (np.broadcast_to(a, (*w.shape[:-1], a.shape[-1])) for a in (grid.scale, grid.zero_point))
-    integers = np.empty(w.shape, np.int32)
+    integers = np.empty(w.shape, grid.holds)
     rows = max(ROWS // max(w.size // max(w.shape[-2], 1), 1), 1)
     for start in range(0, w.shape[-2], rows):
         some = (..., slice(start, start + rows), slice(None))

@@ -154,8 +154,8 @@ def weight_parameters(
         QuantizationError: w is not finite, needs a scale beyond the scheme's limits, or becomes 0 as a whole.
     """
     rows = w.reshape(1, -1) if axis is None else np.moveaxis(w, axis, 0).reshape(w.shape[axis], -1)
-    rows = rows.astype(np.float32)
-    limit = np.abs(rows).max(axis=1, initial=0.0)
+    rows = rows.astype(np.float32, copy=False)
+    limit = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
     if not np.isfinite(limit).all():
         raise QuantizationError(f"weight {name!r} has values that are not finite")
     if search and rows.size:
