@@ -10,6 +10,7 @@ unpacks its operands and packs its results, so that a layout-aligned module runs
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -137,6 +138,7 @@ class Interpreter:
         self._steps = _plan(self.graph)
         memory.keep_freed_memory()
         memory.give_back()
+        weakref.finalize(self, memory.give_back).atexit = False
 
     def run(self, feeds: Mapping[str, Any], *, observe: Observer | None = None) -> dict[str, Any]:
         """The outputs by name: arrays; a list of arrays for a sequence, a dict for a map, None for an empty optional.

@@ -1,19 +1,21 @@
 """What quantization does to a model: each quantized node alone and behind all others, and the outputs.
 
-The float and the quantized model run side by side on the kept samples, one node at a time: one run of each tells all.
+The float and the quantized model run on the kept samples, one after the other; what the first computes lies in a file
+meanwhile, so that no more is in memory than one of them needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from uair.errors import InternalError
-from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.dtype import Array
+from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
 from uair.passes.quantization.choose import NodeResult
+from uair.passes.quantization.parking import Place, Store
 from uair.passes.quantization.statistics import Execution, Interpreter, rounded_operands
 from uair.passes.quantization.trial import Study, is_comparable
 from uair.quant.comparison import ErrorSums, OutputErrors
@@ -46,43 +48,91 @@ def measure_quality(study: Study, results: Sequence[NodeResult], device: Callabl
     quality = Quality()
     if not results:
         return quality
+    graph, exact, store = study.module.main, study.run(study.module), Store()
+    compared = {result.node: result for result in results if is_comparable(result.node.outputs[0], graph)}
+    names = [
+        name
+        for name, tensor in zip(graph.output_names, graph.outputs, strict=True)
+        if is_comparable(tensor, graph) and tensor.type.dtype.is_float
+    ]
     with study.quantized_copy(list(results)) as (copy, twins):
-        _compare(quality, study, results, device(copy), copy.main, twins)
+        rounded = device(copy)
+        by_twin = {twins[node.outputs[0]].producer: node for node in compared}
+        for sample in study.statistics.kept[::MEASURED]:
+            seen = _Seen(store)
+            _run_exact(exact.start(sample), graph, compared, names, quality, seen)
+            _run_rounded(rounded.start(sample), copy.main, by_twin, names, quality, seen)
     return quality
 
 
-def _compare(
+@attrs.define(eq=False)
+class _Seen:
+    """What the float model computed on a sample, in a file.
+
+    Attributes:
+        store: the file.
+        nodes: the results of nodes.
+        outputs: by name.
+    """
+
+    store: Store
+    nodes: dict[Node, Place] = attrs.Factory(dict[Node, Place])
+    outputs: dict[str, Place] = attrs.Factory(dict[str, Place])
+
+    def compare(self, place: Place, actual: Array, errors: ErrorSums | OutputErrors) -> None:
+        """Let errors take in an actual value and what the float model computed, which is needed for the last time."""
+        errors.add(self.store.get(place), actual)
+        self.store.free(place)
+
+
+def _run_exact(
+    run: Execution,
+    graph: Graph,
+    compared: Mapping[Node, NodeResult],
+    names: Sequence[str],
     quality: Quality,
-    study: Study,
-    results: Sequence[NodeResult],
-    rounded: Interpreter,
-    quantized: Graph,
-    twins: Mapping[Tensor, Tensor],
+    seen: _Seen,
 ) -> None:
-    """Run both models side by side; `rounded` runs the quantized graph, which has `twins` of the float tensors."""
-    exact = study.run(study.module)
-    by_node = {result.node: result for result in results}
-    graph = study.module.main
-    compared = {node for node in by_node if is_comparable(node.outputs[0], graph)}
-    for sample in study.statistics.kept[::MEASURED]:
-        left, right = exact.start(sample), rounded.start(sample)
-        behind = iter(quantized)
-        for node in graph:
-            result = by_node.get(node)
-            if result is None or node not in compared:
-                left.advance()
-                continue
-            alone = _alone(result, left)
-            expected = left.advance()[0]
-            actual = _advance_to(twins[node.outputs[0]], right, behind)
-            quality.alone.setdefault(node, ErrorSums()).add(expected, alone)
-            quality.accumulated.setdefault(node, ErrorSums()).add(expected, actual)
-        for _ in behind:
-            right.advance()
-        for name, tensor, twin in zip(graph.output_names, graph.outputs, quantized.outputs, strict=True):
-            if is_comparable(tensor, graph) and tensor.type.dtype.is_float:
-                errors = quality.outputs.setdefault(name, OutputErrors(name))
-                errors.add(left.value(tensor), right.value(twin))
+    """Run the float model to its end; beside it each quantized node computes from the same operands."""
+    for node in graph:
+        if node in compared:
+            sums = quality.alone.setdefault(node, ErrorSums())
+            seen.nodes[node] = seen.store.put(_advance_beside(compared[node], run, sums))
+        else:
+            run.advance()
+    for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
+        if name in names:
+            seen.outputs[name] = seen.store.put(run.value(tensor))
+
+
+def _advance_beside(result: NodeResult, run: Execution, sums: ErrorSums) -> Array:
+    """The result of the node that the float model stands in front of; `sums` takes in that of the quantized one."""
+    alone = _alone(result, run)
+    expected: Array = run.advance()[0]
+    sums.add(expected, alone)
+    return expected
+
+
+def _run_rounded(
+    run: Execution,
+    graph: Graph,
+    compared: Mapping[Node | None, Node],
+    names: Sequence[str],
+    quality: Quality,
+    seen: _Seen,
+) -> None:
+    """Run the quantized model to its end; `compared` has the float model's node for each that it compares."""
+    for node in graph:
+        original = compared.get(node)
+        if original is not None:
+            sums = quality.accumulated.setdefault(original, ErrorSums())
+            seen.compare(seen.nodes[original], run.advance()[0], sums)
+        else:
+            run.advance()
+    for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
+        if name in names:
+            errors = quality.outputs.setdefault(name, OutputErrors(name))
+            seen.compare(seen.outputs[name], run.value(tensor), errors)
 
 
 def _alone(result: NodeResult, run: Execution) -> Any:
@@ -94,12 +144,3 @@ def _alone(result: NodeResult, run: Execution) -> Any:
     operands = [None if t is None else run.value(t) for t in result.node.inputs]
     rounded = rounded_operands(result.item, operands, result.activations, constants)
     return result.node.op.evaluate_all(rounded)[0]
-
-
-def _advance_to(tensor: Tensor, run: Execution, behind: Iterator[Node]) -> Any:
-    """Run on until the node that computes a tensor has run; its value."""
-    for node in behind:
-        results = run.advance()
-        if node is tensor.producer:
-            return results[tensor.index]
-    raise InternalError(f"the quantized model does not compute {tensor!r} where the float one does")

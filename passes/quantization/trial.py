@@ -112,11 +112,13 @@ class Study:
         inserter.connect_float_users()
         return tensors
 
-    def loss(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> float:
+    def loss(self, results: list[NodeResult], reference: Sequence[Mapping[Tensor, Array]]) -> float:
         """Noise by signal where it counts, see `references`; the mean over channels and tensors."""
         return mean_loss(self.energies(results, reference))
 
-    def energies(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> dict[Tensor, Energies]:
+    def energies(
+        self, results: list[NodeResult], reference: Sequence[Mapping[Tensor, Array]]
+    ) -> dict[Tensor, Energies]:
         """Signal and noise of every tensor of `reference` over all kept samples."""
         energies = {t: Energies(has_channels(t)) for t in reference[0]}
         for expected, actual in zip(reference, self._watch(results, reference), strict=True):
@@ -128,7 +130,7 @@ class Study:
         """The same with other samples kept."""
         return attrs.evolve(self, statistics=attrs.evolve(self.statistics, kept=samples))
 
-    def losses(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> list[float]:
+    def losses(self, results: list[NodeResult], reference: Sequence[Mapping[Tensor, Array]]) -> list[float]:
         """The same for every kept sample alone."""
         found: list[float] = []
         for expected, actual in zip(reference, self._watch(results, reference), strict=True):
@@ -138,7 +140,9 @@ class Study:
             found.append(mean_loss(energies))
         return found
 
-    def _watch(self, results: list[NodeResult], reference: list[dict[Tensor, Array]]) -> Iterator[dict[Tensor, Array]]:
+    def _watch(
+        self, results: list[NodeResult], reference: Sequence[Mapping[Tensor, Array]]
+    ) -> Iterator[dict[Tensor, Array]]:
         """For every kept sample the values that the tensors of `reference` have in the quantized model."""
         with self.quantized_copy(results) as (copy, tensors):
             watched = {tensors[t]: t for t in reference[0]}
@@ -210,7 +214,7 @@ class KeptJudge:
             if known.results is results and known.numbers == numbers:
                 return known.energies
         few = self.study.on([self.study.statistics.kept[number] for number in numbers])
-        found = few.energies(results, [self._reference(number) for number in numbers])
+        found = few.energies(results, [_Expected(self._store, self._reference(number)) for number in numbers])
         self._known.append(_Known(results, numbers, found))
         return found
 
@@ -218,13 +222,29 @@ class KeptJudge:
         """The mean noise by signal, see `Study.loss`."""
         return mean_loss(self.energies(results, numbers))
 
-    def _reference(self, number: int) -> dict[Tensor, Array]:
+    def _reference(self, number: int) -> Mapping[Tensor, Array | Place]:
         if number not in self._expected:
             (computed,) = self.study.on([self.study.statistics.kept[number]]).references()
             for tensor, values in computed.items():
                 self.see(number, tensor, values)
-        seen = self._expected[number]
-        return {t: self._store.get(each) if isinstance(each, Place) else each for t, each in seen.items()}
+        return self._expected[number]
+
+
+class _Expected(Mapping[Tensor, Array]):
+    """What the float model computes on a sample; every access reads what lies in the file."""
+
+    def __init__(self, store: Store, places: Mapping[Tensor, Array | Place]) -> None:
+        self._store, self._places = store, places
+
+    def __getitem__(self, tensor: Tensor) -> Array:
+        place = self._places[tensor]
+        return self._store.get(place) if isinstance(place, Place) else place
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 @attrs.frozen(eq=False)

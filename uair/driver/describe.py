@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,6 +15,9 @@ from uair.ir.graph import Tensor
 from uair.ir.module import Origin
 from uair.ir.types import contained
 from uair.preprocess import Preprocess
+
+AT_ONCE = 1 << 16
+"""Elements that are compared at a time: in f64 they fit into a cache, and a large output is not there four times."""
 
 
 def plain_value(_: Any, __: Any, value: Any) -> Any:
@@ -66,17 +70,23 @@ def compare(expected: Array, actual: Array) -> dict[str, float | None]:
     if not np.issubdtype(expected.dtype, np.number) and expected.dtype.kind not in "fV":
         same = bool(np.array_equal(expected, actual))
         return {"max_abs": 0.0 if same else None, "relative": 0.0 if same else None, "cosine": 1.0 if same else None}
-    a, b = expected.astype(np.float64).reshape(-1), actual.astype(np.float64).reshape(-1)
-    if a.size == 0:
+    if expected.size == 0:
         return {"max_abs": 0.0, "relative": 0.0, "cosine": 1.0}
-    both = np.isfinite(a) & np.isfinite(b)
-    if not np.array_equal(a[~both], b[~both], equal_nan=True):
-        return {"max_abs": None, "relative": None, "cosine": None}
-    a, b = a[both], b[both]
-    largest = float(np.max(np.abs(a - b), initial=0.0))
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    largest = magnitude = 0.0
+    sums = np.zeros(3)  # of squares of both, and of products
+    flat, other = expected.reshape(-1), actual.reshape(-1)
+    for start in range(0, flat.size, AT_ONCE):
+        a, b = (array[start : start + AT_ONCE].astype(np.float64) for array in (flat, other))
+        both = np.isfinite(a) & np.isfinite(b)
+        if not np.array_equal(a[~both], b[~both], equal_nan=True):
+            return {"max_abs": None, "relative": None, "cosine": None}
+        a, b = a[both], b[both]
+        largest = max(largest, float(np.max(np.abs(a - b), initial=0.0)))
+        magnitude = max(magnitude, float(np.max(np.abs(a), initial=0.0)))
+        sums += (a @ a, b @ b, a @ b)
+    norm = math.sqrt(sums[0]) * math.sqrt(sums[1])
     return {
         "max_abs": largest,
-        "relative": largest / max(float(np.max(np.abs(a), initial=0.0)), 1e-30),
-        "cosine": float(a @ b) / norm if norm else float(not a.any() and not b.any()),
+        "relative": largest / max(magnitude, 1e-30),
+        "cosine": float(sums[2]) / norm if norm else float(not sums[0] and not sums[1]),
     }
