@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -21,9 +21,7 @@ from uair.passes.quantization.mixed import Budget, Runner, Split, beyond_budget,
 from uair.passes.quantization.placement import Plan, plan_quantization
 from uair.passes.quantization.quality import measure_quality
 from uair.passes.quantization.recording import Recorded, calibrate
-from uair.passes.quantization.refine import Refinement
 from uair.passes.quantization.report import Findings, make_report
-from uair.passes.quantization.sensitivity import measure_sensitivity
 from uair.passes.quantization.trial import Study, Trial, choose_trial
 from uair.pipeline import INTERPRETER, Pass, PassContext, service
 from uair.preprocess import Preprocess
@@ -32,6 +30,9 @@ from uair.quant.errors import CalibrationSourceError, EmptyCalibrationError, Qua
 from uair.quant.scheme import Scheme
 from uair.request import RangeMethod
 from uair.targets import DeviceDescription, load_description
+
+if TYPE_CHECKING:
+    from uair.passes.quantization.refine import Refinement
 
 REPORT = "quantization"
 FALLBACK: RangeMethod = "mse"
@@ -147,11 +148,11 @@ class QuantizeInt8(Pass):
             study, evened = self._even_channels(study, context)
         context.tell("choosing ranges")
         trial = choose_trial(study, settings)
-        refinement = Refinement(study, trial, samples, settings, self.skip, context, self.name)
-        if self.effort == "high":
-            context.tell("judging ranges, equalising channels, rounding weights, correcting biases")
-            refinement.run()
-        study, trial, plan = refinement.study, refinement.trial, refinement.study.plan
+        refinement = self._refined(study, trial, samples, settings, context) if self.effort == "high" else None
+        if refinement is not None:
+            study, trial = refinement.study, refinement.trial
+            calibrated.notes += refinement.notes
+        plan = study.plan
         split = split_precision(study, trial.results, self._budget(), self._device_run())
         trial.results = split.results
         plan.float_nodes += [*trial.failed, *split.stay]
@@ -160,10 +161,10 @@ class QuantizeInt8(Pass):
         findings = self._findings(study, trial.results, context)
         changed = self._insert(module, context, plan, trial.results, scheme) or evened > 0
         report = make_report(plan, trial, findings, samples, statistics, spec=self.spec, scheme=scheme)
-        report["summary"]["stages"] = [stage.to_json() for stage in refinement.stages]
+        report["summary"]["stages"] = [] if refinement is None else [each.to_json() for each in refinement.stages]
         report["summary"]["evened"] = evened
         report["summary"] |= self._spent(study.module.main, split)
-        report["notes"] += [*broken, *calibrated.notes, *refinement.notes, *split.notes]
+        report["notes"] += [*broken, *calibrated.notes, *split.notes]
         if calibrated.digest:
             report["summary"]["calibration"]["statistics"] = calibrated.digest
         context.reports[REPORT] = report
@@ -188,6 +189,22 @@ class QuantizeInt8(Pass):
             study, self._scheme_to_even(), self.skip, lambda node: context.fuel.draw(self.name, node)
         )
         return found, len(changes)
+
+    def _refined(
+        self,
+        study: Study,
+        trial: Trial,
+        samples: Iterable[Mapping[str, Array]],
+        settings: Settings,
+        context: PassContext,
+    ) -> Refinement:
+        """What more effort makes of the default's result."""
+        from uair.passes.quantization.refine import Refinement
+
+        context.tell("judging ranges, equalising channels, rounding weights, correcting biases")
+        refinement = Refinement(study, trial, samples, settings, self.skip, context, self.name)
+        refinement.run()
+        return refinement
 
     def _scheme_to_even(self) -> Scheme:
         scheme = self._scheme()
@@ -227,6 +244,8 @@ class QuantizeInt8(Pass):
         quality = measure_quality(study, results, self._device_run())
         sensitivity: dict[str, Any] = {}
         if self.sensitivity:
+            from uair.passes.quantization.sensitivity import measure_sensitivity
+
             context.tell("measuring what each node costs")
             sensitivity = measure_sensitivity(study, results, self._device_run(), self._budget().float_type)
         return Findings(quality, ranges, worst_tensors(study, results, quality), sensitivity)

@@ -18,8 +18,6 @@ from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.target import OnnxTarget
 from uair.codegen.standalone import standalone
 from uair.codegen.standalone.parts import lacks_vnni
-from uair.codegen.triton import Repository
-from uair.codegen.triton.repository import graph_ports, model_name
 from uair.errors import UairError
 from uair.ir.dtype import Array
 from uair.ir.graph import Node
@@ -114,6 +112,9 @@ class CpuTarget(OnnxTarget):
         artifact.add_text(RUN, script, executable=True)
         artifact.manifest[MANIFEST_KEY] = {"opset": opset, "weights": chosen.weights, "int8": chosen.int8}
         if chosen.triton:
+            from uair.codegen.triton import Repository
+            from uair.codegen.triton.repository import graph_ports, model_name
+
             inputs, outputs = graph_ports(module.main)
             repository = Repository(model_name(module.name), inputs, outputs, "KIND_CPU")
             artifact.manifest[MANIFEST_KEY]["triton"] = repository.write(artifact, chosen.triton, MODEL)

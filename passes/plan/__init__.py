@@ -153,11 +153,6 @@ class Plan:
         return table
 
 
-def has_plan(description: DeviceDescription) -> bool:
-    """Whether enough is known of a device to plan for it: units, or memory."""
-    return bool(description.memory or description.unit)
-
-
 def plan(module: Module, description: DeviceDescription) -> Plan:
     """Plan the main graph of a module as it is emitted.
 

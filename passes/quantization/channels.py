@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 
 from uair.ir.dtype import Array
-from uair.ir.graph import Graph, Node, Tensor
+from uair.ir.graph import Graph, Node, Tensor, constant
+from uair.passes.fusion.exact import scaled
 from uair.passes.quantization.placement import weight_axis
 from uair.passes.quantization.statistics import ChannelObserver, Interpreter, run_until
 from uair.quant.channel_range import ChannelRange
@@ -77,17 +78,17 @@ class WeightView:
         return np.asarray(start[:, None] + np.arange(width))
 
 
-def scaled_inputs(node: Node, w: Array, factor: Array) -> Array:
-    """The weight with what it meets of input channel c multiplied by factor[c]."""
+def scaled_inputs(node: Node, w: Tensor, factor: Array) -> Tensor:
+    """A weight with what it meets of input channel c multiplied by factor[c], computed when it is read."""
     op: Any = node.op
-    scaled = np.empty(w.shape, w.dtype)
-    rows, result = w, scaled
+    assert w.data is not None
+    shape = w.data.shape
     if node.op_type in TRANSPOSED:
-        shaped = factor.reshape(-1, *(1,) * (w.ndim - 1))
+        along = factor.reshape(-1, *(1,) * (len(shape) - 1))
     elif node.op_type in CONVOLUTIONS:
-        rows, result = (a.reshape(op.groups, -1, *w.shape[1:]) for a in (w, scaled))
-        shaped = factor.reshape(op.groups, 1, w.shape[1], *(1,) * (w.ndim - 2))
+        rows = 1 if op.groups == 1 else shape[0] // op.groups
+        along = factor.reshape(op.groups, 1, shape[1]).repeat(rows, axis=1)
+        along = along.reshape(-1, shape[1], *(1,) * (len(shape) - 2))
     else:
-        shaped = factor[None, :] if weight_axis(op, w.ndim) == 0 else factor[:, None]
-    np.multiply(rows, shaped, out=result, casting="same_kind")
-    return scaled
+        along = factor[None, :] if weight_axis(op, len(shape)) == 0 else factor[:, None]
+    return constant(scaled(w.data, along), w.name)

@@ -218,7 +218,7 @@ def apply_equalisations(graph: Graph, changes: Sequence[Equalisation]) -> Edits:
         for node in change.readers:
             w = node.inputs[1]
             assert w is not None
-            edits.set_input(node, 1, constant(scaled_inputs(node, w.numpy(), change.factor), w.name))
+            edits.set_input(node, 1, scaled_inputs(node, w, change.factor))
         divide_activation(edits, change)
     return edits
 

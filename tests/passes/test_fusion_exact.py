@@ -9,11 +9,12 @@ import pytest
 
 import uair
 from uair.codegen.reference import run
+from uair.ir.data import ArrayData, ComputedData, Data
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ops import Add, BatchNorm, Conv2D, ConvTranspose2D, Mul, Relu
-from uair.passes.fusion.exact import exact, rounded
+from uair.passes.fusion.exact import Scaled, exact, rounded, scaled
 from uair.text import parse_type
 
 CHANNELS = 6
@@ -119,3 +120,18 @@ def test_products_in_turn_are_one(type_: str, factors: list[Array], left: int) -
     assert [node.op_type for node in found.main] == ["Mul"] * left
     got, want = (each["y"].astype(np.float64) for each in (run(found, feeds), wants))
     np.testing.assert_allclose(got, want, rtol=1e-2 if x.type.dtype is DType.BF16 else 1e-6)
+
+
+def test_factors_of_rows_and_of_columns_stay_apart_and_round_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their product would take twice the room of the weight, for as long as the model is there."""
+    monkeypatch.setattr("uair.passes.fusion.exact.AT_ONCE", 20)
+    w, by_row, by_column = numbers(40, 10, 1, seed=0), numbers(40, 1, 1, seed=1), numbers(1, 10, 1, seed=2)
+    factors = [by_row.astype(np.float64), by_column.astype(np.float64)]
+    data: Data = ArrayData(w)
+    for factor in (*factors, factors[1], np.array(0.3)):
+        data = scaled(data, factor)
+    assert isinstance(data, ComputedData) and isinstance(data.compute, Scaled)
+    assert sum(factor.size for factor in data.compute.factors) <= 50
+    expected = w * factors[0] * factors[1] ** 2 * 0.3
+    np.testing.assert_array_equal(data.array(), expected.astype(np.float32))
+    np.testing.assert_allclose(exact(constant(data)), expected, rtol=1e-15)

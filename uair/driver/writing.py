@@ -98,9 +98,9 @@ def _emit_parts(parts: Partitioned, builder: ArtifactBuilder, feeds: Mapping[str
 
 def _write_plan(module: Module, target: Any, builder: ArtifactBuilder) -> None:
     """The plan of what runs on an accelerator: tiles, transfers, buffers, costs."""
-    from uair.passes.plan import PLAN, has_plan, plan
+    if target.description.has_plan:
+        from uair.passes.plan import PLAN, plan
 
-    if has_plan(target.description):
         builder.add_json(PLAN, plan(module, target.description).to_json())
 
 

@@ -171,7 +171,8 @@ def weight_parameters(
             f"{scheme.scale_min:g}, rounds to 0"
         )
     scale = np.maximum(scale, scheme.scale_min)
-    scale[lost] = np.median(scale[~lost]) if not lost.all() else max(1.0 / scheme.weight_limit, scheme.scale_min)
+    if lost.any():
+        scale[lost] = np.median(scale[~lost]) if not lost.all() else max(1.0 / scheme.weight_limit, scheme.scale_min)
     scale = scheme.allowed(scale)
     if scale.max(initial=0.0) > scheme.scale_max:
         raise QuantizationError(f"weight {name!r} needs scale {scale.max():g}, the target allows {scheme.scale_max:g}")

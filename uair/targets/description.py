@@ -472,6 +472,11 @@ class DeviceDescription:
         """The source of a key; None for the empty one."""
         return self.sources[key] if key else None
 
+    @property
+    def has_plan(self) -> bool:
+        """Whether enough is known of the device to plan for it: units, or memory."""
+        return bool(self.memory or self.unit)
+
     def memory_level(self, name: str) -> Memory:
         """The memory level of that name.
 

@@ -14,7 +14,7 @@ from tests.passes.plan.graphs import chain, residual_block
 from uair.ir.graph import Graph, constant
 from uair.ir.module import Module
 from uair.ops import MatMul, Relu
-from uair.passes.plan import PLAN, has_plan, plan
+from uair.passes.plan import PLAN, plan
 from uair.targets import DeviceDescription, load_description
 from uair.targets.description import Memory
 from uair.targets.units import Pages, PlanModel
@@ -114,4 +114,4 @@ def test_compiling_for_an_accelerator_writes_the_plan(target: str, tmp_path: Pat
 def test_there_is_none_for_the_cpu(tmp_path: Path) -> None:
     artifact = uair.compile(linear(), "cpu", output=tmp_path / "artifact")
     assert PLAN not in artifact.manifest["files"]
-    assert not has_plan(load_description("cpu"))
+    assert not load_description("cpu").has_plan
