@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -17,6 +17,9 @@ from uair.rewrite import NoMatch, Rule, any_of, no, of, optional
 
 LONGEST_KERNEL = 7
 """Kernels of folded convolutions: the least limit of all device descriptions (Horizon X3)."""
+
+
+_MODES: tuple[Literal["DCR", "CRD"], ...] = ("DCR", "CRD")
 
 
 class RecognizeBlocks(Rule):
@@ -45,7 +48,7 @@ def _rearrangement(x: Tensor, apart: Node, turn: Node, root: Node) -> DepthToSpa
     if not isinstance(before, int) or not isinstance(after, int) or not before or not after:
         return None
     block = max(before, after) // min(before, after)
-    candidates = (DepthToSpace(block=block), DepthToSpace(block=block, mode="CRD"), SpaceToDepth(block=block))
+    candidates = [op(block=block, mode=mode) for op in (DepthToSpace, SpaceToDepth) for mode in _MODES]
     for op in candidates if block > 1 else ():
         depth = block**2 if isinstance(op, DepthToSpace) else 1
         if isinstance(x.type.dims[1], int) and x.type.dims[1] % depth:
@@ -75,13 +78,12 @@ class Blocks:
 
 
 def blocks_of(node: Node) -> Blocks | None:
-    """What a SpaceToDepth, the Reshapes of a pixel_unshuffle, or a Concat of strided Slices does to an image."""
+    """What a SpaceToDepth or a Concat of strided Slices does to an image."""
     if isinstance(node.op, Concat):
         return _of_slices(node)
-    x = node.inputs[0]
-    if isinstance(node.op, SpaceToDepth):
-        return None if x is None else _ordered(x, node.op.block, (0, 1, 2))
-    return _unshuffled(node)
+    op, x = node.op, node.inputs[0]
+    assert isinstance(op, SpaceToDepth) and x is not None
+    return _ordered(x, op.block, (0, 1, 2) if op.mode == "DCR" else (2, 0, 1))
 
 
 def _ordered(x: Tensor, block: int, axes: Sequence[int]) -> Blocks | None:
@@ -92,26 +94,6 @@ def _ordered(x: Tensor, block: int, axes: Sequence[int]) -> Blocks | None:
     sizes = (block, block, channels)
     numbers = np.arange(block * block * channels).reshape([sizes[a] for a in axes])
     return Blocks(x, numbers.transpose([list(axes).index(a) for a in range(3)]))
-
-
-def _unshuffled(root: Node) -> Blocks | None:
-    """Torch's pixel_unshuffle: channel, row, column."""
-    turn = root.inputs[0].producer if root.inputs and root.inputs[0] is not None else None
-    apart = turn.inputs[0].producer if turn is not None and turn.inputs and turn.inputs[0] is not None else None
-    if turn is None or apart is None or not isinstance(turn.op, Transpose) or not isinstance(apart.op, Reshape):
-        return None
-    x, parts = apart.inputs[0], apart.output.type.shape
-    if x is None or x.type.shape is None or x.type.rank != 4 or parts is None or len(parts) != 6:
-        return None
-    n, c, h, w = x.type.dims
-    block = parts[3]
-    if not isinstance(block, int) or not isinstance(h, int) or not isinstance(w, int) or h % block or w % block:
-        return None
-    wanted = (n, c, h // block, block, w // block, block)
-    result = (n, c * block**2, h // block, w // block)
-    if parts != wanted or turn.op.perm != (0, 1, 3, 5, 2, 4) or root.output.type.shape != result:
-        return None
-    return _ordered(x, block, (2, 0, 1))
 
 
 @attrs.frozen(eq=False)
@@ -170,7 +152,7 @@ class FoldBlocksIntoConvolution(Rule):
 
     def pattern(self, w: Any, b: Any) -> Any:
         """What makes channels of blocks, then the convolution."""
-        blocks = any_of(of(SpaceToDepth)(...), of(Concat)(...), of(Reshape)(...)).named("blocks")
+        blocks = any_of(of(SpaceToDepth)(...), of(Concat)(...)).named("blocks")
         return of(Conv2D)(blocks, w, optional(b)).named("conv")
 
     def check(self, blocks: Node, w: Tensor, conv: Node) -> bool | NoMatch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.passes.test_fusion import fused, ops, vector
-from uair.ops import DepthToSpace, InstanceNorm, MaxPool2D
+from uair.ops import DepthToSpace, InstanceNorm, MaxPool2D, SpaceToDepth
 from uair.passes.fusion.blocks import FoldBlocksIntoConvolution, RecognizeBlocks
 from uair.passes.fusion.channel_norms import RecognizeGroupNorm
 from uair.passes.fusion.pooling import ChainMaxPools
@@ -124,6 +124,7 @@ def test_the_focus_layer_goes_into_its_convolution(order: str, bias: str) -> Non
 
 BLOCKS = {
     "space to depth": "%e = SpaceToDepth(%x) {block = 2}  ",
+    "space to depth, channels first": '%e = SpaceToDepth(%x) {block = 2, mode = "CRD"}  ',
     "pixel unshuffle": "%p = Reshape(%x) {shape = [2,2,2,2,3,2]}  %q = Transpose(%p) {perm = [0,1,3,5,2,4]}  "
     "%e = Reshape(%q) {shape = [2,8,2,3]}  ",
 }
@@ -163,15 +164,16 @@ def test_a_long_kernel_is_not_made_longer() -> None:
     [
         ("1,8,2,3", "1,2,2,2,2,3", "0,1,4,2,5,3", "1,2,4,6", DepthToSpace(block=2, mode="CRD")),
         ("1,8,2,3", "1,2,2,2,2,3", "0,3,4,1,5,2", "1,2,4,6", DepthToSpace(block=2)),
-        ("1,2,4,6", "1,2,2,2,3,2", "0,3,5,1,2,4", "1,8,2,3", None),
+        ("1,2,4,6", "1,2,2,2,3,2", "0,3,5,1,2,4", "1,8,2,3", SpaceToDepth(block=2)),
+        ("1,2,4,6", "1,2,2,2,3,2", "0,1,3,5,2,4", "1,8,2,3", SpaceToDepth(block=2, mode="CRD")),
     ],
 )
 def test_blocks_between_reshapes_are_one_operator(
-    operand: str, apart: str, perm: str, result: str, op: DepthToSpace | None
+    operand: str, apart: str, perm: str, result: str, op: DepthToSpace | SpaceToDepth
 ) -> None:
     text = f"%x: f32[{operand}]  %a = Reshape(%x) {{shape = [{apart}]}}  %b = Transpose(%a) {{perm = [{perm}]}}  "
     (node,) = fused(text + f"%y = Reshape(%b) {{shape = [{result}]}}").main
-    assert node.op == op if op is not None else node.op_type == "SpaceToDepth"
+    assert node.op == op
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ CASES: tuple[tuple[str, str, str], ...] = (
     ("trilu-by-mask", "f32[2,4,5]", "%y = Trilu(%x) {k = 1}"),
     ("trilu-by-mask", "f32[4,4]", "%y = Trilu(%x) {upper = false}"),
     ("space-to-depth-by-convolution", "f32[1,3,4,6]", "%y = SpaceToDepth(%x) {block = 2}"),
+    ("space-to-depth-by-convolution", "f32[1,3,4,6]", '%y = SpaceToDepth(%x) {block = 2, mode = "CRD"}'),
     ("space-to-depth-by-convolution", "f32[2,2,6,6]", "%y = SpaceToDepth(%x) {block = 3}"),
     ("transpose-of-few-axes", "f32[2,3,4,5,2,3]", "%y = Transpose(%x) {perm = [0,3,4,1,2,5]}"),
     ("transpose-of-few-axes", "f32[1,3,1,5,2,3]", "%y = Transpose(%x) {perm = [2,5,1,0,4,3]}"),

@@ -638,9 +638,14 @@ class DepthToSpace(_Rearrangement):
 
 @operator(inputs="x", family=FAMILY)
 class SpaceToDepth(_Rearrangement):
-    """[N, C, H, W] to [N, C b^2, H / b, W / b], b = `block`; the inverse of DepthToSpace{mode=DCR}."""
+    """[N, C, H, W] to [N, C b^2, H / b, W / b], b = `block`; the inverse of DepthToSpace with the same mode.
+
+    mode "DCR": a channel's index is (row in block, column in block, channel) (TensorFlow, ONNX's default); "CRD":
+    (channel, row, column) (torch's pixel_unshuffle, ONNX from opset 28 on).
+    """
 
     block: int = 1
+    mode: Literal["DCR", "CRD"] = "DCR"
 
     def infer(self, x: TensorType) -> TensorType:
         require(self.block >= 1, "block must be at least 1, is {}", self.block)
@@ -658,11 +663,13 @@ class SpaceToDepth(_Rearrangement):
         n, c, h, w = shape
         b = self.block
         rows, columns = dims.floor_div(h, b), dims.floor_div(w, b)
-        return (n, c, rows, b, columns, b), (0, 3, 5, 1, 2, 4), (n, dims.normal(c * b * b), rows, columns)
+        perm = (0, 3, 5, 1, 2, 4) if self.mode == "DCR" else (0, 1, 3, 5, 2, 4)
+        return (n, c, rows, b, columns, b), perm, (n, dims.normal(c * b * b), rows, columns)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         yield case(cls(block=2), "f32[1,3,4,6]")
+        yield case(cls(block=2, mode="CRD"), "f32[2,3,4,6]")
         yield case(cls(), "i8[1,3,2,2]")
         yield bad(cls(block=2), "f32[1,3,4,5]", because="width 5")
         yield bad(cls(block=2), "f32[3,4,4]", because="x must have rank 4")

@@ -170,7 +170,13 @@ def depth_to_space(e: Emission, op: DepthToSpace) -> None:
 
 @EMITTERS.of(SpaceToDepth)
 def space_to_depth(e: Emission, op: SpaceToDepth) -> None:
-    """SpaceToDepth of images."""
+    """SpaceToDepth of images.
+
+    Raises:
+        NoGeForm: the channels come in front of the places in the block.
+    """
+    if op.mode != "DCR":
+        raise NoGeForm(f"blocks in the order {op.mode} are not written")
     e.results("SpaceToDepth", [e.x()], block_size=op.block, data_format="NCHW")
 
 

@@ -14,6 +14,7 @@ from uair.codegen.onnx.emitters.activation import gelu as plain_gelu
 from uair.codegen.onnx.emitters.normalization import lp_normalize as plain_lp_normalize
 from uair.codegen.onnx.emitters.normalization import rms_norm as plain_rms_norm
 from uair.codegen.onnx.emitters.recurrent import layer_attributes
+from uair.codegen.onnx.emitters.shape import space_to_depth as plain_space_to_depth
 from uair.codegen.onnx.schema import NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.writer import Emission
@@ -21,6 +22,7 @@ from uair.ir.dtype import DType
 from uair.ops.activation import Gelu
 from uair.ops.normalization import LpNormalize, RMSNorm
 from uair.ops.recurrent_quantized import DynamicQuantizeLSTM
+from uair.ops.shape import SpaceToDepth
 
 ONNXRUNTIME = Emitters()
 """Looked at before the emitters of ONNX."""
@@ -105,6 +107,21 @@ def lp_normalize(e: Emission, op: LpNormalize) -> None:
     if e.axis(op.axis) != len(e.shape()) - 1:
         raise NotExpressible("onnxruntime's LpNormalization is slow along other axes than the last")
     plain_lp_normalize(e, op)
+
+
+@ONNXRUNTIME.of(SpaceToDepth)
+def space_to_depth(e: Emission, op: SpaceToDepth) -> None:
+    """Channels in front of places in the block (torch's pixel_unshuffle) are a Gather behind the order that there is.
+
+    That takes onnxruntime a fourth to an eighth of the time of a Transpose of six axes between Reshapes.
+    """
+    channels = e.shape()[1]
+    if op.mode == "DCR" or not isinstance(channels, int):
+        plain_space_to_depth(e, op)
+        return
+    places = op.block**2
+    order = [place * channels + channel for channel in range(channels) for place in range(places)]
+    e.result("Gather", e.op("SpaceToDepth", e.x(), blocksize=op.block), e.ints(order), axis=1)
 
 
 def _require_one_zero_point(e: Emission, i: int) -> None:

@@ -33,6 +33,7 @@ from uair.ops.shape import (
 )
 
 EMITTERS = Emitters()
+_MODES_OF_SPACE = 28
 EMITTERS.direct({Range: "Range", SizeOf: "Size"})
 BACKWARDS = -(2**63) + 1  # the end of a slice that runs backwards through the first element
 
@@ -254,8 +255,17 @@ def depth_to_space(e: Emission, op: DepthToSpace) -> None:
 
 @EMITTERS.of(SpaceToDepth)
 def space_to_depth(e: Emission, op: SpaceToDepth) -> None:
-    """SpaceToDepth."""
-    e.result("SpaceToDepth", e.x(), blocksize=op.block)
+    """SpaceToDepth; its mode is an attribute from opset 28 on.
+
+    Raises:
+        NotExpressible: another mode before.
+    """
+    if op.mode == "DCR":
+        e.result("SpaceToDepth", e.x(), blocksize=op.block)
+    elif e.opset < _MODES_OF_SPACE:
+        raise NotExpressible(f"SpaceToDepth in the order {op.mode} exists from opset {_MODES_OF_SPACE} on")
+    else:
+        e.result("SpaceToDepth", e.x(), blocksize=op.block, mode=op.mode)
 
 
 @EMITTERS.of(ShapeOf)

@@ -373,12 +373,5 @@ def _space_to_depth(n: OnnxNode) -> Result:
     x, block = n[0], n.attributes.integer("blocksize", 1)
     if n.rank(x) != 4:
         n.unsupported("SpaceToDepth of other than four axes is not supported")
-    if n.attributes.choice("mode", "DCR", {"DCR": "DCR", "CRD": "CRD"}) == "DCR":
-        return n(SpaceToDepth(block=block), x)
-    batch, channels, height, width = n.shape(x)
-    if block < 1 or any(isinstance(d, int) and d % block for d in (height, width)):
-        n.refuse(f"an image of {height} x {width} cannot be divided into blocks of {block}")
-    rows, columns = floor_div(height, block), floor_div(width, block)
-    apart = n(Reshape(shape=(batch, channels, rows, block, columns, block)), x)
-    moved = n(Transpose(perm=(0, 1, 3, 5, 2, 4)), apart)
-    return n(Reshape(shape=(batch, normal(channels * block * block), rows, columns)), moved)
+    mode = n.attributes.choice("mode", "DCR", {"DCR": "DCR", "CRD": "CRD"})
+    return n(SpaceToDepth(block=block, mode="CRD" if mode == "CRD" else "DCR"), x)

@@ -173,3 +173,16 @@ def test_norms_along_channels_are_written_in_parts(axis: int, kinds_written: set
     assert {name for _, name in kinds(path)} == kinds_written
     (got,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, feeds)
     np.testing.assert_allclose(np.asarray(got), uair.run(module, feeds)["y"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", ["2", "n"])
+@pytest.mark.parametrize("block", [2, 3])
+def test_pixel_unshuffle_is_blocks_and_their_order(block: int, batch: str, tmp_path: Path) -> None:
+    text = f'%x: f32[{batch},5,6,12]  %y = SpaceToDepth(%x) {{block = {block}, mode = "CRD"}}'
+    module, path, feeds = parse_module(text), tmp_path / "m.onnx", {"x": floats(2, 5, 6, 12)}
+    uair.export_onnx(module, path)
+    assert [node.op_type for node in onnx.load(path).graph.node] == ["SpaceToDepth", "Gather"]
+    (got,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, feeds)
+    np.testing.assert_array_equal(np.asarray(got), uair.run(module, feeds)["y"])
+    apart = feeds["x"].reshape(2, 5, 6 // block, block, 12 // block, block).transpose(0, 1, 3, 5, 2, 4)
+    np.testing.assert_array_equal(np.asarray(got).reshape(apart.shape), apart)
