@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
 
 from uair.errors import EvaluationError
-from uair.ir.dims import Dim, Shape, is_static, normal, static
+from uair.ir.dims import Dim, Shape, is_static, normal, prevails, static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor, constant
 from uair.ops import (
@@ -296,9 +297,9 @@ def _shares_heads(queries: Shape, keys: Shape) -> bool:
 
 def _refused_mask(front: _Front, scores: Shape) -> NoMatch | None:
     """Why one of the masks cannot be Attention's."""
-    for mask in front.masks:
-        if not mask.by_window and not _broadcasts(mask.tensor.type.shape, scores):
-            return no("the mask does not broadcast to the scores", front.product)
+    shapes = [mask.tensor.type.shape for mask in front.masks if not mask.by_window]
+    if not all(_broadcasts(shape, scores, shapes if front.windows is None else ()) for shape in shapes):
+        return no("the mask does not broadcast to the scores", front.product)
     if front.windows is None:
         return None
     if not is_static(scores[1:]):
@@ -557,10 +558,18 @@ def _is_true(tensor: Tensor) -> bool:
     return known is not None and bool(known.all())
 
 
-def _broadcasts(shape: Shape | None, scores: Shape) -> bool:
+def _broadcasts(shape: Shape | None, scores: Shape, beside: Sequence[Shape | None]) -> bool:
+    """Whether a mask of a shape is as large as scores wherever the model runs, alone or in a sum with masks beside it.
+
+    What is cut from a table, min(40, s), is s there; but alone it would be a short mask to Attention, which takes one.
+    """
     if shape is None or not 1 <= len(shape) <= 4:
         return False
-    return all(have in (1, want) for have, want in zip(shape[::-1], scores[::-1], strict=False))
+    for axis, (have, want) in enumerate(zip(shape[::-1], scores[::-1], strict=False), 1):
+        whole = any(other is not None and len(other) >= axis and other[-axis] == want for other in beside)
+        if have not in (1, want) and not (whole and prevails(want, have)):
+            return False
+    return True
 
 
 # ------------------------------------------------------------------------------------------------------- scale and mask

@@ -345,3 +345,40 @@ def test_one_image_s_mask_is_added_with_four_axes() -> None:
 def test_an_einsum_that_sums_or_takes_a_diagonal_is_no_transpose(equation: str) -> None:
     module = module_of("%x: f32[2,3,3]", f'%y = Einsum(%x) {{equation = "{equation}"}}')
     assert kinds(rewritten(module, TransposeFromEinsum())) == Counter(Einsum=1)
+
+
+TABLE = """
+constant @table = [true,false,false,true,true,false,true,true,true] : bool[1,1,3,3]
+constant @low = -3.0e+38 : f32[]
+"""
+CUT = """%r = Transpose(%k) {perm = [0,1,3,2]}
+%s = MatMul(%q, %r)
+%t = Slice(@table) {axes = [2,3], starts = [0,0], ends = [s,s], steps = [1,1]}
+%w = Where(%t, %s, @low)
+"""
+OPEN = "%q: f32[b,2,s,4], %k: f32[b,2,s,4], %v: f32[b,2,s,5]"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_mask_cut_from_a_table_beside_a_whole_one(size: int) -> None:
+    """Open sizes: the table has min(3, s) rows, which are s wherever the model runs."""
+    nodes = CUT + "%a = Add(%w, %m)\n%p = Softmax(%a) {axis = 3}\n%y = MatMul(%p, %v)"
+    module = module_of(f"{OPEN}, %m: f32[b,1,s,s]", nodes, TABLE)
+    rng = np.random.default_rng(1)
+    extents = {"b": 2, "s": size}
+    feeds = {
+        name: rng.normal(size=[extents.get(str(d), d) for d in t.type.dims]).astype(np.float32)
+        for name, t in zip(module.main.input_names, module.main.inputs, strict=True)
+    }
+    before = uair.run(module, feeds)["y"]
+    PassContext().apply_rules(module, [RecognizeAttention()])
+    verify(module)
+    assert kinds(module)["Attention"] == 1 and not kinds(module)["Softmax"]
+    np.testing.assert_allclose(uair.run(module, feeds)["y"], before, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mask_cut_from_a_table_alone_stays() -> None:
+    nodes = CUT + "%p = Softmax(%w) {axis = 3}\n%y = MatMul(%p, %v)"
+    module = module_of(OPEN, nodes, TABLE)
+    PassContext().apply_rules(module, [RecognizeAttention()])
+    assert kinds(module)["Attention"] == 0 and kinds(module)["Softmax"] == 1
