@@ -141,6 +141,6 @@ def _alone(result: NodeResult, run: Execution) -> Any:
     Its constants are made for each sample: kept, those of all nodes would be a copy of the model.
     """
     constants = result.constants.values(result.item)
-    operands = [None if t is None else run.value(t) for t in result.node.inputs]
+    operands = [None if t is None or i in constants else run.value(t) for i, t in enumerate(result.node.inputs)]
     rounded = rounded_operands(result.item, operands, result.activations, constants)
     return result.node.op.evaluate_all(rounded)[0]

@@ -23,7 +23,7 @@ WEIGHT_CANDIDATES = np.linspace(1.0, 0.78, 12)
 HALVED = (1.0, 0.5, 0.25)
 """The same where scales are powers of two."""
 SEARCHED = 1 << 17
-"""Weights for which they are tried at a time: few enough to stay in a cache."""
+"""Weights that are looked at at a time: few enough to stay in a cache."""
 
 
 @attrs.frozen(eq=False)
@@ -53,6 +53,12 @@ class Parameters:
     def dequantize(self, q: Array) -> Array:
         """The real numbers of integers, exactly as the Dequantize operator gives them."""
         return Dequantize(axis=self.axis).evaluate(q, self.scale, self.zero_point)
+
+    def of_rows(self, rows: slice, rank: int) -> Parameters:
+        """Those of some rows (the first axis) of a tensor of that rank."""
+        if self.axis is None or self.axis % rank:
+            return self
+        return attrs.evolve(self, scale=self.scale[rows], zero_point=self.zero_point[rows])
 
     def rounded(self, x: Array) -> Array:
         """The tensor as it looks after quantization: `dequantize(quantize(x))`, bit for bit."""
@@ -212,9 +218,13 @@ def _best_of_rows(rows: Array, limit: Array, importance: Array | None, scheme: S
 
 
 def quantize_weight(w: Array, parameters: Parameters, limit: int = WEIGHT_LIMIT) -> Array:
-    """The i8 integers of a weight, in [-limit, limit]."""
-    integers: Array = parameters.quantize(w.astype(np.float32, copy=False))
-    return np.clip(integers, np.int8(-limit), np.int8(limit))
+    """The i8 integers of a weight, in [-limit, limit]; some rows at a time, which leaves no second one in f32."""
+    integers = np.empty(w.shape, np.int8)
+    rows = max(SEARCHED * len(w) // max(w.size, 1), 1)
+    for start in range(0, len(w), rows):
+        some = slice(start, start + rows)
+        integers[some] = parameters.of_rows(some, w.ndim).quantize(w[some].astype(np.float32, copy=False))
+    return np.clip(integers, np.int8(-limit), np.int8(limit), out=integers)
 
 
 def product_scale(x: Parameters, w: Parameters, repeat: int = 1) -> Array:
