@@ -367,7 +367,7 @@ def test_a_mask_cut_from_a_table_beside_a_whole_one(size: int) -> None:
     rng = np.random.default_rng(1)
     extents = {"b": 2, "s": size}
     feeds = {
-        name: rng.normal(size=[extents.get(str(d), d) for d in t.type.dims]).astype(np.float32)
+        name: rng.normal(size=[d if isinstance(d, int) else extents[str(d)] for d in t.type.dims]).astype(np.float32)
         for name, t in zip(module.main.input_names, module.main.inputs, strict=True)
     }
     before = uair.run(module, feeds)["y"]
