@@ -188,6 +188,7 @@ class QuantizeInt8(Pass):
         found, changes = even_channels(
             study, self._scheme_to_even(), self.skip, lambda node: context.fuel.draw(self.name, node)
         )
+        study.statistics.channels = {}  # nothing else asks for them
         return found, len(changes)
 
     def _refined(

@@ -88,7 +88,7 @@ def _evened(study: Study, skip: Sequence[str], changes: Sequence[Equalisation]) 
         if tensor in divided:
             observer = known.setdefault(plan.groups[tensor], RangeObserver(display_name(tensor)))
             observer.observe(_ends(study, divided[tensor]), *used)
-    statistics = attrs.evolve(study.statistics, observers=known)
+    statistics = attrs.evolve(study.statistics, observers=known, channels={})  # of the model as it was
     return attrs.evolve(study, plan=plan, statistics=statistics, unseen=again)
 
 

@@ -80,12 +80,12 @@ class Products:
 
         Args:
             matrices: [G, M, K], the weight.
-            hessian: [G, K, K], sums of x x^T over inputs x.
+            hessian: [G, K, K], f32, sums of x x^T over inputs x; its memory is used.
             parameters: of the integers.
             limit: greatest magnitude of an integer.
         """
         grid = Grid(self.scales(parameters), np.zeros((1, 1, 1)), -limit, limit)
-        return self.restored(round_with_feedback(matrices, hessian, grid)).astype(np.int8, copy=False)
+        return self.restored(round_with_feedback(matrices, hessian, grid, overwrite=True)).astype(np.int8, copy=False)
 
     def inputs(self, x: Array, limit: int) -> Array:
         """[G, rows, K], f32: at most about `limit` of the vectors that the matrices multiply, spread over all of them.

@@ -322,9 +322,10 @@ def survey(study: Study, settings: Settings, judge: KeptJudge | None = None) -> 
     seen = SeenInputs(study.plan if settings.weight_rounding else Plan(), study.weights)
     if study.unseen or seen.readers:
         _look(study, seen, judge)
-    for item in study.plan.nodes:
-        if item.weight is not None and item.operand(item.weight) not in study.weights:
-            weight = item.operand(item.weight)
+    weighted = [(item.operand(item.weight), item) for item in study.plan.nodes if item.weight is not None]
+    # The largest come first: what smaller ones leave behind in memory has no room for them.
+    for weight, item in sorted(weighted, key=lambda each: each[0].type.size, reverse=True):
+        if weight not in study.weights:
             try:
                 nearest = cached_weight(item, study.scheme, settings, study.weights)
             except QuantizationError:

@@ -100,6 +100,27 @@ def test_leading_axes_are_problems_of_their_own() -> None:
         assert np.array_equal(together[i], round_with_feedback(w[i], h[i], alone))
 
 
+@pytest.mark.parametrize("extent", [60, 700])
+def test_the_hessian_is_worked_in_where_it_may_be_also_after_a_failed_attempt(extent: int) -> None:
+    """One that has no Cholesky factor, which shows late, is there again for the next attempt, with more damping."""
+    rng = np.random.default_rng(6)
+    noise = rng.normal(size=(extent, extent)) * 1e-3
+    h = 0.1 + noise + noise.T
+    h[extent // 2 :, extent // 2 :] += 1.4
+    np.fill_diagonal(h, np.linspace(1.1, 0.9, extent))  # what comes first has a factor
+    h, w = h.astype(np.float32), rng.normal(size=(3, extent))
+    grid, before = symmetric(w, 127), h.copy()
+    found = round_with_feedback(w, h, grid, damping=0.0)
+    assert np.array_equal(h, before)
+    assert np.array_equal(round_with_feedback(w, h, grid, damping=0.0, overwrite=True), found)
+    assert not np.array_equal(h, before)
+    damping = 1e-5
+    while np.linalg.eigvalsh(before + damping * np.eye(extent)).min() < 0:
+        damping *= 10
+    assert damping > 0.1
+    assert np.array_equal(round_with_feedback(w, before, grid, damping=damping), found)
+
+
 def test_inputs_that_are_always_zero_or_copies_of_each_other() -> None:
     rng = np.random.default_rng(5)
     x, w = rng.normal(size=(50, 12)), rng.normal(size=(4, 12))

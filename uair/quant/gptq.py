@@ -51,7 +51,9 @@ class Grid:
         return _nearest(w, self.scale, self.zero_point, self)
 
 
-def round_with_feedback(w: Array, hessian: Array, grid: Grid, *, damping: float = DAMPING) -> Array:
+def round_with_feedback(
+    w: Array, hessian: Array, grid: Grid, *, damping: float = DAMPING, overwrite: bool = False
+) -> Array:
     """The integers of a weight for which the results `w @ x` change little.
 
     Columns of great diagonal elements of the Hessian come first ("activation order" in the authors' program), so that
@@ -63,12 +65,13 @@ def round_with_feedback(w: Array, hessian: Array, grid: Grid, *, damping: float 
         hessian: [..., K, K], sums or means of x x^T over inputs x, symmetric.
         grid: the numbers that weights may become.
         damping: see DAMPING; it grows tenfold while the Hessian is numerically not positive definite.
+        overwrite: work in the Hessian's memory, which must be f32; else in a copy.
 
     Returns:
         The integers q, of w's shape and of the type that `grid` holds them in.
     """
     order = np.argsort(-np.diagonal(hessian, axis1=-2, axis2=-1), axis=-1, kind="stable")
-    feedback = _feedback(hessian, order, damping)
+    feedback = _feedback(hessian if overwrite else np.array(hessian, np.float32), order, damping)
     scale, zero = (np.broadcast_to(a, (*w.shape[:-1], a.shape[-1])) for a in (grid.scale, grid.zero_point))
     integers = np.empty(w.shape, grid.holds)
     rows = max(ROWS // max(w.size // max(w.shape[-2], 1), 1), 1)
@@ -117,57 +120,91 @@ def _feedback(hessian: Array, order: Array, damping: float) -> Array:
     Row i is row i of the Cholesky factor U of the inverse (H^-1 = U^T U), divided by its diagonal element: the least
     squares answer of the columns behind i, without those before it. Rows and columns are put in the order given.
 
-    All is done in one matrix of the Hessian's size: with wide rows nothing else is as large.
+    All is done in the Hessian itself: with wide rows nothing else is as large.
     """
     extent = hessian.shape[-1]
     diagonal = np.diagonal(hessian, axis1=-2, axis2=-1)
     mean = diagonal.mean(axis=-1, dtype=np.float64)[..., None]
     mean = np.where(mean > 0, mean, 1.0)
     # For the reversed order H = L L^T gives H^-1 = L^-T L^-1, whose factor L^-1 is upper triangular reversed.
-    reverse = order[..., ::-1]
+    _permute(hessian, order[..., ::-1])
     at = np.arange(extent)
+    given = np.diagonal(hessian, axis1=-2, axis2=-1).copy()
     while True:
+        hessian[..., at, at] = given + damping * mean
         try:
-            a = _permuted(hessian, reverse)
-            a[..., at, at] += damping * mean
-            _cholesky(a)
+            _cholesky(hessian)
             break
         except np.linalg.LinAlgError:
+            _mirror_upper(hessian)
             damping = max(damping, 1e-6) * 10
-    _invert_lower(a)
-    result = a[..., ::-1, ::-1]
+    _clear_upper(hessian)
+    _invert_lower(hessian)
+    result = hessian[..., ::-1, ::-1]
     result /= np.diagonal(result, axis1=-2, axis2=-1)[..., None].copy()
     return result
 
 
-def _permuted(hessian: Array, order: Array) -> Array:
-    """Rows and columns in another order, f32."""
-    flat, orders = hessian.reshape(-1, *hessian.shape[-2:]), order.reshape(-1, order.shape[-1])
-    result = np.empty(flat.shape, np.float32)
-    for matrix, o, out in zip(flat, orders, result, strict=True):
-        for start in range(0, len(o), PANEL):
-            out[start : start + PANEL] = matrix[o[start : start + PANEL]][:, o]
-    return result.reshape(hessian.shape)
+def _panels(extent: int) -> list[slice]:
+    """Parts of an axis."""
+    return [slice(start, min(start + PANEL, extent)) for start in range(0, extent, PANEL)]
+
+
+def _permute(a: Array, order: Array) -> None:
+    """Put rows and columns of matrices [..., K, K] in another order, in place."""
+    flat, orders = a.reshape(-1, *a.shape[-2:]), order.reshape(-1, order.shape[-1])
+    for matrix, o in zip(flat, orders, strict=True):
+        for some in _panels(len(o)):
+            matrix[some] = matrix[some][:, o]
+        for some in _panels(len(o)):
+            matrix[:, some] = matrix[:, some][o]
 
 
 def _cholesky(a: Array) -> None:
-    """Put the lower triangular factor of symmetric matrices [..., K, K] in their place, and zeros above it.
+    """Put the lower triangular factor of symmetric matrices [..., K, K] into their lower triangles.
+
+    What is above the diagonal stays as it was.
 
     Raises:
         np.linalg.LinAlgError: one is numerically not positive definite.
     """
     extent = a.shape[-1]
-    for start in range(0, extent, PANEL):
-        stop = min(start + PANEL, extent)
-        lower = a[..., start:stop, start:stop] = np.linalg.cholesky(a[..., start:stop, start:stop])
-        a[..., start:stop, stop:] = 0
-        if stop == extent:
+    for panel in _panels(extent):
+        block = a[..., panel, panel]
+        lower = np.linalg.cholesky(block)
+        _set_lower(block, lower)
+        if panel.stop == extent:
             return
-        rest = a[..., stop:, start:stop] = a[..., stop:, start:stop] @ np.linalg.inv(lower).swapaxes(-1, -2)
-        for row in range(stop, extent, PANEL):
-            end = min(row + PANEL, extent)
-            part = rest[..., row - stop : end - stop, :]
-            a[..., row:end, stop:end] -= part @ rest[..., : end - stop, :].swapaxes(-1, -2)
+        below = slice(panel.stop, extent)
+        rest = a[..., below, panel] = a[..., below, panel] @ np.linalg.inv(lower).swapaxes(-1, -2)
+        for each in _panels(extent - panel.stop):
+            part = rest[..., each, :]
+            rows = slice(panel.stop + each.start, panel.stop + each.stop)
+            before = slice(panel.stop, rows.start)
+            a[..., rows, before] -= part @ rest[..., : each.start, :].swapaxes(-1, -2)
+            square = a[..., rows, rows]
+            _set_lower(square, square - part @ part.swapaxes(-1, -2))
+
+
+def _set_lower(a: Array, values: Array) -> None:
+    """Put values into the lower triangles of matrices [..., K, K], diagonals too."""
+    np.copyto(a, values, where=np.tri(a.shape[-1], dtype=bool))
+
+
+def _mirror_upper(a: Array) -> None:
+    """Make matrices [..., K, K] symmetric by what is above their diagonals."""
+    for panel in _panels(a.shape[-1]):
+        block = a[..., panel, panel]
+        _set_lower(block, block.swapaxes(-1, -2).copy())
+        a[..., panel, : panel.start] = a[..., : panel.start, panel].swapaxes(-1, -2)
+
+
+def _clear_upper(a: Array) -> None:
+    """Put zeros above the diagonals of matrices [..., K, K]."""
+    for panel in _panels(a.shape[-1]):
+        block = a[..., panel, panel]
+        block[...] = np.tril(block)
+        a[..., panel, panel.stop :] = 0
 
 
 def _invert_lower(a: Array) -> None:
