@@ -13,12 +13,14 @@ import numpy as np
 
 from uair.ir.dims import static
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Div, Linear, Mul
+from uair.ops import Add, Div, Linear, MatMul, Mul
 from uair.passes.fusion.affine import CONVOLUTIONS, is_foldable, output_channels
 from uair.passes.fusion.exact import exact, rounded, scaled
 from uair.rewrite import NoMatch, Rule, no, of, optional
 
 TAKING = (*CONVOLUTIONS, Linear)
+LEAST_FACTOR = 2.0**-10
+"""Least number that takes the place of two."""
 MOST_SHIFT = 1024.0
 """Greatest shift by scale: in float16 a larger one could leave the range of the type."""
 
@@ -197,6 +199,40 @@ def _factor(product: Node) -> tuple[Tensor, Tensor] | None:
     return None
 
 
+class FactorsAroundProduct(Rule):
+    """Numbers by which both operands of a MatMul are multiplied, or one and the result, are one at an operand."""
+
+    def pattern(self, y: Any, b: Any) -> Any:
+        """Exporters scale queries and keys alike; one of the numbers may stand behind the product."""
+        inner = of(Mul)(...).named("inner")
+        return [
+            of(MatMul)(inner, of(Mul)(...).named("outer")).named("root"),
+            Mul()(of(MatMul)(inner, y).named("product"), b).named("outer"),
+            Mul()(of(MatMul)(y, inner).named("product"), b).named("outer"),
+        ]
+
+    def check(self, inner: Node, outer: Node) -> bool | NoMatch:
+        """Nothing becomes larger than it was, nor so small that float16 would not hold it."""
+        first, second = parts(inner), parts(outer)
+        if first is None or second is None:
+            return no("not both are products by one number", outer)
+        if not LEAST_FACTOR <= abs(second[1]) <= 1 or abs(first[1] * second[1]) < LEAST_FACTOR:
+            return no(f"the number that moves is not between {LEAST_FACTOR:g} and 1, or their product is less", outer)
+        return True
+
+    def rewrite(self, inner: Node, outer: Node, product: Node | None) -> Tensor:
+        """The product of the numbers at the operand that had one, the first one where both had."""
+        first, second = parts(inner), parts(outer)
+        assert first is not None and second is not None
+        x, factor, c = first
+        moved = Mul()(x, rounded(np.full(static(c.type.dims), factor * second[1]), c.type.dtype, c.name))
+        if product is None:
+            return MatMul()(moved, second[0])
+        a, b = product.inputs
+        assert a is not None and b is not None
+        return MatMul()(moved, b) if a is inner.output else MatMul()(a, moved)
+
+
 def _scaled(taker: Node, factor: float) -> Tensor:
     """The weights times a number; large ones are computed when they are read."""
     w = taker.inputs[1]
@@ -204,4 +240,4 @@ def _scaled(taker: Node, factor: float) -> Tensor:
     return constant(scaled(w.data, np.asarray(factor)), w.name)
 
 
-RULES = (ProductForQuotient, MergeFactors, FoldOperandScale, FoldOperandShift, FoldOperandAffine)
+RULES = (ProductForQuotient, MergeFactors, FactorsAroundProduct, FoldOperandScale, FoldOperandShift, FoldOperandAffine)

@@ -15,7 +15,7 @@ from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ops import Add, BatchNorm, Conv2D, ConvTranspose2D, Mul, Relu
 from uair.passes.fusion.exact import Scaled, exact, rounded, scaled
-from uair.text import parse_type
+from uair.text import parse_module, parse_type
 
 CHANNELS = 6
 
@@ -135,3 +135,25 @@ def test_factors_of_rows_and_of_columns_stay_apart_and_round_once(monkeypatch: p
     expected = w * factors[0] * factors[1] ** 2 * 0.3
     np.testing.assert_array_equal(data.array(), expected.astype(np.float32))
     np.testing.assert_allclose(exact(constant(data)), expected, rtol=1e-15)
+
+
+AROUND = "%q: f32[2,3,4]  %k: f32[2,4,5]  "
+PRODUCTS = {
+    "both operands": ("%s = Mul(%q, @a)  %t = Mul(@b, %k)  %y = MatMul(%s, %t)", 0.5, 0.25, 1),
+    "the first one and the result": ("%s = Mul(%q, @a)  %p = MatMul(%s, %k)  %y = Mul(%p, @b)", 3.0, 0.25, 1),
+    "the second one and the result": ("%t = Mul(%k, @a)  %p = MatMul(%q, %t)  %y = Mul(@b, %p)", -3.0, 0.25, 1),
+    "all three": ("%s = Mul(%q, @a)  %t = Mul(%k, @b)  %p = MatMul(%s, %t)  %y = Mul(%p, @a)", 0.5, 0.25, 1),
+    "a result that would grow": ("%s = Mul(%q, @a)  %p = MatMul(%s, %k)  %y = Mul(%p, @b)", 0.25, 4.0, 2),
+    "next to nothing": ("%s = Mul(%q, @a)  %p = MatMul(%s, %k)  %y = Mul(%p, @b)", 0.25, 1e-4, 2),
+    "a product that is used": ("%s = Mul(%q, @a)  %p = MatMul(%s, %k)  %z = Relu(%p)  %y = Mul(%p, @b)", 0.5, 0.5, 2),
+}
+
+
+@pytest.mark.parametrize(("text", "a", "b", "left"), PRODUCTS.values(), ids=PRODUCTS)
+def test_numbers_around_a_product_meet(text: str, a: float, b: float, left: int) -> None:
+    module = parse_module(f"constant @a = {a} : f32[]  constant @b = {b} : f32[]  {AROUND}{text}")
+    feeds = {"q": numbers(2, 3, 4, seed=1), "k": numbers(2, 4, 5, seed=2)}
+    want = run(module, feeds)["y"]
+    found = uair.optimize(module)
+    assert [node.op_type for node in found.main].count("Mul") == left
+    np.testing.assert_allclose(run(found, feeds)["y"], want, rtol=1e-6, atol=1e-6)
