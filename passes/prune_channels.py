@@ -17,13 +17,12 @@ from uair.passes.pruning.criteria import Ranking
 from uair.passes.pruning.errors import PruningBudgetError
 from uair.passes.pruning.pruner import Pruner, split_samples
 from uair.passes.pruning.report import calibration_entry, group_entry, identity
-from uair.pipeline import INTERPRETER, Pass, PassContext, service
+from uair.pipeline import DIFFERENTIATOR, INTERPRETER, Pass, PassContext, service
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
 from uair.quant.errors import CalibrationSourceError
 from uair.targets import load_description
 
-DIFFERENTIATOR = "uair.codegen.reference:Differentiator"
 REPORT = "pruning"
 
 

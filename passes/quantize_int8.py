@@ -23,7 +23,7 @@ from uair.passes.quantization.quality import measure_quality
 from uair.passes.quantization.recording import Recorded, calibrate
 from uair.passes.quantization.report import Findings, make_report
 from uair.passes.quantization.trial import Study, Trial, choose_trial
-from uair.pipeline import INTERPRETER, Pass, PassContext, service
+from uair.pipeline import DIFFERENTIATOR, INTERPRETER, Pass, PassContext, service
 from uair.preprocess import Preprocess
 from uair.quant.calibration import Calibration, open_calibration
 from uair.quant.errors import CalibrationSourceError, EmptyCalibrationError, QuantizationError, SchemeError
@@ -71,9 +71,8 @@ class QuantizeInt8(Pass):
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
             it takes about as many runs of the kept samples as half the number of nodes.
         effort: "high" also judges the ways of choosing ranges by samples that did not make them, equalises channels,
-            rounds weights with feedback behind rounded inputs and corrects biases,
-            each only where samples that it did not learn from say that it helps; else the default's result stays. It
-            takes some ten times as long.
+            and tunes scales, zero points and biases by gradients of what rounding does to the outputs, each only where
+            samples that it did not learn from say that it helps; else the default's result stays. It takes minutes.
         least_cosine: parts of the model stay float until every output has at least this cosine similarity with the
             float model's, on some of the samples; 0: everything that can be is quantized.
         most_float: greatest share of the multiply-adds that may be in float for the sake of that; a note says what was
@@ -85,6 +84,7 @@ class QuantizeInt8(Pass):
         samples: the calibration samples, mappings of arrays by input name; overrides `calib`.
         preprocess: how calibration images become inputs, by input name, for `calib`.
         interpreter: class of what runs a module.
+        differentiator: class of what finds gradients, for `effort = "high"`.
     """
 
     calib: str = ""
@@ -110,6 +110,7 @@ class QuantizeInt8(Pass):
     samples: Iterable[Mapping[str, Any]] | None = service()
     preprocess: Mapping[str, Preprocess] | None = service()
     interpreter: Any = service(INTERPRETER)
+    differentiator: Any = service(DIFFERENTIATOR)
 
     def run(self, module: Module, context: PassContext) -> bool:
         """Quantize the main graph.
@@ -202,8 +203,10 @@ class QuantizeInt8(Pass):
         """What more effort makes of the default's result."""
         from uair.passes.quantization.refine import Refinement
 
-        context.tell("judging ranges, equalising channels, rounding weights, correcting biases")
-        refinement = Refinement(study, trial, samples, settings, self.skip, context, self.name)
+        context.tell("judging ranges, equalising channels, tuning parameters")
+        refinement = Refinement(
+            study, trial, samples, settings, self.skip, resolve(self.differentiator), context, self.name
+        )
         refinement.run()
         return refinement
 

@@ -36,6 +36,8 @@ from uair.rewrite.rule import Rule, kebab
 
 INTERPRETER = "uair.codegen.reference:Interpreter"
 """What passes run modules with when a program gives no other; a name, so that no pass depends on a codegen."""
+DIFFERENTIATOR = "uair.codegen.reference:Differentiator"
+"""What passes find gradients with, likewise."""
 
 
 def service(default: Any = None) -> Any:

@@ -33,8 +33,8 @@ class Int8:
         samples: how many samples are used at most.
         per_channel: whether weights have one scale per output channel.
         skip: names of source nodes, with `*` and `?`, that stay in float.
-        effort: "high" also tries what takes longer (equalised channels, corrected biases), and keeps what held-out
-            samples say is better.
+        effort: "high" also tries what takes longer (equalised channels, tuned scales and biases), and keeps what
+            held-out samples say is better.
         least_cosine: parts of the model stay in float until every output has at least this cosine similarity with the
             float model's on calibration samples, from 0 (everything is quantized that can be) to 1; None: what the
             device file says.

@@ -192,18 +192,6 @@ class Execution:
         """The operator of that node, with numbers for the symbolic sizes that are known by now."""
         return self._steps[self._position].operator(self._frame.sizes)
 
-    @property
-    def held(self) -> dict[Tensor, Any]:
-        """The values that are there: inputs and results that are still needed, and constants that were computed.
-
-        What is taken out must be back when it is needed; constants are had anew.
-        """
-        return self._frame.values
-
-    def forget_feeds(self) -> None:
-        """Let go of the feeds that are not needed any more; `outputs` may then give what shares memory with them."""
-        self._feeds = {}
-
     def value(self, tensor: Tensor) -> Any:
         """The value of a tensor that is a constant or still needed."""
         return self._value(tensor, self._frame)
@@ -231,13 +219,6 @@ class Execution:
             for step in self._steps[start : start + count]:
                 self._position += 1
                 self._run_step(step, self._frame, self._observe)
-
-    def skip(self, results: Sequence[Any]) -> None:
-        """Go on behind the next node as if these were its results, which are not looked at."""
-        step = self._steps[self._position]
-        self._position += 1
-        self._frame.values.update(zip(step.node.outputs, results, strict=True))
-        self._forget(step, self._frame)
 
     def outputs(self) -> dict[str, Any]:
         """The graph's outputs by name, at the end."""

@@ -110,6 +110,7 @@ class Stage:
         before: the noise without it.
         after: the noise with it.
         convincing: what the noise must shrink to, as a part of what it was.
+        by_mean: whether a mean that is less is enough, be it by chance: of a stage that takes short steps downhill.
     """
 
     name: str
@@ -117,11 +118,13 @@ class Stage:
     before: Noise
     after: Noise
     convincing: float = 1.0
+    by_mean: bool = False
 
     @property
     def is_kept(self) -> bool:
         """Whether it made the noise less."""
-        return self.changed > 0 and self.after.is_better(self.before, self.convincing)
+        is_less = self.after.mean < self.before.mean
+        return self.changed > 0 and (is_less if self.by_mean else self.after.is_better(self.before, self.convincing))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -187,6 +190,15 @@ class Judge:
         energies.add(self._store.get(self._places[i][tensor]), values)
         signal = self.signal[tensor]
         return float(np.mean(energies.noise / (signal + FLOOR * np.mean(signal) + 1e-30)))
+
+    def slope(self, tensor: Tensor, i: int, values: Array) -> Array:
+        """The gradient of the noise by signal in sample `i` by a tensor's values, of their shape."""
+        expected = self._store.get(self._places[i][tensor])
+        signal = np.asarray(self.signal[tensor])
+        weight = 2 / (signal + FLOOR * np.mean(signal) + 1e-30) / (signal.size * len(self.signal))
+        if has_channels(tensor):
+            weight = weight.reshape(-1, *(1,) * (expected.ndim - 2))
+        return np.asarray((values - expected) * weight, np.float32)
 
     def close(self) -> None:
         """Leave the places in the file to others."""

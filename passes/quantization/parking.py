@@ -1,4 +1,4 @@
-"""Runs of many samples side by side in the memory of one: the values of those that wait lie in a temporary file."""
+"""Arrays that wait for their use in a temporary file in the place of memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import bisect
 import os
 import tempfile
 import weakref
-from collections.abc import Iterable
 from typing import IO, Any, cast
 
 import attrs
 import numpy as np
 
 from uair.ir.dtype import Array
-from uair.ir.graph import Tensor
-from uair.passes.quantization.statistics import Execution
 
 SMALL = 1 << 12
 """Bytes up to which a value stays in memory: a file would only make it slower."""
@@ -78,50 +75,3 @@ class Store:
     def free(self, place: Place) -> None:
         """Let others have the place."""
         bisect.insort(self._left, (place.room, place.offset))
-
-
-@attrs.define(eq=False)
-class ParkedRun:
-    """A run whose values are in memory only where they are about to be used.
-
-    Attributes:
-        run: the run.
-        store: where its other values are.
-    """
-
-    run: Execution
-    store: Store
-    _parked: dict[Tensor, Place] = attrs.Factory(dict[Tensor, Place])
-
-    def fetch(self, tensors: Iterable[Tensor]) -> None:
-        """Have the values of tensors in memory, those that are still needed."""
-        held = self.run.held
-        for tensor in tensors:
-            place = self._parked.get(tensor)
-            if place is not None and tensor not in held:
-                held[tensor] = self.store.get(place)
-
-    def replace(self, tensor: Tensor, value: Any) -> None:
-        """Let what comes use another value for a tensor that is in memory."""
-        self._forget(tensor)
-        self.run.replace(tensor, value)
-
-    def park(self, used: Iterable[Tensor]) -> None:
-        """Have no value in memory; `used` are those that were fetched, some of which were needed for the last time."""
-        self.run.forget_feeds()
-        held = self.run.held
-        for tensor in used:
-            if tensor not in held:
-                self._forget(tensor)
-        for tensor, value in list(held.items()):
-            if tensor.data is not None:
-                del held[tensor]  # a constant, which is had anew
-            elif isinstance(value, np.ndarray) and value.nbytes > SMALL and value.dtype != object:
-                if tensor not in self._parked:
-                    self._parked[tensor] = self.store.put(value)
-                del held[tensor]
-
-    def _forget(self, tensor: Tensor) -> None:
-        place = self._parked.pop(tensor, None)
-        if place is not None:
-            self.store.free(place)

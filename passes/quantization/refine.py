@@ -9,26 +9,22 @@ judged on the fourth, four times, so that every sample has its say. What is kept
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
 from uair.ir.dtype import Array
 from uair.ir.module import Module
-from uair.passes.quantization.bias import correct_biases
+from uair.ops.gradients.base import NoGradientError
 from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.equalise import Edits, Equalisation, apply_equalisations, propose_equalisations
 from uair.passes.quantization.judging import Judge, Noise, Samples, Stage, StoredSample
 from uair.passes.quantization.parking import Store
 from uair.passes.quantization.placement import Plan, plan_quantization
-from uair.passes.quantization.rounding import round_weights
 from uair.passes.quantization.statistics import SpreadSamples, collect_statistics
 from uair.passes.quantization.trial import Study, Trial, trials_of
+from uair.passes.quantization.tuning import MakeDifferentiator, tune
 from uair.pipeline import PassContext
-
-Change: TypeAlias = "Callable[[Study, Sequence[NodeResult], Samples, int], list[NodeResult]]"
-"""From samples, of which the last ones are held out, what becomes of the quantized nodes."""
 
 MOST_SAMPLES = 32
 LEAST_SAMPLES = 8
@@ -42,8 +38,6 @@ WORTH = 0.9
 """What a stage must make of the noise (0.46 dB). Other roundings of all weights gain 0.25 dB in front of magika's
 softmax, beyond doubt, and lose 3.4 dB behind it: what a few samples make of it is an accident that so little cannot
 turn."""
-HELD_OUT = 4
-"""Every so manieth of the samples that are learned from only checks single nodes."""
 
 
 @attrs.define(eq=False)
@@ -53,7 +47,7 @@ class Fold:
     Attributes:
         study: of the model, with what these samples showed.
         results: how its nodes are quantized.
-        samples: those that taught it, those that check single nodes last.
+        samples: those that taught it.
         judge: of the other samples.
         judging: the numbers of these.
     """
@@ -75,15 +69,15 @@ class Candidate:
             samples that were learned from is less.
         way: how ranges are chosen.
         is_equalised: whether channels are equalised.
-        change: what then becomes of weights and biases; None: nothing.
-        changed: activations, weights or biases that the last stage has changed.
+        is_tuned: whether parameters and biases are tuned then.
+        changed: activations or nodes that the last stage has changed.
     """
 
     folds: Sequence[Fold]
     noise: Noise
     way: str
     is_equalised: bool
-    change: Change | None = None
+    is_tuned: bool = False
     changed: int = 0
 
 
@@ -97,6 +91,7 @@ class Refinement:
         samples: the calibration samples, to be read as often as needed.
         settings: the user's.
         skip: what the user keeps in float.
+        differentiator: class of what finds gradients.
         context: draws fuel.
         maker: name of the pass, for the fuel.
         stages: what was tried.
@@ -109,6 +104,7 @@ class Refinement:
     samples: Iterable[Mapping[str, Array]]
     settings: Settings
     skip: Sequence[str]
+    differentiator: MakeDifferentiator
     context: PassContext
     maker: str
     stages: list[Stage] = attrs.Factory(list[Stage])
@@ -126,7 +122,7 @@ class Refinement:
             return
         self.kept = spread.kept
         ranged = self.choose_ranges(self.taught())
-        best = self._correct_biases(self._round(self._equalise(ranged)))
+        best = self._tune(self._equalise(ranged))
         self.trial = self._with_ranges(ranged.way)
         if best is not ranged:
             self._learn(best)
@@ -147,19 +143,23 @@ class Refinement:
         equalised = min(self.taught(is_equalised=True).values(), key=_score) if has_changes else None
         return self._staged("equalise", before, equalised)
 
-    def _round(self, best: Candidate) -> Candidate:
-        """With rounded weights and corrected biases where that helps."""
-        return self._staged("rounding", best, self._changed(best, round_weights))
+    def _tune(self, before: Candidate) -> Candidate:
+        """With tuned parameters and biases where that helps.
 
-    def _correct_biases(self, best: Candidate) -> Candidate:
-        """With corrected biases where that helps.
-
-        Rounding has done it already, node by node beside it: where that seems to gain nothing at all, this does not.
+        It goes downhill in short steps from what there is, where the other stages put something else in its place: that
+        the samples which it did not learn from have less noise on average is enough.
         """
-        rounding = self.stages[-1]
-        is_hopeless = best.change is not None or rounding.after.mean >= rounding.before.mean
-        corrected = None if is_hopeless else self._changed(best, correct_biases)
-        return self._staged("bias-correction", best, corrected)
+        losses: dict[int, float] = {}
+        try:
+            for fold in before.folds:
+                losses.update(_losses(fold, tune(fold.study, fold.results, fold.samples, self.differentiator)))
+                gc.collect()
+        except NoGradientError as error:
+            self.notes.append(f"effort=high: nothing was tuned: {error.message}")
+            return self._staged("tuning", before, None)
+        stage = Stage("tuning", len(before.folds[0].results), before.noise, _noise(losses), by_mean=True)
+        self.stages.append(stage)
+        return attrs.evolve(before, noise=stage.after, is_tuned=True) if stage.is_kept else before
 
     def _staged(self, name: str, before: Candidate, after: Candidate | None) -> Candidate:
         """The better one of what was there before a stage and what it made, if anything."""
@@ -183,7 +183,7 @@ class Refinement:
         changed = 0
         for part in range(FOLDS):
             judging = list(numbers[part::FOLDS])
-            samples = [self.kept[i] for i in _ordered([i for i in numbers if i % FOLDS != part])]
+            samples = [self.kept[i] for i in numbers if i % FOLDS != part]
             study, n = self._study(samples, is_equalised=is_equalised)
             changed = max(changed, n if is_equalised else len(study.plan.nodes))
             judge = Judge.of(study, [self.kept[i] for i in judging], self._store)
@@ -199,7 +199,8 @@ class Refinement:
                 if way != self.trial.name:
                     del losses[way], folds[way]
         return {
-            way: Candidate(found, _noise(losses[way]), way, is_equalised, None, changed) for way, found in folds.items()
+            way: Candidate(found, _noise(losses[way]), way, is_equalised, False, changed)
+            for way, found in folds.items()
         }
 
     @property
@@ -226,16 +227,6 @@ class Refinement:
         weights = scheme if self.settings.per_channel else attrs.evolve(scheme, per_channel=())
         return propose_equalisations(plan, weights, self.study.run(module), samples)
 
-    def _changed(self, before: Candidate, change: Change) -> Candidate:
-        """The same with a change of weights and biases."""
-        losses: dict[int, float] = {}
-        changed = 0
-        for fold in before.folds:
-            results = change(fold.study, fold.results, fold.samples, len(fold.samples) // HELD_OUT)
-            changed = max(changed, sum(new is not old for new, old in zip(results, fold.results, strict=True)))
-            losses.update(_losses(fold, results))
-        return attrs.evolve(before, noise=_noise(losses), change=change, changed=changed)
-
     # ------------------------------------------------------------------------------------------------------------ all
     def _with_ranges(self, way: str) -> Trial:
         """What all samples make of the model with ranges chosen in this way."""
@@ -248,9 +239,9 @@ class Refinement:
         """Do with all samples what is best; undone where it is not better on them than what there was before.
 
         How noisy a way is on other samples does not tell how noisy the very numbers are that it ends with: a step that
-        is a little longer may make all roundings of a layer err to one side.
+        is a little longer may make all roundings of a layer err to one side. What is tuned is undone where what
+        there was is better by the same test: its noise on samples by which it was chosen is less than on others.
         """
-        numbers = range(len(self.kept))
         known = self._noise_of_all(self.study, self.trial.results)
         study, trial, edits = self.study, self.trial, Edits(self.study.module.main)
         if best.is_equalised:
@@ -264,11 +255,12 @@ class Refinement:
             found = trials_of(study, self._settings)[best.way]
             trial = attrs.evolve(found, losses=trial.losses, rounding=trial.rounding)
         tried = [trial.results] if best.is_equalised else []
-        if best.change is not None:
-            samples = [self.kept[i] for i in _ordered(numbers)]
-            tried.insert(0, best.change(study, trial.results, samples, len(samples) // HELD_OUT))
+        if best.is_tuned:
+            tried.insert(0, tune(study, trial.results, self.kept, self.differentiator))
         for results in tried:
-            if Stage("all", 1, known, self._noise_of_all(study, results)).is_kept:
+            noise = self._noise_of_all(study, results)
+            is_tuned = results is not trial.results
+            if not known.is_better(noise) if is_tuned else Stage("all", 1, known, noise).is_kept:
                 self.study, self.trial = study, attrs.evolve(trial, results=results)
                 return
         edits.undo()
@@ -294,9 +286,3 @@ def _score(candidate: Candidate) -> float:
 
 def _noise(losses: Mapping[int, float]) -> Noise:
     return Noise(tuple(losses[i] for i in sorted(losses)))
-
-
-def _ordered(numbers: Sequence[int]) -> list[int]:
-    """The numbers with every `HELD_OUT`-th one behind the others."""
-    held = list(numbers)[HELD_OUT - 1 :: HELD_OUT]
-    return [i for i in numbers if i not in held] + held

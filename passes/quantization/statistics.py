@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import attrs
@@ -25,15 +25,6 @@ KEPT_SAMPLES = 8
 class Execution(Protocol):
     """A run that goes on node by node: `uair.codegen.reference.interpreter.Execution`."""
 
-    @property
-    def held(self) -> dict[Tensor, Any]:
-        """The values that are there; what is taken out must be back when it is needed."""
-        ...
-
-    def forget_feeds(self) -> None:
-        """Let go of the feeds that are not needed any more."""
-        ...
-
     def value(self, tensor: Tensor) -> Any:
         """The value of a tensor that is a constant or still needed."""
         ...
@@ -52,10 +43,6 @@ class Execution(Protocol):
 
     def go_on(self, count: int) -> None:
         """Run the next nodes, so many or all that there are."""
-        ...
-
-    def skip(self, results: Sequence[Any]) -> None:
-        """Go on behind the next node as if these were its results."""
         ...
 
 

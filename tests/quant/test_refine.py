@@ -1,4 +1,4 @@
-"""Equalisation of channels and correction of biases: the function stays, the noise shrinks, or the stage is undone."""
+"""Equalisation of channels and tuning: the function stays, the noise shrinks, or the stage is undone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 import uair
 from tests.quant.networks import Builder, all_products, samples, scheme_of, small_cnn
-from uair.codegen.reference import Interpreter, run
+from uair.codegen.reference import Differentiator, Interpreter, run
 from uair.errors import UairError
 from uair.ir.compare import difference, graph_difference
 from uair.ir.graph import Node, Tensor, constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
 from uair.ops import Add, Conv1D, Conv2D, Conv3D, ConvTranspose2D, HardSwish, LayerNorm, Linear, MatMul, MaxPool2D, Relu
-from uair.passes.quantization.bias import correct_biases
+from uair.ops.gradients.base import NoGradientError
 from uair.passes.quantization.choose import Settings
 from uair.passes.quantization.equalise import (
     Equalisation,
@@ -32,9 +32,9 @@ from uair.passes.quantization.parking import Store
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.products import Products
 from uair.passes.quantization.refine import Refinement
-from uair.passes.quantization.rounding import round_weights
 from uair.passes.quantization.statistics import collect_statistics
 from uair.passes.quantization.trial import Study, choose_trial, trials_of
+from uair.passes.quantization.tuning import Backwards, Knobs, tune
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.quant.channel_range import LEAST_ROOM, MOST_ROOM, ChannelRange
@@ -257,7 +257,7 @@ def test_a_channel_without_weights_keeps_its_factor() -> None:
     assert np.all(factor > 0)
 
 
-# ----------------------------------------------------------------------------------------------------------- biases
+# ----------------------------------------------------------------------------------------------------------- tuning
 def _study(module: Module, feeds: Any, method: Any = "percentile", percentile: float = 95.0) -> tuple[Study, Any]:
     scheme = scheme_of("cpu")
     plan = plan_quantization(module.main, scheme)
@@ -265,71 +265,74 @@ def _study(module: Module, feeds: Any, method: Any = "percentile", percentile: f
     return study, choose_trial(study, Settings(method=method, percentile=percentile, weight_rounding=False)).results
 
 
-def test_what_clipping_shifts_is_taken_out_of_the_biases() -> None:
-    module, feeds = uneven_cnn(), images(24)
-    study, results = _study(module, feeds)
-    corrected = correct_biases(study, results, feeds, 6)
-    assert [r.node for r in corrected] == [r.node for r in results]
-    assert any(new is not old for new, old in zip(corrected, results, strict=True))
-    shifts: list[float] = []
-    for each in (results, corrected):
-        with study.quantized_copy(each) as (quantized, _):
-            errors = [run(module, f)["y"] - run(quantized, f)["y"] for f in images(16, seed=77)]
-        shifts.append(float(np.abs(np.mean(errors, axis=(0, 1, 3, 4))).sum()))
-    assert shifts[1] < shifts[0] / 2
-    for old, new in zip(results, corrected, strict=True):
-        assert old.constants.weight is not None
-        assert new.constants.weight is old.constants.weight
-        assert new.activations == old.activations
-
-
-def test_a_correction_that_held_out_samples_contradict_is_not_made() -> None:
-    """Learned from one sample of another kind than all the others, a shift makes these worse."""
-    module = uneven_cnn()
-    feeds = images(12)
-    odd = {"x": np.full((1, 3, 16, 16), 9, np.float32)}
+def tuned(module: Module, feeds: Any, **changes: Any) -> tuple[Study, Any, Any]:
+    """A study, results of the greatest ranges, and what tuning makes of them."""
     study, results = _study(module, feeds, "minmax")
-    corrected = correct_biases(study, results, [odd, *feeds], len(feeds))
-    assert all(new is old for new, old in zip(corrected, results, strict=True))
+    study = attrs.evolve(study, scheme=attrs.evolve(study.scheme, **changes))
+    return study, results, tune(study, results, feeds, Differentiator)
 
 
-# ---------------------------------------------------------------------------------------------------------- rounding
-def smooth_cnn() -> Module:
-    """Depthwise filters over smooth images: what rounding does to the sum of nine taps is all that matters."""
-    b = Builder(1, 8, 16, 16, seed=3)
-    x = b.add(Conv2D(pads=(1, 1, 1, 1), groups=8), b.x, b.weight(8, 1, 3, 3), b.weight(8), name="first")
-    x = b.add(Conv2D(pads=(2, 2, 2, 2), groups=8), b.add(Relu(), x), b.weight(8, 1, 5, 5), b.weight(8), name="second")
-    return b.done(b.add(Conv2D(), x, b.weight(6, 8, 1, 1), b.weight(6), name="last"))
+@pytest.mark.parametrize("make", [uneven_cnn, small_cnn])
+def test_tuning_makes_the_noise_of_fresh_samples_less(make: Callable[[], Module]) -> None:
+    module = make()
+    shape = tuple(int(str(d)) for d in module.main.inputs[0].type.dims)
+    feeds, fresh = samples(24, shape, 5), samples(48, shape, 77)
+    study, results, found = tuned(module, feeds)
+    assert fresh_noise(study, found, fresh) < fresh_noise(study, results, fresh)
+    for old, new in zip(results, found, strict=True):
+        assert new.node is old.node
+        assert new.constants.weight is not None and old.constants.weight is not None
+        assert new.constants.weight[1] is old.constants.weight[1], "the integers of the weights stay"
+        for i, parameters in new.activations.items():
+            assert parameters.dtype is old.activations[i].dtype
+            assert 0.9 < float(parameters.scale / old.activations[i].scale) < 1.1
+    again = tune(study, results, feeds, Differentiator)
+    for one, other in zip(found, again, strict=True):
+        assert one.constants.weight is not None and other.constants.weight is not None
+        assert np.array_equal(one.constants.weight[0].scale, other.constants.weight[0].scale), "no chance"
 
 
-def smooth(n: int, seed: int) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(seed)
-    places = np.arange(16) / 16
-    found: list[dict[str, Any]] = []
-    for _ in range(n):
-        waves = np.sin(places * rng.uniform(0.5, 3, (8, 1)) + rng.uniform(0, 6, (8, 1)))
-        found.append({"x": (waves[:, :, None] * waves[:, None, :] + 1)[None].astype(np.float32)})
-    return found
-
-
-def test_rounding_makes_errors_of_weights_cancel() -> None:
-    module, feeds, fresh = smooth_cnn(), smooth(24, 1), smooth(16, 2)
+def test_gradients_of_tuning_are_those_of_the_noise() -> None:
+    """Behind the last rounding the noise is a smooth function, whose differences are known."""
+    module, feeds = uneven_cnn(), images(3)
     study, results = _study(module, feeds, "minmax")
-    rounded = round_weights(study, results, feeds, 6)
-    assert any(new is not old for new, old in zip(rounded, results, strict=True))
-    only_weights = [
-        [attrs.evolve(r, activations={}, item=attrs.evolve(r.item, activations=())) for r in each]
-        for each in (results, rounded)
-    ]
-    judge = attrs.evolve(study, statistics=attrs.evolve(study.statistics, kept=list(fresh)))
-    before, after = (judge.loss(each, judge.references()) for each in only_weights)
-    assert after < before / 2
-    for old, new in zip(results, rounded, strict=True):
-        assert new.activations == old.activations
-        assert old.constants.weight is not None and new.constants.weight is not None
-        assert new.constants.weight[0] is old.constants.weight[0], "scales stay"
-        assert np.abs(new.constants.weight[1]).max() <= 127
-        assert np.abs(new.constants.weight[1].astype(int) - old.constants.weight[1]).max() <= 4
+    judge = Judge.of(study, feeds, Store())
+    last = len(results) - 1
+    keys: list[Any] = [("bias", last), ("weight", last)]
+
+    def noise(key: Any, by: float) -> tuple[float, dict[Any, Any]]:
+        knobs = Knobs.of(study, results, feeds)
+        knobs.values[key] = knobs.values[key].copy()
+        knobs.values[key][2] += by
+        changed = knobs.results()
+        with study.quantized_copy(changed) as copied:
+            found = Backwards.of(knobs, judge, changed, copied, Differentiator).gradients(range(3))
+        return sum(judge.losses(study, changed, range(3))), found
+
+    for key, by in zip(keys, (1e-2, 1e-2), strict=True):
+        (more, _), (less, _) = noise(key, by), noise(key, -by)
+        np.testing.assert_allclose(noise(key, 0)[1][key][2], (more - less) / (2 * by), rtol=2e-2)
+
+
+def test_scales_of_a_scheme_with_powers_of_two_stay() -> None:
+    _, results, found = tuned(uneven_cnn(), images(16), power_of_two=True)
+    for old, new in zip(results, found, strict=True):
+        assert all(new.activations[i].scale == p.scale for i, p in old.activations.items())
+        assert np.array_equal(new.constants.weight[0].scale, old.constants.weight[0].scale)
+    assert any(
+        not np.array_equal(a.constants.bias[1], b.constants.bias[1]) for a, b in zip(results, found, strict=True)
+    )
+
+
+def no_gradient(*_: Any) -> Any:
+    raise NoGradientError("there is no gradient through Nothing", hint="none")
+
+
+def test_a_model_without_gradients_is_not_tuned() -> None:
+    report = quantize(uneven_cnn(), images(), effort="high", differentiator=no_gradient)
+    stage = report["summary"]["stages"][-1]
+    assert stage["stage"] == "tuning" and not stage["changed"] and not stage["kept"]
+    assert any("nothing was tuned: there is no gradient through Nothing" in note for note in report["notes"])
 
 
 @pytest.mark.parametrize(
@@ -379,7 +382,7 @@ def test_high_effort_is_better_on_fresh_samples() -> None:
     quantize(plain, feeds)
     report = quantize(refined, feeds, effort="high")
     stages = {stage["stage"]: stage for stage in report["summary"]["stages"]}
-    assert list(stages) == ["ranges", "equalise", "rounding", "bias-correction"]
+    assert list(stages) == ["ranges", "equalise", "tuning"]
     assert stages["equalise"]["kept"] and stages["equalise"]["changed"] >= 1
     for stage in stages.values():
         assert not stage["kept"] or (stage["changed"] > 0 and stage["after"] < stage["before"])
@@ -397,7 +400,7 @@ def test_every_network_survives(make: Callable[[], Module]) -> None:
     shape = tuple(int(str(d)) for d in module.main.inputs[0].type.dims)
     report = quantize(module, samples(16, shape), effort="high")
     verify(module)
-    assert len(report["summary"]["stages"]) == 4
+    assert len(report["summary"]["stages"]) == 3
     reference, fresh = make(), samples(2, shape, seed=3)
     for feeds in fresh:
         want, got = run(reference, feeds), run(module, feeds)
@@ -431,7 +434,11 @@ def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
     plan = plan_quantization(module.main, scheme_of("cpu"))
     study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
     trial = choose_trial(study, settings)
-    honest = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds).taught()["minmax"].noise
+    honest = (
+        Refinement(study, trial, feeds, settings, (), Differentiator, PassContext(), "test", kept=feeds)
+        .taught()["minmax"]
+        .noise
+    )
     known = Judge.of(study, feeds, Store()).losses(study, trial.results, range(len(feeds)))
     assert honest.losses[3] > 20 * known[3]
     assert max(honest.losses[:3] + honest.losses[4:]) < honest.losses[3]
@@ -449,7 +456,9 @@ def test_the_way_of_choosing_ranges_is_judged_anew() -> None:
     assert list(trials) == ["minmax", "percentile", "mse"]
     loss = {name: fresh_noise(study, trial.results, feeds) for name, trial in trials.items()}
     worst = max(loss, key=lambda way: loss[way])
-    refinement = Refinement(study, trials[worst], feeds, settings, (), PassContext(), "test", kept=feeds)
+    refinement = Refinement(
+        study, trials[worst], feeds, settings, (), Differentiator, PassContext(), "test", kept=feeds
+    )
     ways = refinement.taught()
     assert worst in ways, "what there was before is never left out"
     chosen = refinement.choose_ranges(ways)
@@ -463,7 +472,7 @@ def fresh_noise(study: Study, results: list[Any], feeds: list[dict[str, Any]]) -
 
 
 def test_no_sample_judges_what_it_taught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges, factors of channels and roundings are learned anew without each part of the samples."""
+    """Ranges and factors of channels are learned anew without each part of the samples."""
     module, feeds, settings = uneven_cnn(), images(16), Settings("minmax")
     taught: list[set[int]] = []
 
@@ -478,7 +487,7 @@ def test_no_sample_judges_what_it_taught(monkeypatch: pytest.MonkeyPatch) -> Non
     plan = plan_quantization(module.main, scheme_of("cpu"))
     study = Study(module, plan, collect_statistics(plan, Interpreter(module), feeds), scheme_of("cpu"), Interpreter)
     trial = choose_trial(study, settings)
-    refinement = Refinement(study, trial, feeds, settings, (), PassContext(), "test", kept=feeds)
+    refinement = Refinement(study, trial, feeds, settings, (), Differentiator, PassContext(), "test", kept=feeds)
     candidate = refinement.taught(is_equalised=True)["minmax"]
     parts = [set(range(i, 16, 4)) for i in range(4)]
     assert [set(fold.judging) for fold in candidate.folds] == parts
@@ -535,9 +544,9 @@ def test_what_is_worse_in_the_end_is_undone(monkeypatch: pytest.MonkeyPatch) -> 
     plain, refined = uneven_cnn(), uneven_cnn()
     feeds = images(24)
     quantize(plain, feeds, range="mse")
-    report = quantize(refined, feeds, effort="high", range="mse")
+    report = quantize(refined, feeds, effort="high", range="mse", differentiator=no_gradient)
     assert any(stage["kept"] for stage in report["summary"]["stages"])
-    assert "was undone" in report["notes"][-1]
+    assert any("was undone" in note for note in report["notes"])
     assert graph_difference(plain.main, refined.main) == ""
 
 

@@ -75,7 +75,7 @@ _OPTIONS = (
     click.option(
         "--effort",
         type=click.Choice(["default", "high"]),
-        help="high: also equalise channels and correct biases, where held-out samples say that it helps; takes longer.",
+        help="high: also equalise channels and tune scales and biases, where held-out samples say it helps; slower.",
     ),
     click.option(
         "--range",
