@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from uair.ir.data import ArrayData
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.passes.fusion.exact import scaled
@@ -15,6 +16,9 @@ from uair.passes.quantization.placement import weight_axis
 from uair.passes.quantization.statistics import ChannelObserver, Interpreter, run_until
 from uair.quant.channel_range import ChannelRange
 from uair.quant.scheme import COMPUTE, CONVOLUTIONS, TRANSPOSED
+
+SMALL = 1 << 14
+"""Bytes up to which a scaled weight is kept: to compute it in every run would take longer than what reads it."""
 
 
 def channel_axis(node: Node, rank: int) -> int:
@@ -79,7 +83,7 @@ class WeightView:
 
 
 def scaled_inputs(node: Node, w: Tensor, factor: Array) -> Tensor:
-    """A weight with what it meets of input channel c multiplied by factor[c], computed when it is read."""
+    """A weight with what it meets of input channel c multiplied by factor[c]; computed when it is read, if large."""
     op: Any = node.op
     assert w.data is not None
     shape = w.data.shape
@@ -91,4 +95,5 @@ def scaled_inputs(node: Node, w: Tensor, factor: Array) -> Tensor:
         along = along.reshape(-1, shape[1], *(1,) * (len(shape) - 2))
     else:
         along = factor[None, :] if weight_axis(op, len(shape)) == 0 else factor[:, None]
-    return constant(scaled(w.data, along), w.name)
+    result = scaled(w.data, along)
+    return constant(ArrayData(result.array()) if result.nbytes <= SMALL else result, w.name)
