@@ -110,7 +110,8 @@ class Stage:
         before: the noise without it.
         after: the noise with it.
         convincing: what the noise must shrink to, as a part of what it was.
-        by_mean: whether a mean that is less is enough, be it by chance: of a stage that takes short steps downhill.
+        is_downhill: whether it stays unless it is noisier by more than chance: of a stage whose short steps made the
+            noise less on the samples that it learned from, and that of fresh ones in nearly all cases.
     """
 
     name: str
@@ -118,13 +119,14 @@ class Stage:
     before: Noise
     after: Noise
     convincing: float = 1.0
-    by_mean: bool = False
+    is_downhill: bool = False
 
     @property
     def is_kept(self) -> bool:
-        """Whether it made the noise less."""
-        is_less = self.after.mean < self.before.mean
-        return self.changed > 0 and (is_less if self.by_mean else self.after.is_better(self.before, self.convincing))
+        """Whether it made the noise less; of one that goes downhill, whether it did not make it more."""
+        if self.is_downhill:
+            return self.changed > 0 and not self.before.is_better(self.after)
+        return self.changed > 0 and self.after.is_better(self.before, self.convincing)
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

@@ -426,6 +426,15 @@ def test_noise_is_less_only_where_it_is_no_accident() -> None:
     assert not Noise((0.8, 8.0, 1.2, 0.8, 0.5, 0.9)).is_better(before), "the worst one became four times as bad"
 
 
+def test_what_goes_downhill_is_undone_only_where_it_is_noisier_beyond_chance() -> None:
+    before = Noise((1.0, 2.0, 1.5, 1.0, 0.7, 1.2))
+    by_chance, worse = Noise((1.1, 1.9, 1.6, 1.1, 0.7, 1.3)), Noise(tuple(1.2 * x for x in before.losses))
+    assert not Stage("ranges", 3, before, by_chance).is_kept
+    assert Stage("tuning", 3, before, by_chance, is_downhill=True).is_kept
+    assert not Stage("tuning", 3, before, worse, is_downhill=True).is_kept
+    assert not Stage("tuning", 0, before, before, is_downhill=True).is_kept, "nothing changed"
+
+
 def test_ranges_are_judged_by_samples_that_did_not_make_them() -> None:
     """One sample has a great value that a range of the others does not hold."""
     module, feeds, settings = uneven_cnn(), images(16), Settings("minmax")
