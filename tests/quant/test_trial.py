@@ -11,7 +11,7 @@ import pytest
 from tests.quant.networks import samples, small_cnn
 from uair.codegen.reference import Interpreter
 from uair.ir.dtype import DType
-from uair.passes.quantization.choose import Settings
+from uair.passes.quantization.choose import FEW_MARGIN, FEW_VALUES, METHODS, Settings, range_options
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import collect_statistics
 from uair.passes.quantization.trial import ROUNDS, Energies, KeptJudge, Study, compare, trials_of
@@ -46,6 +46,21 @@ def test_a_way_that_is_far_behind_runs_a_quarter_of_the_samples(monkeypatch: pyt
     assert losses["good"] == pytest.approx(study.loss(good, reference))
     assert losses["other"] == pytest.approx(study.loss(other, reference))
     assert losses["bad"] > ROUNDS[0][2] * min(losses["good"], losses["other"])
+
+
+def test_few_values_leave_room_for_what_they_do_not_show() -> None:
+    study = study_of(4)
+    plain = {way: range_options(study.statistics, study.scheme, Settings(way))[0] for way in METHODS}
+    spared, _ = range_options(study.statistics, study.scheme, Settings())
+    few = {root: observer.count <= FEW_VALUES for root, observer in study.statistics.observers.items()}
+    assert set(few.values()) == {True}
+    for root in spared:
+        reach = FEW_MARGIN * float(plain["minmax"][root]["minmax"].scale)
+        np.testing.assert_allclose([float(p.scale) for p in spared[root].values()], reach, rtol=0.01)
+    for observer in study.statistics.observers.values():
+        observer.count = FEW_VALUES + 1
+    for root, ways in range_options(study.statistics, study.scheme, Settings())[0].items():
+        assert ways["minmax"].scale == plain["minmax"][root]["minmax"].scale
 
 
 def test_the_first_samples_do_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
