@@ -18,10 +18,10 @@ struct Range {
 // By the name of the tensor in model.onnx.
 inline const std::map<std::string, Range> &Ranges() {
   static const std::map<std::string, Range> ranges = {
-      {"flat:0", {0.03310849890112877F, 0, 8, "symmetric"}},
-      {"image", {0.027786603197455406F, 0, 8, "symmetric"}},
-      {"stem/relu:0", {0.04099518805742264F, 0, 8, "symmetric"}},
-      {"sum:0", {0.038681648671627045F, 0, 8, "symmetric"}},
+      {"flat:0", {0.037162601947784424F, 0, 8, "symmetric"}},
+      {"image", {0.03056526370346546F, 0, 8, "symmetric"}},
+      {"stem/relu:0", {0.045550212264060974F, 0, 8, "symmetric"}},
+      {"sum:0", {0.042979609221220016F, 0, 8, "symmetric"}},
   };
   return ranges;
 }
