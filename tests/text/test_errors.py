@@ -167,7 +167,7 @@ NESTED = 5_000
 def test_hostile_texts(text: str, error: type[UairError]) -> None:
     start = time.process_time()
     fails(text, error)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 20
 
 
 def test_the_largest_expression_is_quick() -> None:
