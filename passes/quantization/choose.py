@@ -30,7 +30,7 @@ from uair.quant.ranges import entropy_range, minmax_range, mse_range, percentile
 from uair.quant.scheme import TRANSPOSED, Scheme
 from uair.request import RangeMethod
 
-METHODS = ("minmax", "percentile", "mse")
+METHODS: tuple[RangeMethod, ...] = ("minmax", "percentile", "mse")
 FEW_VALUES = 10_000
 """Of an activation that shows no more than so many values in all samples (pooled means, the hidden layer of a gate),
 the next sample often has one beyond them, and one value of a few counts: its range is made wider."""
