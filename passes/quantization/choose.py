@@ -140,7 +140,7 @@ def _ranges(observer: RangeObserver, scheme: Scheme, settings: Settings) -> dict
     """
     if settings.method != "auto":
         return {settings.method: _range(observer, scheme, settings.method, settings)}
-    found = {method: _range(observer, scheme, method, settings) for method in METHODS}
+    found: dict[str, tuple[float, float]] = {m: _range(observer, scheme, m, settings) for m in METHODS}
     if observer.count > FEW_VALUES:
         return found
     low, high = (end * FEW_MARGIN for end in minmax_range(observer))
