@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -14,7 +14,7 @@ import numpy as np
 from uair.ir.dtype import Array
 from uair.ir.graph import Tensor
 from uair.passes.quantization.choose import NodeResult
-from uair.passes.quantization.parking import Place, Store
+from uair.passes.quantization.parking import Place, Store, Stored
 from uair.passes.quantization.trial import Energies, Study, has_channels
 from uair.quant.comparison import FLOOR
 
@@ -26,25 +26,13 @@ of 1.56 dB, known to 0.83) and its biases with them, and the features of other l
 the samples' sum, which the noisiest samples decide, half as many are taken off: its error is several times as great."""
 
 
-class StoredSample(Mapping[str, Array]):
-    """A sample whose arrays lie in a file, from which every access reads them."""
+class StoredSample(Stored[str]):
+    """A sample whose arrays lie in a file for as long as it is needed."""
 
     def __init__(self, store: Store, sample: Mapping[str, Array]) -> None:
-        self._store = store
-        self._places = {name: store.put(array) for name, array in sample.items()}
-        weakref.finalize(self, _free, store, list(self._places.values()))
-
-    def __getitem__(self, name: str) -> Array:
-        """The array of an input."""
-        return self._store.get(self._places[name])
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of the inputs."""
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        """How many inputs there are."""
-        return len(self._places)
+        places = {name: store.put(array) for name, array in sample.items()}
+        super().__init__(store, places)
+        weakref.finalize(self, _free, store, list(places.values()))
 
 
 def _free(store: Store, places: Sequence[Place]) -> None:

@@ -6,7 +6,8 @@ import bisect
 import os
 import tempfile
 import weakref
-from typing import IO, Any, cast
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, TypeVar, cast
 
 import attrs
 import numpy as np
@@ -17,6 +18,8 @@ SMALL = 1 << 12
 """Bytes up to which a value stays in memory: a file would only make it slower."""
 PAGE = 1 << 12
 """Places in the file are multiples of it, so that one that was left fits others."""
+
+Key = TypeVar("Key")
 
 
 @attrs.frozen
@@ -75,3 +78,23 @@ class Store:
     def free(self, place: Place) -> None:
         """Let others have the place."""
         bisect.insort(self._left, (place.room, place.offset))
+
+
+class Stored(Mapping[Key, Array]):
+    """Arrays of which some lie in a file, from which every access reads them."""
+
+    def __init__(self, store: Store, places: Mapping[Key, Array | Place]) -> None:
+        self._store, self._places = store, places
+
+    def __getitem__(self, key: Key) -> Array:
+        """The array of a key."""
+        place = self._places[key]
+        return self._store.get(place) if isinstance(place, Place) else place
+
+    def __iter__(self) -> Iterator[Key]:
+        """The keys."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """How many arrays there are."""
+        return len(self._places)

@@ -24,7 +24,7 @@ from uair.passes.quantization.choose import (
     range_options,
 )
 from uair.passes.quantization.insert import Inserter
-from uair.passes.quantization.parking import SMALL, Place, Store
+from uair.passes.quantization.parking import SMALL, Place, Store, Stored
 from uair.passes.quantization.placement import Plan
 from uair.passes.quantization.statistics import Interpreter, Statistics, Watch, comparable, display_name, run_until
 from uair.passes.quantization.used_range import UsedRange
@@ -214,7 +214,7 @@ class KeptJudge:
             if known.results is results and known.numbers == numbers:
                 return known.energies
         few = self.study.on([self.study.statistics.kept[number] for number in numbers])
-        found = few.energies(results, [_Expected(self._store, self._reference(number)) for number in numbers])
+        found = few.energies(results, [Stored(self._store, self._reference(number)) for number in numbers])
         self._known.append(_Known(results, numbers, found))
         return found
 
@@ -228,23 +228,6 @@ class KeptJudge:
             for tensor, values in computed.items():
                 self.see(number, tensor, values)
         return self._expected[number]
-
-
-class _Expected(Mapping[Tensor, Array]):
-    """What the float model computes on a sample; every access reads what lies in the file."""
-
-    def __init__(self, store: Store, places: Mapping[Tensor, Array | Place]) -> None:
-        self._store, self._places = store, places
-
-    def __getitem__(self, tensor: Tensor) -> Array:
-        place = self._places[tensor]
-        return self._store.get(place) if isinstance(place, Place) else place
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
 
 
 @attrs.frozen(eq=False)
