@@ -65,14 +65,15 @@ class QuantizeInt8(Pass):
             of each layer, where samples that this was not learned from and the model's outputs agree; else to the
             nearest.
         even_channels: bring the channels of an activation to similar ranges where what lies between layers is float:
-            the layer in front takes the division, or, where depthwise convolutions gain much, a multiplication.
+            the layer in front takes the division, or, where much is gained, a multiplication.
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
             it takes about as many runs of the kept samples as half the number of nodes.
         effort: "high" also judges the ways of choosing ranges by samples that did not make them, equalises channels,
-            and tunes scales, zero points and biases by gradients of what rounding does to the outputs, each only where
-            samples that it did not learn from say that it helps; else the default's result stays. It takes minutes.
+            each only where samples that it did not learn from say that it helps, and tunes scales, zero points and
+            biases by gradients of what rounding does to the outputs, unless they say that it does harm; else the
+            default's result stays. It takes minutes.
         least_cosine: parts of the model stay float until every output has at least this cosine similarity with the
             float model's, on some of the samples; 0: everything that can be is quantized.
         most_float: greatest share of the multiply-adds that may be in float for the sake of that; a note says what was

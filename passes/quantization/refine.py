@@ -1,8 +1,8 @@
-"""Stages that make a quantized model better, each kept only when samples that it did not learn from say that it does.
+"""Stages that make a quantized model better, each judged by samples that it did not learn from.
 
 They cost some more runs of the samples, which is why they are asked for (`effort = "high"`). What the default makes of
 all samples is where they start, and what stays unless another is better. The samples are four parts: what three of
-them teach (ranges, factors of channels, roundings, biases, by the default's own procedure and by that of a stage) is
+them teach (ranges, factors of channels, scales, biases, by the default's own procedure and by that of a stage) is
 judged on the fourth, four times, so that every sample has its say. What is kept in the end is learned from all of them.
 """
 
