@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -92,7 +92,7 @@ class Study:
     unseen: Sequence[Watch] = ()
 
     @contextmanager
-    def quantized_copy(self, results: list[NodeResult]) -> Iterator[tuple[Module, dict[Tensor, Tensor]]]:
+    def quantized_copy(self, results: list[NodeResult]) -> Generator[tuple[Module, dict[Tensor, Tensor]]]:
         """A quantized copy of the model, and the copies of the float model's results, for as long as it is needed."""
         copy = self.module.clone()
         try:
