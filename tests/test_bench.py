@@ -15,10 +15,14 @@ import onnx
 import onnx.parser
 import pytest
 
+import uair
 from bench import compile_time, int8_accuracy, node_counts
 from bench.int8 import coverage, metrics
 from bench.models import RandomGraph
 from tests import zoo
+from tests.quant.networks import mobile_cnn, samples
+from uair.codegen.cpu.target import int8_forms
+from uair.pipeline import PassManager
 
 
 def test_random_graph_is_deterministic_and_holds_what_an_optimiser_should_find() -> None:
@@ -82,6 +86,16 @@ def test_coverage_counts_what_is_on_integers(tmp_path: Path) -> None:
     found = coverage.measure(path)
     assert found.products == (4 * 8) / (4 * 8 + 8 * 2)
     assert found.activations == 4 / (4 + 8 + 8)
+
+
+def test_coverage_is_that_of_what_is_written(tmp_path: Path) -> None:
+    """Integer sums, and weights that are folded, count as the Q/DQ nodes that they take the place of."""
+    quantized = uair.quantize(mobile_cnn(), uair.Int8(samples(8, (1, 3, 8, 8))), target="cpu")
+    quantized.save(tmp_path / "qdq.onnx")
+    uair.export_onnx(PassManager(int8_forms("any"), []).run(quantized.module.clone()), tmp_path / "cpu.onnx")
+    assert coverage.measure(tmp_path / "cpu.onnx") == coverage.measure(tmp_path / "qdq.onnx")
+    operators = {node.op_type for node in onnx.load(tmp_path / "cpu.onnx").graph.node}
+    assert {"ConvInteger", "Mul"} <= operators
 
 
 def test_metrics_of_equal_and_of_spoilt_outputs() -> None:

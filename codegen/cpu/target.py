@@ -23,6 +23,7 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
+from uair.passes.float_results import FoldableWeights, IntegerSums
 from uair.passes.store_weights import StoreWeights
 from uair.passes.unsigned_integers import UnsignedIntegers
 from uair.passes.widen_floats import WidenFloats
@@ -104,8 +105,8 @@ class CpuTarget(OnnxTarget):
         chosen = parse_options(CpuOptions, request.options, self.name)
         if chosen.weights == "bf16":
             module = PassManager([StoreWeights()], []).run(module.clone())
-        if chosen.int8 == "any" and self.is_x86:
-            module = PassManager([UnsignedIntegers()], []).run(module.clone())
+        if self.is_x86:
+            module = PassManager(int8_forms(chosen.int8), []).run(module.clone())
         opset = lowest_opset(module, self.opset, self.newest, self.emitters)
         self.write_onnx(module, artifact.path_for(MODEL), opset=opset)
         script = standalone(Path(__file__).with_name("run_script.py"))
@@ -130,6 +131,13 @@ class CpuTarget(OnnxTarget):
         if fault:
             raise RuntimeFailed(fault, hint="compile without --option int8=vnni")
         return run_onnx(artifact.file(MODEL), feeds)
+
+
+def int8_forms(processors: Literal["any", "vnni"]) -> tuple[Pass, ...]:
+    """How quantized networks are written for x86 processors: for all of them, or for those with VNNI."""
+    if processors == "vnni":
+        return (FoldableWeights(dense=True),)  # of i8 onnxruntime has no fast ConvInteger
+    return FoldableWeights(), UnsignedIntegers(), IntegerSums()
 
 
 class InterpretedCpuTarget(CpuTarget):

@@ -16,6 +16,7 @@ from uair.ops import (
     ConvTranspose2D,
     Dequantize,
     GlobalAvgPool,
+    HardSwish,
     Linear,
     MatMul,
     MaxPool2D,
@@ -59,6 +60,20 @@ class Builder:
         for i, tensor in enumerate(outputs):
             self.graph.add_output(f"y{i}" if i else "y", tensor)
         return self.module
+
+
+def mobile_cnn() -> Module:
+    """Convolutions in front of HardSwish, dense, depthwise, in groups and transposed; two in front of a Relu."""
+    b = Builder(1, 3, 8, 8)
+    x = b.add(Conv2D(pads=(1, 1, 1, 1)), b.x, b.weight(8, 3, 3, 3), b.weight(8), name="stem")
+    x = b.add(HardSwish(), x)
+    x = b.add(Conv2D(pads=(1, 1, 1, 1), groups=8), x, b.weight(8, 1, 3, 3), b.weight(8), name="depthwise")
+    x = b.add(HardSwish(), x)
+    x = b.add(Relu(), b.add(Conv2D(), x, b.weight(8, 8, 1, 1), b.weight(8), name="pointwise"))
+    x = b.add(Relu(), b.add(Conv2D(groups=2), x, b.weight(8, 4, 1, 1), name="halves"))
+    x = b.add(HardSwish(), b.add(Conv2D(groups=2), x, b.weight(4, 4, 1, 1), name="groups"))
+    x = b.add(HardSwish(), b.add(ConvTranspose2D(strides=(2, 2)), x, b.weight(4, 4, 2, 2), b.weight(4), name="up"))
+    return b.done(b.add(Conv2D(), x, b.weight(2, 4, 1, 1), b.weight(2), name="last"))
 
 
 def small_cnn() -> Module:

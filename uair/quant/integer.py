@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from uair.ir.dtype import DType
+from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.location import Location
 from uair.ir.module import Module
@@ -72,7 +72,7 @@ def _lower(graph: Graph, view: QuantizedView, requantization: Requantization | N
         view.x.integers,
         view.w.integers,
         None if view.x.is_symmetric else constant(view.x.zero_point, f"{name}_x_zero_point"),
-        None if view.w.is_symmetric else constant(view.w.zero_point, f"{name}_w_zero_point"),
+        None if view.w.is_symmetric else constant(_merged(view.w.zero_point), f"{name}_w_zero_point"),
     ]
     added = view.integer_bias()
     if not isinstance(node.op, MatMul):
@@ -91,6 +91,12 @@ def _lower(graph: Graph, view: QuantizedView, requantization: Requantization | N
         graph.insert_before(node, total)
         result = total.output
     graph.replace(node, [result])
+
+
+def _merged(zero_points: Array) -> Array:
+    """One zero point where all channels have the same: runtimes' ConvInteger takes no others."""
+    first = zero_points.flat[:1]
+    return first.reshape(()) if (zero_points == first).all() else zero_points
 
 
 def _has_bias(node: Node) -> bool:
