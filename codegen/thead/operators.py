@@ -84,8 +84,7 @@ def threshold_relu(low: Lowering, node: Node) -> None:
 def clip(low: Lowering, node: Node) -> None:
     """From 0 to 6 and from -1 to 1 are operators of their own, the only ones of the kind that the NPU has.
 
-    There, from 0 to anything is relu on integers: the integers of the result end at the greatest value that was
-    measured, which is not above the limit.
+    There, from 0 to anything is relu on integers that end at the limit.
     """
     op: Any = node.op
     begin = -GREATEST if op.min is None else max(op.min, -GREATEST)
@@ -97,11 +96,26 @@ def clip(low: Lowering, node: Node) -> None:
         low.call(node, "relu1", "relu", (x, y), number("n", 1.0))
     elif begin == 0.0 and low.arithmetic.integers_only:
         if low.is_integer(node):
-            low.call(node, "relu", "relu", (x, y))
+            _cut_relu(low, node, x, y, end)
         else:
             _scaled_relu6(low, node, x, y, end)
     else:
         low.call(node, "clip", "clip", (x, y), {"min_value": float(begin), "max_value": float(end)})
+
+
+def _cut_relu(low: Lowering, node: Node, x: CTensor, y: CTensor, end: float) -> None:
+    """From 0 to `end`, by integers that end there: a shared scale may reach further than one result does.
+
+    The same steps with a zero point that moves the limit to 127 saturate there, and are then exactly the result's.
+    """
+    assert y.quant is not None
+    steps = float(np.rint(np.float32(end) / y.quant.scales[0]))
+    if y.quant.zero_points[0] + steps < 127:
+        ending = QuantInfo.make(y.quant.scales, np.int32(127 - steps))
+        cut = low.new(f"{y.name}_cut", y.shape, y.ctype, layout=y.layout, quant=ending)
+        low.call(node, "relu", "relu", (x, cut))
+        x = cut
+    low.call(node, "relu", "relu", (x, y))
 
 
 def _scaled_relu6(low: Lowering, node: Node, x: CTensor, y: CTensor, end: float) -> None:

@@ -48,7 +48,12 @@ def generated(artifact: uair.Artifact) -> Path:
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(f".{os.getpid()}")
     shutil.copytree(artifact.root / "hhb_out", partial)
-    partial.replace(kept)
+    try:
+        partial.replace(kept)
+    except OSError:
+        # Another process was faster; the same files give the same result.
+        shutil.rmtree(partial)
+        assert kept.is_dir()
     return kept
 
 

@@ -17,6 +17,7 @@ from tests.vendor import hhb, shl
 from uair.codegen.reference import run
 from uair.codegen.thead.target import CHIPS
 from uair.ir.dtype import Array
+from uair.text import parse_module
 
 pytestmark = pytest.mark.vendor
 CNNS = ("squeezenet_real", "shufflenet_real", "resnet50_real", "ppocr_cls", "ppocr_det", "mtcnn_onet")
@@ -119,6 +120,22 @@ def test_integers_of_the_npu(name: str, tmp_path: Path) -> None:
     assert steps.tensors > 50
     assert steps.greatest <= 1
     assert steps.share <= SHARE
+
+
+def test_integers_that_reach_beyond_a_clip(tmp_path: Path) -> None:
+    """The NPU has Relu alone: what lies above the limit of a Clip is cut off, also where the scale goes on."""
+    module = parse_module("""
+    constant @s = 0.05 : f32[]  constant @z = -120 : i8[]  constant @l = 0.02 : f32[]
+    %x: f32[1,8,8,8]
+    %a = Quantize(%x, @s, @z)  %b = Dequantize(%a, @s, @z)  %c = Clip(%b) {min = 0.0, max = 1.0}
+    %d = Quantize(%c, @l, @z)  %e = Dequantize(%d, @l, @z)  %f = Relu(%e)
+    %g = Quantize(%f, @l, @z)  %h = Dequantize(%g, @l, @z)  return "y" = %h
+    """)
+    whole = attrs.evolve(CHIPS["x86_ref"].arithmetic, integers_only=True)
+    feeds = {"x": np.random.default_rng(0).normal(1.0, 2.0, (1, 8, 8, 8)).astype(np.float32)}
+    assert float(run(module, feeds)["y"].max()) == pytest.approx(1.0)
+    steps = shl.compare_steps(module, tmp_path / "steps", feeds, one_by_one=False, arithmetic=whole)
+    assert steps.tensors == 1 and steps.different == 0
 
 
 @pytest.mark.parametrize(
