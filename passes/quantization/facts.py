@@ -9,11 +9,10 @@ import numpy as np
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
-from uair.passes.quantization.channels import channel_axis
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.placement import weight_axis
 from uair.passes.quantization.quality import Quality
-from uair.passes.quantization.statistics import display_name, run_until
+from uair.passes.quantization.statistics import display_name
 from uair.passes.quantization.trial import Study
 from uair.quant.observers import RangeObserver
 from uair.quant.parameters import Parameters
@@ -25,8 +24,6 @@ WORST = 8
 """Nodes whose tensors are shown: those whose results lose most when only they are quantized."""
 BINS = 64
 MOST_CHANNELS = 64
-FEW_SAMPLES = 2
-"""Samples by which the channels of an activation are looked at."""
 
 
 def range_facts(observer: RangeObserver, parameters: Parameters) -> dict[str, Any]:
@@ -61,9 +58,13 @@ def worst_tensors(study: Study, results: Sequence[NodeResult], quality: Quality)
     worst = sorted(quality.alone, key=lambda node: quality.alone[node].sqnr)[:WORST]
     by_node = {result.node: result for result in results}
     chosen = [by_node[node] for node in worst]
+    by_read = {result.item.operand(0): result for result in chosen if 0 in result.activations}
     return {
         "histograms": [h for result in chosen for h in _histograms(study, result)],
-        "channels": [*_activation_channels(study, chosen), *(c for result in chosen for c in _weight_channels(result))],
+        "channels": [
+            *(c for result in by_read.values() for c in _activation_channels(quality, result)),
+            *(c for result in chosen for c in _weight_channels(result)),
+        ],
     }
 
 
@@ -90,30 +91,13 @@ def _histograms(study: Study, result: NodeResult) -> list[dict[str, Any]]:
     return found
 
 
-def _activation_channels(study: Study, results: Sequence[NodeResult]) -> list[dict[str, Any]]:
-    """By a run of the float model on a few samples."""
-    wanted = {result.item.operand(0): result for result in results if 0 in result.activations}
-    wanted = {t: r for t, r in wanted.items() if t.type.shape is not None and len(t.type.shape) > 1}
-    seen: dict[Tensor, tuple[Array, Array]] = {}
-
-    def observe(tensor: Tensor, values: Array) -> None:
-        if tensor not in wanted or not values.size:
-            return
-        axis = channel_axis(wanted[tensor].node, values.ndim)
-        others = tuple(i for i in range(values.ndim) if i != axis % values.ndim)
-        low, high = values.min(axis=others), values.max(axis=others)
-        before = seen.get(tensor)
-        fits = before is not None and before[0].shape == low.shape
-        seen[tensor] = (np.minimum(before[0], low), np.maximum(before[1], high)) if before and fits else (low, high)
-
-    interpreter = study.run(study.module)
-    for sample in study.statistics.kept[:FEW_SAMPLES] if wanted else ():
-        run_until(interpreter, sample, wanted, observe)
-    return [
-        _channels(node_name(wanted[t].node), display_name(t), "activation", *seen[t], wanted[t].activations[0].range)
-        for t in wanted
-        if t in seen
-    ]
+def _activation_channels(quality: Quality, result: NodeResult) -> list[dict[str, Any]]:
+    """What the float model showed of the channels that a node reads first, if that becomes integers."""
+    if result.node not in quality.channels:
+        return []
+    name = display_name(result.item.operand(0))
+    ends = result.activations[0].range
+    return [_channels(node_name(result.node), name, "activation", *quality.channels[result.node], ends)]
 
 
 def _weight_channels(result: NodeResult) -> list[dict[str, Any]]:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node
 from uair.ir.module import Module
+from uair.passes.quantization.channels import channel_axis
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.parking import Place, Store
 from uair.passes.quantization.statistics import Execution, Interpreter, rounded_operands
@@ -21,7 +23,10 @@ from uair.passes.quantization.trial import Study, is_comparable
 from uair.quant.comparison import ErrorSums, OutputErrors
 
 MEASURED = 2
-"""Every second of the kept samples is measured: the figures rank nodes, and all of them cost as much as calibration."""
+"""Every second of the kept samples is measured: all of them cost as much as calibration."""
+NODES_MEASURED = 2 * MEASURED
+"""Every second of those measures nodes, too, which takes longer than the runs themselves: the figures rank nodes, of
+whose results a sample shows many."""
 
 
 @attrs.define(eq=False)
@@ -33,17 +38,32 @@ class Quality:
         accumulated: of the same when all are.
         outputs: of the model's floating-point outputs, by name. Outputs whose size depends on the data, and sequences,
             are left out: they need not fit together.
+        channels: least and greatest value of each channel of what a quantized node reads first, in the float model on
+            the samples that measure nodes; not of a scalar or of one axis.
     """
 
     alone: dict[Node, ErrorSums] = attrs.Factory(dict[Node, ErrorSums])
     accumulated: dict[Node, ErrorSums] = attrs.Factory(dict[Node, ErrorSums])
     outputs: dict[str, OutputErrors] = attrs.Factory(dict[str, OutputErrors])
+    channels: dict[Node, tuple[Array, Array]] = attrs.Factory(dict[Node, "tuple[Array, Array]"])
+
+    def see_channels(self, node: Node, values: Array) -> None:
+        """Take in what a node reads first."""
+        if values.ndim < 2 or not values.size:
+            return
+        axis = channel_axis(node, values.ndim)
+        others = tuple(i for i in range(values.ndim) if i != axis)
+        low, high = values.min(axis=others), values.max(axis=others)
+        before = self.channels.get(node)
+        if before is not None and before[0].shape == low.shape:
+            low, high = np.minimum(before[0], low), np.maximum(before[1], high)
+        self.channels[node] = low, high
 
 
 def measure_quality(study: Study, results: Sequence[NodeResult], device: Callable[[Module], Interpreter]) -> Quality:
     """Compare the quantized model, as `device` runs it, with the float one on half of the kept samples.
 
-    Nothing is measured without quantized nodes.
+    On half of these nodes are compared, too. Nothing is measured without quantized nodes.
     """
     quality = Quality()
     if not results:
@@ -57,10 +77,11 @@ def measure_quality(study: Study, results: Sequence[NodeResult], device: Callabl
     ]
     with study.quantized_copy(list(results)) as (copy, twins):
         rounded = device(copy)
-        by_twin = {twins[node.outputs[0]].producer: node for node in compared}
-        for sample in study.statistics.kept[::MEASURED]:
-            seen = _Seen(store)
-            _run_exact(exact.start(sample), graph, compared, names, quality, seen)
+        for number in range(0, len(study.statistics.kept), MEASURED):
+            sample, seen = study.statistics.kept[number], _Seen(store)
+            here = {} if number % NODES_MEASURED else compared
+            by_twin = {twins[node.outputs[0]].producer: node for node in here}
+            _run_exact(exact.start(sample), graph, here, names, quality, seen)
             _run_rounded(rounded.start(sample), copy.main, by_twin, names, quality, seen)
     return quality
 
@@ -96,8 +117,7 @@ def _run_exact(
     """Run the float model to its end; beside it each quantized node computes from the same operands."""
     for node in graph:
         if node in compared:
-            sums = quality.alone.setdefault(node, ErrorSums())
-            seen.nodes[node] = seen.store.put(_advance_beside(compared[node], run, sums))
+            seen.nodes[node] = seen.store.put(_advance_beside(compared[node], run, quality))
         else:
             run.advance()
     for name, tensor in zip(graph.output_names, graph.outputs, strict=True):
@@ -105,11 +125,13 @@ def _run_exact(
             seen.outputs[name] = seen.store.put(run.value(tensor))
 
 
-def _advance_beside(result: NodeResult, run: Execution, sums: ErrorSums) -> Array:
-    """The result of the node that the float model stands in front of; `sums` takes in that of the quantized one."""
+def _advance_beside(result: NodeResult, run: Execution, quality: Quality) -> Array:
+    """The result of the node that the float model stands in front of; `quality` sees that of the quantized one."""
+    if 0 in result.activations:
+        quality.see_channels(result.node, run.value(result.item.operand(0)))
     alone = _alone(result, run)
     expected: Array = run.advance()[0]
-    sums.add(expected, alone)
+    quality.alone.setdefault(result.node, ErrorSums()).add(expected, alone)
     return expected
 
 
