@@ -18,7 +18,7 @@ DAMPING = 0.01
 """What is added to the Hessian's diagonal, as a part of its mean: it keeps weights near what they were."""
 BLOCK = 32
 """Columns after which the errors are given on to all later ones at once: few are worked on one by one."""
-ROWS = 1 << 17
+ROWS = 1 << 18
 """Weights that are rounded at a time: rows do not know of each other, and what they are worked on in stays small."""
 PANEL = 256
 """Rows or columns of a Hessian that are worked on at once."""
@@ -82,36 +82,43 @@ def round_with_feedback(
 
 
 def _rounded_rows(w: Array, scale: Array, zero: Array, order: Array, feedback: Array, grid: Grid) -> Array:
-    """The integers of some rows of a weight, f32; columns are taken in `order`, which `feedback` has already."""
-    values = _ordered(np.asarray(w, np.float32), order)
-    scale, zero = (_ordered(np.asarray(a, np.float32), order) for a in (scale, zero))
+    """The integers of some rows of a weight, f32; columns are taken in `order`, which `feedback` has already.
+
+    What is worked on has the columns first, [K, ..., M]: the numbers of one lie side by side.
+    """
+    values = _columns(np.asarray(w, np.float32), order)
+    scale, zero = (_columns(np.asarray(a, np.float32), order) for a in (scale, zero))
+    after = np.moveaxis(feedback, (-2, -1), (0, 1))[..., None]  # [K, K, ..., 1]
     integers = np.empty_like(values)
-    extent = values.shape[-1]
+    extent = len(values)
     for start in range(0, extent, BLOCK):
         stop = min(start + BLOCK, extent)
-        errors = np.empty_like(values[..., start:stop])
+        errors = np.empty_like(values[start:stop])
         for i in range(start, stop):
-            column, s, z = values[..., i], _column(scale, i), _column(zero, i)
-            q = integers[..., i] = _nearest(column, s, z, grid)
-            error = errors[..., i - start] = column - (q - z) * s
-            values[..., i + 1 : stop] -= error[..., None] * feedback[..., i, None, i + 1 : stop]
-        values[..., stop:] -= errors @ feedback[..., start:stop, stop:]
+            s, z = (a[0 if len(a) == 1 else i] for a in (scale, zero))
+            q = _nearest(values[i], s, z, grid, out=integers[i])
+            error = errors[i - start]
+            np.multiply(q - z, s, out=error)
+            np.subtract(values[i], error, out=error)
+            values[i + 1 : stop] -= error * after[i, i + 1 : stop]
+        if stop < extent:
+            spread = feedback[..., start:stop, stop:].swapaxes(-2, -1) @ np.moveaxis(errors, 0, -2)
+            values[stop:] -= np.moveaxis(spread, -2, 0)
     back = np.argsort(order, axis=-1)
-    return np.take_along_axis(integers, back[..., None, :], -1)
+    return np.take_along_axis(np.moveaxis(integers, 0, -1), back[..., None, :], -1)
 
 
-def _ordered(a: Array, order: Array) -> Array:
-    """Columns in another order; what is the same for all columns stays as it is."""
-    return a if a.shape[-1] == 1 else np.take_along_axis(a, order[..., None, :], -1)
+def _columns(a: Array, order: Array) -> Array:
+    """[K, ..., M] of [..., M, K], columns in another order; [1, ..., M] where all columns are the same."""
+    ordered = a if a.shape[-1] == 1 else np.take_along_axis(a, order[..., None, :], -1)
+    return np.ascontiguousarray(np.moveaxis(ordered, -1, 0))
 
 
-def _column(a: Array, i: int) -> Array:
-    return a[..., 0 if a.shape[-1] == 1 else i]
-
-
-def _nearest(w: Array, scale: Array, zero: Array, grid: Grid) -> Array:
-    q: Array = np.clip(np.rint(w / scale) + zero, grid.least, grid.greatest)
-    return q
+def _nearest(w: Array, scale: Array, zero: Array, grid: Grid, out: Array | None = None) -> Array:
+    q: Array = np.divide(w, scale, out=out)
+    np.rint(q, out=q)
+    q += zero
+    return np.clip(q, grid.least, grid.greatest, out=q)
 
 
 def _feedback(hessian: Array, order: Array, damping: float) -> Array:
@@ -152,11 +159,16 @@ def _panels(extent: int) -> list[slice]:
 
 def _permute(a: Array, order: Array) -> None:
     """Put rows and columns of matrices [..., K, K] in another order, in place."""
-    flat, orders = a.reshape(-1, *a.shape[-2:]), order.reshape(-1, order.shape[-1])
+    extent = a.shape[-1]
+    flat, orders = a.reshape(-1, extent, extent), order.reshape(-1, extent)
+    if extent <= BLOCK:  # many matrices at a time
+        at = np.arange(len(flat))[:, None, None]
+        flat[...] = flat[at, orders[:, :, None], orders[:, None, :]]
+        return
     for matrix, o in zip(flat, orders, strict=True):
-        for some in _panels(len(o)):
+        for some in _panels(extent):
             matrix[some] = matrix[some][:, o]
-        for some in _panels(len(o)):
+        for some in _panels(extent):
             matrix[:, some] = matrix[:, some][o]
 
 
@@ -208,8 +220,14 @@ def _clear_upper(a: Array) -> None:
 
 
 def _invert_lower(a: Array) -> None:
-    """Put the inverses of lower triangular matrices [..., K, K] in their place, by halves: a sixth of the work."""
+    """Put the inverses of lower triangular matrices [..., K, K] in their place, by halves: a sixth of the work.
+
+    What is above their diagonals is zero. Many small ones go row by row, all at once.
+    """
     extent = a.shape[-1]
+    if a.size > extent**3:
+        _invert_many(a)
+        return
     if extent <= 64:
         a[...] = np.linalg.inv(a)
         return
@@ -220,3 +238,11 @@ def _invert_lower(a: Array) -> None:
     for start in range(0, between.shape[-1], PANEL):  # columns of it depend on columns at or behind them
         part = between[..., start:] @ first[..., start:, start : start + PANEL]
         between[..., start : start + PANEL] = second @ -part
+
+
+def _invert_many(a: Array) -> None:
+    """The same by forward substitution: row i is (e_i - what the rows before it make of their inverses) / a[i, i]."""
+    for i in range(a.shape[-1]):
+        reciprocal = 1 / a[..., i, i, None]
+        a[..., i, :i] = -(a[..., i, None, :i] @ a[..., :i, :i])[..., 0, :] * reciprocal
+        a[..., i, i] = reciprocal[..., 0]
