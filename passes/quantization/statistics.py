@@ -108,10 +108,12 @@ class ChannelObserver:
 
     Attributes:
         axes: the axis of the channels of each wanted tensor.
+        signals: those of which only the mean squares are wanted.
         found: what was seen.
     """
 
     axes: Mapping[Tensor, int] = attrs.Factory(dict[Tensor, int])
+    signals: Collection[Tensor] = ()
     found: dict[Tensor, ChannelRange] = attrs.Factory(dict[Tensor, ChannelRange])
 
     def observe(self, tensor: Tensor, values: Array) -> None:
@@ -121,7 +123,10 @@ class ChannelObserver:
             return
         if tensor not in self.found:
             self.found[tensor] = ChannelRange.empty(axis, values.shape[axis])
-        self.found[tensor].observe(values)
+        if tensor in self.signals:
+            self.found[tensor].observe_signal(values)
+        else:
+            self.found[tensor].observe(values)
 
 
 Progress: TypeAlias = "Callable[[int], None]"
@@ -220,10 +225,14 @@ def collect_statistics(
 ) -> Statistics:
     """Run all samples once. Values that the users of a tensor cannot tell apart count as the nearest one that they can.
 
+    Of tensors in `axes`, with the axis of the channels, those that no node of the plan reads show signals only.
+
     Raises:
         QuantizationError: an activation is NaN or infinite; UairError from a sample or from the interpreter.
     """
-    spread, channels = SpreadSamples(), ChannelObserver(axes or {})
+    read = {item.operand(i) for item in plan.nodes for i in item.activations}
+    signals = {tensor for tensor in axes or {} if tensor not in read}
+    spread, channels = SpreadSamples(), ChannelObserver(axes or {}, signals)
     observers, count = observe_tensors(
         watches(plan), interpreter, spread.passing(samples), channels=channels, progress=progress
     )

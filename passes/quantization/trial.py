@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import attrs
@@ -36,12 +36,13 @@ from uair.quant.scheme import COMPUTE, Scheme
 
 SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
 """Functions whose results hide errors: where one ends the model, its operand is compared."""
-ROUNDS = ((0, 4, 4.0), (2, 4, 3.0), (1, 2, 1.0))
+ROUNDS = ((0, 4, 4.0), (2, 4, 3.0), (1, 4, 2.0), (3, 4, 1.0))
 """Parts of the kept samples that are run one after the other by the ways that are left: first sample, step, and how
 many times as noisy as the best one a way may be for the parts that come. Two samples say little of outputs of few
 numbers: on those of a text direction the best way of eight was 2.3 times as noisy as another."""
-JUDGED_WEIGHTS = 2
-"""Every second of the kept samples decides whether the weights stay as they were rounded."""
+JUDGED_WEIGHTS = (1, 3)
+"""The samples from these on, with a step of 4, decide whether the weights stay as they were rounded: the first ones
+alone where the nearest integers are no better there."""
 CLEARLY_BETTER = 2.0
 """How many times less noisy the outputs must be with the nearest integers on these samples: each layer's weights were
 judged on samples of their own, and four samples are wrong about the outputs by up to 2.5 dB. With the fitted weights of
@@ -112,31 +113,23 @@ class Study:
         inserter.connect_float_users()
         return tensors
 
-    def loss(self, results: list[NodeResult], reference: Sequence[Mapping[Tensor, Array]]) -> float:
-        """Noise by signal where it counts, see `references`; the mean over channels and tensors."""
-        return mean_loss(self.energies(results, reference))
-
-    def energies(
-        self, results: list[NodeResult], reference: Sequence[Mapping[Tensor, Array]]
-    ) -> dict[Tensor, Energies]:
-        """Signal and noise of every tensor of `reference` over all kept samples."""
-        energies = {t: Energies(has_channels(t)) for t in reference[0]}
-        for expected, actual in zip(reference, self._watch(results, reference), strict=True):
-            for tensor, values in actual.items():
-                energies[tensor].add(expected[tensor], values)
-        return energies
-
     def on(self, samples: list[Mapping[str, Array]]) -> Study:
         """The same with other samples kept."""
         return attrs.evolve(self, statistics=attrs.evolve(self.statistics, kept=samples))
+
+    def loss(self, results: list[NodeResult], reference: Sequence[Mapping[Tensor, Array]]) -> float:
+        """Noise by signal where it counts, see `references`; the mean over channels and tensors."""
+        energies = _no_energies(reference[0])
+        for expected, actual in zip(reference, self._watch(results, reference), strict=True):
+            _add_sample(energies, expected, actual)
+        return mean_loss(energies)
 
     def losses(self, results: list[NodeResult], reference: Sequence[Mapping[Tensor, Array]]) -> list[float]:
         """The same for every kept sample alone."""
         found: list[float] = []
         for expected, actual in zip(reference, self._watch(results, reference), strict=True):
-            energies = {t: Energies(has_channels(t)) for t in expected}
-            for tensor, values in actual.items():
-                energies[tensor].add(expected[tensor], values)
+            energies = _no_energies(expected)
+            _add_sample(energies, expected, actual)
             found.append(mean_loss(energies))
         return found
 
@@ -148,15 +141,7 @@ class Study:
             watched = {tensors[t]: t for t in reference[0]}
             interpreter = self.run(copy)
             for sample in self.statistics.kept:
-                found: dict[Tensor, Array] = {}
-
-                def observe(tensor: Tensor, values: Array, found: dict[Tensor, Array] = found) -> None:
-                    original = watched.get(tensor)
-                    if original is not None:
-                        found[original] = values
-
-                run_until(interpreter, sample, watched, observe)
-                yield found
+                yield _watched(interpreter, sample, watched)
 
     def references(self) -> list[dict[Tensor, Array]]:
         """Values of the tensors that are compared in the float model, for every kept sample.
@@ -195,6 +180,8 @@ class KeptJudge:
     _store: Store = attrs.field(init=False, factory=Store)
     _expected: dict[int, dict[Tensor, Array | Place]] = attrs.field(init=False, factory=dict)
     _known: list[_Known] = attrs.field(init=False, factory=list)
+    _copy: ExitStack = attrs.field(init=False, factory=ExitStack)
+    _running: tuple[list[NodeResult], Interpreter, dict[Tensor, Tensor]] | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.wanted = compared_tensors(self.study.module.main)
@@ -213,14 +200,27 @@ class KeptJudge:
         for known in self._known:
             if known.results is results and known.numbers == numbers:
                 return known.energies
-        few = self.study.on([self.study.statistics.kept[number] for number in numbers])
-        found = few.energies(results, [Stored(self._store, self._reference(number)) for number in numbers])
+        interpreter, watched = self._quantized(results)
+        found = _no_energies(self.wanted)
+        for number in numbers:
+            expected = Stored(self._store, self._reference(number))
+            actual = _watched(interpreter, self.study.statistics.kept[number], watched)
+            _add_sample(found, expected, actual)
         self._known.append(_Known(results, numbers, found))
         return found
 
-    def loss(self, results: list[NodeResult], numbers: range) -> float:
-        """The mean noise by signal, see `Study.loss`."""
-        return mean_loss(self.energies(results, numbers))
+    def close(self) -> None:
+        """Let go of the quantized model that ran last."""
+        self._running = None
+        self._copy.close()
+
+    def _quantized(self, results: list[NodeResult]) -> tuple[Interpreter, dict[Tensor, Tensor]]:
+        """What runs the quantized model, and what its tensors stand for; it stays until another one is asked for."""
+        if self._running is None or self._running[0] is not results:
+            self.close()
+            copy, tensors = self._copy.enter_context(self.study.quantized_copy(results))
+            self._running = results, self.study.run(copy), {tensors[t]: t for t in self.wanted}
+        return self._running[1:]
 
     def _reference(self, number: int) -> Mapping[Tensor, Array | Place]:
         if number not in self._expected:
@@ -245,6 +245,14 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
     The one with the least noise by signal at the model's outputs wins.
     """
     judge = KeptJudge(study)
+    try:
+        return _chosen(judge, settings)
+    finally:
+        judge.close()
+
+
+def _chosen(judge: KeptJudge, settings: Settings) -> Trial:
+    study = judge.study
     survey(study, settings, judge)
     options, refused = range_options(study.statistics, worthwhile_ranges(study.plan), study.scheme, settings)
     ways = _ways(settings, options)
@@ -266,8 +274,8 @@ def _with_better_weights(judge: KeptJudge, fitted: Trial, make: Callable[[Study]
     if not any(r.shift is not None or r.is_fitted for r in study.weights.values()):
         return fitted
     fitted.rounding = "fitted"
-    few = judge.numbers(1, JUDGED_WEIGHTS)
-    if not few or not judge.wanted:
+    parts = [part for part in (judge.numbers(start, 4) for start in JUDGED_WEIGHTS) if part]
+    if not parts or not judge.wanted:
         return fitted
     limit = study.scheme.weight_limit
     nearest: dict[Tensor, RoundedWeight] = {}
@@ -278,8 +286,13 @@ def _with_better_weights(judge: KeptJudge, fitted: Trial, make: Callable[[Study]
         else:
             nearest[tensor] = attrs.evolve(rounded, shift=None)
     plain = make(attrs.evolve(study, weights=nearest))
-    if judge.loss(plain.results, few) * CLEARLY_BETTER >= judge.loss(fitted.results, few):
-        return fitted
+    before, after = dict[Tensor, Energies](), dict[Tensor, Energies]()
+    for number, part in enumerate(parts, 1):
+        for sums, trial in ((before, fitted), (after, plain)):
+            _merge(sums, judge.energies(trial.results, part))
+        times = CLEARLY_BETTER if number == len(parts) else 1.0
+        if mean_loss(after) * times >= mean_loss(before):
+            return fitted
     study.weights.update(nearest)
     return plain
 
@@ -361,12 +374,12 @@ def compare(judge: KeptJudge, trials: Mapping[str, list[NodeResult]]) -> dict[st
         if len(left) < 2 or not part:
             break
         for name, results in left.items():
-            for tensor, energies in judge.energies(results, part).items():
-                sums[name].setdefault(tensor, Energies(energies.per_channel)).merge(energies)
+            _merge(sums[name], judge.energies(results, part))
         losses = {name: mean_loss(sums[name]) for name in left}
         least = min(losses.values())
         far |= {name: loss / least for name, loss in losses.items() if loss > far_from * least > 0}
-        left = {name: results for name, results in left.items() if name not in far}
+        # The other way round: the one that ran last is there still.
+        left = {name: left[name] for name in reversed(left) if name not in far}
     return {name: far[name] * min(losses.values()) if name in far else losses[name] for name in trials}
 
 
@@ -427,6 +440,39 @@ class Energies:
 def mean_loss(energies: Mapping[Tensor, Energies]) -> float:
     """The mean over tensors of noise by signal; 0 of none."""
     return float(np.mean([e.loss() for e in energies.values()])) if energies else 0.0
+
+
+def _merge(sums: dict[Tensor, Energies], found: Mapping[Tensor, Energies]) -> None:
+    """Let sums take in what was found on other samples."""
+    for tensor, energies in found.items():
+        sums.setdefault(tensor, Energies(energies.per_channel)).merge(energies)
+
+
+def _watched(
+    interpreter: Interpreter, sample: Mapping[str, Array], watched: Mapping[Tensor, Tensor]
+) -> dict[Tensor, Array]:
+    """The values on a sample, by what the watched tensors stand for."""
+    found: dict[Tensor, Array] = {}
+
+    def observe(tensor: Tensor, values: Array) -> None:
+        original = watched.get(tensor)
+        if original is not None:
+            found[original] = values
+
+    run_until(interpreter, sample, watched, observe)
+    return found
+
+
+def _no_energies(tensors: Iterable[Tensor]) -> dict[Tensor, Energies]:
+    return {t: Energies(has_channels(t)) for t in tensors}
+
+
+def _add_sample(
+    energies: Mapping[Tensor, Energies], expected: Mapping[Tensor, Array], actual: Mapping[Tensor, Array]
+) -> None:
+    """Let energies take in what tensors are on one more sample."""
+    for tensor, values in actual.items():
+        energies[tensor].add(expected[tensor], values)
 
 
 def compare_outputs(

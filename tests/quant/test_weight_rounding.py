@@ -11,13 +11,13 @@ import pytest
 from tests.quant.networks import Builder, samples, small_cnn
 from uair.codegen.reference import Interpreter
 from uair.ir.dtype import Array
-from uair.ir.graph import constant
+from uair.ir.graph import Tensor, constant
 from uair.ir.module import Module
 from uair.ops import Conv2D, Linear
 from uair.passes.quantization.choose import NodeResult, Settings
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import collect_statistics
-from uair.passes.quantization.trial import KeptJudge, Study, choose_trial
+from uair.passes.quantization.trial import Energies, KeptJudge, Study, choose_trial
 from uair.passes.quantization.weight_rounding import RoundedWeight, SeenInputs
 from uair.quant.scheme import Scheme
 
@@ -126,16 +126,33 @@ def test_weights_that_make_the_outputs_worse_are_undone(monkeypatch: pytest.Monk
         np.testing.assert_array_equal(result.constants.weight[1], weight.integers)
 
 
-@pytest.mark.parametrize(("times", "kept"), [(1.5, "fitted"), (2.5, "nearest")])
-def test_outputs_that_are_a_little_worse_undo_nothing(times: float, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = study_of(depthwise(), backgrounds(16))
+@pytest.mark.parametrize(
+    ("times", "kept", "runs"),
+    [
+        ((1.5, 1.5), "fitted", 2),
+        ((2.5, 2.5), "nearest", 2),
+        ((1.1, 5.0), "nearest", 2),
+        ((2.5, 1.1), "fitted", 2),
+        ((0.9, 9.0), "fitted", 1),
+    ],
+)
+def test_outputs_that_are_a_little_worse_undo_nothing(
+    times: tuple[float, float], kept: str, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many times as noisy the outputs are with fitted weights, on one half of the samples and on the other."""
+    study, plain = study_of(depthwise(), backgrounds(16)), list[range]()
 
-    def loss(self: KeptJudge, results: list[NodeResult], numbers: range) -> float:
+    def measured(self: KeptJudge, results: list[NodeResult], numbers: range) -> dict[Tensor, Energies]:
         (result,) = results
         weight = study.weights[result.item.operand(1)]
         found = result.constants.weight
-        assert found is not None and weight.is_fitted and numbers
-        return times if np.array_equal(found[1], weight.integers) else 1.0
+        assert found is not None and weight.is_fitted and len(numbers) == 2
+        is_fitted = np.array_equal(found[1], weight.integers)
+        if not is_fitted:
+            plain.append(numbers)
+        noise = times[numbers.start // 2] if is_fitted else 1.0
+        return {result.node.output: Energies(per_channel=False, signal=100.0, noise=noise)}
 
-    monkeypatch.setattr(KeptJudge, "loss", loss)
+    monkeypatch.setattr(KeptJudge, "energies", measured)
     assert choose_trial(study, Settings("minmax")).rounding == kept
+    assert plain == [range(1, 8, 4), range(3, 8, 4)][:runs]
