@@ -20,7 +20,7 @@ def squares(values: Array, axis: int) -> Array:
 )
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_ends_and_squares_of_channels(shape: tuple[int, ...], axis: int, dtype: type) -> None:
-    values = np.random.default_rng(0).normal(0.5, 2, shape).astype(dtype)
+    values: Array = np.random.default_rng(0).normal(0.5, 2, shape).astype(dtype)
     seen, signal = ChannelRange.empty(axis, shape[axis]), ChannelRange.empty(axis, shape[axis])
     for _ in range(2):
         seen.observe(values)
