@@ -19,7 +19,7 @@ from uair.codegen.onnx.emitters import EMITTERS
 from uair.codegen.onnx.schema import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET, NotExpressible
 from uair.codegen.onnx.table import Emitters
 from uair.codegen.onnx.values import Texts, typed_value
-from uair.codegen.onnx.wire import ModelPlan, Placement, align, plan, write_external
+from uair.codegen.onnx.wire import ModelPlan, Placement, align, node_parts, plan, write_external
 from uair.codegen.onnx.writer import GraphWriter, Options
 from uair.collection import collection_paused
 from uair.errors import UairError
@@ -82,11 +82,13 @@ def export(
     target = Path(path)
     data_name = f"{target.name}.data"
     places: dict[str, Placement] = {}
+    nodes = node_parts(module.name, writer.nodes)
     if external_data is None:
-        external_data = sum(d.nbytes for d in writer.initializers.values()) + _skeleton_bytes(writer) > LARGEST_MODEL
+        skeleton = sum(map(len, nodes)) + sum(256 + len(name) for name in writer.types)
+        external_data = sum(d.nbytes for d in writer.initializers.values()) + skeleton > LARGEST_MODEL
     if external_data:
         places = _places(writer.initializers)
-    ready = _plan(module, writer, places, data_name, value_info)
+    ready = _plan(module, writer, nodes, places, data_name, value_info)
     if ready.graph_bytes > LARGEST_MODEL - PAGE:
         raise ModelTooLarge(
             f"the model has {ready.graph_bytes} bytes, an ONNX file can hold {LARGEST_MODEL}",
@@ -117,7 +119,7 @@ def model_bytes(
         NotExpressible, ModelTooLarge: see `export`.
     """
     writer = write_graph(module, _options(module, opset, ir_version, attributes_explicit, locations), emitters)
-    ready = _plan(module, writer, {}, "", value_info)
+    ready = _plan(module, writer, node_parts(module.name, writer.nodes), {}, "", value_info)
     if ready.graph_bytes > LARGEST_MODEL - PAGE:
         raise ModelTooLarge(f"the model has {ready.graph_bytes} bytes", hint="write it to a file with external data")
     buffer: BinaryIO = io.BytesIO()
@@ -187,7 +189,7 @@ def shared_emissions() -> Generator[None, None, None]:
 def _emitted_ops(node: Node, opset: int, emitters: Emitters | None) -> list[str]:
     writer = GraphWriter(Options(opset, 0, explicit=False, locations=False), _table(emitters).emitter)
     writer.extents.assume = True
-    writer.with_regions = False
+    writer.kept = False
     writer.emit(node)
     return [f"{each.domain}.{each.op_type}" if each.domain else each.op_type for each in writer.nodes]
 
@@ -238,18 +240,16 @@ def _places(initializers: Mapping[str, Data]) -> dict[str, Placement]:
     return places
 
 
-def _skeleton_bytes(writer: GraphWriter) -> int:
-    nodes: int = sum(node.ByteSize() for node in writer.nodes)
-    return nodes + sum(256 + len(name) for name in writer.types)
-
-
 @collection_paused()
 def _plan(
-    module: Module, writer: GraphWriter, places: Mapping[str, Placement], data_name: str, value_info: bool
+    module: Module,
+    writer: GraphWriter,
+    nodes: tuple[bytes, ...],
+    places: Mapping[str, Placement],
+    data_name: str,
+    value_info: bool,
 ) -> ModelPlan:
     graph = module.main
-    nodes = GraphProto(name=module.name)
-    nodes.node.extend(writer.nodes)
     interface = GraphProto()
     texts = Texts()
     interface.input.extend(typed_value(n, t.type, texts) for n, t in zip(graph.input_names, graph.inputs, strict=True))

@@ -9,12 +9,12 @@ Source of the field numbers: onnx.proto (ModelProto, GraphProto, TensorProto).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 import attrs
 import numpy as np
-from onnx import GraphProto, ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from uair.codegen.onnx.schema import ONNX_TYPE
 from uair.errors import InternalError
@@ -22,6 +22,7 @@ from uair.ir.data import Data, SplatData
 from uair.ir.dtype import DType
 
 MODEL_GRAPH = 7
+GRAPH_NODE = 1
 GRAPH_INITIALIZER = 5
 TENSOR_RAW_DATA = 9
 LENGTH_DELIMITED = 2
@@ -85,34 +86,44 @@ def plan(name: str, data: Data, placement: Placement | None, location: str) -> T
     return TensorPlan(head, None, len(head))
 
 
+def node_parts(name: str, nodes: Iterable[NodeProto]) -> tuple[bytes, ...]:
+    """The nodes of a graph and its name as they stand in its message, in pieces."""
+    parts: list[bytes] = []
+    for node in nodes:
+        body = node.SerializeToString(deterministic=True)
+        parts += tag(GRAPH_NODE, len(body)), body
+    parts.append(GraphProto(name=name).SerializeToString(deterministic=True))
+    return tuple(parts)
+
+
 @attrs.frozen
 class ModelPlan:
     """A model ready to be written.
 
     Attributes:
         model: everything outside of the graph.
-        nodes: the graph's nodes and name.
+        nodes: the graph's nodes and name, serialised: once, as a node may hold long lists.
         interface: the graph's inputs, outputs and value types.
         tensors: the initializers.
     """
 
     model: ModelProto
-    nodes: GraphProto
+    nodes: tuple[bytes, ...]
     interface: GraphProto
     tensors: tuple[TensorPlan, ...]
 
     @property
     def graph_bytes(self) -> int:
         """Length of the graph message."""
-        skeleton: int = self.nodes.ByteSize() + self.interface.ByteSize()
-        return skeleton + sum(t.nbytes for t in self.tensors)
+        interface: int = self.interface.ByteSize()
+        return interface + sum(map(len, self.nodes)) + sum(t.nbytes for t in self.tensors)
 
     def write(self, file: BinaryIO) -> None:
         """Write the model, letting go of each tensor's memory when its bytes are out."""
         before, after = _split(self.model)
         file.write(before)
         file.write(tag(MODEL_GRAPH, self.graph_bytes))
-        file.write(self.nodes.SerializeToString(deterministic=True))
+        file.writelines(self.nodes)
         for tensor in self.tensors:
             file.write(tensor.head)
             if tensor.data is not None:

@@ -76,8 +76,8 @@ class GraphWriter:
         types: type of every value by name.
         domains: versions of the operator sets that occur, by domain.
         extents: makes values out of symbolic sizes.
-        with_regions: whether the graphs in the attributes of control flow are written; who asks about a node asks
-            about the nodes in there one by one.
+        kept: whether what is written is kept. Who only asks about a node gets it without the graphs in the attributes
+            of control flow, the nodes of which are asked about one by one, and without attributes that are long lists.
     """
 
     def __init__(self, options: Options, emitter: Callable[[Operator, int], Callable[[Emission, Any], None]]) -> None:
@@ -89,7 +89,7 @@ class GraphWriter:
         self.types: ChainMap[str, TensorType] = ChainMap()
         self.domains: dict[str, int] = {"": options.opset}
         self.extents = Extents(self)
-        self.with_regions = True
+        self.kept = True
         legal = ANYTHING if options.names is None else options.names
         self._emitter = emitter
         self._texts = Texts()
@@ -205,7 +205,7 @@ class GraphWriter:
 
     def region(self, graph: Graph) -> GraphProto:
         """A graph from an attribute, as a message. It sees what is written before it; constants go to the outermost."""
-        if not self.with_regions:
+        if not self.kept:
             return GraphProto(name=graph.name)
         around = self.nodes, self.types, self.extents, self._location
         self.nodes, self.types, self.extents = [], self.types.new_child(), self.extents.nested()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
+import numpy as np
 from onnx import AttributeProto, GraphProto, TensorProto, TypeProto
 
 from uair.frontends.onnx.errors import OnnxAttributeError
+from uair.ir.dtype import Array
 
 T = TypeVar("T")
 
@@ -184,6 +186,32 @@ class Attributes:
         if value is None:
             return None if default is None else tuple(default)
         return tuple(value)
+
+    def integer_array(self, name: str) -> Array:
+        """A list of integers as i64; empty when not given."""
+        value = self._get(name, AttributeProto.INTS)
+        return np.zeros(0, np.int64) if value is None else np.fromiter(value, np.int64, len(value))
+
+    def number_array(self, name: str) -> Array:
+        """A list of numbers as f32; empty when not given."""
+        value = self._get(name, AttributeProto.FLOATS)
+        return np.zeros(0, np.float32) if value is None else np.fromiter(value, np.float32, len(value))
+
+    def choice_array(self, name: str, choices: Sequence[str]) -> Array:
+        """A list of strings as their places among `choices`, u8; empty when not given.
+
+        Raises:
+            OnnxAttributeError: a string is not among them.
+        """
+        value = self._get(name, AttributeProto.STRINGS) or ()
+        place = {choice.encode(): i for i, choice in enumerate(choices)}
+        try:
+            return np.fromiter(map(place.__getitem__, value), np.uint8, len(value))
+        except KeyError as error:
+            raise OnnxAttributeError(
+                f"attribute {name!r} has {self._text(name, error.args[0])!r}, expected one of {', '.join(choices)}",
+                place=self.place,
+            ) from None
 
     def text(self, name: str, default: str) -> str:
         """A string."""

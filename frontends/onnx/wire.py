@@ -39,10 +39,15 @@ _GRAPH.update({1: _NODE, 5: _TENSOR, 15: _SPARSE})
 _FUNCTION: Schema = {7: _NODE, 11: _ATTRIBUTE}
 _MODEL: Schema = {7: _GRAPH, 20: None, 25: _FUNCTION}  # None: training information, left out of the skeleton
 
+RUN = 32
+"""Fields of one number after which the walk looks for more of them at once: lists are written number by number."""
+
 RAW_DATA = 9
 BULK_FIELDS = {4: "float_data", 5: "int32_data", 7: "int64_data", 9: "raw_data", 10: "double_data", 11: "uint64_data"}
 _FIXED = {1: 8, 5: 4}
 _VARINT, _BYTES = 0, 2
+_BLOCK = 1 << 18
+"""Bytes or fields of a run that are looked at together; bounds the memory."""
 
 
 @attrs.frozen
@@ -115,8 +120,15 @@ class _Walker:
             return self.tensor(start, end)
         chunks: list[Chunk] = []
         kept = at = start
+        first, alike = -1, 0
         while at < end:
             field_start = at
+            alike = alike + 1 if self.buffer[at] == first else 0
+            first = self.buffer[at]
+            if alike == RUN:
+                alike = 0
+                at = self.pass_run(at, end)
+                continue
             number, wire_type, at = self.tag(at, end)
             if wire_type != _BYTES:
                 at = self.skip(wire_type, at, end)
@@ -165,6 +177,56 @@ class _Walker:
         if self.release is not None:
             self.release(first, stop - first)
         return [self.buffer[start:field_start], _header(RAW_DATA, len(marker)), marker, self.buffer[stop:end]]
+
+    def pass_run(self, at: int, end: int) -> int:
+        """The position behind the complete small fields at `at` that begin with the same byte.
+
+        None of them can hold a tensor to cut out. A field that is large, not complete or malformed ends the run: it is
+        left to the walk field by field, which says what is wrong with it.
+        """
+        tag = self.buffer[at]
+        if not 8 <= tag < 0x80:
+            return at
+        if tag & 7 == _BYTES:
+            return self._pass_texts(tag, at, end)
+        if tag & 7 == _VARINT:
+            return self._pass_numbers(tag, at, end)
+        step = 1 + _FIXED.get(tag & 7, end)
+        block = RUN
+        while (count := min(block, (end - at) // step)) > 0:
+            other = np.flatnonzero(np.frombuffer(self.buffer, np.uint8, count * step, at)[::step] != tag)
+            if other.size:
+                return at + int(other[0]) * step
+            at += count * step
+            block = min(2 * block, _BLOCK)
+        return at
+
+    def _pass_numbers(self, tag: int, at: int, end: int) -> int:
+        """`pass_run` for numbers of variable length: a tag of one byte is one as well, so every second is a tag."""
+        block = 4 * RUN
+        while at < end:
+            data = np.frombuffer(self.buffer, np.uint8, min(block, end - at), at)
+            ends = np.flatnonzero(data < 0x80)
+            ends = ends[: len(ends) // 2 * 2]
+            lengths = np.diff(ends, prepend=-1)
+            whole = (lengths[::2] == 1) & (data[ends[::2]] == tag) & (lengths[1::2] <= 10)
+            count = int(whole.argmin()) if not whole.all() else len(whole)
+            if not count:
+                break
+            at += int(ends[2 * count - 1]) + 1
+            if count < len(whole):
+                break
+            block = min(2 * block, _BLOCK)
+        return at
+
+    def _pass_texts(self, tag: int, at: int, end: int) -> int:
+        """`pass_run` for fields of bytes whose length takes one byte."""
+        buffer = self.buffer
+        following = at
+        while following + 1 < end and buffer[following] == tag and buffer[following + 1] < 0x80:
+            at = following
+            following += 2 + buffer[following + 1]
+        return following if following <= end else at
 
     # ------------------------------------------------------------------ elements
     def tag(self, at: int, end: int) -> tuple[int, int, int]:

@@ -23,6 +23,7 @@ _ML = f"{ML_DOMAIN}::"
 
 _LISTS = {DType.I64: ("int64s", "int64"), DType.F32: ("floats", "float"), DType.STRING: ("strings", "string")}
 _BRANCHES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
+_MODE_NAMES = np.array([name.encode() for name in (*_BRANCHES, "LEAF")], object)
 _AGGREGATES = ("average", "sum", "min", "max")  # by ONNX's number
 _TREE_SETS = 5  # the version of the domain that has TreeEnsemble
 _TENSORS = 4  # the one from which on a table's keys and values may be tensors, and a key NaN
@@ -197,10 +198,8 @@ def tree_classifier(e: Emission, op: TreeClassifier) -> None:
         raise NotExpressible(reason)
     if op.form != "each":
         trees = attrs.evolve(trees, targets=np.full_like(trees.targets, op.voted))
-    attributes = {
-        name.replace("target_", "class_"): value
-        for name, value in _node_attributes(_without_sets(trees), double).items()
-    } | {
+    lists = _node_attributes(_without_sets(trees), double) if e.graph.kept else {}
+    attributes = {name.replace("target_", "class_"): value for name, value in lists.items()} | {
         "post_transform": _TRANSFORMS[op.transform],
         "classlabels_strings" if labels.dtype == object else "classlabels_int64s": labels.tolist(),
     }
@@ -228,10 +227,11 @@ def _with_sets(e: Emission, op: TreeEnsemble, trees: Trees, dtype: DType) -> Non
 
     Narrow types are computed in f32, for which alone there are kernels.
     """
-    single, rounds = _one_vote_each(op, trees)
     wide = dtype if dtype in (DType.F32, DType.F64) else DType.F32
+    rounds = _votes_of_leaves(op, trees)
     averaged = rounds > 1 and op.aggregate == "average"
-    attributes = _set_attributes(op, single, "sum" if averaged else op.aggregate, wide)
+    aggregate = "sum" if averaged else op.aggregate
+    attributes = _set_attributes(op, _one_vote_each(trees, rounds), aggregate, wide) if e.graph.kept else {}
     x, y = e.cast(e.x(), wide), e.y.with_dtype(wide)
     if not averaged and wide is dtype:
         e.result(_ML + "TreeEnsemble", x, **attributes)
@@ -243,12 +243,19 @@ def _with_sets(e: Emission, op: TreeEnsemble, trees: Trees, dtype: DType) -> Non
     e.result("Cast", e.op("Div", name, e.literal(len(trees.roots), wide)) if averaged else name, to=dtype)
 
 
-def _one_vote_each(op: TreeEnsemble, trees: Trees) -> tuple[Trees, int]:
-    """Trees without roots that are leaves, whose leaves have one vote; how often the ensemble is repeated for that."""
+def _votes_of_leaves(op: TreeEnsemble, trees: Trees) -> int:
+    """The most votes that a leaf has."""
     votes = np.diff(trees.starts)
-    rounds, nodes, leaves = int(votes.max(initial=1)), len(trees.modes), len(votes)
-    if op.aggregate in ("min", "max") and (votes != max(rounds, 1)).any():
+    most = int(votes.max(initial=1))
+    if op.aggregate in ("min", "max") and (votes != most).any():
         raise NotExpressible(f"leaves with different numbers of votes cannot be written with {op.aggregate!r}")
+    return most
+
+
+def _one_vote_each(trees: Trees, rounds: int) -> Trees:
+    """The trees `rounds` times, once for each vote of a leaf, without roots that are leaves."""
+    votes = np.diff(trees.starts)
+    nodes, leaves = len(trees.modes), len(votes)
     vote = trees.starts[:-1] + np.arange(rounds)[:, None]
     there = np.arange(rounds)[:, None] < votes
     vote = np.where(there, vote, 0)
@@ -265,21 +272,18 @@ def _one_vote_each(op: TreeEnsemble, trees: Trees) -> tuple[Trees, int]:
     def padded(values: Array, fill: Any = 0) -> Array:
         return np.tile(np.concatenate([values, np.full(len(stumps), fill, values.dtype)]), rounds)
 
-    return (
-        Trees(
-            padded(trees.features),
-            padded(trees.modes),
-            padded(trees.splits),
-            repeated(trees.true_next),
-            repeated(trees.false_next),
-            (roots + step * size).reshape(-1),
-            np.arange(rounds * leaves + 1),
-            targets.reshape(-1),
-            weights.astype(trees.weights.dtype).reshape(-1),
-            None if trees.missing is None else padded(trees.missing, False),
-            None if trees.members is None else _repeated_sets(trees.members, rounds),
-        ),
-        rounds,
+    return Trees(
+        padded(trees.features),
+        padded(trees.modes),
+        padded(trees.splits),
+        repeated(trees.true_next),
+        repeated(trees.false_next),
+        (roots + step * size).reshape(-1),
+        np.arange(rounds * leaves + 1),
+        targets.reshape(-1),
+        weights.astype(trees.weights.dtype).reshape(-1),
+        None if trees.missing is None else padded(trees.missing, False),
+        None if trees.members is None else _repeated_sets(trees.members, rounds),
     )
 
 
@@ -293,25 +297,24 @@ def _set_attributes(op: TreeEnsemble, trees: Trees, aggregate: str, dtype: DType
     def reals(name: str, values: Array) -> Any:
         return _tensor(name, values.astype(dtype.numpy))
 
-    def branch(next_: Array) -> list[int]:
-        places: list[int] = np.where(next_ < 0, ~next_, next_).tolist()
-        return places
+    def branch(next_: Array) -> Array:
+        return np.where(next_ < 0, ~next_, next_)
 
     return {
         "aggregate_function": _AGGREGATES.index(aggregate),
-        "leaf_targetids": trees.targets.tolist(),
+        "leaf_targetids": trees.targets,
         "leaf_weights": reals("leaf_weights", trees.weights),
         "membership_values": None if trees.members is None else reals("membership_values", trees.members),
         "n_targets": op.n_targets,
-        "nodes_falseleafs": (trees.false_next < 0).astype(int).tolist(),
+        "nodes_falseleafs": (trees.false_next < 0).astype(np.int64),
         "nodes_falsenodeids": branch(trees.false_next),
-        "nodes_featureids": trees.features.tolist(),
-        "nodes_missing_value_tracks_true": None if trees.missing is None else trees.missing.astype(int).tolist(),
+        "nodes_featureids": trees.features,
+        "nodes_missing_value_tracks_true": None if trees.missing is None else trees.missing.astype(np.int64),
         "nodes_modes": _tensor("nodes_modes", trees.modes),
         "nodes_splits": reals("nodes_splits", trees.splits),
-        "nodes_trueleafs": (trees.true_next < 0).astype(int).tolist(),
+        "nodes_trueleafs": (trees.true_next < 0).astype(np.int64),
         "nodes_truenodeids": branch(trees.true_next),
-        "tree_roots": trees.roots.tolist(),
+        "tree_roots": trees.roots,
     }
 
 
@@ -323,7 +326,7 @@ def _regressor(e: Emission, op: TreeEnsemble, trees: Trees, dtype: DType) -> Non
         raise NotExpressible("trees in f64 exist from opset 16 on")
     if double and not all(isinstance(u.op, Cast) and u.op.to is DType.F32 for u in users):
         raise NotExpressible("trees that give f64 exist from opset 21 on")
-    attributes = _node_attributes(_without_sets(trees), double) | {
+    attributes = (_node_attributes(_without_sets(trees), double) if e.graph.kept else {}) | {
         "n_targets": op.n_targets,
         "aggregate_function": op.aggregate.upper(),
     }
@@ -370,59 +373,63 @@ def _node_attributes(trees: Trees, double: bool) -> dict[str, Any]:
     """Nodes and leaves of one tree after the other, numbered from 0 within the tree, a node before those below it."""
     order, numbers, tree = _in_trees(trees)
     inner = order >= 0
-    node, leaf = np.where(inner, order, 0), ~order
-    nothing = np.zeros(len(order), np.int64)
+    node, leaf = order[inner], ~order[~inner]
 
-    def of_nodes(values: Array) -> Array:
-        return np.where(inner, values[node], 0) if len(values) else nothing
+    def of_nodes(values: Array, of_leaves: int = 0) -> Array:
+        result = np.full(len(order), of_leaves, values.dtype)
+        result[inner] = values[node]
+        return result
 
-    votes = np.where(inner, 0, np.diff(trees.starts)[np.where(inner, 0, leaf)]) if len(trees.starts) > 1 else nothing
-    owner = np.repeat(np.arange(len(order)), votes)
-    starts: list[int] = trees.starts.tolist()
-    vote = np.concatenate([np.arange(starts[p], starts[p + 1]) for p in leaf[~inner].tolist()] or [nothing[:0]])
-    weights, splits = trees.weights[vote], of_nodes(trees.splits).astype(trees.splits.dtype)
-    modes = of_nodes(trees.modes).tolist()
+    votes = np.diff(trees.starts)[leaf]
+    owner = np.repeat(np.flatnonzero(~inner), votes)
+    vote = np.arange(len(owner)) + np.repeat(trees.starts[leaf] - np.cumsum(votes) + votes, votes)
+    weights, splits = trees.weights[vote], of_nodes(trees.splits)
     return {
-        "nodes_treeids": tree.tolist(),
-        "nodes_nodeids": numbers[0].tolist(),
-        "nodes_truenodeids": numbers[1].tolist(),
-        "nodes_falsenodeids": numbers[2].tolist(),
-        "nodes_featureids": of_nodes(trees.features).tolist(),
-        "nodes_modes": [_BRANCHES[m] if i else "LEAF" for m, i in zip(modes, inner.tolist(), strict=True)],
-        "nodes_missing_value_tracks_true": None
-        if trees.missing is None
-        else of_nodes(trees.missing).astype(int).tolist(),
-        "target_treeids": tree[owner].tolist(),
-        "target_nodeids": numbers[0][owner].tolist(),
-        "target_ids": trees.targets[vote].tolist(),
-        **(
-            {"nodes_values_as_tensor": _tensor("nodes_values", splits)} if double else {"nodes_values": splits.tolist()}
-        ),
-        **(
-            {"target_weights_as_tensor": _tensor("weights", weights)}
-            if double
-            else {"target_weights": weights.tolist()}
-        ),
+        "nodes_treeids": tree,
+        "nodes_nodeids": numbers[0],
+        "nodes_truenodeids": numbers[1],
+        "nodes_falsenodeids": numbers[2],
+        "nodes_featureids": of_nodes(trees.features),
+        "nodes_modes": _MODE_NAMES[of_nodes(trees.modes, len(_BRANCHES))],
+        "nodes_missing_value_tracks_true": None if trees.missing is None else of_nodes(trees.missing).astype(np.int64),
+        "target_treeids": tree[owner],
+        "target_nodeids": numbers[0][owner],
+        "target_ids": trees.targets[vote],
+        **({"nodes_values_as_tensor": _tensor("nodes_values", splits)} if double else {"nodes_values": splits}),
+        **({"target_weights_as_tensor": _tensor("weights", weights)} if double else {"target_weights": weights}),
     }
 
 
 def _in_trees(trees: Trees) -> tuple[Array, Array, Array]:
-    """The node (or ~leaf) at every place, its own number with those of its branches, and its tree."""
-    order: list[int] = []
-    numbers: list[tuple[int, int, int]] = []
-    owner: list[int] = []
-    below = list(zip(trees.true_next.tolist(), trees.false_next.tolist(), strict=True))
-    for tree, root in enumerate(trees.roots.tolist()):
-        number = {root: 0}
-        waiting = [root]
-        for place in waiting:  # grows as branches are met: every one once
-            branches = below[place] if place >= 0 else ()
-            for branch in branches:
-                if branch not in number:
-                    number[branch] = len(waiting)
-                    waiting.append(branch)
-            yes, no = (number[branch] for branch in branches) if branches else (0, 0)
-            order.append(place)
-            numbers.append((number[place], yes, no))
-            owner.append(tree)
-    return np.array(order, np.int64), np.array(numbers, np.int64).reshape(-1, 3).T, np.array(owner, np.int64)
+    """The node (or ~leaf) at every place, its own number with those of its branches, and its tree.
+
+    All trees go down one level at a time. What several branches of a tree lead to is met as often, and listed where it
+    is met first.
+    """
+    leaves, count = len(trees.starts) - 1, 0
+    leading = np.concatenate([trees.true_next, trees.false_next, trees.roots]) + leaves
+    shared = np.bincount(leading, minlength=leaves + len(trees.modes)) > 1
+    firsts: dict[tuple[int, int], int] = {}
+    levels: list[tuple[Array, Array, Array, Array]] = []
+    tree, place = np.arange(len(trees.roots)), trees.roots
+    while len(place) or not levels:
+        met = count + np.arange(len(place))
+        first = met.copy()
+        for i in np.flatnonzero(shared[place + leaves]).tolist():
+            first[i] = firsts.setdefault((int(tree[i]), int(place[i])), count + i)
+        count += len(place)
+        inner = np.flatnonzero((first == met) & (place >= 0))
+        below = np.zeros(len(place), np.int64)
+        below[inner] = count + 2 * np.arange(len(inner))
+        levels.append((tree, place, first, below))
+        node, tree = place[inner], np.repeat(tree[inner], 2)
+        place = np.stack([trees.true_next[node], trees.false_next[node]], 1).reshape(-1)
+    tree, place, first, below = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+    listed = np.flatnonzero(first == np.arange(count))
+    listed = listed[np.argsort(tree[listed], kind="stable")]
+    order, owner = place[listed], tree[listed]
+    sizes = np.bincount(owner, minlength=len(trees.roots))
+    number = np.zeros(count, np.int64)
+    number[listed] = np.arange(len(listed)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    branches = [np.where(order >= 0, number[first[below[listed] + i]], 0) for i in (0, 1)]
+    return order, np.stack([number[listed], *branches]), owner

@@ -36,7 +36,7 @@ def _tree_ensemble(n: OnnxNode) -> Result:
     aggregate = _numbered(n, "aggregate_function", 1, tuple(_AGGREGATES.values()))
     kind = _numbered(n, "post_transform", 0, ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"))
     ids = {name: _integers(n, name) for name in _SET_LISTS}
-    missing = np.array(a.integers("nodes_missing_value_tracks_true", ()), np.int64) != 0
+    missing = a.integer_array("nodes_missing_value_tracks_true") != 0
     trees = Trees(
         features=ids["nodes_featureids"],
         modes=_stored(n, "nodes_modes", DType.U8),
@@ -78,7 +78,7 @@ def _numbered(n: OnnxNode, name: str, default: int, choices: tuple[Any, ...]) ->
 
 def _integers(n: OnnxNode, name: str) -> Array:
     n.attributes.required(name)
-    return np.array(n.attributes.integers(name, ()), np.int64)
+    return n.attributes.integer_array(name)
 
 
 def _stored(n: OnnxNode, name: str, dtype: DType | None = None) -> Array:
@@ -155,34 +155,30 @@ def _listed(n: OnnxNode, votes: str) -> _Listed:
     double = n[0].type.dtype is DType.F64 or any(_stored(n, name).dtype == np.float64 for name in tensors)
     dtype = DType.F64 if double else DType.F32
     tree_ids, node_ids = _integers(n, "nodes_treeids"), _integers(n, "nodes_nodeids")
-    modes = np.array(n.attributes.texts("nodes_modes") or (), object)
+    modes = n.attributes.choice_array("nodes_modes", (*_BRANCHES, _LEAF))
     lists = {name: _integers(n, f"nodes_{name}") for name in ("featureids", "truenodeids", "falsenodeids")}
     splits = _reals(n, "nodes_values", dtype)
-    missing = np.array(n.attributes.integers("nodes_missing_value_tracks_true", ()), np.int64) != 0
+    missing = n.attributes.integer_array("nodes_missing_value_tracks_true") != 0
     parallel = (tree_ids, node_ids, modes, splits, *lists.values(), *((missing,) if missing.size else ()))
     if len({len(values) for values in parallel}) != 1:
         n.refuse("its lists of nodes differ in length")
-    places = {pair: i for i, pair in enumerate(zip(tree_ids.tolist(), node_ids.tolist(), strict=True))}
-    if len(places) < len(tree_ids):
+    index = _Index(tree_ids, node_ids)
+    if not index.distinct:
         n.refuse("a node of a tree is listed twice")
-    unknown = set(modes.tolist()) - {*_BRANCHES, _LEAF}
-    if unknown:
-        n.refuse(f"the mode {sorted(unknown)[0]!r} of a node is not known")
-    inner = modes != _LEAF
+    inner = modes != len(_BRANCHES)
     number = np.where(inner, np.cumsum(inner) - 1, ~(np.cumsum(~inner) - 1))
 
     def follow(name: str) -> Array:
-        pairs = zip(tree_ids[inner].tolist(), lists[name][inner].tolist(), strict=True)
-        found = np.array([places.get(pair, -1) for pair in pairs], np.int64)
+        found = index.find(tree_ids[inner], lists[name][inner])
         if (found < 0).any():
             n.refuse(f"a node of {name} is not listed")
         return number[found]
 
     _, first = np.unique(tree_ids, return_index=True)
-    starts, targets, weights = _votes(n, votes, places, number, dtype)
+    starts, targets, weights = _votes(n, votes, index, number, dtype)
     trees = Trees(
         features=lists["featureids"][inner],
-        modes=np.array([_BRANCHES.index(m) for m in modes[inner].tolist()], np.uint8),
+        modes=modes[inner],
         splits=splits[inner],
         true_next=follow("truenodeids"),
         false_next=follow("falsenodeids"),
@@ -197,12 +193,48 @@ def _listed(n: OnnxNode, votes: str) -> _Listed:
     return _Listed(trees, base if base.size else None, dtype)
 
 
-def _votes(
-    n: OnnxNode, votes: str, places: dict[tuple[int, int], int], number: Array, dtype: DType
-) -> tuple[Array, Array, Array]:
+class _Index:
+    """Where a node lies in the lists, by the numbers of its tree and of itself in the tree.
+
+    Attributes:
+        distinct: whether every node is listed once.
+    """
+
+    def __init__(self, tree_ids: Array, node_ids: Array) -> None:
+        self._trees, self._nodes = np.unique(tree_ids), np.unique(node_ids)
+        keys = self._keys(tree_ids, node_ids)
+        self._order = None if (keys[1:] >= keys[:-1]).all() else np.argsort(keys, kind="stable")
+        self._sorted = keys if self._order is None else keys[self._order]
+        self.distinct = bool((self._sorted[1:] != self._sorted[:-1]).all())
+
+    def _keys(self, tree_ids: Array, node_ids: Array) -> Array:
+        """One number for each pair, -1 for those of which a part is not listed."""
+        tree, node = _rank(self._trees, tree_ids), _rank(self._nodes, node_ids)
+        return np.where((tree < 0) | (node < 0), -1, tree * len(self._nodes) + node)
+
+    def find(self, tree_ids: Array, node_ids: Array) -> Array:
+        """The places of nodes; -1 for those that are not listed."""
+        keys = self._keys(tree_ids, node_ids)
+        if not len(self._sorted):
+            return np.full(len(keys), -1)
+        place = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        found = place if self._order is None else self._order[place]
+        return np.where(self._sorted[place] == keys, found, -1)
+
+
+def _rank(distinct: Array, values: Array) -> Array:
+    """The place of each value among sorted distinct ones; -1 for a value that is none of them."""
+    if not len(distinct):
+        return np.full(len(values), -1)
+    if int(distinct[-1]) - int(distinct[0]) == len(distinct) - 1:  # without gaps, as most writers count
+        return np.where((values < distinct[0]) | (values > distinct[-1]), -1, values - distinct[0])
+    place = np.minimum(np.searchsorted(distinct, values), len(distinct) - 1)
+    return np.where(distinct[place] == values, place, -1)
+
+
+def _votes(n: OnnxNode, votes: str, index: _Index, number: Array, dtype: DType) -> tuple[Array, Array, Array]:
     """The votes of the leaves: where each leaf's begin, their targets and weights. Those of other nodes never count."""
-    pairs = zip(_integers(n, f"{votes}_treeids").tolist(), _integers(n, f"{votes}_nodeids").tolist(), strict=True)
-    found = np.array([places.get(pair, -1) for pair in pairs], np.int64)
+    found = index.find(_integers(n, f"{votes}_treeids"), _integers(n, f"{votes}_nodeids"))
     targets, weights = _integers(n, f"{votes}_ids"), _reals(n, f"{votes}_weights", dtype)
     if not len(found) == len(targets) == len(weights):
         n.refuse("its lists of votes differ in length")
@@ -221,7 +253,7 @@ def _reals(n: OnnxNode, name: str, dtype: DType) -> Array:
     as_tensor = f"{name}_as_tensor"
     if as_tensor in n.attributes:
         return _stored(n, as_tensor).astype(dtype.numpy)
-    return np.array(n.attributes.numbers(name, ()), np.float32).astype(dtype.numpy)
+    return n.attributes.number_array(name).astype(dtype.numpy)
 
 
 def _based(n: OnnxNode, scores: Tensor, base: Array | None, size: int) -> Tensor:

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.frontends.onnx.classical import judge, node_model
-from tests.frontends.onnx.models import imported, interpreted, op_types
+from tests.frontends.onnx.models import imported, interpreted, onnxruntime_outputs, op_types
+from uair.codegen.onnx import model_bytes
 from uair.errors import EvaluationError, UairError
+from uair.frontends.onnx import load_bytes
 from uair.frontends.onnx.errors import OnnxAttributeError
 from uair.ir.dtype import Array
 from uair.ops import TreeEnsemble
@@ -371,3 +373,54 @@ def by_hand(a: dict[str, Any], x: Array) -> Array:
                 total = np.float32(sum(votes_for)) if kind < 2 else min(votes_for) if kind == 2 else max(votes_for)
                 result[i, target] = total / np.float32(len(a["tree_roots"])) if kind == 0 else total
     return result
+
+
+def forest(trees: int, depth: int, shuffled: bool = False) -> dict[str, Any]:
+    """Attributes of a classifier of whole trees; shuffled, only the roots come first, and the numbers have gaps."""
+    rng = np.random.default_rng(0)
+    inner, size = 2**depth - 1, 2 ** (depth + 1) - 1
+    count, roots = trees * size, size * np.arange(trees)
+    of_tree, tree = np.tile(np.arange(size), trees), np.repeat(np.arange(trees), size)
+    leaf, number = of_tree >= inner, 7 * np.arange(size) - 3 if shuffled else np.arange(size)
+    yes, no = (np.where(leaf, 0, number[(2 * of_tree + i) % size]) for i in (1, 2))
+    features, splits = rng.integers(0, 4, count), rng.normal(size=count).astype(np.float32)
+    classes, weights = rng.integers(0, 5, count), rng.random(count).astype(np.float32)
+    others = rng.permutation(np.setdiff1d(np.arange(count), roots))
+    order = np.concatenate([roots, others]) if shuffled else np.arange(count)
+    voters = order[leaf[order]]
+    lists = {
+        "nodes_treeids": 5 * tree[order],
+        "nodes_nodeids": number[of_tree[order]],
+        "nodes_featureids": features[order],
+        "nodes_values": splits[order],
+        "nodes_truenodeids": yes[order],
+        "nodes_falsenodeids": no[order],
+        "class_treeids": 5 * tree[voters],
+        "class_nodeids": number[of_tree[voters]],
+        "class_ids": classes[voters],
+        "class_weights": weights[voters],
+        "classlabels_int64s": np.arange(5),
+    }
+    modes = ["LEAF" if is_leaf else "BRANCH_LEQ" for is_leaf in leaf[order]]
+    return {name: values.tolist() for name, values in lists.items()} | {"nodes_modes": modes}
+
+
+def test_nodes_in_any_order_with_gaps_in_their_numbers() -> None:
+    """onnxruntime, which does not read such numbers, judges by the same ensemble in order."""
+    x = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32)
+    proto, feeds = node_model("TreeEnsembleClassifier", x, version=3, outputs=2, **forest(6, 4))
+    want = onnxruntime_outputs(proto, feeds)
+    for shuffled in (False, True):
+        lists = forest(6, 4, shuffled)
+        judge("TreeEnsembleClassifier", x, version=3, outputs=2, want=want, opsets=(11, 17), **lists)
+
+
+def test_a_large_ensemble_is_read_and_written_in_time() -> None:
+    """400,000 nodes, which took 6 seconds node by node; the bound is on the processor's time, and wide."""
+    x = np.zeros((1, 4), np.float32)
+    proto, _ = node_model("TreeEnsembleClassifier", x, version=3, outputs=2, **forest(12, 14))
+    raw = proto.SerializeToString()
+    began = time.process_time()
+    written = model_bytes(load_bytes(raw), opset=17)
+    assert time.process_time() - began < 4
+    assert len(written) < len(raw)

@@ -247,3 +247,72 @@ def test_absurd_shapes_are_refused(dims: list[int]) -> None:
     proto.graph.initializer.append(tensor)
     with pytest.raises(OnnxTensorError):
         load_bytes(proto.SerializeToString())
+
+
+# ------------------------------------------------------------------ lists written number by number
+def one_by_one(numbers: list[int], reals: list[float], texts: list[bytes]) -> bytes:
+    """A model of one node whose attributes are lists, with a tag before every element, as protobuf 2 writes."""
+    attributes = [
+        onnx.AttributeProto(name="i", type=onnx.AttributeProto.INTS, ints=numbers),
+        onnx.AttributeProto(name="f", type=onnx.AttributeProto.FLOATS, floats=reals),
+        onnx.AttributeProto(name="s", type=onnx.AttributeProto.STRINGS, strings=texts),
+        onnx.AttributeProto(name="t", type=onnx.AttributeProto.TENSOR, t=numpy_helper.from_array(floats(LARGE))),
+    ]
+    node = onnx.NodeProto(op_type="Op", attribute=attributes)
+    content: bytes = model([node], {"x": floats(2)}).SerializeToString()
+    return content
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(0, 300), max_size=40),
+    st.lists(st.binary(max_size=200), max_size=12),
+    st.integers(0, 400),
+)
+def test_long_lists_are_passed_over_whole(numbers: list[int], texts: list[bytes], times: int) -> None:
+    """What is left of the model is what protobuf reads, and the tensor behind the lists is found."""
+    raw = one_by_one(numbers * times, [0.5, -1.0] * times, texts * (times // 4))
+    skeleton = wire.split(memoryview(raw))
+    assert len(skeleton.bulk) == 1
+    parsed, whole = onnx.ModelProto.FromString(skeleton.data), onnx.ModelProto.FromString(raw)
+    parsed.graph.node[0].attribute[3].Clear()
+    whole.graph.node[0].attribute[3].Clear()
+    assert parsed == whole
+
+
+def test_a_long_list_is_not_walked_number_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensembles of trees have millions of numbers; the walk asks for a bounded number of tags."""
+    tags = 0
+    tag = wire._Walker.tag
+
+    def counting(self: wire._Walker, at: int, end: int) -> tuple[int, int, int]:
+        nonlocal tags
+        tags += 1
+        return tag(self, at, end)
+
+    monkeypatch.setattr(wire._Walker, "tag", counting)
+    wire.split(memoryview(one_by_one([7, 1 << 40] * 50_000, [1.5] * 100_000, [b"LEAF"] * 100_000)))
+    assert tags < 300
+
+
+@pytest.mark.parametrize("element", [b"\x40\x05", b"\x3d\x00\x00\x80\x3f", b"\x4a\x04LEAF"])
+def test_a_list_that_ends_early_is_refused(element: bytes) -> None:
+    for cut in range(1, len(element)):
+        body = element * 2000 + element[:cut]
+        nested = b"\x2a" + encoded(len(body)) + body  # attribute of a node
+        node = b"\x0a" + encoded(len(nested)) + nested
+        raw = b"\x3a" + encoded(len(node)) + node
+        with pytest.raises(OnnxModelError, match="truncated|not complete"):
+            wire.split(memoryview(raw))
+    whole = element * 2000
+    nested = b"\x2a" + encoded(len(whole)) + whole
+    node = b"\x0a" + encoded(len(nested)) + nested
+    assert wire.split(memoryview(b"\x3a" + encoded(len(node)) + node)).data.endswith(whole)
+
+
+def test_a_number_without_end_in_a_list_is_refused() -> None:
+    body = b"\x40\x05" * 2000 + b"\x40" + b"\xff" * 10 + b"\x01" + b"\x40\x05" * 500
+    nested = b"\x2a" + encoded(len(body)) + body
+    node = b"\x0a" + encoded(len(nested)) + nested
+    with pytest.raises(OnnxModelError, match="a number has no end"):
+        wire.split(memoryview(b"\x3a" + encoded(len(node)) + node))
