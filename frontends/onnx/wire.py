@@ -91,7 +91,7 @@ def split(buffer: memoryview, release: Callable[[int, int], None] | None = None)
         OnnxModelError: the bytes are no protobuf message: a length points past the end, a tag is wrong, the nesting is
             too deep.
     """
-    walker = _Walker(buffer, secrets.token_bytes(16), release)
+    walker = Walker(buffer, secrets.token_bytes(16), release)
     chunks = walker.message(0, len(buffer), _MODEL, 0)
     size = len(buffer) if chunks is None else sum(len(c) for c in chunks)
     if size > MAX_SKELETON:
@@ -103,7 +103,7 @@ def split(buffer: memoryview, release: Callable[[int, int], None] | None = None)
     return Skeleton(data, tuple(walker.bulk), walker.marker)
 
 
-class _Walker:
+class Walker:
     """One walk; `bulk` grows."""
 
     def __init__(self, buffer: memoryview, marker: bytes, release: Callable[[int, int], None] | None) -> None:

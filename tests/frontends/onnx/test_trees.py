@@ -423,4 +423,4 @@ def test_a_large_ensemble_is_read_and_written_in_time() -> None:
     began = time.process_time()
     written = model_bytes(load_bytes(raw), opset=17)
     assert time.process_time() - began < 4
-    assert len(written) < len(raw)
+    assert len(written) == pytest.approx(len(raw), rel=1e-3)

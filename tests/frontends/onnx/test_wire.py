@@ -283,14 +283,14 @@ def test_long_lists_are_passed_over_whole(numbers: list[int], texts: list[bytes]
 def test_a_long_list_is_not_walked_number_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensembles of trees have millions of numbers; the walk asks for a bounded number of tags."""
     tags = 0
-    tag = wire._Walker.tag
+    tag = wire.Walker.tag
 
-    def counting(self: wire._Walker, at: int, end: int) -> tuple[int, int, int]:
+    def counting(self: wire.Walker, at: int, end: int) -> tuple[int, int, int]:
         nonlocal tags
         tags += 1
         return tag(self, at, end)
 
-    monkeypatch.setattr(wire._Walker, "tag", counting)
+    monkeypatch.setattr(wire.Walker, "tag", counting)
     wire.split(memoryview(one_by_one([7, 1 << 40] * 50_000, [1.5] * 100_000, [b"LEAF"] * 100_000)))
     assert tags < 300
 
