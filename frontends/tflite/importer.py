@@ -17,7 +17,7 @@ from uair.frontends.common.table import joined
 from uair.frontends.tflite import sparse
 from uair.frontends.tflite.dilation import dilated
 from uair.frontends.tflite.errors import TfliteSignatureError
-from uair.frontends.tflite.handlers import FAMILIES
+from uair.frontends.tflite.handlers import CUSTOM, FAMILIES
 from uair.frontends.tflite.model import Model, OperatorInfo, Quantization, Signature, SubGraph, TensorInfo
 from uair.frontends.tflite.node import Complex, Handle, Handler, Result, TfliteNode, Value
 from uair.frontends.tflite.states import States, written
@@ -248,7 +248,8 @@ class Importer:
     def _operator(self, scope: Scope, op: OperatorInfo, place: str) -> None:
         name = scope.subgraph.tensors[op.outputs[0]].name if op.outputs else op.name
         node = TfliteNode(self, scope, op, name=name, place=place)
-        results: Result = keep(node) if op.kind == "CUSTOM" else handlers()[op.kind](node)
+        handler = CUSTOM.get(op.custom, keep) if op.kind == "CUSTOM" else handlers()[op.kind]
+        results: Result = handler(node)
         found: Sequence[Value | None] = (results,) if isinstance(results, Tensor | Handle | Complex) else results
         for i, number in enumerate(op.outputs):
             value = found[i] if i < len(found) else None
@@ -395,12 +396,11 @@ RUNS = {
 
 def keep(node: TfliteNode) -> tuple[Tensor, ...]:
     """The results of a custom operator, which is kept as it is: name, options, operands, declared types."""
-    op, file = node.operator, node.importer.file
-    payload = b"" if op.payload is None else bytes(file.view(op.payload.offset, op.payload.nbytes))
+    op = node.operator
     types = tuple(declared(node.result_info(i), node.name, node.place) for i in range(len(op.outputs)))
     operands = [node.raw(i) for i in range(len(node)) if node.has(i)]
     opaque = Opaque(
-        domain="tflite", kind=op.custom, payload=base64.b64encode(payload).decode("ascii"), result_types=types
+        domain="tflite", kind=op.custom, payload=base64.b64encode(node.payload).decode("ascii"), result_types=types
     )
     return node.all(opaque, *operands)
 

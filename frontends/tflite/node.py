@@ -72,6 +72,12 @@ class TfliteNode(SourceNode):
         """The operator's options."""
         return self.operator.options
 
+    @property
+    def payload(self) -> bytes:
+        """The options of a custom operator, as they stand in the file."""
+        span = self.operator.payload
+        return b"" if span is None else bytes(self.importer.file.view(span.offset, span.nbytes))
+
     def __len__(self) -> int:
         """Number of operands, those left out too."""
         return len(self.operator.inputs)

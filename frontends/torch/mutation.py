@@ -22,6 +22,8 @@ from uair.frontends.torch import writes
 from uair.frontends.torch.errors import TorchMutationError
 from uair.frontends.torch.program import Argument, Call, Program, ProgramGraph, Ref
 from uair.frontends.torch.views import Sample, Strides, View, views_of
+from uair.ir.dims import symbols_of
+from uair.ir.dtype import DType
 from uair.ir.types import TensorType
 
 NEXT_STEP = "let PyTorch do it: `ep = ep.run_decompositions({})` before the program is saved or given to uair"
@@ -416,23 +418,48 @@ def _state_that_matters(program: Program, results: Sequence[Argument], news: Map
 
 def _reached(graph: ProgramGraph, wanted: Sequence[Argument]) -> set[str]:
     """Names of all values that some values depend on, themselves too."""
-    needed = set(_refs(wanted))
+    needed = _Needed()
+    needed.add(wanted)
     for call in reversed(graph.calls):
-        if any(name in needed for name in call.results):
-            needed.update(_refs(call.arguments.values()))
-    return needed
+        if needed.takes(call):
+            needed.add(call.arguments.values())
+    return needed.names
 
 
 def _without_dead(graph: ProgramGraph) -> ProgramGraph:
     """The graph without ATen's calls that nobody needs; results that are not needed lose their names."""
-    needed = set(_refs(graph.outputs))
+    needed = _Needed()
+    needed.add(graph.outputs)
     kept: list[Call] = []
     for call in reversed(graph.calls):
-        if call.target.startswith("aten.") and not any(name in needed for name in call.results):
+        if call.target.startswith("aten.") and not needed.takes(call):
             continue
-        needed.update(_refs(call.arguments.values()))
-        kept.append(attrs.evolve(call, results=tuple(name if name in needed else "" for name in call.results)))
+        needed.add(call.arguments.values())
+        kept.append(attrs.evolve(call, results=tuple(name if name in needed.names else "" for name in call.results)))
     return attrs.evolve(graph, calls=tuple(reversed(kept)))
+
+
+@attrs.define(eq=False)
+class _Needed:
+    """What calls that are kept use.
+
+    Attributes:
+        names: of values.
+        sizes: symbols; a call that decides one (`item`) is needed though nothing uses its result by name.
+    """
+
+    names: set[str] = attrs.Factory(set[str])
+    sizes: set[str] = attrs.Factory(set[str])
+
+    def add(self, arguments: Iterable[Argument]) -> None:
+        """Need what these arguments use."""
+        given = list(arguments)
+        self.names.update(_refs(given))
+        self.sizes.update(_sizes(given))
+
+    def takes(self, call: Call) -> bool:
+        """Whether something that a call gives is needed."""
+        return not self.names.isdisjoint(call.results) or not self.sizes.isdisjoint(call.symbols)
 
 
 # ------------------------------------------------------------------ helpers
@@ -460,6 +487,19 @@ def _each_ref(arguments: Iterable[Argument]) -> Iterator[Ref]:
 
 def _refs(arguments: Iterable[Argument]) -> Iterator[str]:
     return (ref.name for ref in _each_ref(arguments))
+
+
+def _sizes(arguments: Iterable[Argument]) -> Iterator[str]:
+    """The symbols in the sizes among arguments, and in the graphs that they run."""
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            yield from _sizes(argument)
+        elif isinstance(argument, ProgramGraph):
+            for call in argument.calls:
+                yield from _sizes(call.arguments.values())
+            yield from _sizes(argument.outputs)
+        elif argument is not None and not isinstance(argument, (Ref, int, float, complex, str, DType)):
+            yield from symbols_of((argument,))
 
 
 def _names_in(graph: ProgramGraph) -> set[str]:

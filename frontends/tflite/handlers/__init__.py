@@ -8,6 +8,7 @@ from uair.frontends.tflite.handlers import (
     control,
     convolution,
     creation,
+    custom,
     elementwise,
     indexing,
     linear,
@@ -50,5 +51,9 @@ FAMILIES = tuple(
         stablehlo,
     )
 )
+"""Of the builtin operators."""
 
-__all__ = ["FAMILIES"]
+CUSTOM = custom.FAMILY.handlers
+"""Of custom operators, by the name in the file."""
+
+__all__ = ["CUSTOM", "FAMILIES"]

@@ -123,16 +123,47 @@ def _transposed_conv3d(n: TfliteNode) -> Result:
 
 
 def _spread(n: TfliteNode, kind: type[ConvTranspose2D] | type[ConvTranspose3D], w: Tensor) -> Tensor:
-    x = channels_first(n, n[2])
+    steps, same = strides(n, kind.spatial_rank), is_same(n)
+    wanted = n.dims(n.raw(0))
+    full = None if wanted is None else wanted[1 : 1 + len(steps)]
+    y = spread(n, kind, n[2], w, _spread_bias(n) if n.has(3) else None, steps, same=same, full=full)
+    return n.activated(y)
+
+
+def spread(
+    n: TfliteNode,
+    kind: type[ConvTranspose2D] | type[ConvTranspose3D],
+    image: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    steps: tuple[int, ...],
+    *,
+    same: bool,
+    full: Shape | None = None,
+) -> Tensor:
+    """A transposed convolution.
+
+    Args:
+        n: the operator.
+        kind: the canonical operator.
+        image: with the channels last.
+        w: the filter, [C, M, *kernel].
+        bias: [M] real numbers.
+        steps: the strides.
+        same: whether the padding is SAME.
+        full: extents of the result; from the padding alone when None.
+
+    Raises:
+        SourceOperatorError: what is cut off depends on an extent that is not known.
+    """
+    x = channels_first(n, image)
     rank = kind.spatial_rank
-    steps = strides(n, rank)
     kernel = n.shape(w)[2:]
     if not is_static(kernel) or n.rank(x) != rank + 2 or n.rank(w) != rank + 2:
         n.refuse(f"an image and a filter of {rank + 2} axes are needed")
-    pads, extra = _cut(n, n.shape(x)[2:], static(kernel), steps)
+    pads, extra = _cut(n, n.shape(x)[2:], static(kernel), steps, same=same, full=full)
     op = kind(strides=steps, pads=pads, output_padding=extra)
-    y = n(op, x, w, None if not n.has(3) else _spread_bias(n))
-    return n.activated(channels_last(n, y))
+    return channels_last(n, n(op, x, w, bias))
 
 
 def _spread_bias(n: TfliteNode) -> Tensor:
@@ -141,20 +172,15 @@ def _spread_bias(n: TfliteNode) -> Tensor:
 
 
 def _cut(
-    n: TfliteNode, extents: Shape, kernel: Sequence[int], steps: Sequence[int]
+    n: TfliteNode, extents: Shape, kernel: Sequence[int], steps: Sequence[int], *, same: bool, full: Shape | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What is cut off on both sides, and added at the end, so that the result has the wanted extents.
 
     With SAME the part in front is half, rounded down, of what the forward convolution of the result would pad; with
     VALID nothing is cut off in front.
     """
-    rank = len(steps)
-    wanted = n.dims(n.raw(0))
-    if wanted is None:
-        same = is_same(n)
-        full = [d * s if same else (d - 1) * s + max(k, s) for d, s, k in zip(extents, steps, kernel, strict=True)]
-    else:
-        full = list(wanted[1 : 1 + rank])
+    if full is None:
+        full = tuple(d * s if same else (d - 1) * s + max(k, s) for d, s, k in zip(extents, steps, kernel, strict=True))
     begins: list[int] = []
     ends: list[int] = []
     extra: list[int] = []
@@ -164,7 +190,7 @@ def _cut(
         if not isinstance(rest, int):
             n.refuse("how much is cut off depends on an extent that is not known", "fix the shapes of the inputs")
         forward = _padded(target, s, k) if isinstance(target, int) else max(k - s, 0)
-        begin = forward // 2 if is_same(n) else 0
+        begin = forward // 2 if same else 0
         begins.append(begin)
         ends.append(max(rest - begin, 0))
         extra.append(max(begin - rest, 0))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from uair.frontends.tflite.handlers.signal import part
 from uair.frontends.tflite.litert import is_asked_for, total
-from uair.frontends.tflite.node import Family, Result, TfliteNode
+from uair.frontends.tflite.node import Complex, Family, Result, TfliteNode
 from uair.ir.dtype import DType
 from uair.ops import (
     Abs,
@@ -184,11 +185,11 @@ def _cbrt(n: TfliteNode) -> Result:
 
 @FAMILY.op("CAST", "STABLEHLO_CONVERT")
 def _cast(n: TfliteNode) -> Result:
-    """The declared type of the result counts."""
+    """The declared type of the result counts; complex numbers lose their imaginary part."""
     dtype = n.result_info().dtype
     if dtype is None:
         n.refuse(f"{n.result_info().name!r} is declared as a handle")
-    return n(Cast(to=dtype), n.raw(0))
+    return n(Cast(to=dtype), part(n, 0) if isinstance(n.value(0), Complex) else n.raw(0))
 
 
 @FAMILY.op("BITCAST")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from uair.frontends.tflite import schema
-from uair.frontends.tflite.node import Family, Result, TfliteNode
+from uair.frontends.tflite.node import Complex, Family, Result, TfliteNode, Value
 from uair.ir.dims import Dim, Shape
 from uair.ir.graph import Tensor
 from uair.ops import (
@@ -24,14 +25,27 @@ from uair.ops import (
 FAMILY = Family()
 
 
+def _viewed(n: TfliteNode, view: Callable[[Tensor, int], Tensor]) -> Value:
+    """Operand 0 seen by `view`, which gets the tensor and its number of axes.
+
+    Complex numbers are seen as their pairs; the axis of a pair is the last one and does not count.
+    """
+    value = n.value(0)
+    if isinstance(value, Complex):
+        return Complex(view(value.pairs, n.rank(value.pairs) - 1))
+    return view(n[0], n.rank(n[0]))
+
+
 @FAMILY.op("RESHAPE")
 def _reshape(n: TfliteNode) -> Result:
     """The shape is an operand, or where that is left out an option."""
-    x = n[0]
-    if not n.has(1):
-        return n.reshaped(x, n.options.integers("new_shape"))
-    dims = n.dims(n.raw(1))
-    return n(Reshape(), x, n.i64(n.raw(1))) if dims is None else n.reshaped(x, dims)
+    pair = (2,) if isinstance(n.value(0), Complex) else ()
+    dims = n.dims(n.raw(1)) if n.has(1) else n.options.integers("new_shape")
+    if dims is None and not pair:
+        return n(Reshape(), n[0], n.i64(n.raw(1)))
+    if dims is None:
+        n.refuse("complex numbers in a shape that is known only when the model runs", "fix the shapes of the inputs")
+    return _viewed(n, lambda x, _: n.reshaped(x, (*dims, *pair)))
 
 
 @FAMILY.op("TRANSPOSE")
@@ -42,15 +56,14 @@ def _transpose(n: TfliteNode) -> Result:
 
 @FAMILY.op("SQUEEZE")
 def _squeeze(n: TfliteNode) -> Result:
-    x, axes = n[0], n.options.integers("squeeze_dims")
-    return n(Squeeze(axes=n.axes(axes, n.rank(x)) if axes else None), x)
+    axes = n.options.integers("squeeze_dims")
+    return _viewed(n, lambda x, rank: n(Squeeze(axes=n.axes(axes, rank) if axes else None), x))
 
 
 @FAMILY.op("EXPAND_DIMS")
 def _expand_dims(n: TfliteNode) -> Result:
-    x = n[0]
     axes = n.integers(n.raw(1), "the axis")
-    return n(Unsqueeze(axes=n.axes(axes, n.rank(x) + 1)), x)
+    return _viewed(n, lambda x, rank: n(Unsqueeze(axes=n.axes(axes, rank + 1)), x))
 
 
 @FAMILY.op("CONCATENATION")

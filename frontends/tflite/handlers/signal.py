@@ -20,7 +20,12 @@ def _rfft2d(n: TfliteNode) -> Result:
     return Complex(n(DFT(axis=-3, length=lengths[0]), pairs))
 
 
-def _part(n: TfliteNode, which: int) -> Tensor:
+def part(n: TfliteNode, which: int) -> Tensor:
+    """The real (0) or imaginary (1) part of operand 0, which must be complex.
+
+    Raises:
+        SourceOperatorError: it is not.
+    """
     value = n.value(0)
     if not isinstance(value, Complex):
         n.refuse("the operand is not complex")
@@ -30,15 +35,15 @@ def _part(n: TfliteNode, which: int) -> Tensor:
 
 @FAMILY.op("REAL")
 def _real(n: TfliteNode) -> Result:
-    return _part(n, 0)
+    return part(n, 0)
 
 
 @FAMILY.op("IMAG")
 def _imag(n: TfliteNode) -> Result:
-    return _part(n, 1)
+    return part(n, 1)
 
 
 @FAMILY.op("COMPLEX_ABS")
 def _abs(n: TfliteNode) -> Result:
-    real, imaginary = _part(n, 0), _part(n, 1)
+    real, imaginary = part(n, 0), part(n, 1)
     return n(Sqrt(), n(Add(), n(Mul(), real, real), n(Mul(), imaginary, imaginary)))

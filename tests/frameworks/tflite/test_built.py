@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import uair
 from tests.frameworks.tflite.build import Value, built, of
 from tests.frameworks.tflite.harness import check
 
@@ -70,6 +72,31 @@ CASES: dict[str, Case] = {
 def test_operator(kind: str, tmp_path: Path) -> None:
     operands, results, options, settings = CASES[kind]
     check(tmp_path, built(kind, operands, results, options, settings))
+
+
+@pytest.mark.parametrize("padding", [1, 2], ids=["same", "valid"])
+@pytest.mark.parametrize(("kernel", "stride"), [((2, 2), (2, 2)), ((3, 4), (2, 3)), ((5, 4), (1, 2))])
+def test_transposed_convolution_with_bias(
+    tmp_path: Path, padding: int, kernel: tuple[int, int], stride: tuple[int, int]
+) -> None:
+    """A custom operator that LiteRT's interpreter knows; image segmentation of phones ends in it."""
+    height, width = (d * s if padding == 1 else (d - 1) * s + k for d, s, k in zip((5, 6), stride, kernel, strict=True))
+    operands: list[Value | None] = [Value((1, 5, 6, 3)), of(f32(2, *kernel, 3)), of(f32(2))]
+    payload = struct.pack("<3i", padding, stride[1], stride[0])
+    content = built(
+        "CUSTOM", operands, [Value((1, height, width, 2))], custom="Convolution2DTransposeBias", payload=payload
+    )
+    check(tmp_path, content)
+
+
+def test_transposed_convolution_with_damaged_options(tmp_path: Path) -> None:
+    operands: list[Value | None] = [Value((1, 5, 6, 3)), of(f32(2, 2, 2, 3)), of(f32(2))]
+    result = [Value((1, 10, 12, 2))]
+    for payload, why in ((b"\x01", "1 bytes"), (struct.pack("<3i", 1, 0, 2), "strides")):
+        path = tmp_path / "model.tflite"
+        path.write_bytes(built("CUSTOM", operands, result, custom="Convolution2DTransposeBias", payload=payload))
+        with pytest.raises(uair.UairError, match=why):
+            uair.load(path)
 
 
 @pytest.mark.parametrize("zero_point", [0, 7])

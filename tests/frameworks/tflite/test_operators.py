@@ -253,6 +253,12 @@ INDEXING: dict[str, Case] = {
         lambda x: [f(tf.signal.rfft2d(x, [4, 8])) for f in (tf.math.real, tf.math.imag)],
         (f32(2, 4, 8),),
     ),
+    "fourier real part": (lambda x: tf.cast(tf.signal.rfft2d(x, [4, 8]), tf.float32), (f32(2, 4, 8),)),
+    "spectrogram": (lambda x: tf.abs(tf.signal.stft(x, 16, 8)), (f32(2, 50),)),
+    "spectrum in another shape": (
+        lambda x: tf.math.real(tf.expand_dims(tf.reshape(tf.signal.rfft(x), [3, 2, 9]), 1)),
+        (f32(2, 3, 16),),
+    ),
     "embedding": (lambda i: tf.nn.embedding_lookup(tf.constant(f32(9, 3)), i), (i32(4, low=0, high=9),)),
     "update slice": (
         lambda x, u: dynamic_update_slice(x, u, tf.constant([1, 2])),

@@ -39,6 +39,7 @@ CASES: dict[str, Callable[[torch.Tensor, torch.Tensor], Any]] = {
     "pad": lambda x, t: torch.nn.functional.pad(x, (0, 0, 0, _number(t))),
     "count": lambda x, t: x[x[:, 0] > t].sum(0) / x[x[:, 0] > t].shape[0],
     "rows that a mask holds": lambda x, t: x[x[:, 0] > t].reshape(-1, 2, 2).flatten(),
+    "number beside a write in place": lambda x, t: torch.arange(x.clone().fill_(2).sum().long()) * t.clone().mul_(2),
     "places": lambda x, t: torch.arange((x > t).nonzero().shape[0]),
 }
 
