@@ -213,7 +213,7 @@ def _whole(tensor: Tensor) -> _Factor:
     """
     for _ in range(16):
         node = tensor.producer
-        if node is None or node.inputs[0] is None:
+        if node is None or not node.inputs or node.inputs[0] is None:
             return _Factor(False)
         if isinstance(node.op, ops.Cast):
             source = node.inputs[0].type.dtype

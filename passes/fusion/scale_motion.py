@@ -67,7 +67,7 @@ def _chain(tensor: Tensor) -> list[Node]:
     chain: list[Node] = []
     for _ in range(_DEEPEST):
         node = tensor.producer
-        if node is None or tensor.use_count != 1 or node.inputs[0] is None:
+        if node is None or tensor.use_count != 1 or not node.inputs or node.inputs[0] is None:
             break
         chain.append(node)
         if isinstance(node.op, TAKERS):

@@ -130,15 +130,19 @@ class FlipByGather(Rule):
         return of(Flip)(x).named("node")
 
     def check(self, node: Node) -> bool | NoMatch:
-        """The extents are known."""
-        return static_float(node) or True
+        """The extents of the axes are known."""
+        x, op = node.inputs[0], node.op
+        assert isinstance(op, Flip)
+        if x is None or x.type.shape is None or not all(isinstance(x.type.shape[axis], int) for axis in op.axes):
+            return no("the extent of an axis is not known", node)
+        return True
 
     def rewrite(self, x: Tensor, node: Node) -> Tensor:
         """One axis after the other."""
         op = node.op
         assert isinstance(op, Flip)
         for axis in op.axes:
-            order = np.arange(extents(x)[axis], dtype=np.int64)[::-1]
+            order = np.arange(int(x.type.dims[axis]), dtype=np.int64)[::-1]  # type: ignore[arg-type]
             x = Gather(axis=axis % x.type.rank)(x, constant(np.ascontiguousarray(order)))
         return x
 

@@ -164,6 +164,12 @@ def test_scales_go_into_weights_in_front_of_moves(taker: str, scaled: bool) -> N
     assert ("Mul" not in kinds(found)) is scaled
 
 
+def test_scales_of_random_numbers_stay() -> None:
+    """What the number multiplies has no operand: the noise of a text-to-speech model."""
+    nodes = "%n = RandomNormal() {seed = 1, shape = [3,8]}  %t = Transpose(%n) {perm = [1,0]}  %y = Mul(%t, @half)"
+    assert "Mul" in kinds(rewritten(module_of("%x: f32[3,8]", nodes, WEIGHTS), ScaleBeforeMoves()))
+
+
 def test_scales_of_what_others_take_stay() -> None:
     nodes = "%n = RMSNorm(%x, @w)  %t = Transpose(%n) {perm = [1,0]}  %m = Mul(%t, @half)  %y = Add(%m, %t)"
     assert "Mul" in kinds(rewritten(module_of("%x: f32[3,8]", nodes, WEIGHTS), ScaleBeforeMoves()))

@@ -7,6 +7,10 @@ import pytest
 
 from tools import rule_pairs
 from uair.codegen.reference import random_feeds, run
+from uair.ir.graph import Node
+from uair.ir.verify import verify
+from uair.ops import RandomNormal
+from uair.pipeline import PassContext
 from uair.rewrite import Rule
 from uair.testing import assert_rewrites
 from uair.text import parse_module
@@ -36,6 +40,21 @@ def test_before_becomes_after(family: rule_pairs.Family, rule: Rule) -> None:
     for want, got in zip(wanted, given, strict=True):
         assert got.dtype == want.dtype and np.ptp(want) > 0
         np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1.0, float(np.abs(want).max())))
+
+
+@pytest.mark.parametrize(("family", "rule"), CASES, ids=[rule.name for _, rule in CASES])
+def test_operands_may_come_of_nodes_without_operands(family: rule_pairs.Family, rule: Rule) -> None:
+    """A rule that looks behind its operands finds random numbers there, which come of nothing."""
+    module = parse_module(rule_pairs.pairs(family)[rule.name].before)
+    graph = module.main
+    for x in graph.inputs:
+        if x.type.dtype.is_float and x.type.is_static:
+            node = Node(RandomNormal(shape=x.type.dims, dtype=x.type.dtype, seed=1), ())
+            graph.insert_before(next(iter(graph)), node)
+            x.replace_all_uses_with(node.output)
+    verify(module)
+    PassContext().apply_rules(module, [rule])
+    verify(module)
 
 
 def test_every_rule_has_a_pair() -> None:

@@ -270,7 +270,7 @@ def _share(value: float | None) -> str:
 def describe_error(error: dict[str, Any]) -> str:
     """A comparison in words."""
     if error["relative"] is None:
-        return "not comparable: other values that are no numbers"
+        return "not comparable: another size, or other values that are no numbers"
     return (
         f"cosine {error['cosine']:.6f}, greatest difference {error['max_abs']:.3g} "
         f"({error['relative']:.2g} of the greatest value)"

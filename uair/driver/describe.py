@@ -66,7 +66,13 @@ def interface_type(entry: Mapping[str, Any]) -> str:
 
 
 def compare(expected: Array, actual: Array) -> dict[str, float | None]:
-    """How far two arrays are apart: greatest difference, that relative to the greatest magnitude, cosine similarity."""
+    """How far two arrays are apart: greatest difference, that relative to the greatest magnitude, cosine similarity.
+
+    None stands where there is no such number: the shapes differ (a size that random numbers or values near a limit
+    decide), or one array is not finite where the other is.
+    """
+    if expected.shape != actual.shape:
+        return {"max_abs": None, "relative": None, "cosine": None}
     if not np.issubdtype(expected.dtype, np.number) and expected.dtype.kind not in "fV":
         same = bool(np.array_equal(expected, actual))
         return {"max_abs": 0.0 if same else None, "relative": 0.0 if same else None, "cosine": 1.0 if same else None}
