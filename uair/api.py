@@ -147,9 +147,9 @@ def export_onnx(
     Args:
         module: the module; it is not changed.
         path: the file.
-        opset: operator set of the default domain. When not given, the lowest from 17 on that expresses the module,
-            which may mean that operators such as Gelu are written as arithmetic: runtimes and vendors' tools lag
-            years behind the newest operator set.
+        opset: operator set of the default domain. When not given, the lowest that expresses the module, from 17 on or
+            from that of the ONNX file that it was read from, 20 at most. That may mean that operators such as Gelu are
+            written as arithmetic: runtimes and vendors' tools lag years behind the newest operator set.
         ir_version: version of the file format; the lowest that knows the operator sets when not given.
 
     Raises:

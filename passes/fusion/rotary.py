@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from uair.ir.dims import Dim, Shape
-from uair.ir.graph import Node, Tensor
+from uair.ir.graph import Node, Tensor, constant
 from uair.ops import (
     Add,
     Cast,
@@ -171,11 +171,12 @@ class _Table:
         elif x.type.dims[-1] == 1 != size:
             x = Squeeze(axes=(x.type.rank - 1,))(x)
         for node in reversed(self.steps):
-            x = self._step(node, x, size)
+            x = self.step_on(node, x, size)
         return x
 
     @staticmethod
-    def _step(node: Node, x: Tensor, size: int) -> Tensor:
+    def step_on(node: Node, x: Tensor, size: int) -> Tensor:
+        """What a node computes, of half of its operand's features."""
         if isinstance(node.op, (Reshape, Expand)):
             return type(node.op)(shape=(*node.output.type.dims[:-1], size))(x)
         main = _main_operand(node)
@@ -208,6 +209,48 @@ def table_of(tensor: Tensor, size: int, interleaved: bool = False) -> _Table | N
             return None
         steps.append(node)
         tensor = operand
+
+
+def signed_sines(tensor: Tensor, size: int, interleaved: bool = False) -> Tensor | None:
+    """The sines [..., size] of a table of twice as many, of which the first of every pair is negative; None otherwise.
+
+    It is a constant, or the Concat of a tensor and its negative that `RotaryEmbedding` is spelled out with, maybe
+    turned into another shape in front of the last axis.
+    """
+    if tensor.is_constant:
+        values = tensor.numpy()
+        a, b = (values[..., ::2], values[..., 1::2]) if interleaved else (values[..., :size], values[..., size:])
+        return constant(np.ascontiguousarray(b), tensor.name) if np.array_equal(-a, b) else None
+    node = tensor.producer
+    if node is None or not tensor.type.shape or tensor.type.dims[-1] != 2 * size:
+        return None
+    join = node.inputs[0].producer if interleaved and isinstance(node.op, Reshape) and node.inputs[0] else node
+    if join is not None and isinstance(join.op, Concat) and len(join.inputs) == 2:
+        first, second = join.inputs
+        is_last = join.op.axis % join.output.type.rank == join.output.type.rank - 1
+        assert first is not None and second is not None
+        opposite = is_last and second.type.shape == (*tensor.type.dims[:-1], size, 1)[: second.type.rank]
+        if not opposite or second.type.rank != join.output.type.rank or not _is_negative(first, second):
+            return None
+        return Squeeze(axes=(second.type.rank - 1,))(second) if interleaved else second
+    main = _main_operand(node)
+    operand = None if main is None else node.inputs[main]
+    found = None if operand is None else signed_sines(operand, size, interleaved)
+    return None if found is None else _Table.step_on(node, found, size)
+
+
+def _is_negative(first: Tensor, second: Tensor) -> bool:
+    """Whether the first of two tensors of one shape is seen to be the negative of the second."""
+    sources: list[Tensor] = []
+    signs = 0
+    for tensor in (first, second):
+        while tensor.producer is not None and isinstance(tensor.producer.op, (Neg, Reshape, Squeeze, Unsqueeze)):
+            signs += isinstance(tensor.producer.op, Neg)
+            operand = tensor.producer.inputs[0]
+            assert operand is not None
+            tensor = operand
+        sources.append(tensor)
+    return sources[0] is sources[1] and signs % 2 == 1
 
 
 def _joined_with_itself(node: Node) -> Tensor | None:
@@ -356,6 +399,78 @@ class RecognizeRotaryEmbedding(TurnedRotary):
     def pattern(self, p: Any, q: Any, a: Any, b: Any, sin: Any) -> Any:
         """The sums and products in either order; p and q are x and the cosines."""
         turned = of(Concat)(Neg()(b), a).named("turned")
+        return Add()(Mul()(p, q), Mul()(turned, sin)).named("root")
+
+    def rewrite(self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor) -> Tensor:
+        """One operator on half of the tables."""
+        return self.replaced(p, q, a, b, sin)
+
+
+class SwappedRotary(Rule):
+    """What rules for x cos + swapped sin share, where the sines, not what they multiply, have the sign.
+
+    So `RotaryEmbedding` is spelled out for ONNX before opset 23. Class attributes are those of `TurnedRotary`.
+    """
+
+    interleaved: ClassVar[bool]
+    parts: Callable[[Tensor, Tensor], tuple[Tensor, int] | None]
+    joined: Callable[[Node], bool | NoMatch]
+
+    def check(
+        self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor, turned: Node, root: Node
+    ) -> bool | NoMatch:
+        """Parts of one tensor, cosines that have every number twice, and sines that have it with both signs."""
+        found = self.parts(a, b)
+        if found is None or found[0] not in (p, q):
+            return no("what is swapped are not the parts of what is multiplied by the cosines", turned)
+        x, size = found
+        answer = self.joined(turned) and is_rotatable(x, size, root.output)
+        if not answer:
+            return answer
+        cos = q if x is p else p
+        if table_of(cos, size, self.interleaved) is None or signed_sines(sin, size, self.interleaved) is None:
+            return no("the tables are not cosines twice and sines with both signs", root)
+        axis = heads_axis(x, (cos, sin), 2 * size)
+        return axis if isinstance(axis, NoMatch) else True
+
+    def replaced(self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor) -> Tensor:
+        """One operator on half of the tables."""
+        found = self.parts(a, b)
+        assert found is not None
+        x, size = found
+        cos = q if x is p else p
+        axis = heads_axis(x, (cos, sin), 2 * size)
+        cosines, sines = table_of(cos, size, self.interleaved), signed_sines(sin, size, self.interleaved)
+        assert isinstance(axis, int) and cosines is not None and sines is not None
+        return rotated(x, (cosines.half(size), sines), axis, self.interleaved)
+
+
+class RecognizeSwappedRotaryHalves(SwappedRotary):
+    """x cos + (b, a) (-sin, sin), where a and b are the halves of x, is RotaryEmbedding."""
+
+    interleaved = False
+    parts = staticmethod(neighbours)
+    joined = staticmethod(_joins_halves)
+
+    def pattern(self, p: Any, q: Any, a: Any, b: Any, sin: Any) -> Any:
+        """The sums and products in either order; p and q are x and the cosines."""
+        return Add()(Mul()(p, q), Mul()(of(Concat)(b, a).named("turned"), sin)).named("root")
+
+    def rewrite(self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor) -> Tensor:
+        """One operator on half of the tables."""
+        return self.replaced(p, q, a, b, sin)
+
+
+class RecognizeSwappedRotaryPairs(SwappedRotary):
+    """x cos + (b, a) (-sin, sin) of every pair (a, b) that stands side by side is RotaryEmbedding."""
+
+    interleaved = True
+    parts = staticmethod(pairs)
+    joined = staticmethod(is_interleaved)
+
+    def pattern(self, p: Any, q: Any, a: Any, b: Any, sin: Any) -> Any:
+        """The sums and products in either order; p and q are x and the cosines."""
+        turned = of(Reshape)(of(Concat)(b, a)).named("turned")
         return Add()(Mul()(p, q), Mul()(turned, sin)).named("root")
 
     def rewrite(self, p: Tensor, q: Tensor, a: Tensor, b: Tensor, sin: Tensor) -> Tensor:
@@ -536,6 +651,8 @@ RULES = (
     RecognizeRotaryProducts,
     RecognizeRotaryEmbedding,
     RecognizeRotaryHalves,
+    RecognizeSwappedRotaryHalves,
+    RecognizeSwappedRotaryPairs,
     WidenRotaryEmbedding,
     WidenTurnedRotaryEmbedding,
 )

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from tests.passes.test_fusion import fused, ops
+from uair.codegen.reference import random_feeds, run
+from uair.passes.canonicalise import Canonicalise
 from uair.passes.fuse import Fuse
 from uair.passes.fusion.attention import GroupRepeatedHeads
 from uair.passes.fusion.rotary import (
@@ -125,14 +127,63 @@ def test_other_products_of_halves_are_no_rotary_embedding(ending: str) -> None:
     assert "RotaryEmbedding" not in ops(fused(X + HALF_TABLES + HALVES + PRODUCTS + ending))
 
 
-def test_the_decomposition_of_rotary_embedding_is_recognized() -> None:
-    module = parse_module(
-        "%x: f32[2,3,5,4]  %c: f32[2,5,2]  %s: f32[2,5,2]  %y = RotaryEmbedding(%x, %c, %s)  return %y"
-    )
-    LegaliseOnnx(opset=17).run(module, PassContext())
+DECOMPOSED = {
+    "inputs": ("", "%c: f32[2,5,4]  %s: f32[2,5,4]  ", "%c, %s"),
+    "constants": (
+        f"constant @c = {[i / 8 for i in range(40)]} : f32[2,5,4]\n"
+        f"constant @s = {[1 - i / 9 for i in range(40)]} : f32[2,5,4]\n",
+        "",
+        "@c, @s",
+    ),
+    "by place": ("", "%c: f32[9,4]  %s: f32[9,4]  %p: i64[2,5]  ", "%c, %s, %p"),
+}
+
+
+@pytest.mark.parametrize("size", [8, 11])
+@pytest.mark.parametrize("interleaved", ["false", "true"])
+@pytest.mark.parametrize("kind", DECOMPOSED)
+def test_the_decomposition_of_rotary_embedding_is_recognized(kind: str, interleaved: str, size: int) -> None:
+    """With tables of every kind, all features or the first ones; canonicalisation makes other Reshapes of it."""
+    constants, inputs, tables = DECOMPOSED[kind]
+    node = f"%y = RotaryEmbedding(%x, {tables}) {{interleaved = {interleaved}}}  return %y"
+    module = parse_module(f"{constants}%x: f32[2,3,5,{size}]  {inputs}{node}")
+    given = random_feeds(module.main) | {"p": np.array([[0, 8, 3, 4, 1], [2, 2, 7, 0, 5]], np.int64)}
+    feeds = {name: given[name] for name in module.main.input_names}
+    wanted = next(iter(run(module, feeds).values()))
+    for step in (LegaliseOnnx(opset=17), Canonicalise()):
+        step.run(module, PassContext())
     assert "RotaryEmbedding" not in ops(module)
+    np.testing.assert_array_equal(next(iter(run(module, feeds).values())), wanted)
     Fuse().run(module, PassContext())
-    assert ops(module) == ["RotaryEmbedding"]
+    assert ops(module) == ["Gather"] * 2 * (kind == "by place") + ["RotaryEmbedding"]
+    np.testing.assert_array_equal(next(iter(run(module, feeds).values())), wanted)
+
+
+def test_the_decomposition_of_rotary_embedding_is_five_nodes_beside_its_tables() -> None:
+    constants, _, tables = DECOMPOSED["constants"]
+    for interleaved, count in (("false", 5), ("true", 7)):
+        node = f"%y = RotaryEmbedding(%x, {tables}) {{interleaved = {interleaved}}}  return %y"
+        module = parse_module(f"{constants}%x: f32[2,3,5,8]  {node}")
+        for step in (LegaliseOnnx(opset=17), Canonicalise()):
+            step.run(module, PassContext())
+        assert len(ops(module)) == count
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("%m = Neg(%s)", "%m = Neg(%c)"),
+        ("Concat(%m, %s)", "Concat(%s, %s)"),
+        ("Concat(%b, %a)", "Concat(%a, %b)"),
+        ("Concat(%c, %c)", "Concat(%c, %s)"),
+    ],
+)
+def test_other_signs_of_tables_are_no_rotary_embedding(old: str, new: str) -> None:
+    tables = "%d = Concat(%c, %c) {axis = 3}  %m = Neg(%s)  %e = Concat(%m, %s) {axis = 3}  "
+    turned = "%t = Concat(%b, %a) {axis = 3}  %u = Mul(%x, %d)  %v = Mul(%t, %e)  %y = Add(%u, %v)  return %y"
+    text = X + HALF_TABLES.replace("2,1,5", "1,1,5") + HALVES + tables + turned
+    assert ops(fused(text)).count("RotaryEmbedding") == 1
+    assert "RotaryEmbedding" not in ops(fused(text.replace(old, new)))
 
 
 PARTIAL = (

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.ops import Conv1D, Conv2D, Conv3D, MatMul, Quantize, Relu
-from uair.pipeline import PassManager
+from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from uair.passes.fold_constants import FoldConstants
+from uair.pipeline import Pass, PassManager
 from uair.quant.integer import lower_to_integer
 from uair.quant.view import TRANSPOSED, QuantizedView
 
@@ -29,7 +31,8 @@ def export_onnx(
     Args:
         module: the module; it is not changed.
         path: the file.
-        opset: of the default domain; when not given the lowest from 17 on that expresses the module.
+        opset: of the default domain; when not given the lowest that expresses the module, from 17 on or from that of
+            the file that it was read from, if that is 18, 19 or 20.
         ir_version: version of the file format; the lowest that knows the operator sets when not given.
 
     Raises:
@@ -72,19 +75,36 @@ def _legalised(module: Module, opset: int | None, emitters: Emitters | None = No
 
     It is the module itself where that can be written as it is, else a copy.
     """
-    from uair.codegen.onnx import DEFAULT_OPSET, NEWEST_OPSET, unsupported_reason
+    from uair.codegen.onnx import NEWEST_OPSET, unsupported_reason
     from uair.codegen.onnx.opsets import LegaliseLowest, lowest_opset, opset_as_it_is
     from uair.passes.legalise_onnx import LegaliseOnnx
 
-    reason = partial(unsupported_reason, emitters=emitters)
-    if opset is None and (found := opset_as_it_is(module, DEFAULT_OPSET, NEWEST_OPSET, reason)) is not None:
+    reason, lowest = partial(unsupported_reason, emitters=emitters), _first_opset(module)
+    if opset is None and (found := opset_as_it_is(module, lowest, NEWEST_OPSET, reason)) is not None:
         return module, found
     legal = module.clone()
-    if opset is not None:
-        PassManager([LegaliseOnnx(opset=opset, unsupported=reason)], []).run(legal)
-        return legal, opset
-    PassManager([LegaliseLowest(DEFAULT_OPSET, NEWEST_OPSET, reason)], []).run(legal)
-    return legal, lowest_opset(legal, DEFAULT_OPSET, NEWEST_OPSET, emitters)
+    if opset is None:
+        legalise: Pass = LegaliseLowest(lowest, NEWEST_OPSET, reason)
+    else:
+        legalise = LegaliseOnnx(opset=opset, unsupported=reason)
+    # Many nodes are spelled out with the same tables and masks: those are computed once.
+    PassManager([legalise, EliminateCommonSubexpressions(), FoldConstants()], []).run(legal)
+    return legal, lowest_opset(legal, lowest, NEWEST_OPSET, emitters) if opset is None else opset
+
+
+_SOURCE_AT_MOST = 20
+"""From 21 on onnxruntime 1.32 has GroupNormalization, but no kernel: it takes 1.6 times as long (64 x 56 x 56)."""
+
+
+def _first_opset(module: Module) -> int:
+    """The lowest operator set to write: what reads the source file reads its operator set.
+
+    With a lower one Gelu, one node since operator set 20, would become five.
+    """
+    from uair.codegen.onnx import DEFAULT_OPSET
+
+    version = dict(module.origin.versions).get("ai.onnx", "") if module.origin.format == "onnx" else ""
+    return max(DEFAULT_OPSET, min(int(version), _SOURCE_AT_MOST)) if version.isdecimal() else DEFAULT_OPSET
 
 
 def _without_clipping_relus(module: Module) -> Module:

@@ -54,7 +54,7 @@ class Quantized:
             form: of an .onnx file. "qdq": QuantizeLinear and DequantizeLinear around operators on floats, which
                 runtimes fuse. "qoperator": operators on integers, QLinearConv, QLinearMatMul, ConvInteger and
                 MatMulInteger.
-            opset: of an .onnx file; the lowest from 17 on that expresses the model when not given.
+            opset: of an .onnx file; see `uair.export_onnx` for the one when none is given.
 
         Raises:
             OutputError: the name ends otherwise, there is no such form, or the file cannot be written.
