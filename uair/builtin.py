@@ -50,7 +50,6 @@ PASSES = {
     "log-of-squares": "uair.passes.log_of_squares:LogOfSquares",
     "lower-to-ascend": "uair.codegen.ascend.lower:LowerToAscend",
     "lower-to-integer": "uair.passes.lower_to_integer:LowerToInteger",
-    "narrow-float64": "uair.passes.narrow_float64:NarrowFloat64",
     "narrow-floats": "uair.passes.narrow_floats:NarrowFloats",
     "partition": "uair.passes.partition:Partition",
     "plan-layout": "uair.codegen.ascend.plan_layout:PlanLayout",
@@ -73,6 +72,7 @@ PASSES = {
     "target-rewrites": "uair.passes.target_rewrites:TargetRewrites",
     "unsigned-integers": "uair.passes.unsigned_integers:UnsignedIntegers",
     "watch-outputs": "uair.codegen.thead.outputs:WatchOutputs",
+    "to-f32": "uair.passes.to_f32:ToF32",
     "widen-floats": "uair.passes.widen_floats:WidenFloats",
 }
 

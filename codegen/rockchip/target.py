@@ -30,10 +30,10 @@ from uair.passes.flatten_linear import FlattenLinear
 from uair.passes.fold_long_convolutions import FoldLongConvolutions
 from uair.passes.fuse import Fuse
 from uair.passes.last_state import LastStateOfOutputs
-from uair.passes.narrow_float64 import NarrowFloat64
 from uair.passes.recognize_lstm import RecognizeLstm
 from uair.passes.remove_quantization import RemoveQuantization
 from uair.passes.stage_means import StageMeans
+from uair.passes.to_f32 import ToF32
 from uair.pipeline import Pass
 from uair.quant.scheme import Scheme
 from uair.request import CompileRequest, Int8, WeightOnly
@@ -66,7 +66,8 @@ class RockchipTarget(OnnxTarget):
         What quantization stood between is fused once more.
         """
         channels = max(self.description.alignment.channels.values())
-        plain = (RemoveQuantization(which="auto"), RecognizeLstm(), Fuse(), LastStateOfOutputs(), NarrowFloat64())
+        narrow = ToF32(types=("f64",), inputs=False)
+        plain = (RemoveQuantization(which="auto"), RecognizeLstm(), Fuse(), LastStateOfOutputs(), narrow)
         fold = FoldLongConvolutions(kernel=LONGEST_KERNEL, stride=LONGEST_STRIDE, channels=channels)
         return (*plain, fold, StageMeans(kernel=LONGEST_STRIDE), ClipGates(), FlattenLinear(), *super().prepare())
 

@@ -17,7 +17,6 @@ from uair.ir.verify import verify
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.last_state import LastStateOfOutputs
 from uair.passes.legalise_onnx import LegaliseOnnx
-from uair.passes.narrow_float64 import NarrowFloat64
 from uair.passes.recognize_lstm import RecognizeLstm
 from uair.passes.remove_quantization import RemoveQuantization, is_all_integer
 from uair.pipeline import PassContext
@@ -180,21 +179,3 @@ def test_last_states() -> None:
     assert layer.outputs[0].use_count and not layer.outputs[1].use_count
     np.testing.assert_allclose(run(module, feeds)["z"], expected, rtol=1e-6)
     assert not LastStateOfOutputs().run(module, PassContext())
-
-
-def test_float64_in_the_middle_and_at_the_end() -> None:
-    module = parse_module(
-        "constant @c = 0.5 : f64[]  %x: f32[3]  %a = Cast(%x) {to = f64}  %b = Mul(%a, @c)  %e = Exp(%b)  "
-        '%s = Cast(%b) {to = f32}  return "s" = %s, "e" = %e'
-    )
-    feeds = {"x": np.array([0.1, -2.0, 3.0], np.float32)}
-    expected = run(module, feeds)
-    context = PassContext()
-    assert NarrowFloat64().run(module, context)
-    verify(module)
-    assert context.reports["narrowed"] == ["output 'e' is f32 instead of f64"]
-    actual = run(module, feeds)
-    for key, value in expected.items():
-        assert actual[key].dtype == np.float32
-        np.testing.assert_allclose(actual[key], value, rtol=1e-6)
-    assert not NarrowFloat64().run(module, PassContext())

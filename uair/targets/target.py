@@ -473,7 +473,7 @@ def _no(reason: str, suggestion: str = "") -> NodeVerdict:
 def _narrower(tensor: Tensor, accepted: Sequence[DType]) -> str:
     """What to do about an element type that is not accepted."""
     if tensor.type.dtype.is_float and DType.F32 in accepted:
-        return "convert the model to f32"
+        return "convert the model to f32: uair opt MODEL -p to-f32 -o MODEL_F32.onnx"
     if tensor.type.dtype.is_integer and DType.I32 in accepted:
         return "convert the values to i32"
     return ""
