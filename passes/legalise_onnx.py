@@ -12,6 +12,7 @@ from uair.errors import UairError
 from uair.ir.graph import Graph, Node, Tensor
 from uair.ir.location import Location
 from uair.ir.module import Module
+from uair.ops import Transpose
 from uair.pipeline import Pass, PassContext
 from uair.rewrite.driver import insert_detached
 
@@ -88,8 +89,20 @@ class LegaliseOnnx(Pass):
         new_nodes = insert_detached(graph, node, results, Location.fused([node.loc], by=self.name))
         if new_nodes and not new_nodes[-1].name:
             new_nodes[-1].name = node.name
+        operands = node.inputs
         graph.replace(node, results)
+        for operand in operands:
+            _drop_unused(graph, operand)
         return new_nodes
+
+
+def _drop_unused(graph: Graph, tensor: Tensor | None) -> None:
+    """Remove the Transpose of an operand whose decomposition has one of its own in its place."""
+    producer = None if tensor is None else tensor.producer
+    if producer is None or not isinstance(producer.op, Transpose) or producer.graph is not graph:
+        return
+    if not producer.output.uses and not any(t is producer.output for t in graph.outputs):
+        graph.remove(producer)
 
 
 class _Reasons:

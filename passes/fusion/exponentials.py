@@ -191,6 +191,28 @@ class RecognizeLogSoftmax(Rule):
         return LogSoftmax(axis=op.axis)(x)
 
 
+class DropShiftBeforeSoftmax(Rule):
+    """Softmax and LogSoftmax of x less its maximum are those of x: they take the maximum off by themselves."""
+
+    def pattern(self, x: Any) -> Any:
+        """The maximum, the difference, and the operator."""
+        greatest = of(ReduceMax)(x).named("greatest")
+        return of(Softmax, LogSoftmax)(Sub()(x, greatest)).named("root")
+
+    def check(self, x: Tensor, greatest: Node, root: Node) -> bool | NoMatch:
+        """The maximum is that of the operator's axis, which it keeps."""
+        if x.type.shape is None:
+            return no("the rank is not known", x)
+        op = root.op
+        assert isinstance(op, (Softmax, LogSoftmax))
+        same = _one_axis(greatest, x) == op.axis % x.type.rank
+        return same or no("the maximum is not that of the operator's axis, or does not keep it", greatest)
+
+    def rewrite(self, x: Tensor, root: Node) -> Tensor:
+        """The operator alone."""
+        return root.op(x)
+
+
 RULES = (
     RecognizeSigmoid,
     RecognizeSwishQuotient,
@@ -199,4 +221,5 @@ RULES = (
     DropSoftplusThreshold,
     RecognizeSoftmax,
     RecognizeLogSoftmax,
+    DropShiftBeforeSoftmax,
 )

@@ -25,6 +25,7 @@ from uair.passes.fusion.products import (
     ProductOfFlattened,
     TransposeFromEinsum,
 )
+from uair.passes.legalise_onnx import LegaliseOnnx
 from uair.pipeline import PassContext
 from uair.rewrite import Rule
 from uair.text import parse_module
@@ -382,3 +383,36 @@ def test_a_mask_cut_from_a_table_alone_stays() -> None:
     module = module_of(OPEN, nodes, TABLE)
     PassContext().apply_rules(module, [RecognizeAttention()])
     assert kinds(module)["Attention"] == 0 and kinds(module)["Softmax"] == 1
+
+
+CAUSAL = "%q: f32[2,3,5,4], %k: f32[2,5,3,4], %v: f32[2,3,5,7], %c: bool[2,1,1,5]"
+
+
+@pytest.mark.parametrize(
+    ("low", "other", "guarded"),
+    [
+        ("-3e38", "-3e38", False),  # their sum overflows, but not where one of them is 0
+        ("-inf", "-3e38", False),
+        ("-3e38", "-inf", True),
+    ],
+)
+def test_a_mask_that_leaves_a_key_to_every_query_is_spelled_out_without_a_guard(
+    low: str, other: str, guarded: bool
+) -> None:
+    """A causal constant that is added to a choice of numbers: nothing looks for rows without a key."""
+    causal = ",".join("0.0" if key <= query else low for query in range(5) for key in range(5))
+    constants = (
+        f"constant @causal = [{causal}] : f32[5,5]\nconstant @zero = 0.0 : f32[]\nconstant @low = {other} : f32[]\n"
+    )
+    nodes = "%w = Where(%c, @zero, @low)  %m = Add(@causal, %w)  %t = Transpose(%k) {perm = [0,2,1,3]}  "
+    module = module_of(CAUSAL, nodes + "%y = Attention(%q, %t, %v, %m)  ", constants)
+    written = module.clone()
+    LegaliseOnnx(opset=17).run(written, PassContext())
+    found = kinds(written)
+    assert found["Transpose"] == 1
+    assert ("ReduceMax" in found) == guarded
+    rng = np.random.default_rng(0)
+    feeds = {t.name: rng.normal(size=static(t.type.dims)).astype(np.float32) for t in module.main.inputs[:3]}
+    feeds["c"] = np.array([[[[False] * 5]], [[[True, False, True, True, False]]]])
+    (want,), (got,) = (uair.run(m, feeds).values() for m in (module, written))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)

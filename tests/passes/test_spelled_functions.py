@@ -51,6 +51,7 @@ EXP = X + "%n = Neg(%x)  %e = Exp(%n)  "
         (X + "%e = Exp(%x)  %s = Add(%e, @one)  %l = Log(%s)  %t = Tanh(%l)  %y = Mul(%x, %t)", "Mish"),
         (X + "%e = Exp(%x)  %s = ReduceSum(%e) {axes = [1]}  %y = Div(%e, %s)", "Softmax"),
         (X + "%s = Softmax(%x) {axis = 0}  %y = Log(%s)", "LogSoftmax"),
+        (X + "%g = ReduceMax(%x) {axes = [-1], keepdims = true}  %d = Sub(%x, %g)  %y = Softmax(%d) {axis = 1}", "Softmax"),
         (X + "%c = GreaterEqual(%x, @zero)  %a = Mul(@two, %x)  %y = Where(%c, %x, %a)", "LeakyRelu"),
         (X + "%a = Mul(@half, %x)  %y = Maximum(%a, %x)", "LeakyRelu"),
         (X + "%c = Greater(%x, @zero)  %e = Expm1(%x)  %f = Mul(%e, @half)  %y = Where(%c, %x, %f)", "Elu"),

@@ -60,6 +60,32 @@ def _is_finite(bias: Tensor) -> bool:
     return all(t is not None and t.data is not None and bool(np.isfinite(t.numpy()).all()) for t in parts)
 
 
+def _leaves_keys(bias: Tensor) -> bool:
+    """Whether numbers are seen to have one above minus infinity in every row.
+
+    They are finite, or a constant has a number in every row, or at least 0 in every row where finite ones are added.
+    """
+    from uair.ops.elementwise import Add
+
+    if _is_finite(bias) or _row_maximum(bias) > -math.inf:
+        return True
+    node = bias.producer
+    if node is None or not isinstance(node.op, Add):
+        return False
+    a, b = node.inputs
+    assert a is not None and b is not None
+    return any(_row_maximum(x) >= 0 and _is_finite(y) for x, y in ((a, b), (b, a)))
+
+
+def _row_maximum(numbers: Tensor) -> float:
+    """The least of the greatest numbers of a constant's rows; minus infinity for others and where there is none."""
+    if numbers.data is None or not numbers.type.is_static or not numbers.type.size:
+        return -math.inf
+    values = numbers.numpy()
+    least = float(widened(values.max(axis=-1) if values.ndim else values).min())
+    return -math.inf if math.isnan(least) else least
+
+
 def _softmax(x: Array) -> Array:
     """Over the last axis; a row of -inf gives zeros."""
     top = x.max(axis=-1, keepdims=True, initial=-np.inf)
@@ -270,10 +296,9 @@ class Attention(Operator):
 
     def _products_tensor(self, q: Tensor, k: Tensor, size: int) -> Tensor:
         from uair.ops.elementwise import Mul
-        from uair.ops.shape import Transpose
 
         scale = _scale(self.scale, size)
-        right = Transpose(perm=(0, 1, 3, 2))(k)
+        right = _turned(k)
         if scale == 1:
             return _grouped_product(q, right, q.type.dims[1])
         if abs(scale) <= 1:  # on one side: the product cannot overflow earlier than scaled in both operands
@@ -308,7 +333,7 @@ class Attention(Operator):
             bias = Where()(allowed, numbers, minus)
         else:
             bias = Where()(allowed, scalar(0, q) if numbers is None else numbers, minus)
-        if bias is None or _is_finite(bias):
+        if bias is None or _leaves_keys(bias):
             return bias, None
         return bias, Equal()(ReduceMax(axes=(bias.type.rank - 1,), keepdims=True)(bias), minus)
 
@@ -355,6 +380,16 @@ class Attention(Operator):
         yield bad(cls(cache=True), q, k, v, because="no past to join")
         yield bad(cls(left_window=-1), q, k, v, because="left_window must not be negative")
         yield bad(cls(), "f32[2,3,8]", k, v, because="q must have rank 4")
+
+
+def _turned(k: Tensor) -> Tensor:
+    """Keys with the last two axes in the other order, by one Transpose also where one is in front."""
+    from uair.ops.shape import Transpose
+
+    node, perm = k.producer, (0, 1, 3, 2)
+    if node is not None and isinstance(node.op, Transpose) and node.inputs[0] is not None:
+        return Transpose(perm=tuple(node.op.perm[p] for p in perm))(node.inputs[0])
+    return Transpose(perm=perm)(k)
 
 
 def _per_group(x: Array, groups: int) -> Array:
