@@ -258,6 +258,16 @@ def test_inputs_that_are_no_images(shape: tuple[int, ...], words: str) -> None:
         Preprocess().apply(noise(8, 8), shape)
 
 
+def test_the_other_layout_is_named_where_it_fits() -> None:
+    """TensorFlow's images have the channels last."""
+    with pytest.raises(PreprocessError) as last:
+        Preprocess().apply(noise(8, 8), (1, 8, 8, 3))
+    assert last.value.hint == "--preprocess layout=NHWC"
+    with pytest.raises(PreprocessError) as first:
+        Preprocess(layout="NHWC").apply(noise(8, 8), (1, 3, 8, 8))
+    assert first.value.hint == "--preprocess layout=NCHW"
+
+
 def test_arrays_that_are_no_images() -> None:
     with pytest.raises(PreprocessError, match=r"\[8, 8\] is not \[H, W, 3\]"):
         Preprocess().apply(np.zeros((8, 8), np.uint8), (1, 3, 8, 8))

@@ -219,10 +219,12 @@ class Preprocess:
             raise PreprocessError(f"an image input has four axes, this one has the shape {_shape_text(shape)}")
         channels, height, width = (shape[1], *shape[2:]) if self.layout == "NCHW" else (shape[3], *shape[1:3])
         if isinstance(channels, int) and channels != self.channels:
+            other, there = ("NHWC", shape[3]) if self.layout == "NCHW" else ("NCHW", shape[1])
+            fits = there == self.channels
             raise PreprocessError(
                 f"the input {_shape_text(shape)} has {channels} channels in layout={self.layout}, "
                 f"color={self.color} gives {self.channels}",
-                hint="set color=gray|rgb|bgr or layout=NCHW|NHWC",
+                hint=f"--preprocess layout={other}" if fits else "set color=gray|rgb|bgr or layout=NCHW|NHWC",
             )
         return height, width
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from uair.codegen.reference.errors import FeedShapeError, FeedTypeError, MissingFeedError, UnknownFeedError
+from uair.codegen.reference import memory
+from uair.codegen.reference.errors import (
+    FeedShapeError,
+    FeedTypeError,
+    MemoryLimitError,
+    MissingFeedError,
+    UnknownFeedError,
+)
 from uair.ir.dims import Dim, Shape, plain_symbol, static, substitute, symbols_of
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph
@@ -174,16 +182,29 @@ def _shape_error(name: str, shape: Sequence[int], wanted: Sequence[Dim], detail:
     )
 
 
+_DRAWN = 8
+"""Bytes of a number that is drawn, whatever it becomes."""
+
+
 def random_feeds(graph: Graph, seed: int = 0) -> dict[str, Array]:
     """Inputs for a static graph: normal floats, random booleans, integers 0 and 1 (valid as indices of any table).
 
     Texts are "0" and "1".
+
+    Raises:
+        MemoryLimitError: an input is larger than the memory that there is.
     """
     rng = np.random.default_rng(seed)
     feeds: dict[str, Array] = {}
     for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
         shape = static(tensor.type.dims)
         dtype = tensor.type.dtype
+        needed = math.prod(shape) * _DRAWN
+        if memory.exceeds(needed):
+            raise MemoryLimitError(
+                f"noise for input '{name}' ({tensor.type}) needs {needed:,} bytes, and there are {memory.limit():,}",
+                hint="bind smaller input shapes, or run on a larger machine",
+            )
         drawn = rng.standard_normal(shape) if dtype.is_float else rng.integers(0, 2, shape)
         plain = np.asarray(drawn)
         feeds[name] = (plain.astype(np.str_) if dtype is DType.STRING else plain).astype(dtype.numpy)

@@ -121,6 +121,8 @@ def test_int8_for_a_device_in_one_file(uair: Shell, target: str, files: set[str]
 def test_a_folder_for_a_device_says_how_to_build(uair: Shell, tiny: Path, target: str) -> None:
     out = uair("compile", tiny, "-t", target, "--shape", "x=1,3,8,8", "-o", "art").require().out
     assert "Next: sh art/build.sh" in out
+    named = uair("compile", tiny, "-t", target, "--shape", "x=1,3,8,8", "-o", "my art").require().out
+    assert "Next: sh 'my art/build.sh'" in named
 
 
 def test_the_golden_input_may_be_given(uair: Shell, tmp_path: Path) -> None:

@@ -213,6 +213,30 @@ def test_bad_command_lines(uair: Shell, tiny: Path, samples: Path) -> None:
     assert "UAIR-E0126" in uair("diff", tiny, tiny, "--load", "signature=x").require(1).err
 
 
+def test_what_is_not_there_is_said_to_be_missing(uair: Shell, tiny: Path) -> None:
+    assert "'nowhere' is not there" in uair("diff", tiny, "nowhere").require(1).err
+
+
+def test_noise_is_called_noise(uair: Shell, tiny: Path, samples: Path) -> None:
+    """Integers are calibrated for real inputs: on noise a good model looks like a bad one."""
+    shape = ("--shape", "x=1,3,8,8")
+    assert "of noise" in uair("diff", tiny, tiny, *shape).require().out
+    assert "of noise" not in uair("diff", tiny, tiny, *shape, "--samples", samples).require().out
+
+
+def test_long_names_are_shortened_in_the_table_alone(uair: Shell, tiny: Path, tmp_path: Path) -> None:
+    """TFLite's converter joins the names of all that it fused."""
+    long = ";".join(["block/convolution"] * 12)
+
+    def rename(model: onnx.ModelProto) -> None:
+        model.graph.node[0].name = long
+
+    path = edited(tmp_path / "long.onnx", rename)
+    shown = uair("diff", path, path, "--shape", "x=1,3,8,8").require().out
+    assert long not in shown and "..." in shown
+    assert long in uair("diff", path, path, "--shape", "x=1,3,8,8", "--json").require().out
+
+
 def test_models_that_share_no_interface(tmp_path: Path) -> None:
     first = api.load(edited(tmp_path / "a.onnx", lambda _: None))
     second = first.clone()

@@ -61,7 +61,9 @@ def test_what_is_no_report(uair: Shell, tiny: Path, tmp_path: Path) -> None:
         assert "UAIR-E0906" in uair("report", name).require(1).err
         assert "UAIR-E0906" in uair("report", name, "--html", "x.html").require(1).err
         assert not (tmp_path / "x.html").exists()
-    assert "UAIR-E0906" in uair("report", "nowhere.json").require(1).err
+    assert "UAIR-E0906 'nowhere.json' is not there" in uair("report", "nowhere.json").require(1).err
     assert "UAIR-E0906" in uair("report", tiny).require(1).err
+    Path("model.bin").write_bytes(b"\xbc\xff")
+    assert "neither an artifact nor a report" in uair("report", "model.bin").require(1).err
     uair("compile", tiny, "-t", "cpu", "--shape", "x=1,3,8,8", "-o", "float").require()
     assert "--quantize int8" in uair("report", "float").require(1).err

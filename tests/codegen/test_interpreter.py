@@ -21,8 +21,10 @@ from uair.codegen.reference import (
     MissingFeedError,
     ResultTypeError,
     UnknownFeedError,
+    random_feeds,
     run,
 )
+from uair.codegen.reference.errors import MemoryLimitError
 from uair.errors import EvaluationError, OpaqueError, UairError
 from uair.ir import (
     ComputedData,
@@ -50,7 +52,7 @@ from uair.ops.indexing import Gather, NonZero
 from uair.ops.layout import Pack, Unpack
 from uair.ops.linear import MatMul
 from uair.ops.shape import Expand, Reshape
-from uair.text import parse_type
+from uair.text import parse_module, parse_type
 
 Array = npt.NDArray[Any]
 
@@ -432,3 +434,11 @@ def test_inputs_and_outputs_with_a_layout_are_storage_arrays() -> None:
     assert np.array_equal(layout.unpack(got, (1, 3, 2, 2)), np.maximum(logical, 0))
     with pytest.raises(FeedShapeError, match=r"expects shape \[1, 1, 2, 2, 4\]"):
         run(module, {"x": logical})
+
+
+@pytest.mark.parametrize("extent", [1 << 40, 1 << 62])
+def test_noise_for_an_input_that_no_machine_holds(extent: int) -> None:
+    """The second is more than an array can be asked for."""
+    module = parse_module(f"%x: f32[1,{extent}]  %y = Relu(%x)")
+    with pytest.raises(MemoryLimitError, match="noise for input 'x'"):
+        random_feeds(module.main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,9 +211,10 @@ def _summary(artifact: Artifact) -> None:
     scripts = [f"{entry['folder']}/build.sh".lstrip("/") for entry in manifest.get("partitions", [])]
     scripts = [name for name in scripts or ["build.sh"] if name in manifest["files"]]
     if artifact.path.is_dir() and scripts:
-        output.print_text("\nNext: " + "\n      ".join(f"sh {artifact.path}/{name}" for name in scripts))
+        lines = (f"sh {shlex.quote(f'{artifact.path}/{name}')}" for name in scripts)
+        output.print_text("\nNext: " + "\n      ".join(lines))
     else:
-        output.print_text(f"\nNext: uair run {artifact.path}")
+        output.print_text(f"\nNext: uair run {shlex.quote(str(artifact.path))}")
 
 
 MOST_FILES = 8

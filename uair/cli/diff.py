@@ -86,12 +86,14 @@ def command(**given: Any) -> int:
             _show_changes(changes)
         return 0
     with output.progress("comparing"):
-        found = _compared(first, second, given)
+        golden = None if given["samples"] or given["inputs"] else _golden(given)
+        found = _compared(first, second, given, golden)
+    is_noise = not given["samples"] and not given["inputs"] and golden is None
     failed = _outside(found, given)
     if given["html"]:
         write_page(given["html"], difference_page(found.to_json(), *_names(given)))
     if not _deliver({**found.to_json(), "outside_tolerance": failed}, given):
-        _show(found, given["worst"], failed)
+        _show(found, given["worst"], failed, is_noise=is_noise)
     return OUT_OF_TOLERANCE_STATUS if failed else 0
 
 
@@ -158,7 +160,7 @@ def _told(path: Path, given: Mapping[str, Any]) -> list[str]:
     return [text for text, name in names if name in mine or name not in known]
 
 
-def _compared(first: Module, second: Module, given: Mapping[str, Any]) -> LayerErrors:
+def _compared(first: Module, second: Module, given: Mapping[str, Any], golden: Mapping[str, Any] | None) -> LayerErrors:
     from uair.api import diff
     from uair.driver.difference import common_types
 
@@ -173,7 +175,7 @@ def _compared(first: Module, second: Module, given: Mapping[str, Any]) -> LayerE
         shapes = {n: t.shape for n, t in types.items()}
         sequences = {n for n, t in types.items() if not t.is_tensor}
         return diff(first, second, InputReader(shapes, preprocess, sequences=sequences).read(given["inputs"]))
-    return diff(first, second, _golden(given))
+    return diff(first, second, golden)
 
 
 def _golden(given: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -231,9 +233,9 @@ def _outside(found: LayerErrors, given: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _show(found: LayerErrors, worst: int | None, failed: list[str]) -> None:
+def _show(found: LayerErrors, worst: int | None, failed: list[str], *, is_noise: bool) -> None:
     layers = found.layers if worst is None else found.worst(worst)
-    rows = [(layer.name, _operators(layer), *_figures(layer)) for layer in layers]
+    rows = [(output.shortened(layer.name), _operators(layer), *_figures(layer)) for layer in layers]
     if rows:
         columns = ("layer", "operator", "SQNR dB", "before", "cosine", "max abs", "mean shift")
         output.table(columns, rows, right=(2, 3, 4, 5, 6))
@@ -250,12 +252,14 @@ def _show(found: LayerErrors, worst: int | None, failed: list[str]) -> None:
     ]
     output.table(("output", "SQNR dB", "cosine", "max abs", "relative"), outputs, right=(1, 2, 3, 4))
     output.print_text("")
-    for line in _sentences(found, failed):
+    for line in _sentences(found, failed, is_noise=is_noise):
         output.print_prose(line, "", "    ")
 
 
-def _sentences(found: LayerErrors, failed: list[str]) -> list[str]:
+def _sentences(found: LayerErrors, failed: list[str], *, is_noise: bool) -> list[str]:
     samples = "one sample" if found.samples == 1 else f"{found.samples} samples"
+    if is_noise:  # beyond what integers were calibrated for, perhaps
+        samples += " of noise; real ones (--samples, --input) may tell otherwise"
     lines = [f"{len(found.layers)} layers compared on {samples}"]
     drop = found.worst_drop
     if drop is not None:

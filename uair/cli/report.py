@@ -99,6 +99,12 @@ def read_report(source: Path) -> Mapping[str, Any]:
 def _text(source: Path) -> str:
     try:
         return source.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ReportFileError(f"'{source}' is not there", hint="give an artifact or its report.json") from error
+    except UnicodeDecodeError as error:
+        raise ReportFileError(
+            f"{source} is neither an artifact nor a report", hint="give an artifact or its report.json"
+        ) from error
     except (OSError, ValueError) as error:
         raise ReportFileError(
             f"{source} cannot be read: {error}", hint="give an artifact or its report.json"
@@ -134,7 +140,9 @@ def _show(report: Mapping[str, Any], worst: int) -> None:
         output.table(("output", "SQNR dB", "cosine"), rows, right=(1, 2))
     known = gains(report)
     columns = (*NODE_COLUMNS, "gain dB", "cost %") if known else NODE_COLUMNS
-    found = [node_row(node, known) for node in worst_nodes(report, worst)]
+    found = [
+        (output.shortened(name), *rest) for name, *rest in (node_row(n, known) for n in worst_nodes(report, worst))
+    ]
     if found:
         output.print_text("\nThe nodes that lose most, each alone on integers:\n\n")
         output.table(columns, found, right=(*NODE_NUMBERS, 9, 10) if known else NODE_NUMBERS)

@@ -72,6 +72,8 @@ def frontend_of(source: Any) -> str:
             hint = f"{known}; a folder holds {' or '.join(FOLDERS)}, and that of an artifact manifest.json"
             raise UnknownFormatError(f"{path} is a folder, not a model", hint=hint)
     found = SUFFIXES.get(path.suffix.lower())
+    if found is None and not path.exists():
+        raise UnknownFormatError(f"'{path}' is not there", hint=f"name a model or an artifact; {known}")
     if found is None:
         raise UnknownFormatError(f"{path} is of no known format", hint=known)
     return found
