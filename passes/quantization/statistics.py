@@ -173,6 +173,7 @@ def observe_tensors(
     for watch in observers:
         by_tensor.setdefault(watch[0], []).append(watch)
     count = 0
+    faulty: list[tuple[Tensor, Array]] = []
 
     def observe(tensor: Tensor, values: Array) -> None:
         for watch in by_tensor.get(tensor, ()):
@@ -182,6 +183,7 @@ def observe_tensors(
                 observers[watch].observe(values, *watch[1])
             except QuantizationError:
                 if watch not in optional:
+                    faulty.append((tensor, values))
                     raise
                 del observers[watch]
         seen.observe(tensor, values)
@@ -192,11 +194,36 @@ def observe_tensors(
             run_until(interpreter, sample, None if whole else wanted_tensors, observe)
         except UairError as error:
             error.place = error.place or f"calibration sample {count}"
+            error.message += "".join(f"; {_where_it_arises(interpreter, sample, *each)}" for each in faulty)
             raise
         count += 1
         if progress is not None:
             progress(count)
     return observers, count
+
+
+def _where_it_arises(interpreter: Interpreter, sample: Mapping[str, Array], tensor: Tensor, values: Array) -> str:
+    """The node that a NaN of a tensor, or an infinity when it has none, goes back to in the run of a sample, in words.
+
+    It is followed up the graph as long as an operand has such values, too.
+    """
+    kind, name = (np.isnan, "NaN") if np.isnan(values).any() else (np.isinf, "an infinity")
+    bad: dict[Tensor, str] = {}
+
+    def look(tensor: Tensor, values: Array) -> None:
+        wrong = kind(values) if tensor.type.dtype.is_float and not tensor.type.containers else np.zeros(0)
+        if wrong.any():
+            at = ", ".join(map(str, np.argwhere(wrong)[0].tolist()))
+            bad[tensor] = f"{name} at [{at}], {int(wrong.sum())} of {wrong.size} values"
+
+    look(tensor, values)
+    if tensor.producer is not None:
+        run_until(interpreter, sample, {tensor}, look)
+    while (node := tensor.producer) is not None and (above := next((t for t in node.inputs if t in bad), None)):
+        tensor = above
+    if node is None:
+        return f"input {display_name(tensor)!r} holds {bad[tensor]}"
+    return f"it arises in {node.op_type} {display_name(tensor)!r}, from {node.loc}: {bad[tensor]}"
 
 
 def group_observers(plan: Plan, observers: Mapping[Watch, RangeObserver]) -> dict[Tensor, RangeObserver]:

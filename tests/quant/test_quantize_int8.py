@@ -20,7 +20,7 @@ from uair.ir.dtype import DType
 from uair.ir.graph import Node, constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
-from uair.ops import Add, Conv2D, Dequantize, Exp, GlobalAvgPool, Linear, Quantize
+from uair.ops import Add, Conv2D, Dequantize, Exp, GlobalAvgPool, Linear, Neg, Quantize, Sqrt
 from uair.passes.quantize_int8 import QuantizeInt8
 from uair.pipeline import PassContext, PassManager
 from uair.pipeline_syntax import parse_pipeline
@@ -343,7 +343,21 @@ def test_activations_that_are_not_finite() -> None:
     with pytest.raises(QuantizationError, match="'exp' takes the value inf") as caught:
         quantize(module, [{"x": np.full((1, 4), 1e3, np.float32)}])
     assert caught.value.place == "calibration sample 0"
+    assert "it arises in Exp 'exp', from Exp 'source/exp': an infinity at [0, 0], 4 of 4 values" in caught.value.message
     assert len(module.main) == 2
+
+
+def test_a_nan_is_followed_to_the_node_that_made_it() -> None:
+    """Not the node whose result was looked at; and the sample is counted."""
+    b = Builder(1, 4)
+    root = b.add(Sqrt(), b.x, name="root")
+    last = b.add(Neg(), b.add(Add(), root, root, name="twice"), name="negative")
+    module = b.done(b.add(Linear(), last, b.weight(2, 4)))
+    good, bad = np.ones((1, 4), np.float32), np.array([[1, 1, -2, 1]], np.float32)
+    with pytest.raises(QuantizationError, match="'negative' takes the value nan") as caught:
+        quantize(module, [{"x": good}, {"x": bad}])
+    assert caught.value.place == "calibration sample 1"
+    assert "it arises in Sqrt 'root', from Sqrt 'source/root': NaN at [0, 2], 1 of 4 values" in caught.value.message
 
 
 def test_missing_samples_and_schemes() -> None:
