@@ -6,10 +6,37 @@ Source of the options' forms: the kernels that LiteRT 2.3 registers beside the b
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
+import numpy as np
+
+from uair.frontends.tflite import flex
 from uair.frontends.tflite.handlers.convolution import spread
 from uair.frontends.tflite.node import Family, Result, TfliteNode
-from uair.ops import ConvTranspose2D
+from uair.ir.dtype import DType
+from uair.ir.graph import Tensor
+from uair.ops import (
+    Add,
+    ArgMax,
+    Concat,
+    ConvTranspose2D,
+    Div,
+    Exp,
+    Gather,
+    GatherND,
+    Less,
+    Minimum,
+    Mul,
+    NonMaxSuppression,
+    ReduceMax,
+    ShapeOf,
+    Slice,
+    Squeeze,
+    Sub,
+    TopK,
+    Unsqueeze,
+    Where,
+)
 
 FAMILY = Family()
 
@@ -31,3 +58,85 @@ def _transposed_conv(n: TfliteNode) -> Result:
         n.refuse(f"its options name padding {padding} and strides {[height, width]}")
     w = n.weight(1, (3, 0, 1, 2))
     return spread(n, ConvTranspose2D, n[0], w, n.optional(2), (height, width), same=padding == _SAME)
+
+
+@FAMILY.op("TFLite_Detection_PostProcess")
+def _detections(n: TfliteNode) -> Result:
+    """The best boxes of an SSD head: encoded boxes [1, B, 4 or more], scores [1, B, K] and anchors [B, 4].
+
+    Results: boxes [1, M, 4] (y1, x1, y2, x2), classes [1, M], scores [1, M], how many there are [1], all f32; M is
+    max_detections, and what is behind the last box is 0. Classes compete for a place with all others' boxes, unless
+    use_regular_nms; in front of the num_classes that count, the scores may have one of a background.
+    """
+    given = flex.numbers(n.payload)
+    missing = [name for name in _NEEDED if name not in given]
+    if missing:
+        n.refuse(f"its options lack {', '.join(missing)}")
+    most, classes = int(given["max_detections"]), int(given["num_classes"])
+    apart = bool(given.get("use_regular_nms", 0))
+    if not 0 < most <= _MOST_DETECTIONS:
+        n.refuse(f"{most} detections")
+    if not apart and given.get("max_classes_per_detection", 1) != 1:
+        n.refuse("several classes for one box are not supported")
+    boxes, scores = _decoded(n, given), n[1]
+    background = n.extent(scores, 2)
+    if n.rank(scores) != 3 or not isinstance(background, int) or not 0 < classes <= background:
+        n.refuse(f"{classes} classes in scores {list(n.shape(scores))}")
+    counted = n(Slice(axes=(2,), starts=(background - classes,), ends=(background,), steps=(1,)), scores)
+    each = n.transposed(counted, (0, 2, 1))
+    rivals = each if apart else n(ReduceMax(axes=(1,), keepdims=True), each)
+    limit = int(given.get("detections_per_class", 100)) if apart else most
+    # NonMaxSuppression takes what exceeds the threshold, this operator also what equals it.
+    least = np.nextafter(np.float32(given["nms_score_threshold"]), np.float32(-np.inf))
+    found = n(
+        NonMaxSuppression(), boxes, rivals, n.stored(np.asarray(limit, np.int64)),
+        n.stored(np.asarray(given["nms_iou_threshold"], np.float32)), n.stored(np.asarray(least)),
+    )  # fmt: skip
+    rows, best, real, count = _most(n, rivals, found, most)
+    place = n(Squeeze(axes=(1,)), n(Slice(axes=(1,), starts=(2,), ends=(3,), steps=(1,)), rows))
+    if apart:
+        kinds = n(Squeeze(axes=(1,)), n(Slice(axes=(1,), starts=(1,), ends=(2,), steps=(1,)), rows))
+    else:
+        kinds = n(Gather(axis=0), n(Squeeze(axes=(0,)), n(ArgMax(axis=2, keepdims=False), counted)), place)
+    zero = n.stored(np.zeros((), np.float32))
+    shown = n(Gather(axis=0), n(Squeeze(axes=(0,)), boxes), place)
+    results = (
+        n(Where(), n(Unsqueeze(axes=(1,)), real), shown, zero),
+        n(Where(), real, n.cast(kinds, DType.F32), zero),
+        n(Where(), real, best, zero),
+    )
+    return [*(n(Unsqueeze(axes=(0,)), t) for t in results), n.cast(count, DType.F32)]
+
+
+_NEEDED = (
+    "max_detections", "num_classes", "nms_score_threshold", "nms_iou_threshold",
+    "y_scale", "x_scale", "h_scale", "w_scale",
+)  # fmt: skip
+_MOST_DETECTIONS = 1 << 20
+
+
+def _decoded(n: TfliteNode, given: Mapping[str, float]) -> Tensor:
+    """Corners (y1, x1, y2, x2) of the boxes, [1, B, 4], from centres and extents relative to their anchors."""
+    if (n.rank(n[0]), n.rank(n[2])) != (3, 2):
+        n.refuse(f"boxes {list(n.shape(n[0]))} and anchors {list(n.shape(n[2]))}")
+
+    def pair(x: Tensor, start: int) -> Tensor:
+        return n(Slice(axes=(-1,), starts=(start,), ends=(start + 2,), steps=(1,)), x)
+
+    scale = [n.stored(np.asarray([given[f"{a}_scale"] for a in axes], np.float32)) for axes in ("yx", "hw")]
+    extent = pair(n[2], 2)
+    centre = n(Add(), n(Mul(), n(Div(), pair(n[0], 0), scale[0]), extent), pair(n[2], 0))
+    size = n(Mul(), n(Exp(), n(Div(), pair(n[0], 2), scale[1])), extent)
+    half = n(Mul(), size, n.like(0.5, size))
+    return n(Concat(axis=-1), n(Sub(), centre, half), n(Add(), centre, half))
+
+
+def _most(n: TfliteNode, scores: Tensor, found: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of the boxes found, (image, class, box) each, the best: rows [M, 3], scores [M], which are real, how many [1]."""
+    own = n(GatherND(), scores, found)
+    nothing = n.stored(np.full(most, -np.inf, np.float32))
+    best, order = n.all(TopK(k=most, axis=0), n(Concat(axis=0), own, nothing))
+    padded = n(Concat(axis=0), found, n.stored(np.zeros((most, 3), np.int64)))
+    rows = n(Gather(axis=0), padded, order)
+    count = n(Minimum(), n(ShapeOf(start=0, end=1), found), n.stored(np.asarray([most], np.int64)))
+    return rows, best, n(Less(), n.stored(np.arange(most, dtype=np.int64)), count), count
