@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from uair.passes.fusion import attention
+from uair.passes.fusion import attention, attention_sinks
 from uair.passes.fusion.attention_products import RULES
 from uair.pipeline import RulePass
 from uair.rewrite import RuleSet
@@ -21,4 +21,4 @@ class RecognizeAttention(RulePass):
     def rules(self) -> RuleSet:
         """The forms of the products, and what fusion does with an Attention that was whole from the start."""
         repeated = (attention.TransposeBeforeRepetition, attention.RotaryBeforeRepetition, attention.GroupRepeatedHeads)
-        return RuleSet([rule() for rule in (*RULES, *repeated)])
+        return RuleSet([rule() for rule in (*RULES, *attention_sinks.RULES, *repeated)])

@@ -142,7 +142,9 @@ class _Front:
 
 
 @attrs.frozen(eq=False)
-class _Parts:
+class Parts:
+    """What the operands and attributes of Attention are made of; `perm` is how the axes of the result lie."""
+
     q: _Operand
     k: _Operand
     v: _Operand
@@ -152,6 +154,13 @@ class _Parts:
     perm: _Perm
     softcap: float = 0.0
     windows: _Windows | None = None
+
+    def queries(self) -> Tensor:
+        """The queries, times what the scores of each head are multiplied by."""
+        q = self.q.turned()
+        for factor in self.factors:
+            q = Mul()(q, factor)
+        return q
 
 
 class RecognizeAttention(Rule):
@@ -169,14 +178,14 @@ class RecognizeAttention(Rule):
         softmax = _softmax(probabilities)
         if softmax is None:
             return no("it does not put zeros in the place of the probabilities that are not numbers", probabilities)
-        found = _parts(softmax, _second(root))
+        found = parts(softmax, softmax.inputs[0], values_of(root))
         return found if isinstance(found, NoMatch) else True
 
     def rewrite(self, root: Node, probabilities: Node) -> Tensor:
         """Attention between Transposes."""
         softmax = _softmax(probabilities)
         assert softmax is not None
-        return _attention(softmax, _second(root), root.output.type.dtype)
+        return _attention(softmax, values_of(root), root.output.type.dtype)
 
 
 class RecognizeTransposedAttention(Rule):
@@ -192,7 +201,7 @@ class RecognizeTransposedAttention(Rule):
 
     def check(self, v: Tensor, turned: Node, softmax: Node) -> bool | NoMatch:
         """As of the other form; the Transpose turns queries and keys."""
-        found = _parts(softmax, self.values(v, turned))
+        found = parts(softmax, softmax.inputs[0], self.values(v, turned))
         return found if isinstance(found, NoMatch) else True
 
     def rewrite(self, v: Tensor, turned: Node, softmax: Node) -> Tensor:
@@ -222,14 +231,12 @@ def _softmax(probabilities: Node) -> Node | None:
 
 def _attention(softmax: Node, second: tuple[_Operand, _Perm] | None, dtype: DType) -> Tensor:
     """What stands in the place of the second product."""
-    found = _parts(softmax, second)
-    assert isinstance(found, _Parts)
+    found = parts(softmax, softmax.inputs[0], second)
+    assert isinstance(found, Parts)
     size = found.q.dims[-1]
     plain = isinstance(size, int) and size > 0 and math.isclose(found.scale, 1 / math.sqrt(size), rel_tol=1e-6)
     op_scale = None if plain else found.scale
-    q, k, v = found.q.turned(), found.k.turned(), found.v.turned()
-    for factor in found.factors:
-        q = Mul()(q, factor)
+    q, k, v = found.queries(), found.k.turned(), found.v.turned()
     if found.windows is None:
         mask, causal = _joined(found.masks, softmax.output.type.dims, dtype)
         if mask is not None and len(found.perm) == 3 and mask.type.rank == 3:
@@ -262,9 +269,14 @@ def _swapped(rank: int) -> _Perm:
     return (*range(rank - 2), rank - 1, rank - 2)
 
 
-def _parts(softmax: Node, second: tuple[_Operand, _Perm] | None) -> _Parts | NoMatch:
-    """What Attention takes; `second` are the values, and how the result's axes lie."""
-    scores = softmax.inputs[0]
+def parts(softmax: Node, scores: Tensor | None, second: tuple[_Operand, _Perm] | None) -> Parts | NoMatch:
+    """What Attention takes; `second` are the values, and how the result's axes lie.
+
+    Args:
+        softmax: of the scores.
+        scores: its operand, or what that is joined of.
+        second: see `values_of`.
+    """
     assert scores is not None and isinstance(softmax.op, Softmax)
     rank = 0 if scores.type.shape is None else scores.type.rank
     if rank not in (3, 4) or softmax.op.axis % rank != rank - 1:
@@ -287,7 +299,7 @@ def _parts(softmax: Node, second: tuple[_Operand, _Perm] | None) -> _Parts | NoM
     if front.windows is not None and q.dims[:-2] != k.dims[:-2]:
         return no("windows share keys and values", softmax)
     scale = front.scale * factor * more
-    return _Parts(q, k, v, scale, front.factors, front.masks, perm, front.softcap, front.windows)
+    return Parts(q, k, v, scale, front.factors, front.masks, perm, front.softcap, front.windows)
 
 
 def _shares_heads(queries: Shape, keys: Shape) -> bool:
@@ -329,7 +341,7 @@ def _places(term: str, letters: str) -> _Perm:
     return tuple(term.index(letter) for letter in letters)
 
 
-def _second(root: Node) -> tuple[_Operand, _Perm] | None:
+def values_of(root: Node) -> tuple[_Operand, _Perm] | None:
     """The values, and how the result's axes lie: probabilities [batch, heads, queries, keys] times values."""
     v = root.inputs[1]
     assert v is not None
@@ -595,7 +607,7 @@ def _joined(masks: tuple[_Mask, ...], scores: Shape, dtype: DType) -> tuple[Tens
         if square and np.array_equal(known, np.broadcast_to(np.tri(queries, dtype=bool), known.shape)):
             return None, True
         return constant(known, masks[0].tensor.name), False
-    parts = [_numbers(m, v, dtype, len(masks) == 1) for m, v in zip(masks, values, strict=True)]
+    parts = [numbers_of(m, v, dtype, len(masks) == 1) for m, v in zip(masks, values, strict=True)]
     if not parts:
         return None, False
     total = parts[0]
@@ -604,7 +616,7 @@ def _joined(masks: tuple[_Mask, ...], scores: Shape, dtype: DType) -> tuple[Tens
     return total, False
 
 
-def _numbers(mask: _Mask, known: Array | None, dtype: DType, alone: bool) -> Tensor:
+def numbers_of(mask: _Mask, known: Array | None, dtype: DType, alone: bool) -> Tensor:
     """What is added to the scores, or one bool mask.
 
     A bool mask gives zeros where no key is left; a large number the mean, as before.

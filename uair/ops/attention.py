@@ -63,13 +63,17 @@ def _is_finite(bias: Tensor) -> bool:
 def _leaves_keys(bias: Tensor) -> bool:
     """Whether numbers are seen to have one above minus infinity in every row.
 
-    They are finite, or a constant has a number in every row, or at least 0 in every row where finite ones are added.
+    They are finite, or a constant has a number in every row, or at least 0 in every row where finite ones are added; or
+    such ones are a part of every row.
     """
     from uair.ops.elementwise import Add
+    from uair.ops.shape import Concat
 
     if _is_finite(bias) or _row_maximum(bias) > -math.inf:
         return True
     node = bias.producer
+    if node is not None and isinstance(node.op, Concat) and node.op.axis % bias.type.rank == bias.type.rank - 1:
+        return any(t is not None and t.type.dims[-1] != 0 and _leaves_keys(t) for t in node.inputs)
     if node is None or not isinstance(node.op, Add):
         return False
     a, b = node.inputs
