@@ -87,6 +87,7 @@ def command(**given: Any) -> int:
 
 def _search(given: Mapping[str, Any]) -> Bisection:
     from uair.api import bisect, run_pipeline
+    from uair.cli.inputs import array_shapes
     from uair.context import Context
     from uair.pipeline_syntax import parse_pipeline
     from uair.targets.options import given_options
@@ -96,7 +97,7 @@ def _search(given: Mapping[str, Any]) -> Bisection:
     if given["preprocess"] and not given["inputs"]:
         raise click.UsageError("--preprocess is for images: add --input")
     parse_pipeline(given["passes"], Context.default())  # a slip in it is told before the model is read
-    module, shapes = options.load_model(given["model"], given)
+    module, shapes = options.load_model(given["model"], given, array_shapes(given["inputs"]))
     run_pipeline(module, "", shapes=shapes, values=options.values_by_input(given["values"]), instruments=())
     return bisect(
         module,

@@ -100,6 +100,24 @@ class InputReader:
         return known
 
 
+def array_shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays in files given with their inputs' names: `x=file.npy`, and all of an .npz file.
+
+    Raises:
+        InputFileError: a file is none of NumPy's.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for text in given:
+        name, separator, file = text.partition("=")
+        path = Path(file if separator else text)
+        suffix = path.suffix.lower()
+        if not separator and suffix == ".npz" and path.is_file():
+            found |= {key: array.shape for key, array in load_npz(path).items()}
+        elif separator and suffix == ".npy" and path.is_file():
+            found[name] = load_npy(path).shape
+    return found
+
+
 def load_npy(path: Path, hint: str = "save it with numpy.save") -> Array:
     """The array of an .npy file.
 

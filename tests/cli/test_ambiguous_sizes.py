@@ -1,0 +1,48 @@
+"""Models that call axes of different lengths the same: the command line tells them apart by what it is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.cli.helpers import Shell
+from tests.frontends.onnx.models import F32, model, one, onnxruntime_outputs
+
+FEEDS = {
+    "a": np.arange(10, dtype=np.float32).reshape(2, 5),
+    "b": np.ones((2, 7), np.float32),
+    "c": np.full((2, 5), 2, np.float32),
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    nodes = [one("Concat", "a", "b", outputs=["joined"], axis=1), one("Add", "a", "c", outputs=["sum"])]
+    made = model(nodes, {name: (F32, [2, "N"]) for name in FEEDS}, ["joined", "sum"])
+    file = tmp_path / "model.onnx"
+    onnx.save(made, file)
+    return file
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_arrays_tell_the_sizes(uair: Shell, path: Path, together: bool) -> None:
+    """As onnxruntime takes them: all in one file, or one by one; and bisect does as run."""
+    np.savez("all.npz", **FEEDS)  # type: ignore[arg-type]
+    for name, array in FEEDS.items():
+        np.save(f"{name}.npy", array)
+    given = ["-i", "all.npz"] if together else [t for name in FEEDS for t in ("-i", f"{name}={name}.npy")]
+    uair("run", path, *given, "-o", "y.npz").require()
+    results = np.load("y.npz")
+    for name, want in zip(("joined", "sum"), onnxruntime_outputs(onnx.load(path), FEEDS), strict=True):
+        np.testing.assert_array_equal(results[name], want)
+    uair("bisect", path, *given).require()
+
+
+def test_a_bucket_tells_the_sizes(uair: Shell, path: Path) -> None:
+    """Also where the sizes are the same in another bucket."""
+    same, different = "a=2,5;b=2,5;c=2,5", "a=2,6;b=2,9;c=2,6"
+    buckets = ["--shape-bucket", same, "--shape-bucket", different]
+    uair("compile", path, "-t", "jetson_orin", *buckets, "-o", "art").require()
