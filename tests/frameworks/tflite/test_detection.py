@@ -15,7 +15,7 @@ from tests.frameworks.tflite.harness import LiteRT, load
 from uair.frontends.tflite import flex
 
 BOXES, CLASSES = 60, 5
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "max_detections": 12, "max_classes_per_detection": 1, "detections_per_class": 8, "use_regular_nms": False,
     "nms_score_threshold": 0.3, "nms_iou_threshold": 0.45, "num_classes": CLASSES,
     "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0,
