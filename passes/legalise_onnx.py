@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, TypeAlias
 
 import attrs
@@ -105,8 +105,13 @@ def _drop_unused(graph: Graph, tensor: Tensor | None) -> None:
         graph.remove(producer)
 
 
+def form_of(node: Node) -> Hashable:
+    """Operator and operand types, which are all that the form of a node in ONNX depends on."""
+    return node.op, *[None if t is None else (t.type, t.data is None) for t in node.inputs]
+
+
 class _Reasons:
-    """Answers, each asked once per operator and operand types."""
+    """Answers, each asked once for every form of a node."""
 
     def __init__(self, ask: Any, opset: int) -> None:
         self._ask = ask
@@ -115,7 +120,7 @@ class _Reasons:
 
     def of(self, node: Node) -> str:
         """Why the node cannot be written; empty when it can."""
-        key = (node.op, tuple(None if t is None else (t.type, t.is_constant) for t in node.inputs))
+        key = form_of(node)
         reason = self._known.get(key)
         if reason is None:
             reason = self._known[key] = str(self._ask(node, self._opset))

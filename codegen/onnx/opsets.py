@@ -11,14 +11,14 @@ from functools import partial
 
 import attrs
 
-from uair.codegen.onnx.model import emitted_ops, unsupported_reason
+from uair.codegen.onnx.model import emitted_ops, shared_emissions, unsupported_reason
 from uair.codegen.onnx.schema import signature
 from uair.codegen.onnx.table import Emitters
 from uair.errors import InternalError, UairError
 from uair.ir.graph import Node
 from uair.ir.module import Module
 from uair.ops import Dequantize
-from uair.passes.legalise_onnx import LegaliseOnnx, NotLegalisable, Reason
+from uair.passes.legalise_onnx import LegaliseOnnx, NotLegalisable, Reason, form_of
 from uair.pipeline import Pass, PassContext, PassManager
 
 
@@ -42,19 +42,33 @@ class LegaliseLowest(Pass):
         Raises:
             NotLegalisable: no opset expresses the module; of the newest.
         """
+        known = _Answers(self.unsupported)
         first = least_opset(module, self.lowest, self.newest)
-        if _expresses(first, _distinct(module), self.unsupported):
+        if _expresses(first, _distinct(module), known):
             return False
         for opset in range(first, self.newest):
+            step = LegaliseOnnx(opset=opset, unsupported=known)
             try:
-                PassManager([self._step(opset)], []).run(module.clone())
+                PassManager([step], []).run(module.clone())
             except NotLegalisable:
                 continue
-            return self._step(opset).run(module, context)
-        return self._step(self.newest).run(module, context)
+            return step.run(module, context)
+        return LegaliseOnnx(opset=self.newest, unsupported=known).run(module, context)
 
-    def _step(self, opset: int) -> LegaliseOnnx:
-        return LegaliseOnnx(opset=opset, unsupported=self.unsupported)
+
+@attrs.frozen(eq=False)
+class _Answers:
+    """Asks about nodes of one form once for each opset, though the attempt on a copy asks what the pass itself does."""
+
+    ask: Reason
+    _known: dict[tuple[object, int], str] = attrs.Factory(dict["tuple[object, int]", str])
+
+    def __call__(self, node: Node, opset: int) -> str:
+        key = form_of(node), opset
+        if key not in self._known:
+            with shared_emissions():  # the writer's own answer and the vendor's list look at the same
+                self._known[key] = self.ask(node, opset)
+        return self._known[key]
 
 
 def lowest_opset(module: Module, lowest: int, newest: int, emitters: Emitters | None = None) -> int:
@@ -83,12 +97,11 @@ def opset_as_it_is(module: Module, lowest: int, newest: int, unsupported: Reason
 
 
 def _distinct(module: Module) -> Collection[Node]:
-    """One node for each operator and operand types, which are all that the form of a node depends on."""
+    """One node for each form."""
     nodes: dict[object, Node] = {}
     for graph in module.all_graphs():
         for node in graph:
-            key = (node.op, *[None if t is None else (t.type, t.data is None) for t in node.inputs])
-            nodes.setdefault(key, node)
+            nodes.setdefault(form_of(node), node)
     return nodes.values()
 
 
