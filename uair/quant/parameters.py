@@ -178,12 +178,18 @@ def weight_parameters(
         )
     scale = np.maximum(scale, scheme.scale_min)
     if lost.any():
-        scale[lost] = np.median(scale[~lost]) if not lost.all() else max(1.0 / scheme.weight_limit, scheme.scale_min)
+        scale[lost] = max(1.0 / scheme.weight_limit, scheme.scale_min) if lost.all() else _median(scale[~lost])
     scale = scheme.allowed(scale)
     if scale.max(initial=0.0) > scheme.scale_max:
         raise QuantizationError(f"weight {name!r} needs scale {scale.max():g}, the target allows {scheme.scale_max:g}")
     shaped = scale.astype(np.float32) if axis is not None else scale.astype(np.float32).reshape(())
     return Parameters(shaped, np.zeros(shaped.shape, np.int8), DType.I8, axis)
+
+
+def _median(values: Array) -> float:
+    """Of f64 numbers; NumPy's imports masked arrays to look for NaN."""
+    ordered = np.sort(values)
+    return float((ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2)
 
 
 def _best_fraction(rows: Array, limit: Array, importance: Array | None, scheme: Scheme) -> Array:
