@@ -215,3 +215,11 @@ def test_the_targets_schemes() -> None:
     assert schemes["cpu"].placement == "compute"
     assert "Linear" not in schemes["ascend310"].per_channel
     assert schemes["rk3588"].placement == "all"
+
+
+@pytest.mark.parametrize("filled", [1, 2, 3, 4])
+def test_a_channel_of_zeros_takes_the_median_scale(filled: int) -> None:
+    w = np.zeros((filled + 2, 3), np.float32)
+    w[1 : filled + 1] = np.array([5.0, 1.0, 9.0, 2.0], np.float32)[:filled, None]
+    scale = weight_parameters(w, 0, Scheme(), search=False).scale
+    assert scale[0] == scale[-1] == np.float32(np.median(scale[1 : filled + 1].astype(np.float64)))

@@ -19,15 +19,18 @@ from tests.quant.networks import samples, saturating, small_cnn
 from uair.artifact import Artifact
 from uair.codegen.cpu import CpuTarget, InterpretedCpuTarget
 from uair.codegen.cpu.target import RuntimeFailed
+from uair.codegen.onnx import unsupported_reason
+from uair.codegen.onnx.opsets import LegaliseLowest
 from uair.codegen.reference import run as interpret
 from uair.codegen.standalone import standalone
 from uair.codegen.standalone.parts import lacks_vnni
 from uair.context import Context
 from uair.errors import UairError
 from uair.ir.dtype import DType
-from uair.ir.graph import Graph, constant
+from uair.ir.graph import Graph, Node, constant
 from uair.ir.module import Module
 from uair.ops import Cast, Conv2D, Gelu, Relu
+from uair.pipeline import PassContext
 from uair.request import Int8
 from uair.targets import load_description
 from uair.text import parse_type
@@ -56,6 +59,24 @@ def test_the_lowest_opset_is_written(tmp_path: Path) -> None:
     graph.add_output("y", gelu)
     lowered = uair.compile(Module("gelu", {"main": graph}), "cpu", output=tmp_path / "b")
     assert opset(lowered) == 17, "a decomposition keeps old releases"
+
+
+def test_nodes_of_one_form_are_asked_about_once() -> None:
+    """An attempt at the lowest opset, on a copy, and the pass itself ask the same."""
+    graph = Graph()
+    x = graph.add_input("x", parse_type("f32[4]"))
+    for _ in range(3):
+        x = graph.append(Relu().node(graph.append(Gelu().node(x)).output)).output
+    graph.add_output("y", x)
+    asked: list[tuple[str, int]] = []
+
+    def reason(node: Node, opset: int) -> str:
+        asked.append((node.op_type, opset))
+        return unsupported_reason(node, opset)
+
+    assert LegaliseLowest(unsupported=reason).run(Module("gelu", {"main": graph}), PassContext())
+    assert not any(node.op_type == "Gelu" for node in graph)
+    assert asked.count(("Gelu", 17)) == asked.count(("Relu", 17)) == 1
 
 
 @pytest.mark.parametrize(("dtype", "wanted"), [("f8e4m3", 19), ("f8e5m2", 19), ("i4", 21), ("u4", 21)])
