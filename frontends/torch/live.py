@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import itertools
 import os
 import traceback
@@ -81,9 +82,11 @@ def exported(module: Any, inputs: Sequence[Any], kwargs: Mapping[str, Any] | Non
     """
     torch = framework()
     if not inputs and not kwargs and module.forward.__code__.co_argcount > 1:
+        first = module.forward.__code__.co_varnames[1]
         raise TorchExportError(
             f"{type(module).__name__} is traced, for which it needs example inputs",
-            hint="uair.load(module, torch.randn(1, 3, 224, 224))",
+            hint="uair.load(module, torch.randn(1, 3, 224, 224)), "
+            f"or on the command line --example '{first}=f32[1,3,224,224]'",
         )
     try:
         with quiet(), torch.no_grad(), recurrence.recording()():
@@ -94,7 +97,7 @@ def exported(module: Any, inputs: Sequence[Any], kwargs: Mapping[str, Any] | Non
         error.place = _place(module, error)
         raise
     except Exception as error:
-        raise _not_exported(module, error) from error
+        raise _not_exported(module, inputs, kwargs or {}, error) from error
 
 
 def _place(module: Any, error: Exception) -> str:
@@ -104,7 +107,7 @@ def _place(module: Any, error: Exception) -> str:
     return f"{type(module).__name__}{line}"
 
 
-def _not_exported(module: Any, error: Exception) -> TorchExportError:
+def _not_exported(module: Any, inputs: Sequence[Any], kwargs: Mapping[str, Any], error: Exception) -> TorchExportError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
     hint = "torch.export must be able to follow forward: no Python branch or loop may depend on the data of a tensor"
@@ -114,9 +117,26 @@ def _not_exported(module: Any, error: Exception) -> TorchExportError:
         hint = "the sizes given in dynamic_shapes do not fit what forward does with them"
         fixes = list(itertools.takewhile(lambda line: "=" in line, _after(lines, "Suggested fixes:")))
         hint += f"; torch suggests {', '.join(fixes)}" if fixes else "; make them static, or torch.export.Dim.AUTO"
+    else:
+        hint = _unfit(module, inputs, kwargs) or hint
     return TorchExportError(
         f"torch.export cannot trace {type(module).__name__}: {reason}", place=_place(module, error), hint=hint
     )
+
+
+def _unfit(module: Any, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """What to do when the module itself does not take the example inputs; empty when it does."""
+    try:
+        inspect.signature(module.forward).bind(*inputs, **kwargs)
+    except TypeError:
+        names = ", ".join(inspect.signature(module.forward).parameters)
+        return f"forward takes {names or 'nothing'}: give an example of each, by that name or in that order"
+    try:
+        with quiet(), framework().no_grad():
+            module(*inputs, **kwargs)
+    except Exception:  # noqa: BLE001  the user's code may raise anything; what it said stands in the message
+        return "forward fails on the example inputs without torch.export, too: give inputs that it takes"
+    return ""
 
 
 def _after(lines: Sequence[str], heading: str) -> Sequence[str]:

@@ -172,13 +172,21 @@ def test_only_the_error_is_seen(capfd: pytest.CaptureFixture[str]) -> None:
 def test_without_example_inputs() -> None:
     with pytest.raises(TorchExportError, match="example inputs") as caught:
         uair.load(nn.Linear(4, 3))
-    assert "torch.randn" in caught.value.hint
+    assert "torch.randn" in caught.value.hint and "--example 'input=" in caught.value.hint
 
 
 def test_shapes_that_do_not_fit() -> None:
     with pytest.raises(TorchExportError) as caught:
         uair.load(nn.Linear(4, 3), torch.randn(2, 5))
     assert "linear.py" not in caught.value.place
+    assert "fails on the example inputs" in caught.value.hint
+
+
+def test_inputs_that_forward_does_not_have() -> None:
+    for inputs, names in (((X, X), {}), ((), {"y": X})):
+        with pytest.raises(TorchExportError) as caught:
+            uair.load(nn.Linear(4, 3), *inputs, kwargs=names)
+        assert "forward takes input" in caught.value.hint
 
 
 def test_sizes_that_forward_fixes() -> None:
