@@ -111,7 +111,7 @@ def _cut_relu(low: Lowering, node: Node, x: CTensor, y: CTensor, end: float) -> 
     assert y.quant is not None
     steps = float(np.rint(np.float32(end) / y.quant.scales[0]))
     if y.quant.zero_points[0] + steps < 127:
-        ending = QuantInfo.make(y.quant.scales, np.int32(127 - steps))
+        ending = QuantInfo.make(y.quant.scales, np.asarray(127 - steps))
         cut = low.new(f"{y.name}_cut", y.shape, y.ctype, layout=y.layout, quant=ending)
         low.call(node, "relu", "relu", (x, cut))
         x = cut
