@@ -42,6 +42,15 @@ def test_load(tiny: Path, tmp_path: Path) -> None:
         uair.load(tmp_path / "model.mlmodel", format="caffe")
 
 
+def test_what_is_given_in_place_of_a_model(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownFormatError, match="is not there"):
+        uair.load(tmp_path / "nowhere")
+    uair.compile(tiny, target="cpu", shapes={"x": (1, 3, 8, 8)}, output=tmp_path / "made")
+    with pytest.raises(UnknownFormatError, match="is an artifact") as caught:
+        uair.load(tmp_path / "made")
+    assert len(uair.load(caught.value.hint.rpartition(" ")[2]).main)
+
+
 def test_optimize_is_in_place_and_keeps_the_numbers(tiny: Path) -> None:
     module = uair.load(tiny)
     before = uair.run(module, X)["y"]

@@ -69,11 +69,22 @@ def frontend_of(source: Any) -> str:
             if (path / file).is_file():
                 return name
         if path.suffix.lower() not in SUFFIXES:
-            hint = f"{known}; a folder holds {' or '.join(FOLDERS)}, and that of an artifact manifest.json"
-            raise UnknownFormatError(f"{path} is a folder, not a model", hint=hint)
+            raise _no_model(path, known)
     found = SUFFIXES.get(path.suffix.lower())
     if found is None and not path.exists():
         raise UnknownFormatError(f"'{path}' is not there", hint=f"name a model or an artifact; {known}")
     if found is None:
         raise UnknownFormatError(f"{path} is of no known format", hint=known)
     return found
+
+
+def _no_model(folder: Path, known: str) -> UnknownFormatError:
+    """The error for a folder that no frontend reads."""
+    compiled = folder / "model.uair"
+    if (folder / "manifest.json").is_file() and compiled.is_file():
+        return UnknownFormatError(
+            f"{folder} is an artifact, a model that is compiled already",
+            hint=f"give the model that it was made from, or {compiled}",
+        )
+    hint = f"{known}; a folder holds {' or '.join(FOLDERS)}, and that of an artifact manifest.json"
+    return UnknownFormatError(f"{folder} is a folder, not a model", hint=hint)
