@@ -149,6 +149,17 @@ def run_tool(tool: str, pythons: Mapping[str, str], arguments: Sequence[Path]) -
     return record
 
 
+def warm(model: Model, tools: Sequence[str], pythons: Mapping[str, str], work: Path) -> None:
+    """Run the tools once on two samples: the bytecode of what they import late is there when they are measured.
+
+    Those that take minutes are left out; so is what failed, which fails again when it is measured.
+    """
+    few = save(work / "few.npz", {name: array[:2] for name, array in model.calibration.items()})
+    for tool in tools:
+        if tool not in RKNN and not tool.endswith("-high"):
+            run_tool(tool, pythons, [model.path, few, work / "few.onnx"])
+
+
 def measure(model: Model, tools: Sequence[str], pythons: Mapping[str, str], work: Path, *, speed: bool) -> list[Row]:
     """All tools on one model."""
     calibration = save(work / "calibration.npz", model.calibration)
@@ -302,6 +313,8 @@ def main(arguments: list[str] | None = None) -> int:
     for turn, name in enumerate(options.models):
         with tempfile.TemporaryDirectory(prefix="int8-accuracy-") as folder:
             model = open_model(name, options.data, Path(folder))
+            if not turn:
+                warm(model, tools, pythons, Path(folder))
             shift = turn % max(len(tools), 1)
             turned = [*tools[shift:], *tools[:shift], *simulators]  # simulators last: they take UAIR's file
             rows += measure(model, turned, pythons, Path(folder), speed=options.speed)
