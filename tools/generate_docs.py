@@ -130,7 +130,7 @@ def source_operators() -> str:
         NOTE,
         "Every operator that a frontend reads, and the [canonical operators](operators.md) that it can become; which "
         "of them, its attributes decide. Casts, reshapes and transposes that only adapt operands are left out where "
-        "there are others.\n",
+        "the code that reads the operator names others itself.\n",
     ]
     for title, folder, what in SOURCES:
         families = importlib.import_module(f"uair.frontends.{folder}.handlers").FAMILIES

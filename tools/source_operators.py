@@ -19,15 +19,31 @@ MAX_DEPTH = 8
 """Steps from a handler to what it uses that are followed: calls of helpers, tables, closures."""
 
 PLUMBING = frozenset({"Cast", "Reshape", "Transpose", "Identity", "Expand"})
-"""Operators that adapt operands; they are left out where a handler emits others."""
+"""Operators that adapt operands; they are left out where a handler itself names others."""
 
 
 def emitted(handler: Any) -> list[str]:
-    """Names of the canonical operators that a handler can emit, those that only adapt operands last."""
+    """Names of the canonical operators that a handler can emit; those that adapt operands where it names no others itself."""
     found: dict[str, None] = {}
     _collect(handler, found, set(), MAX_DEPTH)
     others = [name for name in found if name not in PLUMBING]
-    return others or list(found)
+    own: dict[str, None] = {}
+    function = _function(handler)
+    if isinstance(function, types.FunctionType) and _casts(function.__code__):
+        own["Cast"] = None
+    _collect(function, own, set(), 1)
+    kept = list(own) if own.keys() <= PLUMBING else []  # what a conversion is made of, beside what its helpers emit
+    return list(dict.fromkeys([*kept, *others])) or list(found)
+
+
+def _function(handler: Any) -> Any:
+    """The function that a handler is made from."""
+    return inspect.unwrap(handler) if isinstance(handler, types.FunctionType) else handler
+
+
+def _casts(code: types.CodeType) -> bool:
+    """Whether code calls the method of a source node that converts an operand."""
+    return any(i.opname in {"LOAD_ATTR", "LOAD_METHOD"} and i.argval == "cast" for i in dis.get_instructions(code))
 
 
 def _collect(value: Any, found: dict[str, None], seen: set[int], depth: int) -> None:
