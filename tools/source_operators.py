@@ -23,7 +23,7 @@ PLUMBING = frozenset({"Cast", "Reshape", "Transpose", "Identity", "Expand"})
 
 
 def emitted(handler: Any) -> list[str]:
-    """Names of the canonical operators that a handler can emit; those that adapt operands where it names no others itself."""
+    """Names of the canonical operators that a handler can emit; some only adapt operands, see `PLUMBING`."""
     found: dict[str, None] = {}
     _collect(handler, found, set(), MAX_DEPTH)
     others = [name for name in found if name not in PLUMBING]

@@ -300,14 +300,15 @@ def compile(
 
     if output is not None:
         require_place(output, overwrite=overwrite)
-    module, shapes = read_model(model, shapes)
+    sets = tuple({name: tuple(shape) for name, shape in bucket.items()} for bucket in buckets)
+    module, shapes = read_model(model, shapes, fed=sets)
     request = CompileRequest(
         target,
         dict(shapes),
         quantize,
         dict(preprocess or {}),
         dict(options or {}),
-        tuple({name: tuple(shape) for name, shape in bucket.items()} for bucket in buckets),
+        sets,
         dict(pins or {}),
         fallback,
         min_island,

@@ -38,8 +38,10 @@ from uair.frontends.onnx.interface import (
     ambiguous_names,
     contradicts,
     declared_type,
+    in_words,
     input_type,
     reconcile,
+    sizes_by_axis,
 )
 from uair.frontends.onnx.node import NotHandled, OnnxNode
 from uair.frontends.onnx.opaque import keep
@@ -137,14 +139,14 @@ class Importer:
     """
 
     def __init__(
-        self, model: ModelProto, reader: TensorReader, shapes: Mapping[str, Sequence[int | None]] | None = None
+        self, model: ModelProto, reader: TensorReader, shapes: Sequence[Mapping[str, Sequence[int | None]]] = ()
     ) -> None:
-        """Take the model, and the shapes that its inputs will have."""
+        """Take the model, and the shapes that its inputs will have, in turn where there are several."""
         self.model = model
         self.reader = reader
         self.graph = Graph("main")
-        self.shapes = shapes or {}
-        self.ambiguous = ambiguous_names(model.graph.input, self.shapes)
+        self.sizes = sizes_by_axis(model.graph.input, shapes)
+        self.ambiguous = ambiguous_names(model.graph.input, self.sizes)
         self.names = SymbolNames(self.ambiguous)
         self.functions = functions.local_functions(model.functions)
         self.opsets = operator_sets(model.opset_import, model.ir_version)
@@ -175,7 +177,9 @@ class Importer:
             others = f" (and so are {more} other shapes)" if more else ""
             warnings.warn(f"{self.contradicted[0]}{others}: what the operators compute holds", ModelWarning, 2)
         for name, by_size in self.ambiguous.items():
-            said = "; ".join(f"{size} of {', '.join(map(repr, inputs))}" for size, inputs in by_size.items())
+            said = "; ".join(
+                f"{in_words(sizes)} of {', '.join(map(repr, inputs))}" for sizes, inputs in by_size.items()
+            )
             warnings.warn(f"the model calls different sizes {name!r} ({said}): they are told apart", ModelWarning, 2)
         return module
 
@@ -273,7 +277,7 @@ class Importer:
             seen.add(value.name)
             if scope.values.get(value.name) is not None:
                 continue  # an initializer: the model carries a value for it
-            declared = input_type(value, self.names, place, self.shapes.get(value.name))
+            declared = input_type(value, self.names, place, self.sizes[value.name])
             if declared is None:
                 raise OnnxModelError(f"{value.name!r} has no type", place=place, hint="export the model again")
             scope.define(value.name, self.graph.add_input(value.name, declared), place)

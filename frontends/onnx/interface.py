@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import TypeAlias
 
 import attrs
 from onnx import TypeProto, ValueInfoProto
@@ -25,6 +26,15 @@ _UNNAMED = {"", "?", "-1", "None", "unk__"}
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.]+")
 
 
+Sizes: TypeAlias = tuple["int | None", ...]
+"""The sizes of one axis, one for each set of shapes that the inputs will have; None where that says nothing."""
+
+
+def in_words(sizes: Sizes) -> str:
+    """Sizes for a message."""
+    return "/".join("?" if size is None else str(size) for size in sizes)
+
+
 class SymbolNames:
     """Symbols for the model's named dimensions: one per name, all different, deterministic.
 
@@ -34,23 +44,23 @@ class SymbolNames:
     def __init__(self, ambiguous: Iterable[str] = ()) -> None:
         """Take the names that stand for several sizes."""
         self._ambiguous = frozenset(ambiguous)
-        self._known: dict[tuple[str, int | None], Dim] = {}
+        self._known: dict[tuple[str, Sizes | None], Dim] = {}
         self._taken: set[str] = set()
 
-    def named(self, name: str, size: int | None = None) -> Dim:
+    def named(self, name: str, sizes: Sizes | None = None) -> Dim:
         """The symbol of a dimension that the model calls `name`.
 
         Args:
             name: the model's.
-            size: the number that it will get here; it counts only for a name that stands for several.
+            sizes: the numbers that it will get here; they count only for a name that stands for several.
         """
         if name not in self._ambiguous:
-            size = None
-        elif size is None:
+            sizes = None
+        elif sizes is None or not any(size is not None for size in sizes):
             return self._new(name)
-        if (name, size) not in self._known:
-            self._known[name, size] = self._new(name)
-        return self._known[name, size]
+        if (name, sizes) not in self._known:
+            self._known[name, sizes] = self._new(name)
+        return self._known[name, sizes]
 
     def unnamed(self, value: str, axis: int) -> Dim:
         """A symbol for a dimension without a name, or that only the data decide: extent `axis` of a value."""
@@ -70,9 +80,28 @@ class SymbolNames:
         return symbol(name)
 
 
+def sizes_by_axis(
+    inputs: Iterable[ValueInfoProto], shapes: Sequence[Mapping[str, Sequence[int | None]]]
+) -> dict[str, tuple[Sizes, ...]]:
+    """The sizes of every axis of the inputs.
+
+    Args:
+        inputs: as the model declares them.
+        shapes: those that the inputs will have, by name; several of such where they will have others in turn. A shape
+            of another rank than the declared one says nothing.
+    """
+    found: dict[str, tuple[Sizes, ...]] = {}
+    for value in inputs:
+        rank = len(value.type.tensor_type.shape.dim)
+        given = [each.get(value.name, ()) for each in shapes]
+        rows = [shape if len(shape) == rank else (None,) * rank for shape in given]
+        found[value.name] = tuple(zip(*rows, strict=True))
+    return found
+
+
 def ambiguous_names(
-    inputs: Iterable[ValueInfoProto], shapes: Mapping[str, Sequence[int | None]]
-) -> dict[str, dict[int, list[str]]]:
+    inputs: Iterable[ValueInfoProto], sizes: Mapping[str, Sequence[Sizes]]
+) -> dict[str, dict[Sizes, list[str]]]:
     """The names of dimensions that stand for several sizes once the inputs have these shapes.
 
     Exporters write one name for the axes of all inputs, whatever their lengths; to onnxruntime such a name means
@@ -80,29 +109,28 @@ def ambiguous_names(
 
     Args:
         inputs: as the model declares them.
-        shapes: by input name; None for an extent that is not known. A shape of another rank says nothing.
+        sizes: of their axes, see `sizes_by_axis`.
 
     Returns:
-        By name: the inputs that have it, by size. Names with one size are left out.
+        By name: the inputs that have it, by sizes. Names that stand for one size in all shapes are left out.
     """
-    found: dict[str, dict[int, list[str]]] = {}
+    found: dict[str, dict[Sizes, list[str]]] = {}
     for value in inputs:
-        given = shapes.get(value.name, ())
-        declared = value.type.tensor_type.shape.dim
-        if len(given) != len(declared):
-            continue
-        for dim, size in zip(declared, given, strict=True):
-            if size is not None and dim.dim_param not in _UNNAMED:
-                holders = found.setdefault(dim.dim_param, {}).setdefault(size, [])
+        for dim, here in zip(value.type.tensor_type.shape.dim, sizes[value.name], strict=False):
+            if any(size is not None for size in here) and dim.dim_param not in _UNNAMED:
+                holders = found.setdefault(dim.dim_param, {}).setdefault(here, [])
                 if value.name not in holders:
                     holders.append(value.name)
-    return {name: by_size for name, by_size in found.items() if len(by_size) > 1}
+    return {name: by_size for name, by_size in found.items() if _differ(by_size)}
 
 
-def input_type(
-    value: ValueInfoProto, names: SymbolNames, place: str, shape: Sequence[int | None] | None
-) -> TensorType | None:
-    """The type that the model declares for an input that will have a shape; see `declared_type`.
+def _differ(found: Iterable[Sizes]) -> bool:
+    """Whether two axes have different sizes in one of the shapes."""
+    return any(len({size for size in column if size is not None}) > 1 for column in zip(*found, strict=True))
+
+
+def input_type(value: ValueInfoProto, names: SymbolNames, place: str, sizes: Sequence[Sizes]) -> TensorType | None:
+    """The type that the model declares for an input whose axes will have these sizes; see `declared_type`.
 
     Raises:
         OnnxTypeError: see there.
@@ -110,7 +138,7 @@ def input_type(
     proto = value.type
     if proto.WhichOneof("value") != "tensor_type" or not proto.tensor_type.elem_type:
         return declared_type(value, names, place)
-    return tensor_type(proto.tensor_type, value.name, names, place, given=shape or ())
+    return tensor_type(proto.tensor_type, value.name, names, place, given=sizes)
 
 
 def declared_type(
@@ -173,7 +201,7 @@ def tensor_type(
     names: SymbolNames,
     place: str,
     known: TensorType | None = None,
-    given: Sequence[int | None] = (),
+    given: Sequence[Sizes] = (),
 ) -> TensorType:
     """A declared tensor type; dimensions without a size or a name are those of `known`, or get symbols of their own.
 
@@ -183,7 +211,7 @@ def tensor_type(
         names: the symbols of the model.
         place: for messages.
         known: its type where that is decided already.
-        given: the shape that it will have; it tells apart what one name stands for.
+        given: the sizes that its axes will have; they tell apart what one name stands for.
 
     Raises:
         OnnxTypeError: the element type is not known, or there are too many axes.
@@ -195,7 +223,7 @@ def tensor_type(
         raise OnnxTypeError(f"{name!r} has {len(proto.shape.dim)} axes, at most {MAX_RANK} are supported", place=place)
     shape: list[Dim] = []
     sizes = known.shape if known is not None and known.shape and len(known.shape) == len(proto.shape.dim) else None
-    wanted = given if len(given) == len(proto.shape.dim) else [None] * len(proto.shape.dim)
+    wanted: Sequence[Sizes] = given or [()] * len(proto.shape.dim)
     for axis, dim in enumerate(proto.shape.dim):
         if dim.HasField("dim_value") and dim.dim_value >= 0:
             shape.append(dim.dim_value)

@@ -31,15 +31,16 @@ def load(
     path: str | Path,
     *,
     external_data_root: str | Path | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[int]] | Sequence[Mapping[str, Sequence[int]]] | None = None,
 ) -> Module:
     """Read an ONNX model.
 
     Args:
         path: the model file.
         external_data_root: a folder that the caller trusts: external data may lie anywhere in it, behind links too.
-        shapes: those that inputs will be given, by name. Where they show that one name of the model stands for several
-            sizes, each gets a symbol of its own, and a warning says so; open sizes stay open.
+        shapes: those that inputs will be given, by name; a list of such where they will be given others in turn. Where
+            they show that one name of the model stands for several sizes, each gets a symbol of its own, and a warning
+            says so; open sizes stay open.
 
     Returns:
         The module; its constants view the mapped file, which must not be written to while the module is used.
@@ -59,7 +60,8 @@ def load(
     except (OSError, ValueError) as error:
         raise OnnxModelError(f"{str(path)!r} cannot be read: {error}", hint="name an .onnx file") from None
     external = ExternalFiles(path.parent, None if external_data_root is None else Path(external_data_root))
-    return _import(file.view(0, file.size), file, external, path.name, shapes)
+    given = [shapes] if isinstance(shapes, Mapping) else shapes or ()
+    return _import(file.view(0, file.size), file, external, path.name, given)
 
 
 def load_bytes(content: bytes, *, name: str = "", external_data_root: str | Path | None = None) -> Module:
@@ -85,7 +87,7 @@ def _import(
     file: MappedFile | None,
     external: ExternalFiles,
     name: str,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Sequence[Mapping[str, Sequence[int]]] = (),
 ) -> Module:
     try:
         skeleton = wire.split(buffer, None if file is None else file.release)

@@ -46,3 +46,11 @@ def test_a_bucket_tells_the_sizes(uair: Shell, path: Path) -> None:
     same, different = "a=2,5;b=2,5;c=2,5", "a=2,6;b=2,9;c=2,6"
     buckets = ["--shape-bucket", same, "--shape-bucket", different]
     uair("compile", path, "-t", "jetson_orin", *buckets, "-o", "art").require()
+
+
+def test_all_buckets_together_tell_the_sizes(uair: Shell, path: Path) -> None:
+    """No single one shows that a, b and c each have a size of their own."""
+    nodes = [one("Relu", name, outputs=[name.upper()]) for name in FEEDS]
+    onnx.save(model(nodes, {name: (F32, [2, "N"]) for name in FEEDS}, list("ABC")), path)
+    buckets = ["--shape-bucket", "a=2,5;b=2,7;c=2,5", "--shape-bucket", "a=2,4;b=2,4;c=2,6"]
+    uair("compile", path, "-t", "jetson_orin", *buckets, "-o", "art").require()

@@ -97,7 +97,7 @@ def _search(given: Mapping[str, Any]) -> Bisection:
     if given["preprocess"] and not given["inputs"]:
         raise click.UsageError("--preprocess is for images: add --input")
     parse_pipeline(given["passes"], Context.default())  # a slip in it is told before the model is read
-    module, shapes = options.load_model(given["model"], given, array_shapes(given["inputs"]))
+    module, shapes = options.load_model(given["model"], given, [array_shapes(given["inputs"])])
     run_pipeline(module, "", shapes=shapes, values=options.values_by_input(given["values"]), instruments=())
     return bisect(
         module,

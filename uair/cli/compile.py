@@ -117,7 +117,7 @@ def _compile(given: dict[str, Any]) -> tuple[Artifact, list[str]]:
     model: Path = given["model"]
     values = options.values_by_input(given["values"])
     with output.progress(f"reading {model.name}", silent=given["as_json"]) as watchers:
-        module, shapes = options.load_model(model, given, _telling_bucket(given["buckets"]))
+        module, shapes = options.load_model(model, given, given["buckets"])
         preprocess = options.preprocess_by_input(given["preprocess"], module.main.input_names)
         warnings = advice.before(module.main, shapes, preprocess, quantize=quantize is not None)
         if given["dump_dir"]:
@@ -156,11 +156,6 @@ def _quantization(given: Mapping[str, Any]) -> Quantization | None:
         return calibration.settings(given["quantize"].lower(), given)
     calibration.require_no_quantization(given)
     return None
-
-
-def _telling_bucket(buckets: Sequence[Mapping[str, tuple[int, ...]]]) -> Mapping[str, tuple[int, ...]]:
-    """The bucket with the most sizes: it shows a reader which sizes the model calls the same are different ones."""
-    return max(buckets, key=lambda bucket: len({d for shape in bucket.values() for d in shape}), default={})
 
 
 def _pins(given: Sequence[str]) -> dict[str, str]:

@@ -285,14 +285,15 @@ def limit_options(command: F) -> F:
 
 
 def load_model(
-    path: Path, given: Mapping[str, Any], fed: Mapping[str, tuple[int, ...]] | None = None
+    path: Path, given: Mapping[str, Any], fed: Sequence[Mapping[str, tuple[int, ...]]] = ()
 ) -> tuple[Module, dict[str, tuple[int, ...]]]:
     """Read a model file, or the module that Python code makes.
 
     Args:
         path: of the file, or `package.module:factory`.
         given: the values of `loading_options` and `shape_option`.
-        fed: shapes that inputs are fed in, by name, which a reader may need as well; they are not to be bound.
+        fed: shapes that inputs are fed in, by name, or one such set for every bucket, which a reader may need as well;
+            they are not to be bound.
 
     Returns:
         The module, and the shapes that are still to be bound: a reader may have needed some to read the model.
@@ -316,8 +317,8 @@ def load_model(
         if path.suffix.lower() != ".onnx":
             raise click.UsageError("--external-data-root is for .onnx models")
         told.append(f"external_data_root={given['external_data_root']}")
-    module, rest = read_model(path, {**(fed or {}), **shapes}, told)
-    return module, {name: shape for name, shape in rest.items() if name in shapes}
+    module, rest = read_model(path, shapes, told, fed)
+    return module, dict(rest)
 
 
 def _require_not_given(given: Mapping[str, Any], options: Mapping[str, str], why: str) -> None:

@@ -153,7 +153,7 @@ def model_subject(given: dict[str, Any]) -> Subject:
     """What is run when a model file was named."""
     from uair.api import describe_interface, run_pipeline
 
-    module, shapes = options.load_model(given["model"], given, array_shapes(given["inputs"]))
+    module, shapes = options.load_model(given["model"], given, [array_shapes(given["inputs"])])
     run_pipeline(module, "", shapes=shapes, values=options.values_by_input(given["values"]), instruments=())
     entries = describe_interface(module.main.input_names, module.main.inputs)
     return Subject(module, {e["name"]: e["shape"] for e in entries}, {}, _sequences(entries))

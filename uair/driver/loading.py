@@ -135,7 +135,9 @@ class Loader:
         module: Module = self.function(source, *inputs, **options)
         return module
 
-    def read_with_shapes(self, source: Any, options: Mapping[str, Any], shapes: Shapes) -> tuple[Module, Shapes]:
+    def read_with_shapes(
+        self, source: Any, options: Mapping[str, Any], shapes: Shapes, fed: Sequence[Shapes] = ()
+    ) -> tuple[Module, Shapes]:
         """Read a model whose inputs are to have these shapes.
 
         A frontend needs the shape of an input whose rank the model does not say (its option `unranked`), or shapes to
@@ -145,6 +147,7 @@ class Loader:
             source: a path, or a model object of a framework.
             options: by name.
             shapes: shape by input name.
+            fed: shapes that the other inputs are fed in, or one such set for every bucket; they are not to be bound.
 
         Returns:
             The module, and the shapes that are still to be bound.
@@ -152,11 +155,12 @@ class Loader:
         Raises:
             UairError: the model cannot be read.
         """
-        if shapes and "unranked" not in self.parameters and "shapes" in self.parameters:
-            options = {"shapes": shapes, **options}
-        if "unranked" not in self.parameters or not shapes:
+        given = [{**each, **shapes} for each in fed] or [dict(shapes)]
+        if "unranked" not in self.parameters or not any(given):
+            if any(given) and "shapes" in self.parameters:
+                options = {"shapes": given[0] if len(given) == 1 else given, **options}
             return self.read(source, (), options), shapes
-        module = self.read(source, (), {"unranked": shapes, **options})
+        module = self.read(source, (), {"unranked": given[0], **options})
         types = {name: t.type.shape for name, t in zip(module.main.input_names, module.main.inputs, strict=True)}
         return module, {name: shape for name, shape in shapes.items() if not _is_bound(types.get(name), shape)}
 
@@ -168,13 +172,16 @@ def _is_bound(shape: Sequence[Any] | None, asked: Sequence[int]) -> bool:
     return tuple(shape) in (tuple(asked), (*asked[:1], *asked[-1:], *asked[1:-1]))
 
 
-def read_model(model: Any, shapes: Shapes | None = None, told: Sequence[str] = ()) -> tuple[Module, Shapes]:
+def read_model(
+    model: Any, shapes: Shapes | None = None, told: Sequence[str] = (), fed: Sequence[Shapes] = ()
+) -> tuple[Module, Shapes]:
     """Read a model whose inputs are to have these shapes.
 
     Args:
         model: a path, an object of a framework, or a module, which is returned as it is.
         shapes: shape by input name.
         told: what the frontend is told, each `name=value`.
+        fed: shapes that inputs are fed in, or one such set for every bucket; they are not to be bound.
 
     Returns:
         The module, and the shapes that are still to be bound.
@@ -187,4 +194,4 @@ def read_model(model: Any, shapes: Shapes | None = None, told: Sequence[str] = (
         return model, shapes or {}
     loader = Loader.of(model)
     source = Path(model) if isinstance(model, str) else model
-    return loader.read_with_shapes(source, loader.told(told), shapes or {})
+    return loader.read_with_shapes(source, loader.told(told), shapes or {}, fed)

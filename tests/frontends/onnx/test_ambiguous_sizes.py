@@ -106,3 +106,28 @@ def test_one_input_may_hold_both_sizes(tmp_path: Path) -> None:
     with pytest.warns(ModelWarning, match=r"'N' \(5 of 'x'; 7 of 'x'\)"):
         artifact = uair.compile(tmp_path / "m.onnx", "cpu", shapes={"x": (5, 7)})
     np.testing.assert_array_equal(uair.run(artifact, mask)["y"], mask.T)
+
+
+BUCKETS = [{"a": (2, 5), "b": (2, 7), "c": (2, 5)}, {"a": (2, 4), "b": (2, 4), "c": (2, 6)}]
+"""The first one does not tell a's size from c's, the second one not from b's."""
+
+
+def test_all_buckets_together_tell_sizes_apart(tmp_path: Path) -> None:
+    nodes = [one("Relu", name, outputs=[name.upper()]) for name in "abc"]
+    made = model(nodes, {name: (F32, [2, "N"]) for name in "abc"}, ["A", "B", "C"])
+    file = tmp_path / "model.onnx"
+    onnx.save(made, file)
+    with pytest.warns(ModelWarning, match=r"'N' \(5/4 of 'a'; 7/4 of 'b'; 5/6 of 'c'\): they are told apart"):
+        module = uair.load(file, shapes=BUCKETS)
+    assert len({str(tensor.type) for tensor in module.main.inputs}) == 3
+    with pytest.warns(ModelWarning, match="told apart"):
+        artifact = uair.compile(file, "jetson_orin", buckets=BUCKETS)
+    assert [b["c"] for b in artifact.manifest["buckets"]] == [[2, 5], [2, 6]]
+
+
+def test_an_input_that_a_bucket_leaves_out_says_nothing_there(tmp_path: Path) -> None:
+    made = model([one("Add", "a", "b")], {"a": (F32, [2, "N"]), "b": (F32, [2, "N"])})
+    onnx.save(made, tmp_path / "m.onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        uair.load(tmp_path / "m.onnx", shapes=[{"a": (2, 5), "b": (2, 5)}, {"a": (2, 6)}])
