@@ -6,18 +6,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor
-from uair.passes.quantization.facts import node_name
-from uair.passes.quantization.statistics import display_name
 from uair.quant.errors import QuantizationError
 from uair.quant.scheme import COMPUTE
 
 SHOWN = 3
 """Weights that are named."""
 
+CHUNK = 1 << 18
+"""Elements that are looked at together: their marks stay in the cache."""
+
 
 def broken_weights(graph: Graph) -> list[str]:
-    """For every constant with NaN or infinity of an operator with a weight (also inside of loops) a sentence."""
+    """A sentence for every constant, also inside of loops, with values that no training leaves there.
+
+    Those are NaN and infinity in the constants of operators with a weight; in others, NaN where the constant has axes:
+    infinities fill masks.
+    """
     return list(_broken(graph))
 
 
@@ -25,17 +31,35 @@ def _broken(graph: Graph) -> Iterator[str]:
     seen: set[Tensor] = set()
     for each in (graph, *graph.nested()):
         for node in each:
-            for tensor in node.inputs if node.op_type in COMPUTE else ():
-                if tensor is not None and tensor.is_constant and tensor.type.dtype.is_float and tensor not in seen:
+            for tensor in node.inputs:
+                if tensor is None or tensor.data is None or tensor in seen or not tensor.type.dtype.is_float:
+                    continue
+                if node.op_type in COMPUTE or tensor.type.rank:
                     seen.add(tensor)
                     yield from _sentence(node, tensor)
+                    tensor.data.release()
+
+
+def all_finite(values: Array) -> bool:
+    """Whether no element of a floating-point array is NaN or infinite; reads each once, at the pace of memory."""
+    flat = values.reshape(-1)
+    if flat.dtype.itemsize != 2:
+        return all(bool(np.isfinite(flat[i : i + CHUNK]).all()) for i in range(0, flat.size, CHUNK))
+    codes = flat.view(np.uint16)  # ten times as fast as asking numbers of 16 bits
+    infinity = np.array(np.inf, flat.dtype).view(np.uint16)
+    return all(bool(((codes[i : i + CHUNK] & 0x7FFF) < infinity).all()) for i in range(0, flat.size, CHUNK))
 
 
 def _sentence(node: Node, tensor: Tensor) -> Iterator[str]:
     values = tensor.numpy()
-    finite = np.isfinite(values)
+    if all_finite(values):
+        return
+    finite = np.isfinite(values) if node.op_type in COMPUTE else ~np.isnan(values)
     if finite.all():
         return
+    from uair.passes.quantization.facts import node_name  # half of the quantizer: a sound model needs none of it
+    from uair.passes.quantization.statistics import display_name
+
     place = tuple(int(i) for i in np.argwhere(~finite)[0])
     yield (
         f"constant {display_name(tensor)!r} of {node.op_type} {node_name(node)!r} holds {values[place]} at "

@@ -161,6 +161,19 @@ def test_weights_that_are_no_numbers_are_named(uair: Shell, target: str) -> None
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_weights_that_are_no_numbers_are_named_without_quantization_too(uair: Shell, target: str) -> None:
+    model(w=first(np.nan), fc=first(np.inf))
+    told = warnings(uair("compile", "tiny.onnx", "-t", target, "--shape", "x=1,3,8,8", "-o", "art"))
+    named = "constant 'w' of Conv2D 'conv1' holds nan at [0, 0, 0, 0], 1 of 108 values are no numbers"
+    assert f"{named} (and so in 1 more constants, `weights` in report.json): mend the model" in told
+    assert len(json.loads(Path("art/report.json").read_text("utf-8"))["weights"]) == 2
+    model()
+    assert "no numbers" not in warnings(
+        uair("compile", "tiny.onnx", "-t", target, "--shape", "x=1,3,8,8", "-o", "art", "--overwrite")
+    )
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("channels", [slice(1, 2), slice(None)], ids=["one", "all"])
 def test_channels_of_zeros(uair: Shell, target: str, channels: slice) -> None:
     def zeros(values: Array) -> Array:

@@ -65,6 +65,10 @@ def after(artifact: Artifact) -> list[str]:
     manifest = artifact.manifest
     report = json.loads(artifact.file("report.json").read_text("utf-8"))
     found = list(report.get("quantization", {}).get("notes", []))
+    if report.get("weights"):
+        more = len(report["weights"]) - 1
+        others = f" (and so in {more} more constants, `weights` in report.json)" if more else ""
+        found.append(f"{report['weights'][0]}{others}: mend the model, or export it again")
     removed = report.get("quantization-removed")
     if removed:
         kept = "with ranges of run time " if removed == "dynamic" else ""

@@ -15,7 +15,7 @@ from uair.driver.transform import Compilation
 from uair.errors import EvaluationError
 from uair.ir.dtype import Array
 from uair.ir.module import Module
-from uair.request import CompileRequest
+from uair.request import CompileRequest, Int8
 
 if TYPE_CHECKING:
     from uair.targets.check import CheckReport
@@ -43,6 +43,8 @@ def emit(state: Compilation, builder: ArtifactBuilder, *, golden: bool | Mapping
         "passes": [{"pass": r.name, "nodes": r.nodes, "changed": r.changed} for r in state.measure.records],
         **state.context.reports,
     }
+    broken = _broken_weights(state)
+    builder.report |= {"weights": broken} if broken else {}
     if parts is not None:
         builder.report |= {"placement": describe_placement(parts)}
         builder.report |= {QUANTIZATION: quantization} if quantization else {}
@@ -55,6 +57,16 @@ def emit(state: Compilation, builder: ArtifactBuilder, *, golden: bool | Mapping
         state.target.emit(state.emitted, builder, state.request)
     else:
         _emit_parts(parts, builder, feeds)
+
+
+def _broken_weights(state: Compilation) -> list[str]:
+    """Sentences about NaN and infinity in the model's own weights, which are all read to be written.
+
+    Quantization to INT8 says so itself, of the weights as they are then.
+    """
+    from uair.passes.quantization.broken import broken_weights
+
+    return [] if isinstance(state.request.quantization, Int8) else broken_weights(state.reference.main)
 
 
 def _described(module: Module, request: CompileRequest, target: Any, report: CheckReport) -> dict[str, Any]:
