@@ -97,7 +97,7 @@ class _Moments:
 
     def add(self, rows: Array) -> None:
         """Take in inputs [G, rows, K]."""
-        self.first += np.einsum("grk->gk", rows.astype(np.float64))  # in half the time of `sum`
+        self.first += np.einsum("grk->gk", rows, dtype=np.float64)  # half the time of `sum`, and no copy in f64
         if self.store is not None:
             sums, before = np.matmul(rows.swapaxes(1, 2), rows), self.second
             if before is not None:
