@@ -39,11 +39,12 @@ def range_facts(observer: RangeObserver, parameters: Parameters) -> dict[str, An
     low, high = parameters.range
     half = float(parameters.scale) / 2
     outside = (centres < low - half) | (centres > high + half)
+    codes = parameters.quantize(centres.astype(np.float32))  # in order, as the centres are
     return {
         "observed": _rounded([observer.minimum, observer.maximum]),
         "central": _rounded(percentile_range(observer, CENTRAL)),
         "clipped_percent": float(f"{100 * counts[outside].sum() / observer.count:.3g}"),
-        "codes": int(np.unique(parameters.quantize(centres.astype(np.float32))).size),
+        "codes": 1 + int(np.count_nonzero(codes[1:] != codes[:-1])),
     }
 
 
