@@ -12,6 +12,7 @@ The same input gives the same bytes: nothing in an artifact depends on time, mac
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -38,6 +39,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 64 << 20
 EPOCH = (1980, 1, 1, 0, 0, 0)
+PIECES = 4096
+"""Pieces of JSON that are joined at a time: a list of all of them is some times as large as the text."""
 
 
 class ArtifactError(UairError):
@@ -423,7 +426,11 @@ def file_sha256(path: Path) -> str:
 
 def to_json(value: Any) -> str:
     """Plain data as text: sorted keys, two blanks of indent, a final line end; NaN and infinities as strings."""
-    return json.dumps(_plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    encoder = json.JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    pieces, parts = encoder.iterencode(_plain(value)), list[str]()
+    while part := "".join(itertools.islice(pieces, PIECES)):
+        parts.append(part)
+    return "".join((*parts, "\n"))
 
 
 def _plain(value: Any) -> Any:
