@@ -3,7 +3,8 @@
 CALIBRATION and HELD_OUT are .npz files, arrays by input name with the sample as first axis (its batch of one is
 left out). OUTPUT is the quantized ONNX file; for a simulator an .npz of outputs on HELD_OUT (`out0`, ...).
 The last line of stdout is JSON: CPU seconds (the import, and the job), peak memory in MiB over what was resident after
-the import. A tool runs in whatever Python has it: nothing but NumPy is imported here before the tool.
+the import. What a tool made is turned into an ONNX file, where it is another, behind that. A tool runs in whatever
+Python has it: nothing but NumPy is imported here before the tool.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import numpy as np
 from bench.processes import process_memory
 
 Samples = list[dict[str, Any]]
-Job = Callable[[Path, Samples, Path], None]
+Job = Callable[[Path, Samples, Path], "Callable[[], None] | None"]
+"""What a tool does with a model, samples and the file to write; where it does not write that itself, what does."""
 
 
 def load_samples(path: Path) -> Samples:
@@ -42,19 +44,24 @@ def uair_job(target: str, effort: str) -> Job:
     The file for rk3588 states weights as the toolkit reads them: it is kept as `of_artifact`, OUTPUT is the module.
     """
 
-    def job(source: Path, samples: Samples, output: Path) -> None:
+    def job(source: Path, samples: Samples, output: Path) -> Callable[[], None]:
         uair: Any = importlib.import_module("uair")
         quantize = uair.Int8(samples, samples=len(samples), effort=effort, least_cosine=0.0)
         shapes = {name: array.shape for name, array in samples[0].items()}
-        with tempfile.TemporaryDirectory(prefix="uair-int8-") as folder:
-            artifact = uair.compile(
-                source, target, output=Path(folder) / "artifact", shapes=shapes, quantize=quantize, golden=samples[0]
-            )
-            if target == "cpu":
-                shutil.copy(artifact.file("model.onnx"), output)
-                return
-            uair.export_onnx(uair.load(artifact.file("model.uair")), output)
-            shutil.copy(artifact.file("model.onnx"), of_artifact(output))
+        folder = tempfile.TemporaryDirectory(prefix="uair-int8-")
+        artifact = uair.compile(
+            source, target, output=Path(folder.name) / "artifact", shapes=shapes, quantize=quantize, golden=samples[0]
+        )
+
+        def write() -> None:
+            with folder:
+                if target == "cpu":
+                    shutil.copy(artifact.file("model.onnx"), output)
+                    return
+                uair.export_onnx(uair.load(artifact.file("model.uair")), output)
+                shutil.copy(artifact.file("model.onnx"), of_artifact(output))
+
+        return write
 
     return job
 
@@ -197,8 +204,10 @@ def main() -> None:
         importlib.import_module(module)
     samples = load_samples(calibration)
     imported, resident = time.process_time(), process_memory("VmRSS")
-    job(source, samples, output)
+    write = job(source, samples, output)
     record = {"import": imported, "cpu": time.process_time() - imported, "peak": process_memory("VmHWM") - resident}
+    if write is not None:
+        write()
     print(f"\n{json.dumps(record)}", flush=True)
     os._exit(0)  # some tools' threads do not end
 
