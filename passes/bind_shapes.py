@@ -91,6 +91,21 @@ def bind_shapes(
     return True
 
 
+def bound_inputs(graph: Graph, shapes: Mapping[str, tuple[int | None, ...]]) -> Graph:
+    """A graph that has the inputs of another one as they are once these shapes are bound, and no nodes.
+
+    Raises:
+        ShapeBindingError: as `bind_shapes`.
+    """
+    values: dict[str, Dim] = {**learn_sizes(graph, shapes)}
+    made = Graph(graph.name)
+    for name, tensor in zip(graph.input_names, graph.inputs, strict=True):
+        own = made.add_input(name, tensor.type)
+        if own.type.is_tensor:
+            _bind(name, own, shapes.get(name), values)
+    return made
+
+
 def learn_sizes(
     graph: Graph, shapes: Mapping[str, tuple[int | None, ...]], sizes: Mapping[str, int] | None = None
 ) -> dict[str, int]:

@@ -216,8 +216,8 @@ def bisect(
         passes: a pipeline as text, or passes and rules in order.
         inputs: arrays by input name, or one array; random numbers when not given.
         target: bisect the whole pipeline of `compile` for this target, without quantization, instead of `passes`.
-        shapes: fixed shapes by input name.
-        values: of inputs that become constants, by name.
+        shapes: fixed shapes by input name; binding them is the first of the passes that are bisected.
+        values: of inputs that become constants, by name; what is bisected begins behind that.
         options: what the target is told, by name.
         tolerance: greatest error allowed in an output, relative to its greatest magnitude.
         reduce: whether to cut out the smallest module that shows the fault.
@@ -226,20 +226,31 @@ def bisect(
         NotComparable: inputs are missing for a model with open sizes, or the model is not repeatable.
         UairError: the model itself cannot be read or run.
     """
+    from uair.codegen.reference.numerics import drawn_feeds
     from uair.debugging.bisect import as_passes, bisect_passes, bisect_target
     from uair.driver.running import named
+    from uair.passes.bind_inputs import value_passes
+    from uair.passes.bind_shapes import BindShapes, bound_inputs
     from uair.pipeline_syntax import parse_pipeline
     from uair.request import CompileRequest
 
     module, shapes = read_model(model, shapes)
     module = module.clone()
-    PassManager(_binding(module, shapes, values), [Verify()]).run(module)
-    feeds = None if inputs is None else named(inputs, module.main.input_names)
-    if target is not None:
-        request = CompileRequest(target, {}, options=dict(options or {}))
-        return bisect_target(module, request, feeds, tolerance=tolerance, reduce=reduce)
-    chosen = parse_pipeline(passes, Context.default()) if isinstance(passes, str) else as_passes(passes)
-    return bisect_passes(module, chosen, feeds, tolerance=tolerance, reduce=reduce)
+    first, shapes = value_passes(module.main, shapes, values or {})
+    PassManager(first, [Verify()]).run(module)
+    graph = bound_inputs(module.main, shapes)
+    feeds = drawn_feeds(graph) if inputs is None else named(inputs, graph.input_names)
+    binding: list[Pass] = [BindShapes(shapes=shapes)] if shapes else []
+    if target is None:
+        chosen = parse_pipeline(passes, Context.default()) if isinstance(passes, str) else as_passes(passes)
+        return bisect_passes(module, [*binding, *chosen], feeds, tolerance=tolerance, reduce=reduce)
+    if binding:
+        found = bisect_passes(module, binding, feeds, tolerance=tolerance, reduce=reduce)
+        if found.found:
+            return found
+        PassManager(binding, [Verify()]).run(module)
+    request = CompileRequest(target, {}, options=dict(options or {}))
+    return bisect_target(module, request, feeds, tolerance=tolerance, reduce=reduce)
 
 
 def compile(

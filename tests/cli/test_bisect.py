@@ -131,3 +131,14 @@ def test_a_broken_plug_in_is_named(uair: Shell, model: Path, tmp_path: Path, tex
     err = uair("opt", model, "--plugin", "broken.py").require(1).err
     assert "UAIR-E0005" in err and "broken.py" in err and reason in err
     assert uair("opt", model, "--plugin", "missing.py").require(2).err
+
+
+def test_shapes_are_bound_by_the_first_pass(uair: Shell, model: Path, tmp_path: Path) -> None:
+    model.write_text(CHAIN.replace("2,8", "n,8"))
+    wrong = uair("bisect", model, *WRONG, "--shape", "x=2,8").require(4).out
+    assert "the 2nd of 2 that changed something" in " ".join(wrong.split())
+    uair("bisect", model, "--shape", "x=2,8", "-t", "cpu").require()
+    np.save(tmp_path / "x.npy", np.ones((2, 8), np.float32))
+    uair("bisect", model, "--shape", "x=2,8", "-i", "x.npy").require()
+    assert "UAIR-E0320" in uair("bisect", model, "--shape", "x=2,9").require(1).err
+    assert "UAIR-E0320" in uair("bisect", model, "--shape", "z=2,9").require(1).err

@@ -20,11 +20,13 @@ from uair.codegen.reference.numerics import NotComparable
 from uair.debugging.bisect import Rules
 from uair.debugging.reduction import Case
 from uair.debugging.saving import AFTER, INPUTS, MODULE
+from uair.errors import ShapeBindingError
 from uair.ir import DType
 from uair.ir.compare import difference
 from uair.ir.verify import verify
 from uair.ops import Tanh
-from uair.pipeline import Pass, PassManager, Verify
+from uair.passes.bind_shapes import BindShapes
+from uair.pipeline import Pass, PassContext, PassManager, Verify
 from uair.rewrite import Rule
 from uair.testing import without_hints
 from uair.text import parse_module, print_module
@@ -291,3 +293,49 @@ def test_a_planted_rule_in_resnet50_is_found_in_seconds() -> None:
 
 def _bytes(feeds: Mapping[str, Any]) -> int:
     return sum(np.asarray(value).nbytes for value in feeds.values())
+
+
+# -------------------------------------------------------------------------------------------------------- open sizes
+OPEN = (
+    CHAIN.replace("[2,8]", "[n,8]")
+    .replace("Exp(%d)", "Mul(%d, %w)")
+    .replace("(%x: f32[n,8])", "(%x: f32[n,8], %w: f32[n,8])")
+)
+BOUND: dict[str, tuple[int, ...]] = {"x": (2, 8)}
+
+
+def test_binding_shapes_is_a_pass_like_others() -> None:
+    """The size of the other input follows from the one that is given."""
+    found = uair.bisect(parse_module(OPEN), [faults.TanhIsSigmoid()], shapes=BOUND)
+    assert (found.step, found.steps) == (2, 2) and found.smallest is not None
+    assert not uair.bisect(parse_module(OPEN), "canonicalise,fuse", shapes=BOUND).found
+    assert not uair.bisect(parse_module(OPEN), target="cpu", shapes=BOUND).found
+
+
+@pytest.mark.parametrize("target", [None, "cpu"])
+@pytest.mark.parametrize("raises", [False, True])
+def test_what_goes_wrong_when_shapes_are_bound_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: str | None, raises: bool
+) -> None:
+    right = BindShapes.run
+
+    def wrong(self: BindShapes, module: uair.Module, context: PassContext) -> bool:
+        if raises:
+            raise RuntimeError("on the way")
+        return right(self, module, context) | faults.DropRelu().run(module, context)
+
+    monkeypatch.setattr(BindShapes, "run", wrong)
+    found = uair.bisect(parse_module(OPEN), shapes=BOUND, target=target)
+    assert found.culprit is not None and found.culprit.pass_ == BindShapes(shapes=BOUND)
+    assert found.fault is not None and ("on the way" in found.fault.text) == raises
+    assert found.smallest is not None
+    assert {MODULE, INPUTS} <= {path.name for path in found.save(tmp_path)}
+    assert "bind-shapes{shapes=" in found.replay()
+
+
+def test_shapes_that_do_not_fit_are_no_fault() -> None:
+    for shapes in ({"x": (2, 9)}, {"x": (2,)}, {"z": (2, 8)}, {"x": (2, 8), "w": (3, 8)}):
+        with pytest.raises(ShapeBindingError):
+            uair.bisect(parse_module(OPEN), shapes=shapes)
+    with pytest.raises(NotComparable):
+        uair.bisect(parse_module(OPEN))

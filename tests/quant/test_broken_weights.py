@@ -29,7 +29,7 @@ def test_one_value_anywhere_is_found(dtype: DTypeLike, at: int, value: float) ->
 
 def test_the_greatest_numbers_are_finite() -> None:
     for dtype in TYPES:
-        most = ml_dtypes.finfo(dtype).max
+        most = ml_dtypes.finfo(dtype).max  # type: ignore[no-untyped-call]
         assert all_finite(np.array([[most, -most, 0]], dtype))
 
 

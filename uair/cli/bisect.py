@@ -14,7 +14,7 @@ from uair.ir.location import UNKNOWN
 if TYPE_CHECKING:
     from uair.bisection import Culprit
     from uair.debugging.bisect import Bisection
-    from uair.ir.module import Module
+    from uair.ir.graph import Graph
 
 FOUND_STATUS = 4
 MOST_LINES = 40
@@ -86,9 +86,12 @@ def command(**given: Any) -> int:
 
 
 def _search(given: Mapping[str, Any]) -> Bisection:
-    from uair.api import bisect, run_pipeline
+    from uair.api import bisect
     from uair.cli.inputs import array_shapes
     from uair.context import Context
+    from uair.passes.bind_inputs import value_passes
+    from uair.passes.bind_shapes import bound_inputs
+    from uair.pipeline import PassManager
     from uair.pipeline_syntax import parse_pipeline
     from uair.targets.options import given_options
 
@@ -98,25 +101,26 @@ def _search(given: Mapping[str, Any]) -> Bisection:
         raise click.UsageError("--preprocess is for images: add --input")
     parse_pipeline(given["passes"], Context.default())  # a slip in it is told before the model is read
     module, shapes = options.load_model(given["model"], given, [array_shapes(given["inputs"])])
-    run_pipeline(module, "", shapes=shapes, values=options.values_by_input(given["values"]), instruments=())
+    first, shapes = value_passes(module.main, shapes, options.values_by_input(given["values"]))
+    PassManager(first, ()).run(module)
     return bisect(
         module,
         given["passes"],
-        _feeds(module, given),
+        _feeds(bound_inputs(module.main, shapes), given),
         target=given["target"],
+        shapes=shapes,
         options=given_options(given["options"]),
         tolerance=given["tolerance"],
         reduce=not given["no_reduce"],
     )
 
 
-def _feeds(module: Module, given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The inputs that are given; else random ones, when the sizes are known."""
+def _feeds(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The inputs that are given, for a graph with them; else random ones, when the sizes are known."""
     from uair.api import describe_interface
     from uair.cli.inputs import InputReader
     from uair.codegen.reference import random_feeds
 
-    graph = module.main
     if not given["inputs"]:
         known = all(t.type.is_static and t.type.is_tensor for t in graph.inputs)
         return random_feeds(graph, given["seed"]) if known else None
