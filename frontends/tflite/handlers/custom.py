@@ -22,13 +22,17 @@ from uair.ops import (
     ConvTranspose2D,
     Div,
     Exp,
+    Expand,
     Gather,
     GatherND,
     Less,
+    LogicalAnd,
     Minimum,
     Mul,
     NonMaxSuppression,
+    Pad,
     ReduceMax,
+    Reshape,
     ShapeOf,
     Slice,
     Squeeze,
@@ -66,7 +70,9 @@ def _detections(n: TfliteNode) -> Result:
 
     Results: boxes [1, M, 4] (y1, x1, y2, x2), classes [1, M], scores [1, M], how many there are [1], all f32; M is
     max_detections, and what is behind the last box is 0. Classes compete for a place with all others' boxes, unless
-    use_regular_nms; in front of the num_classes that count, the scores may have one of a background.
+    use_regular_nms; in front of the num_classes that count, the scores may have one of a background. Where boxes
+    compete by their best class, each gives its best max_classes_per_detection ones, in rows that follow each other (M
+    is so many times as large), the number is that of the boxes, and what is behind the last class is 0.
     """
     given = flex.numbers(n.payload)
     missing = [name for name in _NEEDED if name not in given]
@@ -76,8 +82,9 @@ def _detections(n: TfliteNode) -> Result:
     apart = bool(given.get("use_regular_nms", 0))
     if not 0 < most <= _MOST_DETECTIONS:
         n.refuse(f"{most} detections")
-    if not apart and given.get("max_classes_per_detection", 1) != 1:
-        n.refuse("several classes for one box are not supported")
+    per = 1 if apart else int(given.get("max_classes_per_detection", 1))
+    if not 0 < per <= _MOST_DETECTIONS // most:
+        n.refuse(f"{per} classes for each of {most} boxes")
     boxes, scores = _decoded(n, given), n[1]
     background = n.extent(scores, 2)
     if n.rank(scores) != 3 or not isinstance(background, int) or not 0 < classes <= background:
@@ -94,18 +101,35 @@ def _detections(n: TfliteNode) -> Result:
     )  # fmt: skip
     rows, best, real, count = _most(n, rivals, found, most)
     place = n(Squeeze(axes=(1,)), n(Slice(axes=(1,), starts=(2,), ends=(3,), steps=(1,)), rows))
+    shown = n(Gather(axis=0), n(Squeeze(axes=(0,)), boxes), place)
     if apart:
         kinds = n(Squeeze(axes=(1,)), n(Slice(axes=(1,), starts=(1,), ends=(2,), steps=(1,)), rows))
-    else:
+    elif per == 1:
         kinds = n(Gather(axis=0), n(Squeeze(axes=(0,)), n(ArgMax(axis=2, keepdims=False), counted)), place)
+    else:
+        values, order = n.all(TopK(k=min(per, classes), axis=2), counted)
+        best, kinds = (n(Gather(axis=0), n(Squeeze(axes=(0,)), t), place) for t in (values, order))
+        shown, best, kinds, real = _one_row_each(n, (shown, best, kinds, real), most, per, min(per, classes))
     zero = n.stored(np.zeros((), np.float32))
-    shown = n(Gather(axis=0), n(Squeeze(axes=(0,)), boxes), place)
     results = (
         n(Where(), n(Unsqueeze(axes=(1,)), real), shown, zero),
         n(Where(), real, n.cast(kinds, DType.F32), zero),
         n(Where(), real, best, zero),
     )
     return [*(n(Unsqueeze(axes=(0,)), t) for t in results), n.cast(count, DType.F32)]
+
+
+def _one_row_each(
+    n: TfliteNode, found: tuple[Tensor, Tensor, Tensor, Tensor], most: int, per: int, known: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes [M, 4], scores and classes [M, known], which are real [M]: a row for each of `per` classes of each box."""
+    boxes, scores, kinds, real = found
+    spread = n(Expand(shape=(most, per, 4)), n(Unsqueeze(axes=(1,)), boxes))
+    there = n.stored(np.arange(per) < known)
+    taken = n(LogicalAnd(), n(Unsqueeze(axes=(1,)), real), there)
+    rows = (n(Pad(pads=(0, 0, 0, per - known)), t) if per > known else t for t in (scores, kinds))
+    scores, kinds, taken = (n(Reshape(shape=(most * per,)), t) for t in (*rows, taken))
+    return n(Reshape(shape=(most * per, 4)), spread), scores, kinds, taken
 
 
 _NEEDED = (

@@ -26,11 +26,11 @@ def payload(**changed: Any) -> bytes:
     return bytes(flexbuffers.Dumps({**OPTIONS, **changed}))
 
 
-def content(options: bytes, background: int = 0, numbers: int = 4) -> bytes:
+def content(options: bytes, background: int = 0, numbers: int = 4, per: int = 1) -> bytes:
     rng = np.random.default_rng(3)
     anchors = np.concatenate([rng.uniform(0.2, 0.8, (BOXES, 2)), rng.uniform(0.2, 0.5, (BOXES, 2))], 1)
     operands = [Value((1, BOXES, numbers)), Value((1, BOXES, CLASSES + background)), of(anchors.astype(np.float32))]
-    most = OPTIONS["max_detections"]
+    most = OPTIONS["max_detections"] * per
     results = [Value((1, most, 4)), Value((1, most)), Value((1, most)), Value((1,))]
     return built("CUSTOM", operands, results, custom="TFLite_Detection_PostProcess", payload=options)
 
@@ -57,6 +57,31 @@ def test_best_boxes(tmp_path: Path, apart: bool, background: int, numbers: int, 
             assert not ours[:, count:].any()
 
 
+@pytest.mark.parametrize("background", [0, 1])
+@pytest.mark.parametrize("per", [2, CLASSES, CLASSES + 2])
+@pytest.mark.parametrize("least", [0.3, 0.93, 1.5])
+def test_several_classes_of_a_box(tmp_path: Path, per: int, background: int, least: float) -> None:
+    """What LiteRT leaves unwritten, behind the classes that there are and the last box, is not compared."""
+    file = content(payload(max_classes_per_detection=per, nms_score_threshold=least), background, 4, per)
+    module = load(tmp_path, file)
+    rng = np.random.default_rng(6)
+    inputs = [
+        rng.normal(size=(1, BOXES, 4)).astype(np.float32),
+        rng.random((1, BOXES, CLASSES + background)).astype(np.float32),
+    ]
+    wanted = LiteRT(file)(inputs)
+    count, known = int(wanted[3][0]), min(per, CLASSES)
+    assert (count == 0) == (least > 1) and count <= OPTIONS["max_detections"]
+    for each in (module, uair.optimize(module.clone())):
+        found = list(uair.run(each, dict(zip(each.main.input_names, inputs, strict=True))).values())
+        assert [f.shape for f in found] == [w.shape for w in wanted]
+        np.testing.assert_array_equal(found[3], wanted[3])
+        for ours, theirs in zip(found[:3], wanted[:3], strict=True):
+            mine, other = (t.reshape(OPTIONS["max_detections"], per, -1) for t in (ours, theirs))
+            np.testing.assert_allclose(mine[:count, :known], other[:count, :known], rtol=1e-5, atol=1e-6)
+            assert not mine[count:].any() and not mine[:, known:].any()
+
+
 def test_numbers_of_all_widths() -> None:
     values = {"a": 1, "bb": -70000, "c": 2**40, "d": 0.5, "e": 1.1, "f": True, "g": "text", "h": [1, 2]}
     read = flex.numbers(bytes(flexbuffers.Dumps(values)))
@@ -68,7 +93,7 @@ def test_damaged_options(tmp_path: Path) -> None:
     for options in (b"", whole[:-1], whole[40:], bytes(len(whole)), whole[:-3] + b"\xff\x27\x01"):
         with pytest.raises(uair.UairError):
             load(tmp_path, content(options))
-    for changed in ({"max_detections": 0}, {"num_classes": 9}, {"max_classes_per_detection": 2}):
+    for changed in ({"max_detections": 0}, {"num_classes": 9}, {"max_classes_per_detection": 0}):
         with pytest.raises(uair.UairError, match="UAIR-E0122"):
             load(tmp_path, content(payload(**changed)))
 
