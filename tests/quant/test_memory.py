@@ -85,8 +85,8 @@ def test_memory_does_not_grow_with_the_number_of_samples(
     effort: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uair.quant.spool.IN_MEMORY", 1 << 16)
-    # More samples fill more bins, 4096 for 2048 of few, of which ranges make arrays in f64.
-    few, many, histograms = (64, 160, 1 << 18) if effort == "high" else (16, 256, 1 << 16)
+    # More samples fill more bins, of which ranges make arrays in f64; after 64 there are few bins left to fill.
+    few, many, histograms = (64, 160, 1 << 18) if effort == "high" else (64, 256, 1 << 16)
     for i in range(many):
         np.save(tmp_path / f"{i:03}.npy", sample(i))
     quantize(tmp_path, 2)  # imports
