@@ -17,6 +17,9 @@ from uair.quant.gptq import Grid, round_with_feedback
 from uair.quant.parameters import Parameters
 from uair.quant.scheme import CONVOLUTIONS, TRANSPOSED
 
+AT_ONCE = 1 << 16
+"""Numbers of inputs that are gathered at a time: they are written once more in the order of the groups."""
+
 
 @attrs.frozen(eq=False)
 class Products:
@@ -103,9 +106,14 @@ class Products:
         lead = windows.shape[: windows.ndim - self._axes]
         total = math.prod(lead)
         step = max(total // max(limit, 1), 1)
-        chosen = np.unravel_index(np.arange(step // 2, total, step), lead)
-        rows = np.asarray(windows[chosen], np.float32)
-        return np.ascontiguousarray(rows.reshape(len(rows), self.groups, -1).swapaxes(0, 1))
+        chosen = np.arange(step // 2, total, step)
+        rows = np.empty((self.groups, len(chosen), self.depth), np.float32)
+        at_once = max(AT_ONCE // max(self.groups * self.depth, 1), 1)
+        for start in range(0, len(chosen), at_once):
+            some = chosen[start : start + at_once]
+            found = windows[np.unravel_index(some, lead)].reshape(len(some), self.groups, self.depth)
+            rows[:, start : start + at_once] = found.swapaxes(0, 1)
+        return rows
 
     @property
     def _row_count(self) -> int:

@@ -89,16 +89,16 @@ def _rounded_rows(w: Array, scale: Array, zero: Array, order: Array, feedback: A
     values = _columns(np.asarray(w, np.float32), order)
     scale, zero = (_columns(np.asarray(a, np.float32), order) for a in (scale, zero))
     after = np.moveaxis(feedback, (-2, -1), (0, 1))[..., None]  # [K, K, ..., 1]
-    integers = np.empty_like(values)
+    integers = np.empty(values.shape, grid.holds)
     extent = len(values)
     for start in range(0, extent, BLOCK):
         stop = min(start + BLOCK, extent)
         errors = np.empty_like(values[start:stop])
         for i in range(start, stop):
             s, z = (a[0 if len(a) == 1 else i] for a in (scale, zero))
-            q = _nearest(values[i], s, z, grid, out=integers[i])
-            error = errors[i - start]
-            np.multiply(q - z, s, out=error)
+            q, error = _nearest(values[i], s, z, grid), errors[i - start]
+            integers[i] = q
+            np.multiply(np.subtract(q, z, out=q), s, out=error)
             np.subtract(values[i], error, out=error)
             values[i + 1 : stop] -= error * after[i, i + 1 : stop]
         if stop < extent:
