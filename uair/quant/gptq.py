@@ -20,6 +20,8 @@ BLOCK = 32
 """Columns after which the errors are given on to all later ones at once: few are worked on one by one."""
 ROWS = 1 << 18
 """Weights that are rounded at a time: rows do not know of each other, and what they are worked on in stays small."""
+MATRICES = 1 << 16
+"""Numbers of many small Hessians that are worked on at once."""
 PANEL = 256
 """Rows or columns of a Hessian that are worked on at once."""
 
@@ -127,8 +129,21 @@ def _feedback(hessian: Array, order: Array, damping: float) -> Array:
     Row i is row i of the Cholesky factor U of the inverse (H^-1 = U^T U), divided by its diagonal element: the least
     squares answer of the columns behind i, without those before it. Rows and columns are put in the order given.
 
-    All is done in the Hessian itself: with wide rows nothing else is as large.
+    All is done in the Hessian itself: with wide rows nothing else is as large. Of many small ones some are worked on at
+    a time; with fewer than rows they would be inverted in another way.
     """
+    extent = hessian.shape[-1]
+    flat, orders = hessian.reshape(-1, extent, extent), order.reshape(-1, extent)
+    at_once = max(MATRICES // max(extent * extent, 1), 2 * extent + 2)
+    parts = -(-len(flat) // at_once)
+    for i in range(parts):
+        some = slice(i * len(flat) // parts, (i + 1) * len(flat) // parts)
+        _factor(flat[some], orders[some], damping)
+    return hessian[..., ::-1, ::-1]
+
+
+def _factor(hessian: Array, order: Array, damping: float) -> None:
+    """The same for Hessians [G, K, K]: each gets the result in reversed order, lower triangular."""
     extent = hessian.shape[-1]
     diagonal = np.diagonal(hessian, axis1=-2, axis2=-1)
     mean = diagonal.mean(axis=-1, dtype=np.float64)[..., None]
@@ -147,9 +162,7 @@ def _feedback(hessian: Array, order: Array, damping: float) -> Array:
             damping = max(damping, 1e-6) * 10
     _clear_upper(hessian)
     _invert_lower(hessian)
-    result = hessian[..., ::-1, ::-1]
-    result /= np.diagonal(result, axis1=-2, axis2=-1)[..., None].copy()
-    return result
+    hessian /= np.diagonal(hessian, axis1=-2, axis2=-1)[..., None].copy()
 
 
 def _panels(extent: int) -> list[slice]:
