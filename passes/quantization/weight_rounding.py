@@ -128,22 +128,28 @@ class _Moments:
 
 @attrs.define(eq=False)
 class _Rows:
-    """Inputs [G, rows, K] of a weight themselves: less than their second moments where they are few and long."""
+    """Inputs [G, rows, K] of a weight themselves: less than their second moments where they are few and long.
 
-    rows: list[Array] = attrs.Factory(list[Array])
+    They lie in a file, too.
 
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return sum(rows.shape[1] for rows in self.rows)
+    Attributes:
+        store: where they are.
+        count: how many there are.
+    """
+
+    store: Store
+    count: int = 0
+    _places: list[Place] = attrs.Factory(list[Place])
 
     def add(self, rows: Array) -> None:
         """Take in inputs."""
-        self.rows.append(rows)
+        self._places.append(self.store.put(rows))
+        self.count += rows.shape[1]
 
     def noise(self, change: Array, shift: Array) -> float:
         """As of moments."""
-        results = (np.matmul(rows, change.swapaxes(1, 2)) - shift[:, None] for rows in self.rows)
+        rows = (self.store.get(place) for place in self._places)
+        results = (np.matmul(each, change.swapaxes(1, 2)) - shift[:, None] for each in rows)
         return sum(float(np.square(r, dtype=np.float64).sum()) for r in results) / self.count
 
 
@@ -189,7 +195,7 @@ class SeenInputs:
             left -= 4 * products.groups * depth * depth
             fits = left >= 0 and depth <= MOST_DEPTH
             learned = _Moments.of(products, store if fits else None)
-            judging = _Rows() if fits and depth > LONG else _Moments.of(products, store if fits else None)
+            judging = _Rows(store) if fits and depth > LONG else _Moments.of(products, store if fits else None)
             self._seen[node] = _Seen(products, _takes(products, fits), learned, judging)
 
     def see(self, number: int, node: Node, x: Array) -> None:
