@@ -27,7 +27,7 @@ from uair.passes.quantization.insert import Inserter
 from uair.passes.quantization.parking import SMALL, Place, Store, Stored
 from uair.passes.quantization.placement import Plan
 from uair.passes.quantization.statistics import Interpreter, Statistics, Watch, comparable, display_name, run_until
-from uair.passes.quantization.used_range import UsedRange, worthwhile_ranges
+from uair.passes.quantization.used_range import UsedRange
 from uair.passes.quantization.weight_rounding import RoundedWeight, SeenInputs
 from uair.quant.comparison import AT_ONCE, FLOOR, ErrorSums
 from uair.quant.errors import QuantizationError
@@ -254,7 +254,7 @@ def choose_trial(study: Study, settings: Settings) -> Trial:
 def _chosen(judge: KeptJudge, settings: Settings) -> Trial:
     study = judge.study
     survey(study, settings, judge)
-    options, refused = range_options(study.statistics, worthwhile_ranges(study.plan), study.scheme, settings)
+    options, refused = range_options(study.statistics, study.scheme, settings)
     ways = _ways(settings, options)
     if not judge.wanted:
         ways = ways[:1]
@@ -306,7 +306,7 @@ def _let_go(weight: Tensor) -> None:
 def trials_of(study: Study, settings: Settings) -> dict[str, Trial]:
     """A trial for every way of choosing ranges, by the way's name, without a comparison."""
     survey(study, settings)
-    options, refused = range_options(study.statistics, worthwhile_ranges(study.plan), study.scheme, settings)
+    options, refused = range_options(study.statistics, study.scheme, settings)
     return {way: _trial(study, settings, way, options, refused) for way in _ways(settings, options)}
 
 

@@ -1,4 +1,4 @@
-"""Which part of an activation's range it can have and its users can tell apart: integers for the rest are wasted.
+"""Which part of an activation's range its users can tell apart: integers for the rest would be wasted.
 
 HardSwish is 0 for everything below -3. Where a convolution in front of it reaches down to -23, a range of all its
 values spends two thirds of the integers on what becomes 0 anyway, and is too coarse for the values that count.
@@ -10,7 +10,7 @@ cosine of 0.971 instead of 0.981).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from uair.ir.graph import Node, Tensor
 from uair.ops import (
@@ -22,19 +22,13 @@ from uair.ops import (
     HardSwish,
     MaxPool1D,
     MaxPool2D,
-    Relu,
     Reshape,
-    Sigmoid,
     Slice,
-    Softmax,
-    Softsign,
     Split,
     Squeeze,
-    Tanh,
     Transpose,
     Unsqueeze,
 )
-from uair.ops.base import Operator
 from uair.passes.quantization.placement import Plan
 
 UsedRange = tuple[float, float]
@@ -46,12 +40,6 @@ MOVING = (
     *(GlobalMaxPool, MaxPool1D, MaxPool2D),
 )
 """Operators after which a clipped operand is the clipped result."""
-IMAGES: Mapping[type[Operator], UsedRange] = {
-    **dict.fromkeys((HardSigmoid, Sigmoid, Softmax), (0.0, 1.0)),
-    **dict.fromkeys((Softsign, Tanh), (-1.0, 1.0)),
-    Relu: (0.0, math.inf),
-}
-"""The values that a result can have, of operators that do not reach all numbers."""
 
 
 def used_ranges(plan: Plan) -> dict[Tensor, UsedRange]:
@@ -61,29 +49,6 @@ def used_ranges(plan: Plan) -> dict[Tensor, UsedRange]:
     for tensor, root in plan.groups.items():
         ranges[root] = _union((ranges.get(root, NOTHING), _of_tensor(tensor, known)))
     return ranges
-
-
-def worthwhile_ranges(plan: Plan) -> dict[Tensor, UsedRange]:
-    """For every group, by the tensor that stands for it, what its tensors can be and its users can tell apart."""
-    possible: dict[Tensor, UsedRange] = {}
-    for tensor, root in plan.groups.items():
-        maker = tensor.producer
-        inherited = maker is not None and isinstance(maker.op, MOVING) and _shares_parameters(maker, root, plan)
-        if not inherited:
-            possible[root] = _union((possible.get(root, NOTHING), WHOLE if maker is None else _image(maker.op)))
-    used = used_ranges(plan)
-    return {root: _intersection(used[root], possible.get(root, WHOLE)) for root in used}
-
-
-def _shares_parameters(maker: Node, root: Tensor, plan: Plan) -> bool:
-    """Whether the first operand of a node that moves values is in the group of `root`, with all others of Concat."""
-    operands = maker.inputs if isinstance(maker.op, Concat) else maker.inputs[:1]
-    return all(t is not None and plan.groups.get(t) is root for t in operands)
-
-
-def _image(op: Operator) -> UsedRange:
-    """The values that a result of an operator can have."""
-    return _of_clip(op) if isinstance(op, Clip) else IMAGES.get(type(op), WHOLE)
 
 
 def used_alone(tensors: Iterable[Tensor]) -> dict[Tensor, UsedRange]:
@@ -121,20 +86,11 @@ def _of_user(user: Node, known: dict[Tensor, UsedRange]) -> UsedRange:
         return -3.0, math.inf
     if isinstance(op, HardSigmoid) and op.alpha > 0:
         return -op.beta / op.alpha, (1 - op.beta) / op.alpha
-    return _of_clip(op) if isinstance(op, Clip) else WHOLE
-
-
-def _of_clip(op: Clip) -> UsedRange:
-    """Between its bounds a Clip gives what it takes."""
-    low = -math.inf if op.min is None else op.min
-    high = math.inf if op.max is None else op.max
-    return (low, high) if low < high else WHOLE
-
-
-def _intersection(a: UsedRange, b: UsedRange) -> UsedRange:
-    """What two ranges both hold; all where they do not meet."""
-    low, high = max(a[0], b[0]), min(a[1], b[1])
-    return (low, high) if low < high else WHOLE
+    if isinstance(op, Clip):
+        low = -math.inf if op.min is None else op.min
+        high = math.inf if op.max is None else op.max
+        return (low, high) if low < high else WHOLE
+    return WHOLE
 
 
 def _union(ranges: Iterable[UsedRange]) -> UsedRange:

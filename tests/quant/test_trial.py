@@ -15,10 +15,8 @@ from uair.passes.quantization.choose import FEW_MARGIN, FEW_VALUES, METHODS, Set
 from uair.passes.quantization.placement import plan_quantization
 from uair.passes.quantization.statistics import collect_statistics
 from uair.passes.quantization.trial import ROUNDS, Energies, KeptJudge, Study, compare, trials_of
-from uair.passes.quantization.used_range import WHOLE, worthwhile_ranges
 from uair.quant.parameters import Parameters
 from uair.quant.scheme import Scheme
-from uair.text import parse_module
 
 
 def study_of(count: int) -> Study:
@@ -52,9 +50,8 @@ def test_a_way_that_is_far_behind_runs_a_quarter_of_the_samples(monkeypatch: pyt
 
 def test_few_values_leave_room_for_what_they_do_not_show() -> None:
     study = study_of(4)
-    limits = dict.fromkeys(study.statistics.observers, WHOLE)
-    plain = {way: range_options(study.statistics, limits, study.scheme, Settings(way))[0] for way in METHODS}
-    spared, _ = range_options(study.statistics, limits, study.scheme, Settings())
+    plain = {way: range_options(study.statistics, study.scheme, Settings(way))[0] for way in METHODS}
+    spared, _ = range_options(study.statistics, study.scheme, Settings())
     few = {root: observer.count <= FEW_VALUES for root, observer in study.statistics.observers.items()}
     assert set(few.values()) == {True}
     for root in spared:
@@ -62,27 +59,8 @@ def test_few_values_leave_room_for_what_they_do_not_show() -> None:
         np.testing.assert_allclose([float(p.scale) for p in spared[root].values()], reach, rtol=0.01)
     for observer in study.statistics.observers.values():
         observer.count = FEW_VALUES + 1
-    for root, ways in range_options(study.statistics, limits, study.scheme, Settings())[0].items():
+    for root, ways in range_options(study.statistics, study.scheme, Settings())[0].items():
         assert ways["minmax"].scale == plain["minmax"][root]["minmax"].scale
-
-
-def test_few_values_leave_no_room_beyond_what_a_result_can_be() -> None:
-    """A gate is at most 1, what a HardSigmoid takes counts from -3 to 3; views of a gate are not more than it is."""
-    module = parse_module(f"""
-    constant @w = {[0.1] * 36} : f32[4,1,3,3]  %x: f32[1,1,8,8]
-    %i = Conv2D(%x, @w)  %g = Sigmoid(%i)  %r = Reshape(%g) {{shape = [1,6,4,6]}}  %y = GlobalAvgPool(%r)
-    %c = Clip(%i) {{min = -1.0, max = 2.0}}  %z = Relu(%c)
-    %h = HardSigmoid(%i)  %o = Concat(%h, %z) {{axis = 1}}  %u = GlobalAvgPool(%o)  return "y" = %y, "u" = %u
-    """)
-    operators = {"Conv2D", "Sigmoid", "Reshape", "GlobalAvgPool", "Clip", "Relu", "HardSigmoid", "Concat"}
-    scheme = Scheme(placement="all", operators=tuple(operators), pass_through=("Reshape",), fused=(), ends=True)
-    plan = plan_quantization(module.main, scheme)
-    ranges = worthwhile_ranges(plan)
-    found = {t.name: ranges[root] for t, root in plan.groups.items()}
-    assert found["x"] == WHOLE
-    assert found["g"] == found["r"] == (0.0, 1.0)
-    assert found["c"] == (-1.0, 2.0)
-    assert found["z"] == (0.0, float("inf"))
 
 
 def test_the_first_samples_do_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ struct csinn_session *model_create(char *params) {
   struct csinn_tensor *t0 = uair_tensor(session, "x", CSINN_DTYPE_INT8, CSINN_LAYOUT_NCHW, 4, (int[]){1, 3, 8, 8});
   uair_quantized(t0, 0.0250684731f, -9);
   struct csinn_tensor *t1 = uair_tensor(session, "c", CSINN_DTYPE_INT8, CSINN_LAYOUT_NCHW, 4, (int[]){1, 4, 4, 4});
-  uair_quantized(t1, 0.0235294122f, -128);
+  uair_quantized(t1, 0.0258823521f, -128);
   struct csinn_tensor *t2 = uair_tensor(session, "w_dequantized", CSINN_DTYPE_INT8, CSINN_LAYOUT_OIHW, 4, (int[]){4, 3, 3, 3});
   uair_quantized_channels(t2, 4, params + 0);
   uair_constant(t2, params + 64);
@@ -29,9 +29,9 @@ struct csinn_session *model_create(char *params) {
   uair_quantized_channels(t3, 4, params + 192);
   uair_constant(t3, params + 256);
   struct csinn_tensor *t4 = uair_tensor(session, "r", CSINN_DTYPE_INT8, CSINN_LAYOUT_NCHW, 4, (int[]){1, 4, 4, 4});
-  uair_quantized(t4, 0.0235294122f, -128);
+  uair_quantized(t4, 0.0258823521f, -128);
   struct csinn_tensor *t5 = uair_tensor(session, "p", CSINN_DTYPE_INT8, CSINN_LAYOUT_NCHW, 4, (int[]){1, 4, 2, 2});
-  uair_quantized(t5, 0.0235294122f, -128);
+  uair_quantized(t5, 0.0258823521f, -128);
   struct csinn_tensor *t6 = uair_tensor(session, "g", CSINN_DTYPE_INT8, CSINN_LAYOUT_NCHW, 4, (int[]){1, 4, 1, 1});
   uair_quantized(t6, 0.0115462681f, -128);
   struct csinn_tensor *t7 = uair_tensor(session, "f", CSINN_DTYPE_INT8, CSINN_LAYOUT_NC, 2, (int[]){1, 4});
