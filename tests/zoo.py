@@ -106,7 +106,7 @@ def cache_dir() -> Path:
 
 
 @contextlib.contextmanager
-def _locked(name: str) -> Generator[None, None, None]:
+def locked(name: str) -> Generator[None, None, None]:
     """Hold the inter-process lock `name` of the cache; the system frees it when the process dies."""
     folder = cache_dir() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ class PackageFile:
         target = folder / self.file_name
         if target.exists():
             return target
-        with _locked(f"{self.package}-{self.version}"):
+        with locked(f"{self.package}-{self.version}"):
             if not target.exists():  # another process may have been first
                 _extract(self, folder)
         return target
@@ -298,7 +298,7 @@ def _torch_python() -> Path:
     ready = folder / "ready"  # written last: an interrupted installation is started again
     if ready.exists():
         return python
-    with _locked(f"venv-torch-{key}"):
+    with locked(f"venv-torch-{key}"):
         if not ready.exists():
             shutil.rmtree(folder, ignore_errors=True)
             _run([sys.executable, "-m", "venv", str(folder)], "venv could not create the torch environment", 300, "")
@@ -315,7 +315,7 @@ def _export(name: str) -> Path:
     if target.exists():
         return target
     python = _torch_python()
-    with _locked(f"torch-{name}-{key}"):
+    with locked(f"torch-{name}-{key}"):
         if not target.exists():
             _export_to(python, name, target)
     return target
@@ -362,7 +362,7 @@ def _real(name: str) -> Path:
     target = cache_dir() / "built" / f"{name}_real-{_source_key('zoo_weights.py')}.onnx"
     if target.exists():
         return target
-    with _locked(f"{name}_real"), _workspace() as work:
+    with locked(f"{name}_real"), _workspace() as work:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             onnx.save(zoo_weights.materialise(onnx.load(_light(name)), seed=50), work / "model.onnx")

@@ -37,9 +37,16 @@ def generated(artifact: uair.Artifact) -> Path:
     for name in INPUTS:
         path = artifact.root / name
         digest.update(path.read_bytes() if path.is_file() else b"")
-    kept = zoo.cache_dir() / "hhb" / digest.hexdigest()[:24]
-    if kept.is_dir():
-        return kept
+    key = digest.hexdigest()[:24]
+    kept = zoo.cache_dir() / "hhb" / key
+    with zoo.locked(f"hhb-{key}"):
+        if not kept.is_dir():
+            _build(artifact, kept)
+    return kept
+
+
+def _build(artifact: uair.Artifact, kept: Path) -> None:
+    """Run build_hhb.sh and keep what it writes."""
     tools = shl.environment() / "bin"
     environment = {"PATH": f"{tools}:{os.defpath}", "OMP_NUM_THREADS": "2"}
     log = artifact.root / "hhb.log"
@@ -48,13 +55,7 @@ def generated(artifact: uair.Artifact) -> Path:
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(f".{os.getpid()}")
     shutil.copytree(artifact.root / "hhb_out", partial)
-    try:
-        partial.replace(kept)
-    except OSError:
-        # Another process was faster; the same files give the same result.
-        shutil.rmtree(partial)
-        assert kept.is_dir()
-    return kept
+    partial.replace(kept)
 
 
 def execute(artifact: uair.Artifact, x: Array, outputs: Sequence[str], repeat: int = 0) -> shl.Run:
