@@ -21,6 +21,9 @@ MAX_DEPTH = 8
 PLUMBING = frozenset({"Cast", "Reshape", "Transpose", "Identity", "Expand"})
 """Operators that adapt operands; they are left out where a handler itself names others."""
 
+SHARED = frozenset({"uair.frontends.common.audio"})
+"""Modules beside the handlers that spell a source operator out for several frontends."""
+
 
 def emitted(handler: Any) -> list[str]:
     """Names of the canonical operators that a handler can emit; some only adapt operands, see `PLUMBING`."""
@@ -92,7 +95,8 @@ def _used(function: types.FunctionType) -> Iterator[Any]:
 def _is_ours(value: Any) -> bool:
     """Whether a global is an operator, or code of a handler: other helpers of a frontend only adapt operands."""
     if isinstance(value, types.FunctionType):
-        return value.__module__.startswith("uair.frontends.") and ".handlers." in value.__module__
+        inside = value.__module__.startswith("uair.frontends.") and ".handlers." in value.__module__
+        return inside or value.__module__ in SHARED
     return isinstance(value, (type, Operator, functools.partial, dict, tuple, list, frozenset))
 
 

@@ -1,7 +1,8 @@
-"""Fourier transforms. Complex values are pairs along a last axis of their own."""
+"""Fourier transforms and what audio models make of them. Complex values are pairs along a last axis of their own."""
 
 from __future__ import annotations
 
+from uair.frontends.common.audio import cepstrum, spectrogram
 from uair.frontends.tensorflow.handlers.elementwise import complex_operand
 from uair.frontends.tensorflow.node import Family, Result, TfNode
 from uair.frontends.tensorflow.values import Complex
@@ -38,3 +39,23 @@ def _irfft(n: TfNode) -> Result:
     x = complex_operand(n, 0).parts
     y = n(DFT(axis=n.rank(x) - 2, length=length, onesided=True, inverse=True), x)
     return n(Squeeze(axes=(n.rank(y) - 1,)), y)
+
+
+@FAMILY.op("AudioSpectrogram")
+def _spectrogram(n: TfNode) -> Result:
+    window, stride = n.integer("window_size"), n.integer("stride")
+    return spectrogram(n, n[0], window=window, stride=stride, squared=n.flag("magnitude_squared"))
+
+
+@FAMILY.op("Mfcc")
+def _mfcc(n: TfNode) -> Result:
+    """The samples per second are an operand."""
+    return cepstrum(
+        n,
+        n[0],
+        rate=int(n.scalar(1, "the sample rate")),
+        lower=n.number("lower_frequency_limit", 20.0),
+        upper=n.number("upper_frequency_limit", 4000.0),
+        bands=n.integer("filterbank_channel_count", 40),
+        coefficients=n.integer("dct_coefficient_count", 13),
+    )

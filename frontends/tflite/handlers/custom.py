@@ -6,13 +6,16 @@ Source of the options' forms: the kernels that LiteRT 2.3 registers beside the b
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from uair.frontends.common.audio import cepstrum, spectrogram
+from uair.frontends.common.layout import channels_first, channels_last
 from uair.frontends.tflite import flex
 from uair.frontends.tflite.handlers.convolution import spread
 from uair.frontends.tflite.node import Family, Result, TfliteNode
+from uair.ir.dims import is_static, normal, static
 from uair.ir.dtype import DType
 from uair.ir.graph import Tensor
 from uair.ops import (
@@ -20,13 +23,16 @@ from uair.ops import (
     ArgMax,
     Concat,
     ConvTranspose2D,
+    DepthToSpace,
     Div,
+    Equal,
     Exp,
     Expand,
     Gather,
     GatherND,
     Less,
     LogicalAnd,
+    MaxPool2D,
     Minimum,
     Mul,
     NonMaxSuppression,
@@ -45,6 +51,7 @@ from uair.ops import (
 FAMILY = Family()
 
 _SAME, _VALID = 1, 2
+_MOST_TAPS = 64
 
 
 @FAMILY.op("Convolution2DTransposeBias")
@@ -64,6 +71,108 @@ def _transposed_conv(n: TfliteNode) -> Result:
     return spread(n, ConvTranspose2D, n[0], w, n.optional(2), (height, width), same=padding == _SAME)
 
 
+@FAMILY.op("MaxPoolingWithArgmax2D")
+def _pool_with_places(n: TfliteNode) -> Result:
+    """Maxima of windows side by side, and where they are within the window, counted down its columns.
+
+    What a last window lacks repeats the image's border where the options say SAME, and is left out otherwise. The
+    places are numbers of f32, as the file declares them; of equal elements the first counts. Source: LiteRT's XNNPACK
+    kernels, which write the bits of u32 instead, that no operator but MaxUnpooling2D reads.
+    """
+    x, (padding, kernel) = channels_first(n, n[0]), _windows(n)
+    pool = MaxPool2D(kernel=kernel, strides=kernel, auto_pad="same_upper" if padding == _SAME else "notset")
+    explicit = pool.with_explicit_pads(n.shape(x)[2:], kernel)
+    best, taps = n(explicit, x), _taps(n, x, kernel, explicit.pads)
+    place = n.like(len(taps) - 1, best)
+    for i, tap in reversed(list(enumerate(taps[:-1]))):
+        place = n(Where(), n(Equal(), tap, best), n.like(i, best), place)
+    if len(taps) == 1:
+        place = n(Sub(), best, best)
+    return [channels_last(n, best), channels_last(n, place)]
+
+
+@FAMILY.op("MaxUnpooling2D")
+def _unpool(n: TfliteNode) -> Result:
+    """The inverse of MaxPoolingWithArgmax2D: every element at its place in a window of zeros."""
+    padding, kernel = _windows(n)
+    if padding != _VALID:
+        n.refuse("windows that lie outside of the image")
+    x, place = (channels_first(n, t) for t in (n[0], n[1]))
+    zero = n.like(0, x)
+    taps = [n(Where(), n(Equal(), place, n.like(i, place)), x, zero) for i in range(kernel[0] * kernel[1])]
+    return channels_last(n, _interleaved(n, taps, kernel))
+
+
+def _windows(n: TfliteNode) -> tuple[int, tuple[int, int]]:
+    """Padding, and extents of the windows, from options that are integers of 32 bits."""
+    if len(n.payload) < 20:
+        n.refuse(f"its options have {len(n.payload)} bytes, 20 are needed")
+    padding, *strides, width, height = struct.unpack_from("<5i", n.payload)
+    if padding not in (_SAME, _VALID) or not 0 < width * height <= _MOST_TAPS or min(width, height) < 1:
+        n.refuse(f"its options name padding {padding} and windows {[height, width]}")
+    if strides != [width, height]:
+        n.refuse(f"windows {[height, width]} at strides {strides[::-1]} overlap or leave gaps")
+    places = n.info(1) if n.has(1) else n.result_info(1)
+    if places.dtype is not DType.F32 or n.rank(n[0]) != 4:
+        n.refuse(f"places of {places.dtype} in an image of {n.rank(n[0])} axes")
+    return padding, (height, width)
+
+
+def _taps(n: TfliteNode, x: Tensor, kernel: tuple[int, int], pads: Sequence[int]) -> list[Tensor]:
+    """The elements of all windows at one place each, down the columns: images of the windows' number."""
+    if any(pads):
+        x = n(Pad(pads=(0, 0, *pads[:2], 0, 0, *pads[2:]), mode="edge"), x)
+    extents = n.shape(x)[2:]
+    if not is_static(extents):
+        n.refuse("the image's size must be known", "give the model's inputs fixed shapes")
+    height, width = (d - d % k for d, k in zip(static(extents), kernel, strict=True))
+    return [
+        n(Slice(axes=(2, 3), starts=(row, column), ends=(height, width), steps=kernel), x)
+        for column in range(kernel[1])
+        for row in range(kernel[0])
+    ]
+
+
+def _interleaved(n: TfliteNode, taps: list[Tensor], kernel: tuple[int, int]) -> Tensor:
+    """The image whose windows have the elements of `taps`, which go down the columns."""
+    height, width = kernel
+    rows = [taps[column * height + row] for row in range(height) for column in range(width)]
+    merged = n(Concat(axis=1), *rows) if len(rows) > 1 else rows[0]
+    if height == width:
+        return n(DepthToSpace(block=height), merged)
+    images, channels, rows_of, columns = n.shape(taps[0])
+    apart = n(Reshape(shape=(images, height, width, channels, rows_of, columns)), merged)
+    turned = n.transposed(apart, (0, 3, 4, 1, 5, 2))
+    return n(Reshape(shape=(images, channels, normal(rows_of * height), normal(columns * width))), turned)
+
+
+@FAMILY.op("AudioSpectrogram")
+def _spectrogram(n: TfliteNode) -> Result:
+    """Magnitudes [channels, frames, frequencies] of samples [length, channels]."""
+    given = _options(n, "window_size", "stride")
+    window, stride = int(given["window_size"]), int(given["stride"])
+    return spectrogram(n, n[0], window=window, stride=stride, squared=bool(given.get("magnitude_squared", 0)))
+
+
+@FAMILY.op("Mfcc")
+def _mfcc(n: TfliteNode) -> Result:
+    """Cepstral coefficients of squared magnitudes [channels, frames, frequencies]; operand 1: samples per second."""
+    names = ("lower_frequency_limit", "upper_frequency_limit", "filterbank_channel_count", "dct_coefficient_count")
+    given = _options(n, *names)
+    lower, upper, bands, coefficients = (int(given[name]) for name in names)
+    rate = n.integers(n.reshaped(n.raw(1), (1,)), "the sample rate")[0]
+    return cepstrum(n, n[0], rate=rate, lower=lower, upper=upper, bands=bands, coefficients=coefficients)
+
+
+def _options(n: TfliteNode, *names: str) -> Mapping[str, float]:
+    """The options' numbers, among which these must be."""
+    given = flex.numbers(n.payload)
+    missing = [name for name in names if name not in given]
+    if missing:
+        n.refuse(f"its options lack {', '.join(missing)}")
+    return given
+
+
 @FAMILY.op("TFLite_Detection_PostProcess")
 def _detections(n: TfliteNode) -> Result:
     """The best boxes of an SSD head: encoded boxes [1, B, 4 or more], scores [1, B, K] and anchors [B, 4].
@@ -74,10 +183,7 @@ def _detections(n: TfliteNode) -> Result:
     compete by their best class, each gives its best max_classes_per_detection ones, in rows that follow each other (M
     is so many times as large), the number is that of the boxes, and what is behind the last class is 0.
     """
-    given = flex.numbers(n.payload)
-    missing = [name for name in _NEEDED if name not in given]
-    if missing:
-        n.refuse(f"its options lack {', '.join(missing)}")
+    given = _options(n, *_NEEDED)
     most, classes = int(given["max_detections"]), int(given["num_classes"])
     apart = bool(given.get("use_regular_nms", 0))
     if not 0 < most <= _MOST_DETECTIONS:

@@ -68,6 +68,23 @@ def written(x: Any) -> Any:
 
 
 CASES: dict[str, tuple[Callable[..., Any], list[np.ndarray]]] = {
+    "audio": (
+        lambda x: [
+            raw.AudioSpectrogram(input=x, window_size=100, stride=40, magnitude_squared=False),
+            raw.Mfcc(
+                spectrogram=raw.AudioSpectrogram(input=x, window_size=256, stride=200, magnitude_squared=True),
+                sample_rate=16000,
+            ),
+            raw.Mfcc(
+                spectrogram=raw.AudioSpectrogram(input=x, window_size=100, stride=40, magnitude_squared=True),
+                sample_rate=8000,
+                upper_frequency_limit=3500.5,
+                filterbank_channel_count=20,
+                dct_coefficient_count=20,
+            ),
+        ],
+        [f(600, 2)],
+    ),
     "unary": (
         lambda x: [
             tf.exp(x),
