@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.helpers import Shell
 from tests.frontends.onnx.models import F32, model, one, onnxruntime_outputs
+from uair.cli.inputs import array_shapes
 
 FEEDS = {
     "a": np.arange(10, dtype=np.float32).reshape(2, 5),
@@ -27,18 +28,29 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_arrays_tell_the_sizes(uair: Shell, path: Path, together: bool) -> None:
+@pytest.mark.parametrize("form", ["all.npz", "{0}=all.npz", "{0}={0}.npy"])
+def test_arrays_tell_the_sizes(uair: Shell, path: Path, form: str) -> None:
     """As onnxruntime takes them: all in one file, or one by one; and bisect does as run."""
     np.savez("all.npz", **FEEDS)  # type: ignore[arg-type]
     for name, array in FEEDS.items():
         np.save(f"{name}.npy", array)
-    given = ["-i", "all.npz"] if together else [t for name in FEEDS for t in ("-i", f"{name}={name}.npy")]
+    given = [text for file in dict.fromkeys(form.format(name) for name in FEEDS) for text in ("-i", file)]
     uair("run", path, *given, "-o", "y.npz").require()
     results = np.load("y.npz")
     for name, want in zip(("joined", "sum"), onnxruntime_outputs(onnx.load(path), FEEDS), strict=True):
         np.testing.assert_array_equal(results[name], want)
     uair("bisect", path, *given).require()
+
+
+@pytest.mark.parametrize("name", ["a.npy", "all.npz"])
+def test_shapes_come_from_headers(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arrays are read once, when they are fed: their shapes are known without the data, in either order of axes."""
+    given = FEEDS if name == "all.npz" else {"a": np.asfortranarray(FEEDS["a"])}
+    file = tmp_path / name
+    np.savez(file, **given) if name == "all.npz" else np.save(file, given["a"])  # type: ignore[arg-type]
+    monkeypatch.setattr(np.lib.format, "read_array", None)
+    found = array_shapes([str(file) if name == "all.npz" else f"a={file}"])
+    assert found == {key: array.shape for key, array in given.items()}
 
 
 def test_a_bucket_tells_the_sizes(uair: Shell, path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from uair.errors import UairError
 from uair.preprocess import IMAGE_SUFFIXES, Preprocess
+from uair.quant.npy import UNREADABLE, read_header
 
 if TYPE_CHECKING:
     from uair.ir.dtype import Array
@@ -101,7 +103,9 @@ class InputReader:
 
 
 def array_shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the arrays in files given with their inputs' names: `x=file.npy`, and all of an .npz file.
+    """The shapes of the arrays in files given with their inputs' names: `x=file.npy`, `x=all.npz`, and all of an .npz.
+
+    Only their headers are read: the arrays follow once, when they are fed.
 
     Raises:
         InputFileError: a file is none of NumPy's.
@@ -111,11 +115,24 @@ def array_shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
         name, separator, file = text.partition("=")
         path = Path(file if separator else text)
         suffix = path.suffix.lower()
-        if not separator and suffix == ".npz" and path.is_file():
-            found |= {key: array.shape for key, array in load_npz(path).items()}
-        elif separator and suffix == ".npy" and path.is_file():
-            found[name] = load_npy(path).shape
+        if not path.is_file():
+            continue  # `InputReader` says so
+        if suffix == ".npz":
+            shapes = _npz_shapes(path)
+            found |= {key: shape for key, shape in shapes.items() if key == name} if separator else shapes
+        elif separator and suffix == ".npy":
+            with _reading_npy(path), path.open("rb") as stream:
+                found[name] = read_header(stream)[0]
     return found
+
+
+def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    with _reading_npz(path), zipfile.ZipFile(path) as archive:
+        for entry in archive.namelist():
+            with archive.open(entry) as stream:
+                shapes[entry.removesuffix(".npy")] = read_header(stream)[0]
+    return shapes
 
 
 def load_npy(path: Path, hint: str = "save it with numpy.save") -> Array:
@@ -124,10 +141,8 @@ def load_npy(path: Path, hint: str = "save it with numpy.save") -> Array:
     Raises:
         InputFileError: it is none.
     """
-    try:
+    with _reading_npy(path, hint):
         array: Any = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputFileError(f"{path} cannot be read as an array: {error}", hint=hint) from error
     return np.asarray(array)
 
 
@@ -137,8 +152,21 @@ def load_npz(path: Path) -> dict[str, Array]:
     Raises:
         InputFileError: it is none.
     """
+    with _reading_npz(path), np.load(path, allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+@contextmanager
+def _reading_npy(path: Path, hint: str = "save it with numpy.save") -> Generator[None, None, None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        yield
+    except (OSError, ValueError, EOFError) as error:
+        raise InputFileError(f"{path} cannot be read as an array: {error}", hint=hint) from error
+
+
+@contextmanager
+def _reading_npz(path: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except (*UNREADABLE, AttributeError, TypeError) as error:
         raise InputFileError(f"{path} cannot be read: {error}", hint="save it with numpy.savez") from error

@@ -49,9 +49,7 @@ class ArrayStream:
             CalibrationDataError: it is none, holds Python objects, or is shorter than its header says.
         """
         try:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
+            shape, fortran, dtype = read_header(file)
         except UNREADABLE as error:
             raise CalibrationDataError(f"{path} is no readable array: {error}", place=path) from error
         if dtype.hasobject:
@@ -83,6 +81,17 @@ class ArrayStream:
         if len(raw) != count * self.dtype.itemsize:
             raise CalibrationDataError(f"{self._path} is cut off", place=self._path)
         return np.frombuffer(raw, self.dtype, count)
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the last axis varies slowest, and dtype of the array in NumPy's format that `file` begins.
+
+    Raises:
+        ValueError: it is none.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
 
 
 @contextmanager
