@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import numpy as np
 from onnx import AttributeProto, GraphProto, TensorProto, TypeProto
 
+from uair.frontends.onnx import lists
 from uair.frontends.onnx.errors import OnnxAttributeError
+from uair.frontends.onnx.tensors import TensorReader
 from uair.ir.dtype import Array
 
 T = TypeVar("T")
@@ -46,19 +49,25 @@ class Attributes:
     """The attributes of one node or function call, by name, with references to a function's attributes replaced."""
 
     def __init__(
-        self, attributes: Iterable[AttributeProto], place: Callable[[], str], caller: Attributes | None = None
+        self,
+        attributes: Iterable[AttributeProto],
+        place: Callable[[], str],
+        reader: TensorReader,
+        caller: Attributes | None = None,
     ) -> None:
         """Gather attributes.
 
         Args:
             attributes: of the node.
             place: describes the node, for messages.
+            reader: finds the lists that were cut out of the messages.
             caller: attributes of the call, when the node stands in a function's body.
 
         Raises:
             OnnxAttributeError: two have one name, or a reference stands outside a function.
         """
         self.describe = place
+        self.reader = reader
         self.caller = caller
         self._by_name: dict[str, AttributeProto] = {}
         for attribute in attributes:
@@ -97,7 +106,7 @@ class Attributes:
 
     def with_defaults(self, defaults: Mapping[str, AttributeProto]) -> Attributes:
         """The same with values for what is left out."""
-        result = Attributes((), self.describe)
+        result = Attributes((), self.describe, self.reader)
         result._by_name = {**defaults, **self._by_name}
         return result
 
@@ -119,6 +128,15 @@ class Attributes:
                 )
 
     def _get(self, name: str, kind: int) -> Any:
+        attribute = self._checked(name, kind)
+        if attribute is None:
+            return None
+        field = _FIELDS[kind]
+        stored = self.reader.decoded(attribute, functools.partial(lists.any_list, field=field))
+        return getattr(attribute, field) if stored is None else stored
+
+    def _checked(self, name: str, kind: int) -> AttributeProto | None:
+        """The attribute, which is of the type `kind`; None when it is not given."""
         attribute = self._by_name.get(name)
         if attribute is None:
             return None
@@ -131,7 +149,7 @@ class Attributes:
                 else f"attribute {name!r} has the unknown type {got}",
                 place=self.place,
             )
-        return getattr(attribute, _FIELDS[kind])
+        return attribute
 
     def required(self, name: str) -> None:
         """Refuse the node when an attribute is missing.
@@ -189,13 +207,19 @@ class Attributes:
 
     def integer_array(self, name: str) -> Array:
         """A list of integers as i64; empty when not given."""
-        value = self._get(name, AttributeProto.INTS)
-        return np.zeros(0, np.int64) if value is None else np.fromiter(value, np.int64, len(value))
+        attribute = self._checked(name, AttributeProto.INTS)
+        if attribute is None:
+            return np.zeros(0, np.int64)
+        stored = self.reader.decoded(attribute, lists.integers)
+        return np.asarray(attribute.ints, np.int64) if stored is None else stored
 
     def number_array(self, name: str) -> Array:
         """A list of numbers as f32; empty when not given."""
-        value = self._get(name, AttributeProto.FLOATS)
-        return np.zeros(0, np.float32) if value is None else np.fromiter(value, np.float32, len(value))
+        attribute = self._checked(name, AttributeProto.FLOATS)
+        if attribute is None:
+            return np.zeros(0, np.float32)
+        stored = self.reader.decoded(attribute, lists.floats)
+        return np.asarray(attribute.floats, np.float32) if stored is None else stored
 
     def choice_array(self, name: str, choices: Sequence[str]) -> Array:
         """A list of strings as their places among `choices`, u8; empty when not given.
@@ -203,8 +227,15 @@ class Attributes:
         Raises:
             OnnxAttributeError: a string is not among them.
         """
-        value = self._get(name, AttributeProto.STRINGS) or ()
-        place = {choice.encode(): i for i, choice in enumerate(choices)}
+        attribute = self._checked(name, AttributeProto.STRINGS)
+        if attribute is None:
+            return np.zeros(0, np.uint8)
+        encoded = [choice.encode() for choice in choices]
+        stored = self.reader.decoded(attribute, functools.partial(lists.places, choices=encoded))
+        if stored is not None:
+            return stored
+        value = self._get(name, AttributeProto.STRINGS)
+        place = {choice: i for i, choice in enumerate(encoded)}
         try:
             return np.fromiter(map(place.__getitem__, value), np.uint8, len(value))
         except KeyError as error:

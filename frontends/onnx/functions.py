@@ -80,7 +80,7 @@ def _resolve(node: NodeProto, attributes: Attributes) -> None:
     for graph in subgraphs(node):
         for inner in graph.node:
             if any(a.ref_attr_name for a in inner.attribute) or any(True for _ in subgraphs(inner)):
-                _resolve(inner, Attributes(inner.attribute, attributes.describe, attributes.caller))
+                _resolve(inner, Attributes(inner.attribute, attributes.describe, attributes.reader, attributes.caller))
 
 
 def definition(

@@ -298,7 +298,8 @@ class Importer:
     def _node(self, scope: Scope, proto: NodeProto) -> None:
         op_type, domain = proto.op_type, default_domain(proto.domain)
         inputs = [scope.get(name) if name else None for name in proto.input]
-        attributes = Attributes(proto.attribute, functools.partial(scope.describe, proto), scope.attributes)
+        describe = functools.partial(scope.describe, proto)
+        attributes = Attributes(proto.attribute, describe, self.reader, scope.attributes)
         local = self.functions.get(functions.key_of(proto)) if self.functions else None
         if local is not None:
             attributes.check_names([*local.attribute, *(a.name for a in local.attribute_proto)], local.name)

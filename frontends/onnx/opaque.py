@@ -63,6 +63,7 @@ def _hint(node: OnnxNode) -> str:
 def _restore(node: NodeProto, reader: TensorReader) -> None:
     """Put stored values back that were cut out of the message."""
     for attribute in node.attribute:
+        reader.restore_list(attribute)
         stored: list[TensorProto] = [*attribute.tensors]
         if attribute.HasField("t"):
             stored.append(attribute.t)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import attrs
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import AttributeProto, TensorProto
 
 from uair.frontends.onnx.errors import OnnxTensorError, OnnxTypeError
 from uair.frontends.onnx.external import ExternalFiles
 from uair.frontends.onnx.text import check_entries
-from uair.frontends.onnx.wire import Bulk, Skeleton, count_varints, decode_varints
+from uair.frontends.onnx.wire import LIST_TYPES, Bulk, Skeleton, count_varints, decode_varints
 from uair.ir.data import ArrayData, ComputedData, Data, MappedData, MappedFile, unpack_bytes
 from uair.ir.dtype import Array, DType
+
+T = TypeVar("T")
 
 MAX_ELEMENTS = 1 << 47
 """Elements of one tensor; NumPy counts bytes in 63 bits, and no file is that large."""
@@ -161,6 +164,25 @@ class TensorReader:
                 values = decode_varints(content)
                 signed = {"int32_data": np.int32, "int64_data": np.int64, "uint64_data": np.uint64}[bulk.field]
                 getattr(tensor, bulk.field).extend(values.astype(signed).tolist())
+
+    def decoded(self, attribute: AttributeProto, decode: Callable[[memoryview], T]) -> T | None:
+        """What `decode` makes of the fields of a list that was cut out of an attribute; None when it was not."""
+        if attribute.type not in LIST_TYPES or not attribute.HasField("t"):
+            return None
+        bulk = self.skeleton.find(attribute.t.raw_data)
+        if bulk is None:
+            return None
+        made = decode(self.buffer[bulk.offset : bulk.offset + bulk.nbytes])
+        if self.file is not None:
+            self.file.release(bulk.offset, bulk.nbytes)
+        return made
+
+    def restore_list(self, attribute: AttributeProto) -> None:
+        """Put a list that was cut out back into an attribute."""
+        content = self.decoded(attribute, bytes)
+        if content is not None:
+            attribute.ClearField("t")
+            attribute.MergeFromString(content)
 
     # ------------------------------------------------------------------ by storage
     def _bulk(self, bulk: Bulk, dtype: DType, shape: tuple[int, ...], size: int, place: str) -> Data:

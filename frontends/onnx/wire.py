@@ -3,6 +3,7 @@
 A walk over the protobuf wire format of `ModelProto` that steps into the messages that can hold tensors and over
 everything else. The large fields of each tensor are cut out of what onnx is given to parse; a marker of a few bytes
 stands in their place and leads back to their position in the file, so that a constant can be a view of the mapped file.
+So are long lists of attributes: a number in one takes protobuf several times its bytes in the file.
 Wire format: https://protobuf.dev/programming-guides/encoding/; field numbers: onnx.proto of onnx 1.23.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 import attrs
 import numpy as np
+from onnx import AttributeProto
 
 from uair.frontends.onnx.errors import OnnxModelError
 from uair.ir.dtype import Array
@@ -44,6 +46,9 @@ RUN = 32
 
 RAW_DATA = 9
 BULK_FIELDS = {4: "float_data", 5: "int32_data", 7: "int64_data", 9: "raw_data", 10: "double_data", 11: "uint64_data"}
+LIST_FIELDS = {7: "floats", 8: "ints", 9: "strings"}
+LIST_TYPES: dict[int, int] = {AttributeProto.FLOATS: 7, AttributeProto.INTS: 8, AttributeProto.STRINGS: 9}
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_TYPE = 5, 20
 _FIXED = {1: 8, 5: 4}
 _VARINT, _BYTES = 0, 2
 _BLOCK = 1 << 18
@@ -52,7 +57,11 @@ _BLOCK = 1 << 18
 
 @attrs.frozen
 class Bulk:
-    """A field cut out of a tensor: where its bytes lie in the file, and which field of `TensorProto` it is."""
+    """What was cut out: where its bytes lie in the file, and which field it is.
+
+    One of `BULK_FIELDS` is a field of `TensorProto`, without tag and length. One of `LIST_FIELDS` is the list of an
+    `AttributeProto`: all its fields, tags included.
+    """
 
     offset: int
     nbytes: int
@@ -64,7 +73,8 @@ class Skeleton:
     """A model file without its large fields.
 
     Attributes:
-        data: the serialized `ModelProto`; `raw_data` of a tensor whose bytes were cut out is `marker` and a number.
+        data: the serialized `ModelProto`; `raw_data` of a tensor whose bytes were cut out is `marker` and a number. An
+            attribute whose list was cut out holds such a tensor instead, and its type is still that of the list.
         bulk: the fields cut out, by that number.
         marker: bytes drawn at random, so that no file can forge one.
     """
@@ -118,6 +128,12 @@ class Walker:
             raise OnnxModelError(f"messages are nested more than {MAX_DEPTH} deep", place=f"byte {start}")
         if schema is _TENSOR:
             return self.tensor(start, end)
+        if schema is _ATTRIBUTE and (without := self.listed(start, end)) is not None:
+            return without
+        return self.parent(start, end, schema, depth)
+
+    def parent(self, start: int, end: int, schema: Schema, depth: int) -> list[Chunk] | None:
+        """`message` for one that has others inside."""
         chunks: list[Chunk] = []
         kept = at = start
         first, alike = -1, 0
@@ -172,11 +188,52 @@ class Walker:
         field_start, first, stop, number = found[0]
         if stop - first < SMALL:
             return None
+        marker = self.cut(first, stop, BULK_FIELDS[number])
+        return [self.buffer[start:field_start], marker, self.buffer[stop:end]]
+
+    def listed(self, start: int, end: int) -> list[Chunk] | None:
+        """An `AttributeProto` without its list, when that is long and of the type that is stated."""
+        found: tuple[int, int, int] | None = None
+        stated = 0
+        at = start
+        while at < end:
+            field_start = at
+            number, wire_type, at = self.tag(at, end)
+            if number in LIST_FIELDS:
+                if found is not None:
+                    return None
+                at = self.list_end(field_start, end)
+                found = field_start, at, number
+            elif number == _ATTRIBUTE_TENSOR:
+                return None
+            elif number == _ATTRIBUTE_TYPE and wire_type == _VARINT:
+                stated, at = self.varint(at, end)
+            else:
+                at = self.behind(wire_type, at, end)
+        if found is None or found[1] - found[0] < SMALL or LIST_TYPES.get(stated) != found[2]:
+            return None
+        first, stop, number = found
+        marker = self.cut(first, stop, LIST_FIELDS[number])
+        return [self.buffer[start:first], _header(_ATTRIBUTE_TENSOR, len(marker)), marker, self.buffer[stop:end]]
+
+    def list_end(self, at: int, end: int) -> int:
+        """The position behind the fields at `at` that begin with the same byte."""
+        first = self.buffer[at]
+        while at < end and self.buffer[at] == first:
+            passed = self.pass_run(at, end)
+            if passed == at:
+                _, wire_type, at = self.tag(at, end)
+                passed = self.behind(wire_type, at, end)
+            at = passed
+        return at
+
+    def cut(self, first: int, stop: int, field: str) -> bytes:
+        """Cut [first, stop) out: the field of a `TensorProto` that stands for it."""
         marker = self.marker + len(self.bulk).to_bytes(4, "little")
-        self.bulk.append(Bulk(first, stop - first, BULK_FIELDS[number]))
+        self.bulk.append(Bulk(first, stop - first, field))
         if self.release is not None:
             self.release(first, stop - first)
-        return [self.buffer[start:field_start], _header(RAW_DATA, len(marker)), marker, self.buffer[stop:end]]
+        return _header(RAW_DATA, len(marker)) + marker
 
     def pass_run(self, at: int, end: int) -> int:
         """The position behind the complete small fields at `at` that begin with the same byte.
@@ -252,6 +309,13 @@ class Walker:
             shift += 7
             if shift >= 70:
                 raise OnnxModelError("the file is not a protobuf message: a number has no end", place=f"byte {at}")
+
+    def behind(self, wire_type: int, at: int, end: int) -> int:
+        """The position behind a value."""
+        if wire_type != _BYTES:
+            return self.skip(wire_type, at, end)
+        length, at = self.varint(at, end)
+        return self.bounded(at, length, end)
 
     def skip(self, wire_type: int, at: int, end: int) -> int:
         """The position behind a value that is no length-delimited field."""

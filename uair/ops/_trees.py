@@ -50,8 +50,7 @@ class Trees:
     def flaw(self, n_targets: int, n_features: int | None = None) -> str:
         """What is wrong with the numbers, in words; empty when nothing is."""
         nodes, leaves = len(self.modes), len(self.starts) - 1
-        following = np.concatenate([self.true_next, self.false_next, self.roots])
-        if following.size and not -leaves <= int(following.min()) <= int(following.max()) < nodes:
+        if any(_outside(following, -leaves, nodes) for following in (self.true_next, self.false_next, self.roots)):
             return f"a branch or root leads to none of the {nodes} nodes and {leaves} leaves"
         if _outside(self.modes, 0, len(MODES)):
             return f"a mode is none of 0 to {len(MODES) - 1}"

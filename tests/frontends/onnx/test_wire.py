@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.frontends.onnx.models import F32, floats, model, one
 from uair.errors import UairError
 from uair.frontends.onnx import load, load_bytes, wire
-from uair.frontends.onnx.errors import OnnxModelError, OnnxTensorError
+from uair.frontends.onnx.attributes import Attributes
+from uair.frontends.onnx.errors import OnnxAttributeError, OnnxModelError, OnnxTensorError
+from uair.frontends.onnx.external import ExternalFiles
+from uair.frontends.onnx.tensors import TensorReader
 from uair.ir.data import ComputedData, MappedData
+from uair.ops.custom import Opaque
 
 LARGE = 1024
 
@@ -263,21 +268,99 @@ def one_by_one(numbers: list[int], reals: list[float], texts: list[bytes]) -> by
     return content
 
 
+def lists_of(raw: bytes) -> Attributes:
+    """The attributes of the model's first node."""
+    skeleton = wire.split(memoryview(raw))
+    (node, *_) = onnx.ModelProto.FromString(skeleton.data).graph.node
+    return Attributes(
+        node.attribute, lambda: "", TensorReader(skeleton, memoryview(raw), None, ExternalFiles(None, None))
+    )
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(0, 300), max_size=40),
     st.lists(st.binary(max_size=200), max_size=12),
     st.integers(0, 400),
 )
-def test_long_lists_are_passed_over_whole(numbers: list[int], texts: list[bytes], times: int) -> None:
-    """What is left of the model is what protobuf reads, and the tensor behind the lists is found."""
+def test_long_lists_are_cut_out_and_read_as_protobuf_reads_them(
+    numbers: list[int], texts: list[bytes], times: int
+) -> None:
+    """What is put back is what was there, and the tensor behind the lists is found."""
     raw = one_by_one(numbers * times, [0.5, -1.0] * times, texts * (times // 4))
-    skeleton = wire.split(memoryview(raw))
-    assert len(skeleton.bulk) == 1
-    parsed, whole = onnx.ModelProto.FromString(skeleton.data), onnx.ModelProto.FromString(raw)
-    parsed.graph.node[0].attribute[3].Clear()
-    whole.graph.node[0].attribute[3].Clear()
-    assert parsed == whole
+    attributes = lists_of(raw)
+    skeleton = attributes.reader.skeleton
+    assert len(skeleton.data) < 4 * LARGE
+    assert attributes.integers("i", ()) == tuple(numbers * times)
+    assert attributes.integer_array("i").tolist() == numbers * times
+    assert attributes.numbers("f", ()) == tuple(attributes.number_array("f")) == (0.5, -1.0) * times
+    parsed = dict(attributes.items())
+    for attribute in parsed.values():
+        attributes.reader.restore_list(attribute)
+    *whole, stored = onnx.ModelProto.FromString(raw).graph.node[0].attribute
+    assert [parsed[attribute.name] for attribute in whole] == whole
+    found = skeleton.find(parsed["t"].t.raw_data)
+    assert found is not None
+    assert raw[found.offset : found.offset + found.nbytes] == stored.t.raw_data
+
+
+def test_a_packed_list_is_read_as_well() -> None:
+    """onnx.proto does not pack the lists of attributes; protobuf takes both forms."""
+    ints, reals = list(range(1500)), [0.25, -3.0] * 1000
+    packed = b"".join(encoded(value) for value in ints)
+    number = np.array(reals, "<f4").tobytes()
+    fields = {
+        "i": b"\x42" + encoded(len(packed)) + packed + b"\xa0\x01\x07",
+        "f": b"\x3a" + encoded(len(number)) + number + b"\xa0\x01\x06",
+    }
+    node = b"".join(
+        b"\x2a" + encoded(len(body) + 3) + b"\x0a\x01" + name.encode() + body for name, body in fields.items()
+    )
+    raw = b"\x3a" + encoded(len(node) + 1 + len(encoded(len(node)))) + b"\x0a" + encoded(len(node)) + node
+    attributes = lists_of(raw)
+    assert len(wire.split(memoryview(raw)).data) < 150
+    assert attributes.integer_array("i").tolist() == list(attributes.integers("i", ())) == ints
+    assert attributes.number_array("f").tolist() == list(attributes.numbers("f", ())) == reals
+
+
+@pytest.mark.parametrize("field", ["ints", "strings"])
+@pytest.mark.parametrize(
+    "stated", [onnx.AttributeProto.UNDEFINED, onnx.AttributeProto.FLOAT, onnx.AttributeProto.FLOATS]
+)
+def test_a_list_of_another_type_than_stated_is_left_to_protobuf(
+    field: str, stated: onnx.AttributeProto.AttributeType
+) -> None:
+    attribute = onnx.AttributeProto(name="i")
+    getattr(attribute, field).extend([1] * 2000 if field == "ints" else [b"LEAF"] * 2000)
+    attribute.type = stated
+    raw = model([onnx.NodeProto(op_type="Op", attribute=[attribute])], {"x": floats(2)}).SerializeToString()
+    assert wire.split(memoryview(raw)).data == raw
+
+
+@pytest.mark.parametrize("other", ["", "LEA", "LEAFY", "xJ\x04LEAFx", "J\x04LEAF", "L" * 300, "\x00", "J"])
+def test_a_long_list_of_choices(other: str) -> None:
+    choices: tuple[str, ...] = ("BRANCH_LEQ", "LEAF", "BRANCH_LT")
+    places = [0, 1, 1, 2, 0, 1] * 400
+    texts = [choices[place].encode() for place in places]
+    assert lists_of(one_by_one([], [], texts)).choice_array("s", choices).tolist() == places
+    texts[700:700] = [other.encode()]
+    with pytest.raises(OnnxAttributeError, match="expected one of BRANCH_LEQ, LEAF, BRANCH_LT"):
+        lists_of(one_by_one([], [], texts)).choice_array("s", choices)
+    choices = (*choices, other)
+    places[700:700] = [3]
+    assert lists_of(one_by_one([], [], texts)).choice_array("s", choices).tolist() == places
+
+
+def test_an_unknown_operator_keeps_its_long_lists() -> None:
+    raw = onnx.ModelProto.FromString(one_by_one([7, 1 << 40] * 3000, [1.5] * 3000, [b"LEAF"] * 3000))
+    (node,) = raw.graph.node
+    node.domain, node.input[:], node.output[:] = "other", ["x"], ["y"]
+    proto = model([node], {"x": floats(2)})
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", F32, [2]))
+    proto.opset_import.append(helper.make_opsetid("other", 1))
+    (kept,) = load_bytes(proto.SerializeToString()).main
+    assert isinstance(kept.op, Opaque)
+    assert onnx.NodeProto.FromString(base64.b64decode(kept.op.payload)) == node
 
 
 def test_a_long_list_is_not_walked_number_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
