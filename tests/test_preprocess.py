@@ -179,7 +179,7 @@ descriptions = st.builds(
     mean=per_channel,
     std=per_channel,
     fill=numbers,
-    layout=st.sampled_from(["NCHW", "NHWC"]),
+    layout=st.sampled_from(["auto", "NCHW", "NHWC"]),
 )
 cropped = st.builds(Preprocess, resize=st.just("crop"), keep=st.floats(0.1, 1))
 
@@ -249,7 +249,7 @@ def test_json_that_is_none(value: dict[str, Any]) -> None:
     [
         ((1, 3, 8), "four axes"),
         ((1, 4, 8, 8), "has 4 channels in layout=NCHW, color=rgb gives 3"),
-        ((1, 8, 8, 3), "has 8 channels in layout=NCHW"),
+        ((1, 8, 8, 4), "has 8 channels in layout=NCHW"),
         ((2, 3, 8, 8), "batch size 2"),
     ],
 )
@@ -261,11 +261,36 @@ def test_inputs_that_are_no_images(shape: tuple[int, ...], words: str) -> None:
 def test_the_other_layout_is_named_where_it_fits() -> None:
     """TensorFlow's images have the channels last."""
     with pytest.raises(PreprocessError) as last:
-        Preprocess().apply(noise(8, 8), (1, 8, 8, 3))
+        Preprocess(layout="NCHW").apply(noise(8, 8), (1, 8, 8, 3))
     assert last.value.hint == "--preprocess layout=NHWC"
     with pytest.raises(PreprocessError) as first:
         Preprocess(layout="NHWC").apply(noise(8, 8), (1, 3, 8, 8))
     assert first.value.hint == "--preprocess layout=NCHW"
+
+
+@pytest.mark.parametrize(
+    ("color", "shape", "layout"),
+    [
+        ("rgb", (1, 8, 8, 3), "NHWC"),
+        ("rgb", (1, 3, 8, 8), "NCHW"),
+        ("rgb", (1, 3, 8, 3), "NCHW"),
+        ("gray", (1, 8, 8, 1), "NHWC"),
+        ("gray", (1, 1, 8, 1), "NCHW"),
+        ("rgb", ("N", "H", "W", 3), "NHWC"),
+        ("rgb", ("N", "C", "H", "W"), "NCHW"),
+        ("rgb", (1, 4, 8, 8), "NCHW"),
+    ],
+)
+def test_the_layout_is_seen_from_the_shape(color: Any, shape: tuple[Any, ...], layout: str) -> None:
+    assert Preprocess(color=color).settled(shape).layout == layout
+    for told in ("NCHW", "NHWC"):
+        assert Preprocess(color=color, layout=told).settled(shape).layout == told
+
+
+def test_channels_last_images_need_no_layout() -> None:
+    image = noise(6, 6)
+    first = Preprocess(mean=1.0).apply(image, (1, 3, 6, 6))
+    np.testing.assert_array_equal(Preprocess(mean=1.0).apply(image, (1, 6, 6, 3)), first.transpose(0, 2, 3, 1))
 
 
 def test_arrays_that_are_no_images() -> None:

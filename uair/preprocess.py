@@ -80,7 +80,7 @@ class Preprocess:
         mean: subtracted from the pixel values 0..255, one number or one a channel, in the order of `color`.
         std: divided by afterwards.
         fill: pixel value of the padding.
-        layout: axes of the model's input.
+        layout: axes of the model's input; "auto" is NHWC where only the last axis has the number of channels.
     """
 
     resize: Literal["stretch", "pad", "crop", "none"] = "stretch"
@@ -89,7 +89,7 @@ class Preprocess:
     std: tuple[float, ...] = attrs.field(default=(1.0,), converter=_per_channel)
     fill: float = attrs.field(default=0.0, converter=_number)
     keep: float = attrs.field(default=1.0, converter=_number)
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    layout: Literal["auto", "NCHW", "NHWC"] = "auto"
 
     def __attrs_post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -113,6 +113,13 @@ class Preprocess:
     def channels(self) -> int:
         """Number of channels of the input."""
         return 1 if self.color == "gray" else 3
+
+    def settled(self, shape: Sequence[Any]) -> Preprocess:
+        """The same for an input of this shape (sizes may be open), with a layout that is not "auto"."""
+        if self.layout != "auto":
+            return self
+        last = len(shape) == 4 and shape[3] == self.channels and shape[1] != self.channels
+        return attrs.evolve(self, layout="NHWC" if last else "NCHW")
 
     def per_channel(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and std, one number for each channel."""
@@ -206,7 +213,7 @@ class Preprocess:
             sized = sized[..., ::-1]
         mean, std = (np.asarray(v, np.float32) for v in self.per_channel())
         normal = (sized - mean) / std
-        chw = normal.transpose(2, 0, 1) if self.layout == "NCHW" else normal
+        chw = normal.transpose(2, 0, 1) if self.settled(shape).layout == "NCHW" else normal
         return np.ascontiguousarray(chw[None])
 
     def image_size(self, shape: Sequence[Any]) -> tuple[Any, Any]:
@@ -217,12 +224,13 @@ class Preprocess:
         """
         if len(shape) != 4:
             raise PreprocessError(f"an image input has four axes, this one has the shape {_shape_text(shape)}")
-        channels, height, width = (shape[1], *shape[2:]) if self.layout == "NCHW" else (shape[3], *shape[1:3])
+        layout = self.settled(shape).layout
+        channels, height, width = (shape[1], *shape[2:]) if layout == "NCHW" else (shape[3], *shape[1:3])
         if isinstance(channels, int) and channels != self.channels:
-            other, there = ("NHWC", shape[3]) if self.layout == "NCHW" else ("NCHW", shape[1])
+            other, there = ("NHWC", shape[3]) if layout == "NCHW" else ("NCHW", shape[1])
             fits = there == self.channels
             raise PreprocessError(
-                f"the input {_shape_text(shape)} has {channels} channels in layout={self.layout}, "
+                f"the input {_shape_text(shape)} has {channels} channels in layout={layout}, "
                 f"color={self.color} gives {self.channels}",
                 hint=f"--preprocess layout={other}" if fits else "set color=gray|rgb|bgr or layout=NCHW|NHWC",
             )

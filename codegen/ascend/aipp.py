@@ -300,9 +300,10 @@ def _require_image(name: str, type_: TensorType, preprocess: Preprocess, *, fixe
         PreprocessError: see there.
     """
     where = f"input {name!r}"
-    if preprocess.layout != "NCHW":
+    layout = preprocess.settled(type_.shape or ()).layout
+    if layout != "NCHW":
         raise PreprocessError(
-            f"{where} has layout {preprocess.layout}: AIPP makes images for NCHW inputs only",
+            f"{where} has layout {layout}: AIPP makes images for NCHW inputs only",
             hint="compile without --preprocess and normalise on the host, or export the model with NCHW inputs",
         )
     if type_.rank != 4 or type_.dtype not in (DType.F32, DType.F16):

@@ -5,7 +5,7 @@ be a relative path without `..`; every folder on the way and the file itself mus
 file must be a regular one with a single name (no hard link). The number of bytes must be exactly that of the tensor.
 
 Some caches keep weights as links. A user who knows such a folder names it as `external_data_root`; then links are
-followed and `..` is allowed, as long as the file lies inside that folder.
+followed, and `..` and absolute paths are allowed, as long as the file lies inside that folder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import attrs
 from uair.frontends.onnx.errors import OnnxExternalDataError
 from uair.ir.data import MappedFile
 
+_NAME_IT = "name the one that holds it by --external-data-root, external_data_root of uair.load"
 _MAX_DIGITS = 19
 """Digits of the greatest offset that a 64-bit system knows."""
 
@@ -96,30 +97,34 @@ class ExternalFiles:
                 raise OnnxExternalDataError(
                     f"external data {location!r} is reached through a symbolic link, {path.name!r}",
                     place=place,
-                    hint="if you trust the folder it points into, name it as external_data_root",
+                    hint=f"if you trust the folder it points into, {_NAME_IT}",
                 )
         _check_regular(_status(path, location, place), location, place, links=False)
         return path
 
     def _trusted(self, location: str, place: str) -> Path:
         """The path of a regular file that lies under the folder the user named, wherever links lead on the way."""
-        _check_form(location, place)
+        _check_named(location, place)
         assert self.root is not None
         root = self.root.resolve()
         path = ((self.folder or root) / location).resolve()
         if not path.is_relative_to(root):
             raise OnnxExternalDataError(
-                f"external data {location!r} lies outside the folder named as external_data_root",
+                f"external data {location!r} lies outside the folder that is named as trusted",
                 place=place,
-                hint=f"the file is {path}, the folder {root}",
+                hint=f"the file is {path}, the folder {root}: {_NAME_IT}",
             )
         _check_regular(_status(path, location, place), location, place, links=True)
         return path
 
 
-def _check_form(location: str, place: str) -> None:
+def _check_named(location: str, place: str) -> None:
     if not location or "\0" in location:
         raise OnnxExternalDataError("external data without a file name", place=place, hint="export the model again")
+
+
+def _check_form(location: str, place: str) -> None:
+    _check_named(location, place)
     windows = PureWindowsPath(location)
     if PurePosixPath(location).is_absolute() or windows.drive or windows.root:
         raise _outside(location, place)
@@ -129,7 +134,7 @@ def _outside(location: str, place: str) -> OnnxExternalDataError:
     return OnnxExternalDataError(
         f"external data {location!r} points outside the model's folder",
         place=place,
-        hint="put the file beside the model and export it with a relative location",
+        hint=f"put the file beside the model with a relative location or, if you trust its folder, {_NAME_IT}",
     )
 
 
@@ -152,7 +157,7 @@ def _check_regular(info: os.stat_result, location: str, place: str, *, links: bo
         raise OnnxExternalDataError(
             f"external data {location!r} is a hard link: the same file has a name elsewhere",
             place=place,
-            hint="copy the file, or name its folder as external_data_root if you trust it",
+            hint=f"copy the file or, if you trust its folder, {_NAME_IT}",
         )
 
 

@@ -18,6 +18,7 @@ from uair.quant.channel_range import ChannelRange
 from uair.quant.errors import QuantizationError
 from uair.quant.observers import RangeObserver
 from uair.quant.parameters import Parameters
+from uair.quant.reader import Sample
 
 KEPT_SAMPLES = 8
 
@@ -193,7 +194,8 @@ def observe_tensors(
         try:
             run_until(interpreter, sample, None if whole else wanted_tensors, observe)
         except UairError as error:
-            error.place = error.place or f"calibration sample {count}"
+            known = sample.place if isinstance(sample, Sample) else f"calibration sample {count}"
+            error.place = error.place or known
             error.message += "".join(f"; {_where_it_arises(interpreter, sample, *each)}" for each in faulty)
             raise
         count += 1

@@ -76,3 +76,16 @@ def test_wrong_names(uair: Shell, model: Path) -> None:
     assert "no rule called 'fold-batchnorm'" in err and "did you mean fold-batch-norm" in err
     assert "no node 'bn/q'" in uair("why-not", "fold-batch-norm", model, "bn/q").require(1).err
     uair("why-not", "fold-batch-norm").require(2)
+
+
+def test_long_names_are_shortened_in_the_table_alone(uair: Shell, tmp_path: Path) -> None:
+    """TFLite's converter joins the names of all that it fused."""
+    long = ";".join(["block/convolution"] * 12)
+    path = tmp_path / "long.uair"
+    path.write_text(
+        f'%x: f32[2]\n%"{long}" = Relu(%x) loc("{long}" RELU)\n%y = Clip(%"{long}") {{min = 0.0, max = 6.0}}\nreturn %y'
+    )
+    out = uair("why-not", "merge-clips", path).require().out
+    row = next(line for line in out.splitlines() if "RELU" in line)
+    assert long not in row and row.count("...") == 2
+    assert long in uair("why-not", "merge-clips", path, "--json").require().out

@@ -17,7 +17,7 @@ from tests.quant.networks import Builder
 from uair.ir.dtype import Array
 from uair.ir.graph import constant
 from uair.ir.module import Module
-from uair.ops import Conv2D, Linear, Mul, Relu
+from uair.ops import Conv2D, Linear, Mul, Relu, Sqrt
 from uair.quant.errors import EmptyCalibrationError, QuantizationError
 from uair.quant.integer import lower_to_integer
 
@@ -87,7 +87,7 @@ def test_a_value_that_is_not_finite_inside_the_model_is_an_error(target: str) ->
     w[0, 0, 0, 0] = np.inf
     with pytest.raises(QuantizationError, match=r"takes the value (inf|nan) on the calibration data") as caught:
         uair.quantize(convolution(w), uair.Int8(samples()), target)
-    assert caught.value.place == "calibration sample 0"
+    assert caught.value.place == "sample 0 of the array"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -189,3 +189,13 @@ def test_samples_of_zeros(target: str) -> None:
     assert any("is 0 in all samples" in note for note in quantized.notes)
     assert any("repeat others" in note for note in quantized.notes)
     assert np.isfinite(uair.run(quantized.module, samples(1))["y"]).all()
+
+
+def test_a_nan_inside_of_the_model_names_the_file_of_the_sample(tmp_path: Path) -> None:
+    b = Builder(1, 4)
+    module = b.done(b.add(Linear(), b.add(Sqrt(), b.x, name="root"), b.weight(2, 4)))
+    for name, low in (("a", 1), ("b", -2)):
+        np.savez(tmp_path / f"{name}.npz", x=np.full((1, 4), low, np.float32))
+    with pytest.raises(QuantizationError, match="takes the value nan") as caught:
+        uair.quantize(module, uair.Int8(tmp_path), "cpu")
+    assert caught.value.place == "b.npz"

@@ -13,7 +13,10 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+import attrs
+
 if TYPE_CHECKING:
+    from uair.ir.location import Location
     from uair.pipeline import Instrument
 
 PROSE = 80
@@ -116,6 +119,12 @@ def shortened(name: str) -> str:
     """A name without its middle where it is longer than a line should be."""
     half = LONGEST_NAME // 2
     return name if len(name) <= LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
+
+
+def location(found: Location) -> str:
+    """Where a node comes from, as `str` has it, with long names without their middle."""
+    sources = tuple(attrs.evolve(source, name=shortened(source.name)) for source in found.sources)
+    return str(attrs.evolve(found, sources=sources))
 
 
 @contextmanager

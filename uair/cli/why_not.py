@@ -108,11 +108,11 @@ def _show_table(answers: Any) -> None:
     output.print_text(f"{len(answers)} candidates; it applies to {count}:\n")
     rows = [
         (
-            answer.name,
+            output.shortened(answer.name),
             answer.node.op_type,
-            str(answer.node.loc),
+            output.location(answer.node.loc),
             f"{answer.matched}/{answer.wanted}",
-            answer.reason + (f" (from {answer.culprit_location})" if answer.culprit_location else "")
+            answer.reason + (f" (from {output.location(culprit)})" if (culprit := answer.origin_of_culprit) else "")
             if not answer.applies
             else "applies",
         )
@@ -123,7 +123,10 @@ def _show_table(answers: Any) -> None:
 
 def _show_applied(found: WhyNot) -> None:
     output.print_text(f"\nThe passes have applied it {len(found.applied)} times already:\n")
-    rows = [(made.number, made.pass_spec, made.node, made.location) for made in found.applied[:MOST_APPLIED]]
+    rows = [
+        (made.number, made.pass_spec, output.shortened(made.node), made.location)
+        for made in found.applied[:MOST_APPLIED]
+    ]
     output.table(("change", "pass", "node", "in the model"), rows, right=(0,))
     if len(found.applied) > MOST_APPLIED:
         output.print_text(f"and {len(found.applied) - MOST_APPLIED} more")

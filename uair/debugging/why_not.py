@@ -45,15 +45,20 @@ class Answer:
     wanted: int = 1
 
     @property
-    def culprit_location(self) -> str:
-        """Where the culprit comes from in the user's model; "" where that says nothing new."""
+    def origin_of_culprit(self) -> Location | None:
+        """Where the culprit comes from in the user's model; None where that says nothing new."""
         node = self.culprit.producer if isinstance(self.culprit, Tensor) else self.culprit
         if node is None or node is self.node or not node.loc.sources:
-            return ""
+            return None
         told = node is self.culprit and [s.name for s in node.loc.sources] == [
             node.name
         ]  # by the node's name in the reason
-        return "" if told else str(node.loc)
+        return None if told else node.loc
+
+    @property
+    def culprit_location(self) -> str:
+        """The same in words; "" where it says nothing new."""
+        return str(self.origin_of_culprit or "")
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

@@ -13,7 +13,7 @@ from uair.atomic import OutputError
 from uair.context import Context
 from uair.driver.exporting import export_onnx, export_qoperator
 from uair.driver.stages import Stages, open_samples, require_quantizable
-from uair.driver.transform import bind_values, require_preprocess_fits
+from uair.driver.transform import bind_values, settle_preprocess
 from uair.ir.module import Module
 from uair.passes.bind_shapes import BindShapes
 from uair.pipeline import Instrument, Measure, Pass, PassContext, PassManager, Verify
@@ -97,7 +97,7 @@ def quantize_module(source: Module, request: CompileRequest, instruments: Sequen
     module, context, measure = source.clone(), PassContext(), Measure()
     request = bind_values(module, request, context, measure)
     PassManager([BindShapes(shapes=dict(request.shapes))], [Verify()], context).run(module)
-    require_preprocess_fits(module.main, request.preprocess)
+    request = settle_preprocess(module.main, request)
     samples = open_samples(request, module.main)
     stages = Stages(request, target, Buckets({}, (), ()), context, [Verify(), measure, *instruments])
     stages.prepare(module)

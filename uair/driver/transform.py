@@ -76,7 +76,7 @@ def transform(source: Module, request: CompileRequest, instruments: Sequence[Ins
         shapes=dict(request.shapes), sizes=dict(buckets.common), static=target.requires_static and not buckets.sizes
     )
     PassManager([bind], [Verify()], context).run(module)
-    require_preprocess_fits(module.main, request.preprocess)
+    request = settle_preprocess(module.main, request)
     references = [in_bucket(module, sizes) for sizes in buckets.sizes]
     reference = references[0] if references else module.clone()
     samples = open_samples(request, module.main)
@@ -183,19 +183,23 @@ def _resolve_buckets(graph: Graph, request: CompileRequest) -> tuple[Buckets, Co
     return buckets, attrs.evolve(request, buckets=buckets.shapes)
 
 
-def require_preprocess_fits(graph: Graph, preprocess: Mapping[str, Preprocess]) -> None:
-    """Refuse preprocessing for what is no image input of the model.
+def settle_preprocess(graph: Graph, request: CompileRequest) -> CompileRequest:
+    """The request with preprocessing whose layout is that of the input.
 
     Raises:
-        PreprocessError: see there.
+        PreprocessError: preprocessing is given for what is no image input of the model.
     """
-    for name, chosen in preprocess.items():
+    settled: dict[str, Preprocess] = {}
+    for name, chosen in request.preprocess.items():
         if name not in graph.input_names:
             raise PreprocessError(
                 f"preprocessing is given for {name!r}, which is no input",
                 hint=f"the inputs are {', '.join(graph.input_names)}",
             )
-        chosen.image_size(graph.input(name).type.shape or ())
+        shape = graph.input(name).type.shape or ()
+        chosen.image_size(shape)
+        settled[name] = chosen.settled(shape)
+    return attrs.evolve(request, preprocess=settled)
 
 
 def _require_scheme(request: CompileRequest, target: Any) -> None:

@@ -40,7 +40,7 @@ from uair.ir.types import TensorType
 from uair.preprocess import Preprocess
 from uair.quant.errors import CalibrationDataError, CalibrationSourceError, EmptyCalibrationError
 from uair.quant.looks import SampleLook, digest_of
-from uair.quant.reader import KINDS, Feeds, SampleReader
+from uair.quant.reader import KINDS, Feeds, Sample, SampleReader
 from uair.quant.record import CalibrationRecord
 
 __all__ = ["Calibration", "open_calibration"]
@@ -73,6 +73,7 @@ def open_calibration(
         raise CalibrationSourceError(
             f"preprocessing is given for {unknown[0]!r}, which is no input", hint=f"the inputs are {', '.join(types)}"
         )
+    known = {name: chosen.settled(types[name].shape or ()) for name, chosen in known.items()}
     reader = SampleReader(dict(types), known)
     record = _record_of(source)
     if record is not None:
@@ -172,7 +173,7 @@ class Calibration:
             self.count, self._digest = self.record.count, self.record.sha256
             self.notes = list(self.record.notes)
 
-    def __iter__(self) -> Iterator[Feeds]:
+    def __iter__(self) -> Iterator[Sample]:
         digest, count = hashlib.sha256(), 0
         sample_look = SampleLook()
         looks = {name: self._reader.look(name) for name in self._reader.types}
@@ -186,7 +187,7 @@ class Calibration:
             if self.first is None:
                 self.first = feeds
             count += 1
-            yield feeds
+            yield Sample(feeds, place)
         if not count:
             raise self._empty()
         if self.stands_alone:

@@ -29,6 +29,18 @@ LIST_SUFFIX = ".txt"
 KINDS = "a folder of images, .npy, .npz or .bin files, one such file, a list of files, or an iterable of inputs"
 
 Feeds: TypeAlias = "dict[str, Array]"
+
+
+class Sample(dict[str, Array]):
+    """The arrays of one calibration sample by input name, and where they are from, for messages."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, feeds: Feeds, place: str) -> None:
+        super().__init__(feeds)
+        self.place = place
+
+
 Samples: TypeAlias = "Callable[[], Iterator[tuple[Feeds, str]]]"
 """Begins to read; gives samples, each with its place for messages."""
 
@@ -217,9 +229,10 @@ class SampleReader:
         if len(set(counts.values())) > 1:
             shown = ", ".join(f"{count} for {name!r}" for name, count in counts.items())
             raise CalibrationDataError(f"the inputs have different numbers of samples: {shown}", place=place)
-        for i in range(next(iter(counts.values()), 0)):
+        number = next(iter(counts.values()), 0)
+        for i in range(number):
             feeds = {name: self._convert(name, plan.take(chosen[name]), place) for name, plan in plans.items()}
-            yield feeds, f"sample {i} of {place}"
+            yield feeds, place if number == 1 else f"sample {i} of {place}"
 
     def _from_items(self, items: Iterable[Any]) -> Iterator[tuple[Feeds, str]]:
         for i, item in enumerate(items):

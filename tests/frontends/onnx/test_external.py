@@ -152,6 +152,14 @@ def test_a_trusted_root_is_no_door_to_the_rest(tmp_path: Path) -> None:
         assert "outside" in refusal(path, external_data_root=tmp_path / "root").message
 
 
+def test_an_absolute_location_inside_a_trusted_root(tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(WEIGHTS.tobytes())
+    path = stored(tmp_path / "model", location=str(tmp_path / "w.bin"))
+    assert "--external-data-root" in refusal(path).hint
+    (constant,) = load(path, external_data_root=tmp_path).main.constants()
+    np.testing.assert_array_equal(constant.numpy(), WEIGHTS)
+
+
 def test_a_model_in_memory_needs_a_root(tmp_path: Path) -> None:
     path = stored(tmp_path, location="w.bin")
     (tmp_path / "w.bin").write_bytes(WEIGHTS.tobytes())
