@@ -7,6 +7,7 @@ import functools
 import attrs
 
 from uair.passes.simplify import (
+    alike,
     arithmetic,
     axes,
     casts,
@@ -49,5 +50,6 @@ def ruleset() -> RuleSet:
         padding,
         recurrent,
         axes,
+        alike,
     )
     return RuleSet([rule() for family in families for rule in family.RULES])

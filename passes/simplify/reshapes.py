@@ -20,8 +20,12 @@ BROADCASTING = (
     ops.LogicalXor,
 )  # fmt: skip
 """Operators that broadcast all their operands."""
-
-
+FUNCTIONS = (
+    ops.Abs, ops.Cast, ops.Ceil, ops.Clip, ops.Cos, ops.Erf, ops.Exp, ops.Floor, ops.Gelu, ops.HardSigmoid,
+    ops.HardSwish, ops.LeakyRelu, ops.Log, ops.LogicalNot, ops.Neg, ops.Reciprocal, ops.Relu, ops.Round, ops.Rsqrt,
+    ops.Sigmoid, ops.Sign, ops.Sin, ops.Softplus, ops.Sqrt, ops.Swish, ops.Tanh,
+)  # fmt: skip
+"""Operators of one operand that do the same with every element."""
 REDUCTIONS = (ops.ReduceMean,)
 """As normalizations have them. No others: x2paddle aborts (TypeError) on a softmax whose ReduceMax keeps its axes."""
 
@@ -166,6 +170,25 @@ class MergeSlices(Rule):
         return Slice(axes=a.axes + b.axes, starts=a.starts + b.starts, ends=a.ends + b.ends, steps=a.steps + b.steps)(x)
 
 
+class DropReshapesAroundFunction(Rule):
+    """A function of every element between two Reshapes, the second of which undoes the first one, needs neither."""
+
+    def pattern(self, x: Any) -> Any:
+        """Three in a row."""
+        inner = of(Reshape, Squeeze, Unsqueeze)(x).named("inner")
+        return of(Reshape, Squeeze, Unsqueeze)(of(*FUNCTIONS)(inner).named("function")).named("outer")
+
+    def check(self, x: Tensor, outer: Node) -> bool | NoMatch:
+        """The shapes before and after are the same."""
+        same = x.type.shape is not None and x.type.shape == outer.output.type.shape
+        return same or no("the shapes before and after are not known to be the same", outer)
+
+    def rewrite(self, x: Tensor, function: Node) -> Tensor:
+        """The function alone."""
+        result: Tensor = function.op(x)
+        return result
+
+
 class FlattenConcat(Rule):
     """A Concat of Concats along the same axis is one Concat."""
 
@@ -198,4 +221,12 @@ def _is_inner(tensor: Tensor | None, outer: Node) -> bool:
     return inner.op == outer.op and inner.output.use_count == 1
 
 
-RULES = (KeepReducedAxes, MergeReshapes, DropSlopeBatch, ExpandBroadcastOperand, MergeSlices, FlattenConcat)
+RULES = (
+    KeepReducedAxes,
+    MergeReshapes,
+    DropSlopeBatch,
+    ExpandBroadcastOperand,
+    MergeSlices,
+    DropReshapesAroundFunction,
+    FlattenConcat,
+)
