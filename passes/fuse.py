@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import attrs
 
 from uair.collection import collection_paused
 from uair.ir.module import Module
-from uair.ops import Transpose
+from uair.ops import Linear, Loop, MatMul, Transpose
+from uair.ops.base import Operator
+from uair.ops.recurrent import Recurrent
 from uair.passes.canonicalise import Canonicalise
-from uair.passes.counted_loops import CountedLoops
 from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from uair.passes.fusion import (
     activation,
@@ -34,9 +36,7 @@ from uair.passes.fusion import (
     reduction,
     rotary,
     scale_motion,
-    transposes,
 )
-from uair.passes.recurrent.recognize import RecognizeRecurrent
 from uair.pipeline import Pass, PassContext
 from uair.rewrite import RuleSet
 
@@ -57,16 +57,35 @@ class Fuse(Pass):
     @collection_paused()
     def run(self, module: Module, context: PassContext) -> bool:
         """Apply all fusion rules."""
-        changed = CountedLoops().run(module, context)
-        changed |= RecognizeRecurrent().run(module, context)
+        changed = _may_recur(module) and _recur(module, context)
         if changed:
             Canonicalise().run(module, context)
         changed |= _apply(module, context, ruleset())
-        if any(isinstance(node.op, Transpose) for graph in module.all_graphs() for node in graph):
+        if _has(module, Transpose):
             if _apply(module, context, transposes_ruleset()):
                 changed = True
                 _apply(module, context, ruleset())  # products now stand next to what is fused to them
         return _apply(module, context, last_ruleset()) or changed
+
+
+def _may_recur(module: Module) -> bool:
+    """Whether steps of a recurrent layer may be spelled out: each has a product with its state, if not in a Loop."""
+    return _has(module, Loop, Recurrent) or _has(module, Linear, MatMul, least=2)
+
+
+def _recur(module: Module, context: PassContext) -> bool:
+    """Make layers of loops and steps."""
+    from uair.passes.counted_loops import CountedLoops  # here: nearly all networks do without these two
+    from uair.passes.recurrent.recognize import RecognizeRecurrent
+
+    changed = CountedLoops().run(module, context)
+    return RecognizeRecurrent().run(module, context) or changed
+
+
+def _has(module: Module, *kinds: type[Operator], least: int = 1) -> bool:
+    """Whether the module has `least` nodes of these operators."""
+    found = (node for graph in module.all_graphs() for node in graph if isinstance(node.op, kinds))
+    return sum(1 for _ in itertools.islice(found, least)) == least
 
 
 def _apply(module: Module, context: PassContext, rules: RuleSet) -> bool:
@@ -103,6 +122,8 @@ def ruleset() -> RuleSet:
 @functools.cache
 def transposes_ruleset() -> RuleSet:
     """The rules that move Transposes, which others expect where exporters leave them."""
+    from uair.passes.fusion import transposes  # here: with what moves them through a graph, which few models need
+
     return RuleSet([rule() for rule in transposes.RULES])
 
 

@@ -79,15 +79,14 @@ def test_objects_resolve_to_themselves() -> None:
 
 
 def test_entry_points_add_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    def entry_points(*, group: str) -> list[importlib.metadata.EntryPoint]:
-        known = {
-            "uair.passes": "uair.passes.fuse:Fuse",
-            "uair.operators": "uair.ops.elementwise:Sub",
-            "uair.rules": "uair.passes.fusion.batch_norm:FoldBatchNorm",
-        }
-        return [importlib.metadata.EntryPoint("theirs", known[group], group)] if group in known else []
-
-    monkeypatch.setattr("uair.context.entry_points", entry_points)
+    known = {
+        "uair.passes": "uair.passes.fuse:Fuse",
+        "uair.operators": "uair.ops.elementwise:Sub",
+        "uair.rules": "uair.passes.fusion.batch_norm:FoldBatchNorm",
+        "others": "module:thing",
+    }
+    found = [importlib.metadata.EntryPoint("theirs", value, group) for group, value in known.items()]
+    monkeypatch.setattr("uair.context.entry_points", lambda: importlib.metadata.EntryPoints(found))
     context = installed.__wrapped__()
     assert context.pass_class("theirs").name == "fuse"
     assert context.operator("theirs").__name__ == "Sub"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Generator
 from pathlib import Path
@@ -145,7 +144,7 @@ def reported(path: str | os.PathLike[str], temporary: Path | None = None) -> Gen
 
 
 def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    return target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.part")
 
 
 def _new_file(target: Path) -> tuple[Path, BinaryIO]:

@@ -7,7 +7,6 @@ a small one by hand, and `with context.in_force():` makes it the default of a bl
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -105,12 +104,17 @@ def installed() -> Context:
     from uair.builtin import FRONTENDS, OPERATORS, PASSES, TARGETS
 
     canonical = {name: getattr(uair.ops, name) for name in uair.ops.OPERATORS}
+    found = entry_points()  # once for all groups: each call reads the metadata of all that is installed
+
+    def plugins(group: str) -> dict[str, Any]:
+        return {entry.name: entry.value for entry in found.select(group=group)}
+
     return Context(
-        ResolvingMapping({**canonical, **OPERATORS, **_plugins("uair.operators")}),
-        PASSES | _plugins("uair.passes"),
-        TARGETS | _plugins("uair.targets"),
-        FRONTENDS | _plugins("uair.frontends"),
-        _plugins("uair.rules"),
+        ResolvingMapping({**canonical, **OPERATORS, **plugins("uair.operators")}),
+        PASSES | plugins("uair.passes"),
+        TARGETS | plugins("uair.targets"),
+        FRONTENDS | plugins("uair.frontends"),
+        plugins("uair.rules"),
     )
 
 
@@ -142,13 +146,11 @@ def _made(target: Callable[[str], Any], name: str) -> Any:
     return target(name)
 
 
-def _plugins(group: str) -> dict[str, Any]:
-    return {entry.name: entry.value for entry in entry_points(group=group)}
-
-
 def lookup(known: Mapping[str, Any], name: str, kind: str) -> Any:
     """`known[name]`, or an error that lists near matches."""
     if name not in known:
+        import difflib  # here: for mistakes only
+
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
         raise UnknownNameError(f"there is no {kind} called {name!r}", hint=hint)

@@ -6,7 +6,6 @@ by commas), a mapping of text to text (`key:value`, separated by commas), a Path
 
 from __future__ import annotations
 
-import difflib
 import os
 import types
 import typing
@@ -38,6 +37,8 @@ def named_texts(given: Sequence[str]) -> dict[str, str]:
 
 def near(name: str, known: Sequence[str]) -> str:
     """What somebody may have meant who wrote a name that is none, or all names."""
+    import difflib  # here: for mistakes only
+
     found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if found:
         return f"did you mean {' or '.join(found)}?"

@@ -9,7 +9,7 @@ Wire format: https://protobuf.dev/programming-guides/encoding/; field numbers: o
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable
 
 import attrs
@@ -101,7 +101,7 @@ def split(buffer: memoryview, release: Callable[[int, int], None] | None = None)
         OnnxModelError: the bytes are no protobuf message: a length points past the end, a tag is wrong, the nesting is
             too deep.
     """
-    walker = Walker(buffer, secrets.token_bytes(16), release)
+    walker = Walker(buffer, os.urandom(16), release)
     chunks = walker.message(0, len(buffer), _MODEL, 0)
     size = len(buffer) if chunks is None else sum(len(c) for c in chunks)
     if size > MAX_SKELETON:

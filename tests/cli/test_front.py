@@ -166,9 +166,15 @@ HEAVY = {
 
 def imported(code: str) -> set[str]:
     """Top-level modules that are loaded after running `code` in a fresh interpreter."""
+    return {name.partition(".")[0] for name in modules_after(code)}
+
+
+def modules_after(code: str) -> list[str]:
+    """Modules that are loaded after running `code` in a fresh interpreter."""
     script = f"{code}\nimport sys, json\nsys.__stdout__.write('\\n' + json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    names: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return names
 
 
 def test_import_uair_imports_almost_nothing() -> None:
@@ -193,6 +199,14 @@ def test_the_api_loads_what_it_needs_when_it_needs_it() -> None:
 def test_fusion_loads_no_graph_library() -> None:
     """What only the pass for layouts needs is large: 180 modules, and as much memory as a small model."""
     assert not imported("import uair.passes.canonicalise, uair.passes.fuse") & {"onnx", "networkx", "lark", "PIL"}
+
+
+def test_a_convolutional_network_loads_what_it_needs(tiny: Path, tmp_path: Path) -> None:
+    """From file to file. What hashes loads OpenSSL; loops, layers of steps, Transposes and integers are not in it."""
+    made = str(tmp_path / "made.onnx")
+    code = f"import uair; m = uair.load({str(tiny)!r}); uair.optimize(m); uair.export_onnx(m, {made!r})"
+    rare = ("hashlib", "difflib", "uair.passes.recurrent", "uair.passes.counted_loops", "uair.passes.propagate_layout")
+    assert not [name for name in modules_after(code) if name.startswith((*rare, "uair.quant"))]
 
 
 def test_python_m(tmp_path: Path) -> None:

@@ -13,11 +13,10 @@ from uair.ops import Conv1D, Conv2D, Conv3D, MatMul, Quantize, Relu
 from uair.passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from uair.passes.fold_constants import FoldConstants
 from uair.pipeline import Pass, PassManager
-from uair.quant.integer import lower_to_integer
-from uair.quant.view import TRANSPOSED, QuantizedView
 
 if TYPE_CHECKING:
     from uair.codegen.onnx.table import Emitters
+    from uair.quant.view import QuantizedView
 
 
 def export_onnx(
@@ -63,6 +62,7 @@ def export_qoperator(module: Module, path: str | os.PathLike[str], *, opset: int
         UairError: see `export_onnx`.
     """
     from uair.codegen.onnx.qoperator import export_qlinear
+    from uair.quant.integer import lower_to_integer  # here: `export_onnx` does without
 
     integers = lower_to_integer(_without_clipping_relus(module), where=_has_integer_sums)
     legal, chosen = _legalised(integers, opset)
@@ -130,6 +130,8 @@ def _starts_at_zero(node: Node) -> bool:
 
 def _has_integer_sums(view: QuantizedView) -> bool:
     """Whether a node becomes ConvInteger or MatMulInteger. ONNX has none for transposed convolutions."""
+    from uair.quant.view import TRANSPOSED
+
     return not isinstance(view.node.op, TRANSPOSED) and not _is_qlinear(view)
 
 

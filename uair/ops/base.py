@@ -21,7 +21,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, overload
 
 import attrs
 import numpy as np
@@ -69,7 +69,6 @@ class Param:
         return Param(text.rstrip("?*"), optional=text.endswith("?"), variadic=text.endswith("*"))
 
 
-@runtime_checkable
 class Operand(Protocol):
     """What is not a tensor but takes part in applications: pattern variables and patterns."""
 
@@ -202,7 +201,7 @@ class Operator:
             ValueError: applied to tensors, the operator has several results (use `node`).
         """
         for operand in operands:
-            if not isinstance(operand, Tensor) and isinstance(operand, Operand):
+            if not isinstance(operand, Tensor) and hasattr(operand, "apply_operator"):  # an Operand
                 return operand.apply_operator(self, operands)
         return Node(self, operands).output
 

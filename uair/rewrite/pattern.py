@@ -114,11 +114,11 @@ class OpPattern(_Applicable):
 
     def named(self, name: str) -> OpPattern:
         """Let the rule receive the matched node as `name`."""
-        return attrs.evolve(self, name=name)
+        return OpPattern(self.ops, self.exact, self.operands, name, self.is_shared, self.result)
 
     def shared(self) -> OpPattern:
         """Allow other users of the result; the node then stays for them."""
-        return attrs.evolve(self, is_shared=True)
+        return OpPattern(self.ops, self.exact, self.operands, self.name, True, self.result)
 
     def __str__(self) -> str:
         return "|".join(op.__name__ for op in self.ops)

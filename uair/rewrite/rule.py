@@ -6,6 +6,7 @@ import abc
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MethodType
 from typing import Any, ClassVar
 
 import attrs
@@ -119,6 +120,9 @@ class Rule(abc.ABC):
 
 def parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     """Parameter names of a bound method, without **rest."""
+    if isinstance(function, MethodType) and not hasattr(function, "__wrapped__"):
+        code = function.__code__  # there are hundreds of rules, and `signature` takes 0.1 ms
+        return code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
     return tuple(
         p.name for p in inspect.signature(function).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD
     )
