@@ -58,6 +58,13 @@ class Repetition:
         """The tensor before the repetition, without the axis of extent 1."""
         return Squeeze(axes=(self.axis + 1,))(self.source)
 
+    def transpose(self) -> Node | None:
+        """The Transpose that gives the tensor before the repetition, maybe through changes of the shape."""
+        node = self.source.producer
+        while node is not None and isinstance(node.op, (Unsqueeze, Squeeze, Reshape)) and node.inputs[0] is not None:
+            node = node.inputs[0].producer
+        return node if node is not None and isinstance(node.op, Transpose) else None
+
     def of(self, base: Tensor, axis: int) -> Tensor:
         """Another tensor with every place of an axis repeated as often."""
         wide = Unsqueeze(axes=(axis + 1,))(base)
@@ -114,23 +121,37 @@ class GroupRepeatedHeads(Rule):
 
 
 class TransposeBeforeRepetition(Rule):
-    """Places are repeated behind a Transpose instead of in front of it: less is moved, and Transposes meet."""
+    """Places are repeated behind a Transpose instead of in front of it: less is moved, and Transposes meet.
+
+    One that only turns the matrices of a product is part of it for who computes that, where they stand side by side.
+    """
 
     def pattern(self, x: Any) -> Any:
         """A Transpose of a Reshape."""
         return of(Transpose)(of(Reshape)(x).named("reshape")).named("root")
 
-    def check(self, reshape: Node) -> bool | NoMatch:
-        """The Reshape repeats the places of one axis, for the Transpose alone."""
+    def check(self, reshape: Node, root: Node) -> bool | NoMatch:
+        """The Reshape repeats the places of one axis, for the Transpose alone, which is no part of a product."""
         found = repetition(reshape.output)
-        private = found is not None and found.private
-        return private or no("the Reshape does not repeat places of an axis for this one alone", reshape)
+        if found is None or not found.private:
+            return no("the Reshape does not repeat places of an axis for this one alone", reshape)
+        meets = found.transpose() is not None or not _turns_matrices(root)
+        return meets or no("the Transpose turns the matrices of a product, and would meet no other one", root)
 
     def rewrite(self, reshape: Node, root: Node) -> Tensor:
         """The Transpose, then the repetition."""
         found = repetition(reshape.output)
         assert found is not None and isinstance(root.op, Transpose)
         return found.of(root.op(found.base()), root.op.perm.index(found.axis))
+
+
+def _turns_matrices(turn: Node) -> bool:
+    """Whether a Transpose swaps the last two axes, for products alone, which may be scaled by a number."""
+    assert isinstance(turn.op, Transpose)
+    swapped = (*range(len(turn.op.perm) - 2), len(turn.op.perm) - 1, len(turn.op.perm) - 2)
+    users = list(turn.output.users)
+    users = [after for user in users for after in (user.output.users if isinstance(user.op, (Div, Mul)) else (user,))]
+    return turn.op.perm == swapped and all(isinstance(user.op, MatMul) for user in users)
 
 
 class RotaryBeforeRepetition(Rule):

@@ -144,6 +144,33 @@ def test_repetition_that_others_take_stays_in_front() -> None:
     assert [n.output.type.dims[1] for n in found.main if n.op_type == "RotaryEmbedding"] == [6]
 
 
+@pytest.mark.parametrize(
+    ("between", "stays"), [("", True), ("%s = Mul(%t, @half)  ", True), ("%s = Tanh(%t)  ", False)]
+)
+def test_keys_are_turned_beside_their_product(between: str, stays: bool) -> None:
+    """As onnxruntime computes both as one, unless what repeats heads stands between them."""
+    nodes = (
+        "%a = Unsqueeze(%x) {axes = [2]}  %b = Expand(%a) {shape = [2,2,3,5,8]}  %c = Reshape(%b) {shape = [2,6,5,8]}  "
+        f"%t = Transpose(%c) {{perm = [0,1,3,2]}}  {between}%y = MatMul(%q, {'%s' if between else '%t'})"
+    )
+    module = module_of("%x: f32[2,2,5,8], %q: f32[2,6,4,8]", nodes, "constant @half = 0.5 : f32[]\n")
+    found = rewritten(module, attention.TransposeBeforeRepetition())
+    (turn,) = [node for node in found.main if node.op_type == "Transpose"]
+    assert turn.output.type.dims[1] == (6 if stays else 2)
+
+
+def test_keys_that_are_turned_twice_are_turned_once() -> None:
+    """The places and heads of the keys change their order in front of the repetition."""
+    nodes = (
+        "%p = Transpose(%x) {perm = [0,2,1,3]}  %a = Unsqueeze(%p) {axes = [2]}  "
+        "%b = Expand(%a) {shape = [2,2,3,5,8]}  %c = Reshape(%b) {shape = [2,6,5,8]}  "
+        "%t = Transpose(%c) {perm = [0,1,3,2]}  %y = MatMul(%q, %t)"
+    )
+    module = module_of("%x: f32[2,5,2,8], %q: f32[2,6,4,8]", nodes)
+    found = optimized(module, feeds_of(module), relative=1e-5, absolute=1e-6)
+    assert [node.op_type for node in found.main].count("Transpose") == 1
+
+
 WEIGHTS = "constant @w = [1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0] : f32[8]\nconstant @half = 0.5 : f32[]\n"
 
 
