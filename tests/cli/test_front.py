@@ -212,3 +212,23 @@ def test_a_convolutional_network_loads_what_it_needs(tiny: Path, tmp_path: Path)
 def test_python_m(tmp_path: Path) -> None:
     assert run_uair("--version", cwd=tmp_path).require().out == "uair, version 0.1.0\n"
     assert main(["--version"]) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without a device that is always full")
+@pytest.mark.parametrize("arguments", [["targets"], ["targets", "--json"], ["--help"]])
+def test_a_full_disk_behind_the_standard_output(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "uair", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("UAIR-E0902 the output cannot be written: ") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(closed: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m uair targets {closed}'], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert bool(done.stdout) == (closed == "2>&-")

@@ -110,6 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # of the time, and on a machine that has other work too they take the time of those that compute.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, uair ... >&-
+            setattr(sys, name, open(os.devnull, "w"))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", ModelWarning)
@@ -117,9 +120,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _run(given)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` for instance, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
+        return 1
+    except OSError as error:  # a full disk, mostly; what is left in the buffer goes nowhere
+        from uair.cli.errors import as_uair_error
+
+        _close_output()
+        sys.stderr.write(f"{as_uair_error(error)}\n")
         return 1
     return status
+
+
+def _close_output() -> None:
+    """Let what is still to be written to the standard output vanish."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(

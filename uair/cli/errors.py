@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -14,6 +15,10 @@ from uair.errors import InternalError, UairError
 
 DEBUG = "UAIR_DEBUG"
 """Environment variable that shows the traceback of every error."""
+
+
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""What a write says that is in no program's hands."""
 
 
 class UsageError(UairError):
@@ -78,6 +83,8 @@ def as_uair_error(error: Exception) -> UairError:
             f"{error.filename} cannot be used: {error.strerror or error}",
             hint="is it there, and may it be read or written?",
         )
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        return FileAccessError(f"the output cannot be written: {error.strerror}", hint="is the disk full?")
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1] if frames else None
     return InternalError(
