@@ -21,7 +21,17 @@ from uair.ir.graph import Tensor
 from uair.ir.types import TensorType, inferred
 from uair.ops._compute import FLOATS, require_dtype
 from uair.ops._precision import rounded
-from uair.ops._recurrent import KINDS, Activation, Math, NumpyMath, V, Weights, run_direction, widened_all
+from uair.ops._recurrent import (
+    KINDS,
+    Activation,
+    Math,
+    NumpyMath,
+    V,
+    Weights,
+    functions_named,
+    run_direction,
+    widened_all,
+)
 from uair.ops.base import (
     Floats,
     Operator,
@@ -63,19 +73,11 @@ class Recurrent(Operator):
         """Number of directions."""
         return 2 if self.direction == "bidirectional" else 1
 
-    def functions_of(self, d: int) -> list[Activation]:
+    def functions_of(self, d: int) -> tuple[Activation, ...]:
         """The activations of one direction with their parameters."""
-        n = len(self.functions)
         names = self.activations or self.functions * self.directions
-        return [
-            Activation(
-                names[i],
-                self.alpha[i] if self.alpha else KINDS[names[i]].alpha or 0.0,
-                self.beta[i] if self.beta else KINDS[names[i]].beta or 0.0,
-                self.clip,
-            )
-            for i in range(d * n, d * n + n)
-        ]
+        of_direction = slice(d * len(self.functions), (d + 1) * len(self.functions))
+        return functions_named(names[of_direction], self.alpha[of_direction], self.beta[of_direction], self.clip)
 
     # ---------------------------------------------------------------- inference
     def _require_functions(self) -> None:
@@ -430,7 +432,9 @@ class LSTM(Recurrent):
         c = math.add(math.mul(forget, c), math.mul(i, math.activate(g, n)))
         if weights.peepholes:
             o = math.add(o, math.mul(weights.peepholes[1], c))
-        return math.mul(math.activate(f, o), math.activate(attrs.evolve(last, clip=None), c)), c
+        return math.mul(
+            math.activate(f, o), math.activate(last if last.clip is None else attrs.evolve(last, clip=None), c)
+        ), c
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
