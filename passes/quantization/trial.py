@@ -36,10 +36,11 @@ from uair.quant.scheme import COMPUTE, Scheme
 
 SATURATING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
 """Functions whose results hide errors: where one ends the model, its operand is compared."""
-ROUNDS = ((0, 4, 4.0), (2, 4, 3.0), (1, 4, 2.0), (3, 4, 1.0))
+ROUNDS = ((0, 4, 4.0), (2, 4, 2.0), (1, 4, 1.5), (3, 4, 1.0))
 """Parts of the kept samples that are run one after the other by the ways that are left: first sample, step, and how
 many times as noisy as the best one a way may be for the parts that come. Two samples say little of outputs of few
-numbers: on those of a text direction the best way of eight was 2.3 times as noisy as another."""
+numbers: on those of a text direction the best way of eight was 2.3 times as noisy as another. In 70 drawn sets of six
+models all eight samples choose the same in 67; 3, 2 and 1.5 lose two more."""
 JUDGED_WEIGHTS = (1, 3)
 """The samples from these on, with a step of 4, decide whether the weights stay as they were rounded: the first ones
 alone where the nearest integers are no better there."""
