@@ -149,18 +149,18 @@ class QuantizeInt8(Pass):
         if self.even_channels:
             study, evened = self._even_channels(study, context)
         context.tell("choosing ranges")
-        trial = choose_trial(study, settings)
+        trial = choose_trial(study, settings, shows_outputs=self.quality and self._budget().float_type is DType.F32)
         refinement = self._refined(study, trial, samples, settings, context) if self.effort == "high" else None
         if refinement is not None:
             study, trial = refinement.study, refinement.trial
             calibrated.notes += refinement.notes
         plan = study.plan
         split = split_precision(study, trial.results, self._budget(), self._device_run())
-        trial.results = split.results
+        trial.outputs, trial.results = trial.outputs if split.results is trial.results else {}, split.results
         plan.float_nodes += [*trial.failed, *split.stay]
         plan.nodes = [result.item for result in trial.results]
         context.tell("measuring the result")
-        findings = self._findings(study, trial.results, context)
+        findings = self._findings(study, trial, context)
         changed = self._insert(module, context, plan, trial.results, scheme) or evened > 0
         report = make_report(plan, trial, findings, samples, statistics, spec=self.spec, scheme=scheme)
         report["summary"]["stages"] = [] if refinement is None else [each.to_json() for each in refinement.stages]
@@ -241,12 +241,13 @@ class QuantizeInt8(Pass):
         shown = {key: found[key] for key in ("float_share", "float_type")}
         return {**shown, "budget": found} if budget.is_stated else shown
 
-    def _findings(self, study: Study, results: list[NodeResult], context: PassContext) -> Findings:
+    def _findings(self, study: Study, trial: Trial, context: PassContext) -> Findings:
         """What the report says beyond the parameters."""
+        results = trial.results
         ranges = facts_by_operand(study, results)
         if not self.quality:
             return Findings(ranges=ranges)
-        quality = measure_quality(study, results, self._device_run())
+        quality = measure_quality(study, results, self._device_run(), trial.outputs)
         sensitivity: dict[str, Any] = {}
         if self.sensitivity:
             from uair.passes.quantization.sensitivity import measure_sensitivity

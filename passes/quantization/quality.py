@@ -6,6 +6,7 @@ meanwhile, so that no more is in memory than one of them needs.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,14 +20,13 @@ from uair.passes.quantization.channels import channel_axis
 from uair.passes.quantization.choose import NodeResult
 from uair.passes.quantization.parking import Place, Store
 from uair.passes.quantization.statistics import Execution, Interpreter, rounded_operands
-from uair.passes.quantization.trial import Study, is_comparable
+from uair.passes.quantization.trial import OUTPUTS_SEEN, Study, is_comparable, measured_outputs
 from uair.quant.comparison import ErrorSums, OutputErrors
 
-MEASURED = 2
-"""Every second of the kept samples is measured: all of them cost as much as calibration."""
-NODES_MEASURED = 2 * MEASURED
-"""Every second of those measures nodes, too, which takes longer than the runs themselves: the figures rank nodes, of
-whose results a sample shows many."""
+MEASURED, NODES_MEASURED = OUTPUTS_SEEN
+"""Every second of the kept samples is measured: all of them cost as much as calibration. Every second of those measures
+nodes, too, which takes longer than the runs themselves: the figures rank nodes, of whose results a sample shows many.
+"""
 
 
 @attrs.define(eq=False)
@@ -60,29 +60,36 @@ class Quality:
         self.channels[node] = low, high
 
 
-def measure_quality(study: Study, results: Sequence[NodeResult], device: Callable[[Module], Interpreter]) -> Quality:
+def measure_quality(
+    study: Study,
+    results: Sequence[NodeResult],
+    device: Callable[[Module], Interpreter],
+    known: Mapping[str, OutputErrors] | None = None,
+) -> Quality:
     """Compare the quantized model, as `device` runs it, with the float one on half of the kept samples.
 
     On half of these nodes are compared, too. Nothing is measured without quantized nodes.
+
+    Args:
+        study: the float model.
+        results: the quantized nodes.
+        device: what runs the quantized model.
+        known: errors of its outputs on the samples that do not measure nodes, if there are any: those do not run again.
     """
-    quality = Quality()
+    quality = Quality(outputs=copy.deepcopy(dict(known or {})))
     if not results:
         return quality
     graph, exact, store = study.module.main, study.run(study.module), Store()
     compared = {result.node: result for result in results if is_comparable(result.node.outputs[0], graph)}
-    names = [
-        name
-        for name, tensor in zip(graph.output_names, graph.outputs, strict=True)
-        if is_comparable(tensor, graph) and tensor.type.dtype.is_float
-    ]
-    with study.quantized_copy(list(results)) as (copy, twins):
-        rounded = device(copy)
-        for number in range(0, len(study.statistics.kept), MEASURED):
+    names = list(measured_outputs(graph))
+    with study.quantized_copy(list(results)) as (twin, twins):
+        rounded = device(twin)
+        for number in range(0, len(study.statistics.kept), NODES_MEASURED if known else MEASURED):
             sample, seen = study.statistics.kept[number], _Seen(store)
             here = {} if number % NODES_MEASURED else compared
             by_twin = {twins[node.outputs[0]].producer: node for node in here}
             _run_exact(exact.start(sample), graph, here, names, quality, seen)
-            _run_rounded(rounded.start(sample), copy.main, by_twin, names, quality, seen)
+            _run_rounded(rounded.start(sample), twin.main, by_twin, names, quality, seen)
     return quality
 
 

@@ -262,7 +262,7 @@ class Refinement:
             noise = self._noise_of_all(study, results)
             is_tuned = results is not trial.results
             if not known.is_better(noise) if is_tuned else Stage("all", 1, known, noise).is_kept:
-                self.study, self.trial = study, attrs.evolve(trial, results=results)
+                self.study, self.trial = study, attrs.evolve(trial, results=results, outputs={})
                 return
         edits.undo()
         self.notes.append("effort=high: what all samples taught together is no better on them, and was undone")

@@ -29,7 +29,7 @@ from uair.passes.quantization.placement import Plan
 from uair.passes.quantization.statistics import Interpreter, Statistics, Watch, comparable, display_name, run_until
 from uair.passes.quantization.used_range import UsedRange
 from uair.passes.quantization.weight_rounding import RoundedWeight, SeenInputs
-from uair.quant.comparison import AT_ONCE, FLOOR, ErrorSums
+from uair.quant.comparison import AT_ONCE, FLOOR, ErrorSums, OutputErrors
 from uair.quant.errors import QuantizationError
 from uair.quant.observers import RangeObserver
 from uair.quant.scheme import COMPUTE, Scheme
@@ -48,6 +48,8 @@ CLEARLY_BETTER = 2.0
 """How many times less noisy the outputs must be with the nearest integers on these samples: each layer's weights were
 judged on samples of their own, and four samples are wrong about the outputs by up to 2.5 dB. With the fitted weights of
 three models the features of 200 to 500 other images were better in 35 of 36 cases; the four samples denied 11."""
+OUTPUTS_SEEN = (2, 4)
+"""The kept samples on which the model's outputs are looked at, too: the first one, and the step."""
 FEW_NUMBERS = 256
 """An output of at most so many numbers is judged together with what it is computed from."""
 
@@ -62,6 +64,8 @@ class Trial:
         failed: nodes that could not be quantized, with the reason.
         losses: noise by signal at the outputs of all ways that were tried, by name; empty when only one was.
         rounding: "fitted" to what rounding does to the results of the layers, or "nearest" to the model's own.
+        outputs: errors of the model's outputs on the samples of `OUTPUTS_SEEN`, by name; empty where it did not run
+            them.
     """
 
     name: str = ""
@@ -69,6 +73,7 @@ class Trial:
     failed: list[tuple[Node, str]] = attrs.Factory(list["tuple[Node, str]"])
     losses: dict[str, float] = attrs.Factory(dict[str, float])
     rounding: Literal["fitted", "nearest"] = "nearest"
+    outputs: dict[str, OutputErrors] = attrs.Factory(dict[str, OutputErrors])
 
 
 @attrs.define(eq=False)
@@ -173,10 +178,14 @@ class KeptJudge:
 
     Attributes:
         study: the float model and what runs it.
+        shows_outputs: whether errors of the model's outputs are wanted, too.
         wanted: the tensors that are compared.
+        outputs: the outputs whose errors are wanted on the samples of `OUTPUTS_SEEN`, by name.
     """
 
     study: Study
+    shows_outputs: bool = False
+    outputs: Mapping[str, Tensor] = attrs.field(init=False)
     wanted: Collection[Tensor] = attrs.field(init=False)
     _store: Store = attrs.field(init=False, factory=Store)
     _expected: dict[int, dict[Tensor, Array | Place]] = attrs.field(init=False, factory=dict)
@@ -185,11 +194,20 @@ class KeptJudge:
     _running: tuple[list[NodeResult], Interpreter, dict[Tensor, Tensor]] | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        self.wanted = compared_tensors(self.study.module.main)
+        graph = self.study.module.main
+        self.wanted = compared_tensors(graph)
+        found = measured_outputs(graph) if self.shows_outputs else {}
+        self.outputs = {name: tensor for name, tensor in found.items() if tensor.producer is not None}
 
     def numbers(self, start: int, step: int) -> range:
         """Of every `step`-th kept sample."""
         return range(start, len(self.study.statistics.kept), step)
+
+    def seen(self, number: int) -> Collection[Tensor]:
+        """What `see` is to be told of a sample."""
+        start, step = OUTPUTS_SEEN
+        is_shown = number >= start and (number - start) % step == 0
+        return dict.fromkeys((*self.wanted, *self.outputs.values())) if is_shown else self.wanted
 
     def see(self, number: int, tensor: Tensor, values: Array) -> None:
         """Take in what the float model computes for a tensor that is compared."""
@@ -201,14 +219,24 @@ class KeptJudge:
         for known in self._known:
             if known.results is results and known.numbers == numbers:
                 return known.energies
-        interpreter, watched = self._quantized(results)
-        found = _no_energies(self.wanted)
+        interpreter, twins = self._quantized(results)
+        found, errors = _no_energies(self.wanted), dict[str, OutputErrors]()
         for number in numbers:
             expected = Stored(self._store, self._reference(number))
+            watched = {twins[t]: t for t in self.seen(number)}
             actual = _watched(interpreter, self.study.statistics.kept[number], watched)
-            _add_sample(found, expected, actual)
-        self._known.append(_Known(results, numbers, found))
+            _add_sample(found, expected, {t: actual[t] for t in self.wanted})
+            for name, tensor in self.outputs.items():
+                if tensor in actual:
+                    errors.setdefault(name, OutputErrors(name)).add(expected[tensor], actual[tensor])
+        self._known.append(_Known(results, numbers, found, errors))
         return found
+
+    def output_errors(self, results: list[NodeResult]) -> dict[str, OutputErrors]:
+        """Errors of the outputs on the samples of `OUTPUTS_SEEN`; empty where these results did not run them."""
+        numbers = self.numbers(*OUTPUTS_SEEN)
+        found = (known.errors for known in self._known if known.results is results and known.numbers == numbers)
+        return next(found, {})
 
     def close(self) -> None:
         """Let go of the quantized model that ran last."""
@@ -216,17 +244,18 @@ class KeptJudge:
         self._copy.close()
 
     def _quantized(self, results: list[NodeResult]) -> tuple[Interpreter, dict[Tensor, Tensor]]:
-        """What runs the quantized model, and what its tensors stand for; it stays until another one is asked for."""
+        """What runs the quantized model, and its tensors by the model's; it stays until another one is asked for."""
         if self._running is None or self._running[0] is not results:
             self.close()
             copy, tensors = self._copy.enter_context(self.study.quantized_copy(results))
-            self._running = results, self.study.run(copy), {tensors[t]: t for t in self.wanted}
+            self._running = results, self.study.run(copy), tensors
         return self._running[1:]
 
     def _reference(self, number: int) -> Mapping[Tensor, Array | Place]:
         if number not in self._expected:
-            (computed,) = self.study.on([self.study.statistics.kept[number]]).references()
-            for tensor, values in computed.items():
+            seen = self.seen(number)
+            sample = self.study.statistics.kept[number]
+            for tensor, values in _watched(self.study.run(self.study.module), sample, {t: t for t in seen}).items():
                 self.see(number, tensor, values)
         return self._expected[number]
 
@@ -238,14 +267,16 @@ class _Known:
     results: list[NodeResult]
     numbers: range
     energies: dict[Tensor, Energies]
+    errors: dict[str, OutputErrors]
 
 
-def choose_trial(study: Study, settings: Settings) -> Trial:
+def choose_trial(study: Study, settings: Settings, *, shows_outputs: bool = False) -> Trial:
     """Decide all parameters. With "auto", the whole model is tried under each way of choosing ranges.
 
-    The one with the least noise by signal at the model's outputs wins.
+    The one with the least noise by signal at the model's outputs wins; with `shows_outputs` it knows what errors the
+    outputs had.
     """
-    judge = KeptJudge(study)
+    judge = KeptJudge(study, shows_outputs)
     try:
         return _chosen(judge, settings)
     finally:
@@ -266,6 +297,7 @@ def _chosen(judge: KeptJudge, settings: Settings) -> Trial:
         best = min(ways, key=lambda way: losses[way])
     trial = _with_better_weights(judge, trials[best], lambda other: _trial(other, settings, best, options, refused))
     trial.losses = losses
+    trial.outputs = judge.output_errors(trial.results)
     return trial
 
 
@@ -338,11 +370,13 @@ def _look(study: Study, seen: SeenInputs, judge: KeptJudge | None) -> None:
         name, root = display_name(tensor), study.plan.groups[tensor]
         observer = study.statistics.observers.setdefault(root, RangeObserver(name))
         observers.setdefault(tensor, []).append((observer, used))
-    compared = () if judge is None else judge.wanted
     interpreter = study.run(study.module)
     for number, sample in enumerate(study.statistics.kept):
+        compared: Collection[Tensor] = () if judge is None else judge.seen(number)
 
-        def observe(tensor: Tensor, values: Array, number: int = number) -> None:
+        def observe(
+            tensor: Tensor, values: Array, number: int = number, compared: Collection[Tensor] = compared
+        ) -> None:
             for observer, used in observers.get(tensor, ()):
                 observer.observe(values, *used)
             for node in seen.readers.get(tensor, ()):
@@ -492,6 +526,15 @@ def compare_outputs(
             if expected[name].dtype.kind == "f":
                 comparisons.setdefault(name, ErrorSums()).add(expected[name], actual[name])
     return comparisons
+
+
+def measured_outputs(graph: Graph) -> dict[str, Tensor]:
+    """The floating-point outputs that a quantized model can be compared in, by name.
+
+    Outputs whose size depends on the data, and sequences, are left out: they need not fit together.
+    """
+    named = zip(graph.output_names, graph.outputs, strict=True)
+    return {name: tensor for name, tensor in named if is_comparable(tensor, graph) and tensor.type.dtype.is_float}
 
 
 def has_channels(tensor: Tensor) -> bool:

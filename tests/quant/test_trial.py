@@ -13,8 +13,9 @@ from uair.codegen.reference import Interpreter
 from uair.ir.dtype import DType
 from uair.passes.quantization.choose import FEW_MARGIN, FEW_VALUES, METHODS, Settings, range_options
 from uair.passes.quantization.placement import plan_quantization
+from uair.passes.quantization.quality import measure_quality
 from uair.passes.quantization.statistics import collect_statistics
-from uair.passes.quantization.trial import ROUNDS, Energies, KeptJudge, Study, compare, trials_of
+from uair.passes.quantization.trial import ROUNDS, Energies, KeptJudge, Study, choose_trial, compare, trials_of
 from uair.quant.parameters import Parameters
 from uair.quant.scheme import Scheme
 
@@ -87,7 +88,30 @@ def test_the_first_samples_do_not_decide(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(KeptJudge, "energies", measured)
     losses = compare(KeptJudge(study), names)
     assert min(losses, key=lambda name: losses[name]) == "mse"
-    assert seen == {"minmax": 4, "mse": 4, "percentile": 3, "none": 1}
+    assert seen == {"minmax": 3, "mse": 3, "percentile": 2, "none": 1}
+
+
+def test_errors_of_outputs_are_those_that_the_trial_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of(8)
+    trial = choose_trial(study, Settings(), shows_outputs=True)
+    assert trial.outputs
+    alone = measure_quality(study, trial.results, Interpreter)
+    starts: list[Interpreter] = []
+    start = Interpreter.start
+
+    def counted(self: Interpreter, *arguments: Any, **options: Any) -> Any:
+        starts.append(self)
+        return start(self, *arguments, **options)
+
+    monkeypatch.setattr(Interpreter, "start", counted)
+    found = measure_quality(study, trial.results, Interpreter, trial.outputs)
+    assert len(starts) == 4  # two samples through two models; the others measure no nodes
+    assert found.outputs.keys() == alone.outputs.keys()
+    for name, errors in found.outputs.items():
+        assert errors.errors.count == alone.outputs[name].errors.count
+        assert errors.errors.sqnr == pytest.approx(alone.outputs[name].errors.sqnr)
+        assert errors.groups.keys() == alone.outputs[name].groups.keys()
+    assert not choose_trial(study_of(8), Settings("minmax", weight_rounding=False), shows_outputs=True).outputs
 
 
 @pytest.mark.parametrize("dtype", [DType.I8, DType.U8, DType.I16])
