@@ -388,6 +388,28 @@ def test_a_mask_cut_from_a_table_alone_stays() -> None:
 CAUSAL = "%q: f32[2,3,5,4], %k: f32[2,5,3,4], %v: f32[2,3,5,7], %c: bool[2,1,1,5]"
 
 
+@pytest.mark.parametrize(("function", "guarded"), [("Exp", False), ("Softplus", False), ("Log", True)])
+def test_a_computed_mask_that_cannot_be_minus_infinity_is_spelled_out_without_a_guard(
+    function: str, guarded: bool
+) -> None:
+    """As Doge has it: the exponential of something, and the least number for keys that take no part."""
+    nodes = (
+        f"%e = {function}(%m)  %u = Transpose(%e) {{perm = [0,2,1]}}  %r = Unsqueeze(%u) {{axes = [1]}}  "
+        "%w = Where(%c, @low, %r)  %x = Expand(%w) {shape = [2,3,5,5]}  %t = Transpose(%k) {perm = [0,2,1,3]}  "
+        "%y = Attention(%q, %t, %v, %x)  "
+    )
+    module = module_of(CAUSAL + ", %m: f32[2,5,1]", nodes, "constant @low = -3.4e38 : f32[]\n")
+    written = module.clone()
+    LegaliseOnnx(opset=17).run(written, PassContext())
+    assert ("ReduceMax" in kinds(written)) == guarded
+    rng = np.random.default_rng(0)
+    feeds = {t.name: rng.uniform(0.0, 1.0, size=static(t.type.dims)).astype(np.float32) for t in module.main.inputs}
+    feeds["m"][0, :, 0] = [0.0, 0.0, 0.5, 0.0, 0.0]
+    feeds["c"] = np.array([[[[False] * 5]], [[[True] * 5]]])
+    (want,), (got,) = (uair.run(m, feeds).values() for m in (module, written))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("low", "other", "guarded"),
     [

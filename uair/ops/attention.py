@@ -47,29 +47,36 @@ def _scale(given: float | None, size: int) -> float:
     return 1 / math.sqrt(max(size, 1)) if given is None else given
 
 
-def _is_finite(bias: Tensor) -> bool:
-    """Whether numbers are seen to be finite: constants, or one of two, also in another shape."""
-    from uair.ops.elementwise import Where
-    from uair.ops.shape import Expand, Reshape, Squeeze, Unsqueeze
+def _is_above(bias: Tensor) -> bool:
+    """Whether no number is seen to be minus infinity: constants, one of two, and functions that never give it.
 
-    shaping = (Expand, Reshape, Squeeze, Unsqueeze)
+    They may be in another shape. NaN is no minus infinity.
+    """
+    from uair.ops.activation import Relu, Sigmoid, Softmax, Softplus
+    from uair.ops.elementwise import Abs, Exp, Sqrt, Where
+    from uair.ops.shape import Expand, Reshape, Squeeze, Transpose, Unsqueeze
+
     source, node = bias, bias.producer
-    while node is not None and isinstance(node.op, shaping) and node.inputs[0] is not None:
+    while node is not None and isinstance(node.op, (Expand, Reshape, Squeeze, Transpose, Unsqueeze)):
+        assert node.inputs[0] is not None
         source, node = node.inputs[0], node.inputs[0].producer
-    parts = node.inputs[1:] if node is not None and isinstance(node.op, Where) else (source,)
-    return all(t is not None and t.data is not None and bool(np.isfinite(t.numpy()).all()) for t in parts)
+    if node is not None and isinstance(node.op, Where):
+        return all(t is not None and _is_above(t) for t in node.inputs[1:])
+    if node is not None:
+        return isinstance(node.op, (Abs, Exp, Relu, Sigmoid, Softmax, Softplus, Sqrt))
+    return source.data is not None and not bool(np.isneginf(widened(source.numpy())).any())
 
 
 def _leaves_keys(bias: Tensor) -> bool:
     """Whether numbers are seen to have one above minus infinity in every row.
 
-    They are finite, or a constant has a number in every row, or at least 0 in every row where finite ones are added; or
-    such ones are a part of every row.
+    None is minus infinity, or a constant has a number in every row, or at least 0 in every row where others are added
+    none of which is minus infinity; or such ones are a part of every row.
     """
     from uair.ops.elementwise import Add
     from uair.ops.shape import Concat
 
-    if _is_finite(bias) or _row_maximum(bias) > -math.inf:
+    if _is_above(bias) or _row_maximum(bias) > -math.inf:
         return True
     node = bias.producer
     if node is not None and isinstance(node.op, Concat) and node.op.axis % bias.type.rank == bias.type.rank - 1:
@@ -78,7 +85,7 @@ def _leaves_keys(bias: Tensor) -> bool:
         return False
     a, b = node.inputs
     assert a is not None and b is not None
-    return any(_row_maximum(x) >= 0 and _is_finite(y) for x, y in ((a, b), (b, a)))
+    return any(_row_maximum(x) >= 0 and _is_above(y) for x, y in ((a, b), (b, a)))
 
 
 def _row_maximum(numbers: Tensor) -> float:
