@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from uair.ir.data import derive
 from uair.ir.dims import Shape, is_static, static
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, Einsum, Linear, MatMul, Reshape, Transpose
+from uair.ops import Add, Concat, Einsum, Linear, MatMul, Reshape, Transpose
 from uair.rewrite import NoMatch, Rule, no, of, optional
 
 
@@ -192,4 +193,71 @@ def summed(node: Node) -> int | None:
     return count if fits else None
 
 
-RULES = (ProductOfFlattened, TransposeFromEinsum, EinsumOfWeights, MatMulFromEinsum, BiasBeforeSplit)
+class JoinProducts(Rule):
+    """Products of one tensor that are joined along their columns are one product with all columns.
+
+    So DiffLlama gives every head the values of two.
+    """
+
+    def pattern(self) -> Any:
+        """Any Concat."""
+        return of(Concat)(...).named("root")
+
+    def check(self, root: Node) -> bool | NoMatch:
+        """Nothing else takes the products, and no more is joined than before."""
+        nodes = [t.producer for t in root.inputs if t is not None and t.use_count == 1 and t.producer is not None]
+        first = nodes[0] if nodes else root
+        if len(nodes) != len(root.inputs) or not isinstance(first.op, (MatMul, Linear)):
+            return no("what is joined are not products that nothing else takes", root)
+        if any(n.op != first.op or n.inputs[0] is not first.inputs[0] for n in nodes) or len(set(nodes)) < len(nodes):
+            return no("they are not products of one tensor", root)
+        shapes = [[None if t is None else t.type.shape for t in n.inputs] for n in nodes]
+        if any(shape is None for given in shapes for shape in given) or any(len(g) != len(shapes[0]) for g in shapes):
+            return no("a rank is open, or not all have a bias", root)
+        axis = root.attributes["axis"] % root.output.type.rank
+        if axis != root.output.type.rank - 1 or not all(_have_columns(n, first) for n in nodes):
+            return no("it is not their columns that are joined", root)
+        return all(t is not None and t.is_constant for n in nodes for t in n.inputs[1:]) or _is_less(first)
+
+    def rewrite(self, root: Node) -> Tensor:
+        """The product."""
+        nodes = [t.producer for t in root.inputs if t is not None and t.producer is not None]
+        op, x = nodes[0].op, nodes[0].inputs[0]
+        matrices, *biases = zip(*(n.inputs[1:] for n in nodes), strict=True)
+        rows = nodes[0].attributes["transpose_w" if isinstance(op, Linear) else "trans_b"]
+        joined = [_joined([t for t in matrices if t is not None], 2 if rows else 1)]
+        joined += [_joined([t for t in given if t is not None], 1) for given in biases]
+        result: Tensor = op(x, *joined)
+        return result
+
+
+def _have_columns(node: Node, first: Node) -> bool:
+    """Whether a product's second operand is a matrix, or several, of the axes that another product's has in front."""
+    matrix, other = node.inputs[1], first.inputs[1]
+    assert matrix is not None and other is not None
+    return matrix.type.rank == other.type.rank >= 2 and matrix.type.dims[:-2] == other.type.dims[:-2]
+
+
+def _is_less(product: Node) -> bool | NoMatch:
+    """Whether a product has no fewer rows than its second operand, so that joining that one moves no more."""
+    inner = product.inputs[1]
+    assert inner is not None
+    rows = product.output.type.dims[-2]
+    extent = inner.type.dims[-1 if product.attributes.get("trans_b") else -2]
+    less = rows == extent or (isinstance(rows, int) and isinstance(extent, int) and rows > extent)
+    return less or no("the matrices are larger than the products, or their extents are open", product)
+
+
+def _joined(tensors: Sequence[Tensor], place: int) -> Tensor:
+    """Tensors side by side along an axis counted from the end."""
+    axis = tensors[0].type.rank - place
+    sources = tuple(t.data for t in tensors if t.data is not None)
+    if len(sources) != len(tensors):
+        return Concat(axis=axis)(*tensors)
+    shape = list(sources[0].shape)
+    shape[axis] = sum(data.shape[axis] for data in sources)
+    data = derive(lambda *parts: np.concatenate(parts, axis), sources, sources[0].dtype, tuple(shape))
+    return constant(data, tensors[0].name)
+
+
+RULES = (ProductOfFlattened, TransposeFromEinsum, EinsumOfWeights, MatMulFromEinsum, BiasBeforeSplit, JoinProducts)
