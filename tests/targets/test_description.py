@@ -258,7 +258,8 @@ def test_the_example_of_the_docs_loads(tmp_path: Path) -> None:
 
 def test_the_docs_know_every_name() -> None:
     from uair.ops import Conv1D, Conv2D, Conv3D
-    from uair.targets.constraint import FUNCTIONS, MAX_DEPTH, MAX_LENGTH
+    from uair.targets.constraint import FUNCTIONS, MAX_LENGTH
+    from uair.targets.constraint_syntax import MAX_DEPTH
     from uair.targets.subject import MEMBERS, names_of
 
     text = (DOCS / "constraint-language.md").read_text()

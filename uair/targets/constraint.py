@@ -3,10 +3,10 @@
     kernel_h <= 31 and groups == 1 and x.dtype in [i8, f16]
 
 A small safe language: no loops, no calls but a few fixed functions, no way to reach anything but the node. An
-expression is parsed by lark, checked against the operator it is about (names, types, spelling of choices) when the
-description is loaded, and then answers about nodes with true, false or unknown (Kleene's logic: a symbolic size makes
-only what depends on it unknown). A top-level `and` is a list of clauses; those that are false are reported with the
-values of the names in them. docs/constraint-language.md is the reference.
+expression is parsed (constraint_syntax.py), checked against the operator it is about (names, types, spelling of
+choices) when the description is loaded, and then answers about nodes with true, false or unknown (Kleene's logic: a
+symbolic size makes only what depends on it unknown). A top-level `and` is a list of clauses; those that are false are
+reported with the values of the names in them. docs/constraint-language.md is the reference.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ import difflib
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import resources
-from typing import Any, cast
+from typing import Any
 
 import attrs
-from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput
 
 from uair.ir.graph import Node, Tensor
 from uair.ops.base import Operator
+from uair.targets.constraint_syntax import MAX_DEPTH, Part, SyntaxFault, Token, Tree, parse
 from uair.targets.errors import ConstraintSyntaxError, ConstraintTypeError
 from uair.targets.subject import (
     BOOL,
@@ -40,8 +38,6 @@ from uair.targets.subject import (
 
 MAX_LENGTH = 2000
 """Characters of one constraint; longer ones are refused."""
-MAX_DEPTH = 40
-"""Nesting of one constraint; deeper ones are refused."""
 
 Evaluate = Callable[[Node], Any]
 
@@ -90,7 +86,7 @@ class _Conjunct:
     text: str
     evaluate: Evaluate
     _builder: _Builder
-    _tree: Tree[Token]
+    _tree: Tree
 
     def clause(self, node: Node) -> Clause:
         leaves = {self._builder.source(leaf): leaf for leaf in self._builder.leaves(self._tree)}
@@ -128,7 +124,7 @@ class ParsedConstraint:
     """A constraint that follows the grammar."""
 
     text: str
-    _tree: Tree[Token]
+    _tree: Tree
     _bound: dict[type[Operator], Constraint] = attrs.field(factory=dict[type[Operator], Constraint], init=False)
 
     def check(self, cls: type[Operator]) -> Constraint:
@@ -142,18 +138,11 @@ class ParsedConstraint:
         return self._bound[cls]
 
     def _bind(self, cls: type[Operator]) -> Constraint:
-        (root,) = _children(self._tree)
         builder = _Builder(self.text, cls)
         conjuncts: list[_Conjunct] = []
-        for tree in _conjuncts(root):
+        for tree in _conjuncts(self._tree):
             conjuncts.append(_Conjunct(builder.source(tree), builder.truth(tree).evaluate, builder, tree))
         return Constraint(self.text, tuple(conjuncts))
-
-
-@functools.cache
-def _parser() -> Lark:
-    grammar = resources.files("uair.targets").joinpath("constraint.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", keep_all_tokens=True, maybe_placeholders=False)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -168,19 +157,14 @@ def parse_constraint(text: str) -> ParsedConstraint:
             f"the constraint has {len(text)} characters, at most {MAX_LENGTH} are read", hint="split it into several"
         )
     try:
-        tree = _parser().parse(text)
-    except UnexpectedInput as error:
-        position = len(text) if _at_end(error) else cast("int | None", error.pos_in_stream) or 0
+        return ParsedConstraint(text, parse(text))
+    except SyntaxFault as fault:
+        position, hint = fault.position, "see docs/constraint-language.md"
         what = f"unexpected {text[position : position + 12]!r}" if position < len(text) else "it ends too early"
-        raise ConstraintSyntaxError(
-            f"{what} in constraint", window=_window(text, position), hint="see docs/constraint-language.md"
-        ) from None
-    return ParsedConstraint(text, tree)
-
-
-def _at_end(error: UnexpectedInput) -> bool:
-    token: Any = getattr(error, "token", None)
-    return not isinstance(error, UnexpectedCharacters) and getattr(token, "type", "") == "$END"
+        if fault.too_deep:
+            what, hint = f"more than {MAX_DEPTH} levels, nested too deep,", "split it into several"
+        window = _window(text, position)
+    raise ConstraintSyntaxError(f"{what} in constraint", window=window, hint=hint)
 
 
 def _window(text: str, position: int) -> str:
@@ -193,23 +177,23 @@ def _window(text: str, position: int) -> str:
 
 
 # ------------------------------------------------------------------------------------- tree helpers
-def _token(tree: Tree[Token], end: int) -> Token:
+def _token(tree: Tree, end: int) -> Token:
     """The first (0) or last (-1) token of a tree, which has them all: positions are needed of few trees."""
-    found: Tree[Token] | Token = tree
+    found: Part = tree
     while isinstance(found, Tree):
         found = found.children[end]
     return found
 
 
-def _start(tree: Tree[Token]) -> int:
-    return cast(int, _token(tree, 0).start_pos)
+def _start(tree: Tree) -> int:
+    return _token(tree, 0).start
 
 
-def _children(tree: Tree[Token]) -> list[Tree[Token]]:
+def _children(tree: Tree) -> list[Tree]:
     return [c for c in tree.children if isinstance(c, Tree)]
 
 
-def _conjuncts(tree: Tree[Token]) -> Iterator[Tree[Token]]:
+def _conjuncts(tree: Tree) -> Iterator[Tree]:
     """The clauses of a top-level `and`, through parentheses."""
     inner = tree
     while inner.data == "group":
@@ -387,18 +371,18 @@ class _Builder:
     text: str
     cls: type[Operator]
 
-    def source(self, tree: Tree[Token]) -> str:
+    def source(self, tree: Tree) -> str:
         """The text of a part, in one line."""
-        return " ".join(self.text[_start(tree) : _token(tree, -1).end_pos].split())
+        return " ".join(self.text[_start(tree) : _token(tree, -1).end].split())
 
-    def fault(self, tree: Tree[Token], message: str, hint: str = "") -> ConstraintTypeError:
+    def fault(self, tree: Tree, message: str, hint: str = "") -> ConstraintTypeError:
         return ConstraintTypeError(
             f"constraint on {self.cls.__name__}: {message}",
             window=_window(self.text, _start(tree)),
             hint=hint or "see docs/constraint-language.md",
         )
 
-    def truth(self, tree: Tree[Token], depth: int = 0) -> Typed:
+    def truth(self, tree: Tree, depth: int = 0) -> Typed:
         """An expression that must be true or false."""
         typed = self.build(tree, depth)
         if typed.type != BOOL:
@@ -406,14 +390,14 @@ class _Builder:
             raise self.fault(tree, f"{self.source(tree)!r} is a {typed.type}, not true or false", hint)
         return typed
 
-    def build(self, tree: Tree[Token], depth: int = 0) -> Typed:
+    def build(self, tree: Tree, depth: int = 0) -> Typed:
         """Any expression."""
         if depth > MAX_DEPTH:
             raise self.fault(tree, f"it is nested more than {MAX_DEPTH} deep", "split it into several")
         made: Typed = getattr(self, f"_{tree.data}")(tree, depth + 1)
         return made
 
-    def leaves(self, tree: Tree[Token]) -> Iterator[Tree[Token]]:
+    def leaves(self, tree: Tree) -> Iterator[Tree]:
         """The largest parts that read the node: names with their members and elements."""
         if tree.data in ("name", "member", "element"):
             root = tree
@@ -429,23 +413,23 @@ class _Builder:
         return set(DTYPE_NAMES) - set(names_of(self.cls))
 
     # ---- logic
-    def _group(self, tree: Tree[Token], depth: int) -> Typed:
+    def _group(self, tree: Tree, depth: int) -> Typed:
         return self.build(_children(tree)[0], depth)
 
-    def _conjunction(self, tree: Tree[Token], depth: int) -> Typed:
+    def _conjunction(self, tree: Tree, depth: int) -> Typed:
         parts = [self.truth(c, depth).evaluate for c in _children(tree)]
         return Typed(BOOL, lambda node: conjoin(p(node) for p in parts))
 
-    def _disjunction(self, tree: Tree[Token], depth: int) -> Typed:
+    def _disjunction(self, tree: Tree, depth: int) -> Typed:
         parts = [self.truth(c, depth).evaluate for c in _children(tree)]
         return Typed(BOOL, lambda node: disjoin(p(node) for p in parts))
 
-    def _negation(self, tree: Tree[Token], depth: int) -> Typed:
+    def _negation(self, tree: Tree, depth: int) -> Typed:
         inner = self.truth(_children(tree)[0], depth).evaluate
         return Typed(BOOL, lambda node: negate(inner(node)))
 
     # ---- comparison
-    def _comparison(self, tree: Tree[Token], depth: int) -> Typed:
+    def _comparison(self, tree: Tree, depth: int) -> Typed:
         parts = _children(tree)
         operands = [self.build(t, depth) for t in parts[::2]]
         symbols = [" ".join(str(c) for c in t.children) for t in parts[1::2]]
@@ -463,7 +447,7 @@ class _Builder:
 
         return Typed(type_, evaluate)
 
-    def _link(self, tree: Tree[Token], symbol: str, a: Typed, b: Typed) -> Typed:
+    def _link(self, tree: Tree, symbol: str, a: Typed, b: Typed) -> Typed:
         """One comparison of a chain."""
         left, right = a.evaluate, b.evaluate
         if symbol in ("in", "not in"):
@@ -491,7 +475,7 @@ class _Builder:
             lambda node: _broadcast(functools.partial(_ordered, symbol), left(node), right(node)),
         )
 
-    def _equality(self, tree: Tree[Token], symbol: str, a: Typed, b: Typed) -> Typed:
+    def _equality(self, tree: Tree, symbol: str, a: Typed, b: Typed) -> Typed:
         left, right = a.evaluate, b.evaluate
         self._require_comparable(tree, a.type, b.type)
         each = _equal if symbol == "==" else lambda x, y: negate(_equal(x, y))
@@ -500,7 +484,7 @@ class _Builder:
             return Typed(BOOL, lambda node: each(left(node), right(node)))
         return Typed(BOOL.list_of(), lambda node: _broadcast(each, left(node), right(node)))
 
-    def _require_comparable(self, tree: Tree[Token], a: Type, b: Type) -> None:
+    def _require_comparable(self, tree: Tree, a: Type, b: Type) -> None:
         if "none" in (a.kind, b.kind):
             return
         numbers = ("int", "float")
@@ -513,13 +497,13 @@ class _Builder:
         if a.kind == "tensor":
             raise self.fault(tree, "tensors are compared with none only", "compare .dtype, .shape, .rank or .value")
 
-    def _require_membership(self, tree: Tree[Token], a: Type, b: Type) -> None:
+    def _require_membership(self, tree: Tree, a: Type, b: Type) -> None:
         if not b.many:
             raise self.fault(tree, f"'in' needs a list on its right, not a {b}", "write [a, b, ...]")
         self._require_comparable(tree, a.element, b.element)
 
     # ---- arithmetic
-    def _arithmetic(self, tree: Tree[Token], depth: int) -> Typed:
+    def _arithmetic(self, tree: Tree, depth: int) -> Typed:
         a, b = (self.build(t, depth) for t in _children(tree))
         symbol = next(str(c) for c in tree.children if isinstance(c, Token))
         for side in (a.type, b.type):
@@ -534,7 +518,7 @@ class _Builder:
             lambda node: _broadcast(functools.partial(_arithmetic, symbol), left(node), right(node)),
         )
 
-    def _negative(self, tree: Tree[Token], depth: int) -> Typed:
+    def _negative(self, tree: Tree, depth: int) -> Typed:
         inner = self.build(_children(tree)[0], depth)
         if inner.type.kind not in ("int", "float"):
             raise self.fault(tree, f"- takes a number, not {inner.type}")
@@ -542,7 +526,7 @@ class _Builder:
         return Typed(inner.type, lambda node: _broadcast(functools.partial(_arithmetic, "-"), 0, evaluate(node)))
 
     # ---- members, elements, calls
-    def _member(self, tree: Tree[Token], depth: int) -> Typed:
+    def _member(self, tree: Tree, depth: int) -> Typed:
         owner = self.build(_children(tree)[0], depth)
         name = str(tree.children[-1])
         if owner.type.kind != "tensor":
@@ -561,7 +545,7 @@ class _Builder:
             return Typed(type_.list_of(), lambda node: tuple(one(t) for t in evaluate(node)))
         return Typed(type_, lambda node: one(evaluate(node)))
 
-    def _element(self, tree: Tree[Token], depth: int) -> Typed:
+    def _element(self, tree: Tree, depth: int) -> Typed:
         owner, index = (self.build(t, depth) for t in _children(tree))
         if not owner.type.many:
             raise self.fault(tree, f"a {owner.type} has no elements")
@@ -579,7 +563,7 @@ class _Builder:
 
         return Typed(owner.type.element, evaluate)
 
-    def _call(self, tree: Tree[Token], depth: int) -> Typed:
+    def _call(self, tree: Tree, depth: int) -> Typed:
         name = next(str(c) for c in tree.children if isinstance(c, Token))
         arguments = [self.build(t, depth) for t in _children(tree)]
         if name not in FUNCTIONS:
@@ -603,7 +587,7 @@ class _Builder:
             raise self.fault(tree, f"abs takes a number, not a {argument.type}")
         return Typed(argument.type, lambda node: _absolute(evaluate(node)))
 
-    def _fold_call(self, tree: Tree[Token], name: str, arguments: list[Typed]) -> Typed:
+    def _fold_call(self, tree: Tree, name: str, arguments: list[Typed]) -> Typed:
         """min, max, sum, product: of one list of numbers, or of several numbers."""
         fold = _FOLDS[name]
         if any(a.type.kind not in ("int", "float") for a in arguments):
@@ -618,7 +602,7 @@ class _Builder:
         return Typed(Type(kind), lambda node: fold(tuple(p(node) for p in parts)))
 
     # ---- atoms
-    def _name(self, tree: Tree[Token], _depth: int) -> Typed:
+    def _name(self, tree: Tree, _depth: int) -> Typed:
         name = str(tree.children[0])
         names = names_of(self.cls)
         if name in names:
@@ -633,7 +617,7 @@ class _Builder:
             f"did you mean {' or '.join(near)}?" if near else f"names are {', '.join(sorted(names))}",
         )
 
-    def _list(self, tree: Tree[Token], depth: int) -> Typed:
+    def _list(self, tree: Tree, depth: int) -> Typed:
         elements = [self.build(t, depth) for t in _children(tree)]
         if not elements:
             return Typed(NONE.list_of(), lambda _: ())
@@ -650,23 +634,23 @@ class _Builder:
         type_ = Type(kind, many=True, choices=choices, literal=literal)
         return Typed(type_, lambda node: tuple(p(node) for p in parts))
 
-    def _integer(self, tree: Tree[Token], _depth: int) -> Typed:
+    def _integer(self, tree: Tree, _depth: int) -> Typed:
         return self._constant(INT, int(str(tree.children[0])))
 
-    def _real(self, tree: Tree[Token], _depth: int) -> Typed:
+    def _real(self, tree: Tree, _depth: int) -> Typed:
         return self._constant(FLOAT, float(str(tree.children[0])))
 
-    def _string(self, tree: Tree[Token], _depth: int) -> Typed:
+    def _string(self, tree: Tree, _depth: int) -> Typed:
         value = str(tree.children[0])[1:-1]
         return self._constant(Type("str", choices=(value,), literal=True), value)
 
-    def _true(self, _tree: Tree[Token], _depth: int) -> Typed:
+    def _true(self, _tree: Tree, _depth: int) -> Typed:
         return self._constant(BOOL, True)
 
-    def _false(self, _tree: Tree[Token], _depth: int) -> Typed:
+    def _false(self, _tree: Tree, _depth: int) -> Typed:
         return self._constant(BOOL, False)
 
-    def _none(self, _tree: Tree[Token], _depth: int) -> Typed:
+    def _none(self, _tree: Tree, _depth: int) -> Typed:
         return self._constant(NONE, None)
 
     def _constant(self, type_: Type, value: Any) -> Typed:

@@ -2,7 +2,13 @@
 
 `parse_module(print_module(m), weights=weights_of(m))` equals `m`. `save(m, "model.uair")` writes the text, and large
 constants to model.uair.safetensors; `load` reads both. docs/text-form.md explains every construct.
+
+What parses is imported when it is first used: compilations only write.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from uair.text.errors import (
     TextError,
@@ -14,11 +20,13 @@ from uair.text.errors import (
     WeightsError,
 )
 from uair.text.files import load, save
-from uair.text.parser import parse_module, parse_type
 from uair.text.printer import print_graph, print_module, print_node
 from uair.text.spelling import type_text
 from uair.text.weights import Weights, open_weights, weights_of, write_weights
 from uair.text.window import print_window
+
+if TYPE_CHECKING:
+    from uair.text.parser import parse_module, parse_type
 
 __all__ = [
     "TextError",
@@ -42,3 +50,11 @@ __all__ = [
     "weights_of",
     "write_weights",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("parse_module", "parse_type"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from uair.text import parser
+
+    return getattr(parser, name)

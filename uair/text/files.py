@@ -10,7 +10,6 @@ from uair.atomic import atomic_file
 from uair.context import Context
 from uair.ir.module import Module
 from uair.text.errors import TextFileError
-from uair.text.parser import parse_module
 from uair.text.printer import print_module
 from uair.text.weights import SUFFIX, Weights, open_weights, weights_of, write_weights
 
@@ -69,4 +68,6 @@ def load(path: str | os.PathLike[str], *, context: Context | None = None, check_
     weights: Weights | None = None
     if os.path.lexists(sidecar):
         weights = open_weights(sidecar, check=check_weights)
+    from uair.text.parser import parse_module  # here: compilations only write
+
     return parse_module(text, context=context, weights=weights, file=shown)
