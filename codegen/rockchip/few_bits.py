@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from uair.passes.quantize_weights import DEFAULT_GROUP
 from uair.quant.errors import CalibrationSourceError, SchemeError
 from uair.request import WeightOnly
 
@@ -25,6 +24,8 @@ def quantized_dtype(settings: WeightOnly) -> str:
 
 def few_bits_config(settings: WeightOnly) -> dict[str, Any]:
     """Arguments of `RKNN.config` for weights of few bits."""
+    from uair.passes.quantize_weights import DEFAULT_GROUP  # here: with what rounds weights, which INT8 does without
+
     group = DEFAULT_GROUP[settings.bits] if settings.group is None else settings.group
     return {
         "quantized_dtype": quantized_dtype(settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
@@ -19,7 +19,6 @@ from uair.codegen.rockchip.emitters import EMITTERS
 from uair.codegen.rockchip.few_bits import quantized_dtype, require_toolkit_weights
 from uair.codegen.rockchip.options import RockchipOptions
 from uair.codegen.rockchip.settings import DATASET, normalization, pixels, settings, shell_script
-from uair.codegen.rockchip.tool import RknnToolkit
 from uair.codegen.rockchip.weights import WEIGHTED, state_symmetric, state_weights
 from uair.ir.data import Data
 from uair.ir.graph import Graph, Node, Tensor, constant
@@ -39,7 +38,9 @@ from uair.quant.scheme import Scheme
 from uair.request import CompileRequest, Int8, WeightOnly
 from uair.targets.errors import OptionError
 from uair.targets.options import TargetOptions, parse_options
-from uair.targets.tool import VendorTool
+
+if TYPE_CHECKING:
+    from uair.targets.tool import VendorTool
 
 MODEL, RKNN, SETTINGS, BUILD, SCRIPT = "model.onnx", "model.rknn", "build.json", "build.py", "build.sh"
 PIXELS = "golden/pixels.npz"
@@ -73,6 +74,8 @@ class RockchipTarget(OnnxTarget):
 
     def tool(self) -> VendorTool:
         """rknn-toolkit2."""
+        from uair.codegen.rockchip.tool import RknnToolkit  # here: a compilation runs no tool
+
         return RknnToolkit()
 
     def emits_float(self, request: CompileRequest) -> bool:

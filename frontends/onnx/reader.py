@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -137,8 +138,6 @@ def _parse(skeleton: wire.Skeleton) -> ModelProto:
 
 def _sha256(buffer: memoryview, file: MappedFile | None) -> str:
     """Hash of the model file, read in steps so that a mapped file need not be in memory whole."""
-    import hashlib  # here: it loads OpenSSL, and nobody asks while a model is optimized
-
     digest = hashlib.sha256()
     for at in range(0, len(buffer), _HASH_STEP):
         digest.update(buffer[at : at + _HASH_STEP])

@@ -315,3 +315,11 @@ def test_tensors_of_a_sequence_have_sizes_of_their_own() -> None:
     assert truth("sequence.elements <= 4", length) is None
     assert truth("sequence.shape[0] == 2", length) is True
     assert truth("sequence.shape[1] == 2", length) is None
+
+
+def test_words_are_whole() -> None:
+    """A keyword ends where a name would; where the grammar has none, it is a name."""
+    with pytest.raises(ConstraintSyntaxError, match="unexpected 'interpolatio'"):
+        parse_constraint("x interpolation")
+    with pytest.raises(ConstraintTypeError, match="nothing called 'or'"):
+        parse_constraint("or == 1").check(Conv2D)

@@ -8,6 +8,7 @@ a pass that needs the numbers materialises them, and only a pass that changes th
 from __future__ import annotations
 
 import abc
+import hashlib
 import math
 import mmap
 from collections.abc import Callable
@@ -56,8 +57,6 @@ class Data(abc.ABC):
     def sha256(self) -> str:
         """Hash of `tobytes()` in hex; computed once, when first asked for."""
         if not self._sha256:
-            import hashlib  # here: it loads OpenSSL, and small models are never hashed
-
             if self.dtype is DType.STRING:
                 content: Any = repr([str(s) for s in self.array().reshape(-1)]).encode()
             else:
