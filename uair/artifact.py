@@ -204,7 +204,7 @@ def _write_zip(root: Path, file: BinaryIO) -> None:
                     shutil.copyfileobj(source, sink, 1 << 20)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Artifact:
     """A compiled model on disk.
 
@@ -217,6 +217,9 @@ class Artifact:
     root: Path
     manifest: Mapping[str, Any]
     path: Path
+
+    def __repr__(self) -> str:
+        return f"<artifact {str(self.path)!r} for {self.manifest['target']}: {len(self.manifest['files'])} files>"
 
     @staticmethod
     def open(path: str | os.PathLike[str], *, verify: bool = True) -> Artifact:

@@ -38,7 +38,7 @@ class Quantized:
     """
 
     module: Module
-    report: Mapping[str, Any]
+    report: Mapping[str, Any] = attrs.field(repr=False)
     target: Target
 
     @property

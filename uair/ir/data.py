@@ -94,6 +94,21 @@ class Data(abc.ABC):
     def release(self) -> None:  # noqa: B027  most data have nothing to give back
         """Give back memory that can be had again (pages of a mapped file); a hint, safe at any time."""
 
+    def __copy__(self) -> Data:
+        """Data of an identity of its own over the same values."""
+        copy = object.__new__(type(self))
+        for name in (slot for cls in type(self).__mro__ for slot in getattr(cls, "__slots__", ())):
+            if hasattr(self, name):
+                setattr(copy, name, getattr(self, name))
+        return copy
+
+    def __deepcopy__(self, memo: object) -> Data:
+        return self  # nothing can change it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its values: a file that it is mapped from need not be there when it is read again."""
+        return ArrayData, (np.array(self.array()), self.dtype)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.dtype}{list(self.shape)})"
 
@@ -130,6 +145,9 @@ class PackedData(Data):
         values.flags.writeable = False
         return values
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedData, (self.array(), self.dtype)
+
     def tobytes(self) -> bytes | memoryview:
         """The packed bytes themselves."""
         return self._raw
@@ -143,6 +161,9 @@ class SplatData(Data):
     def __init__(self, value: Any, dtype: DType, shape: tuple[int, ...]) -> None:
         super().__init__(dtype, shape)
         self.value = np.asarray(value, dtype=dtype.numpy).reshape(())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SplatData, (self.value, self.dtype, self.shape)
 
     def _find_repeated(self) -> float | None:
         return float(self.value)

@@ -98,6 +98,10 @@ class Tensor:
         for node, i in self.uses:
             node.set_input(i, new)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without producer and uses: the graph that is pickled with it puts them back."""
+        return Tensor, (self.type, self.name, self.data)
+
     def __repr__(self) -> str:
         kind = "constant" if self.is_constant else "tensor"
         return f"<{kind} %{self.name or '?'}: {self.type}>"
@@ -276,6 +280,9 @@ class Node:
             for region in self.regions:
                 region.release()
         self.graph = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a node is copied or pickled with its graph only: take the module, or make a new node")
 
     def __repr__(self) -> str:
         return f"<{self.op_type} {self.name or '%' + (self.outputs[0].name if self.outputs else '')}>"
@@ -525,5 +532,32 @@ class Graph:
             node._inputs = node.outputs = ()
             node._previous = node._next = node.graph = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as lists: following uses from node to node would be as deep as the graph is long."""
+        nodes = [(node.op, node.inputs, node.outputs, node.name, node.loc) for node in self]
+        outputs = list(zip(self.output_names, self.outputs, strict=True))
+        return _restored, (self.name, self.inputs, self.input_names, nodes, outputs)
+
     def __repr__(self) -> str:
         return f"<graph @{self.name}: {self._count} nodes>"
+
+
+def _restored(
+    name: str,
+    inputs: list[Tensor],
+    input_names: list[str],
+    nodes: Sequence[tuple[Operator, Sequence[Tensor | None], tuple[Tensor, ...], str, Location]],
+    outputs: Sequence[tuple[str, Tensor]],
+) -> Graph:
+    """A graph from what `Graph.__reduce__` gives; its nodes have the very tensors that are given."""
+    graph = Graph(name)
+    graph.inputs, graph.input_names = list(inputs), list(input_names)
+    for op, operands, results, hint, loc in nodes:
+        node = Node(op, operands, name=hint, loc=loc, output_types=[t.type for t in results])
+        node.outputs = tuple(results)
+        for i, tensor in enumerate(results):
+            tensor.producer, tensor.index = node, i
+        graph.append(node)
+    for output, tensor in outputs:
+        graph.add_output(output, tensor)
+    return graph

@@ -43,6 +43,9 @@ class Origin:
         object.__setattr__(self, "_sha256", text)
         return text
 
+    def __reduce__(self) -> tuple[type[Origin], tuple[object, ...]]:
+        return Origin, (self.format, self.file, self.sha256, self.producer, self.versions)
+
 
 @attrs.frozen
 class AppliedPass:
@@ -95,6 +98,9 @@ class Module:
             applied=list(self.applied),
             metadata=dict(self.metadata),
         )
+
+    def __deepcopy__(self, memo: object) -> Module:
+        return self.clone()
 
     def dissolve(self) -> None:
         """Take the graphs apart, see `Graph.dissolve`; nothing of the module may be used any more."""

@@ -111,6 +111,10 @@ class CheckReport:
     experimental: bool = False
     interface: tuple[InterfaceRow, ...] = ()
 
+    def __repr__(self) -> str:
+        found = ", ".join(f"{n} {support.value}" for support, n in self.counts.items() if n)
+        return f"<check for {self.target}: {found or 'no nodes'}>"
+
     @functools.cached_property
     def counts(self) -> Mapping[Support, int]:
         """Number of nodes by verdict; every verdict has an entry."""

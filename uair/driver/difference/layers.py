@@ -84,7 +84,7 @@ class Layer:
         }
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class LayerErrors:
     """What the comparison of two models found.
 
@@ -101,6 +101,10 @@ class LayerErrors:
     pairing: Pairing
     not_compared: tuple[tuple[str, str], ...]
     samples: int
+
+    def __repr__(self) -> str:
+        lowest = min((layer.errors.sqnr for layer in self.layers), default=math.inf)
+        return f"<difference of {len(self.layers)} layers on {self.samples} samples: at worst {lowest:.1f} dB>"
 
     def worst(self, count: int) -> list[Layer]:
         """The layers with the least SQNR, worst first."""
