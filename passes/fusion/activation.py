@@ -263,7 +263,8 @@ class RecognizeTanhGelu(Rule):
     def pattern(self, x: Any, c: Any, k: Any, one: Any, half: Any, three: Any) -> Any:
         """The cube as a power or as products, or x (1 + 0.044715 x^2); 0.5 in either place."""
         cubes = (Pow()(x, three), Mul()(x, Mul()(x, x)), Mul()(Mul()(x, x), x))
-        inners = [Mul()(Add()(x, Mul()(cube, c)), k) for cube in cubes]
+        scaled = [Mul()(cube, c) for cube in cubes] + [Mul()(x, Mul()(x, Mul()(*pair))) for pair in ((x, c), (c, x))]
+        inners = [Mul()(Add()(x, each), k) for each in scaled]
         inners += [Mul()(Mul()(x, k), Add()(s, one)) for s in (Mul()(Mul()(x, c), x), Mul()(Mul()(x, x), c))]
         roots: list[Any] = []
         for inner in inners:

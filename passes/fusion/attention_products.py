@@ -170,22 +170,23 @@ class RecognizeAttention(Rule):
     """
 
     def pattern(self, v: Any) -> Any:
-        """The second product; what is in front of it is followed by the check."""
-        return of(*_PRODUCTS)(of(Softmax, Where)(...).named("probabilities"), v).named("root")
+        """The second product, as Einsum in both orders; what is in front of it is followed by the check."""
+        probabilities = of(Softmax, Where)(...).named("probabilities")
+        return [of(*_PRODUCTS)(probabilities, v).named("root"), of(Einsum)(v, probabilities).named("root")]
 
     def check(self, root: Node, probabilities: Node) -> bool | NoMatch:
         """The products are those of attention, and the masks broadcast to the scores."""
         softmax = _softmax(probabilities)
         if softmax is None:
             return no("it does not put zeros in the place of the probabilities that are not numbers", probabilities)
-        found = parts(softmax, softmax.inputs[0], values_of(root))
+        found = parts(softmax, softmax.inputs[0], values_of(root, _values_place(root, probabilities)))
         return found if isinstance(found, NoMatch) else True
 
     def rewrite(self, root: Node, probabilities: Node) -> Tensor:
         """Attention between Transposes."""
         softmax = _softmax(probabilities)
         assert softmax is not None
-        return _attention(softmax, values_of(root), root.output.type.dtype)
+        return _attention(softmax, values_of(root, _values_place(root, probabilities)), root.output.type.dtype)
 
 
 class RecognizeTransposedAttention(Rule):
@@ -341,9 +342,19 @@ def _places(term: str, letters: str) -> _Perm:
     return tuple(term.index(letter) for letter in letters)
 
 
-def values_of(root: Node) -> tuple[_Operand, _Perm] | None:
-    """The values, and how the result's axes lie: probabilities [batch, heads, queries, keys] times values."""
-    v = root.inputs[1]
+def _values_place(root: Node, probabilities: Node) -> int:
+    """Which operand of the second product the values are."""
+    return 1 if root.inputs[0] is probabilities.output else 0
+
+
+def values_of(root: Node, place: int = 1) -> tuple[_Operand, _Perm] | None:
+    """The values, and how the result's axes lie: probabilities [batch, heads, queries, keys] times values.
+
+    Args:
+        root: the product.
+        place: which operand the values are; an Einsum may have them first.
+    """
+    v = root.inputs[place]
     assert v is not None
     if v.type.shape is None or v.type.rank not in (3, 4):
         return None
@@ -355,7 +366,8 @@ def values_of(root: Node) -> tuple[_Operand, _Perm] | None:
     letters = _letters(root)
     if letters is None or v.type.rank != 4:
         return None
-    p, w, result = letters
+    *terms, result = letters
+    p, w = terms[1 - place], terms[place]
     b, n, t, s = list(p)
     size = set(w) - {b, n, s}
     if len(size) != 1 or t in w or set(result) != {b, n, t, *size}:

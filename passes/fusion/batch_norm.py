@@ -8,7 +8,22 @@ import numpy as np
 
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Add, BatchNorm, Clip, Div, LeakyRelu, Linear, MatMul, Mul, Neg, Relu, Reshape, Sub
+from uair.ops import (
+    Add,
+    BatchNorm,
+    Clip,
+    Div,
+    LeakyRelu,
+    Linear,
+    MatMul,
+    Mul,
+    Neg,
+    Relu,
+    Reshape,
+    Squeeze,
+    Sub,
+    Transpose,
+)
 from uair.passes.fusion import affine
 from uair.passes.fusion.affine import WEIGHTED
 from uair.passes.fusion.exact import exact, rounded, scaled
@@ -161,6 +176,47 @@ class FoldChannelScale(FoldChannelwise):
         return affine.apply_affine(anchor, *self.factor_and_shift(root, value), name=c.name)
 
 
+class FoldBiasBehindSqueeze(Rule):
+    """A number for each channel that is added behind a convolution and a Squeeze is the convolution's bias.
+
+    A convolution over a sequence is written so by TensorFlow: as one over images of one row or column. With channels
+    last, a Transpose stands between.
+    """
+
+    def pattern(self, x: Any, w: Any, b: Any, c: Any) -> Any:
+        """The sum in either order."""
+        conv = of(*affine.CONVOLUTIONS, *affine.TRANSPOSED)(x, w, optional(b)).named("conv")
+        squeeze = of(Squeeze)(conv).named("squeeze")
+        return [Add()(each, c).named("root") for each in (squeeze, of(Transpose)(squeeze).named("turn"))]
+
+    def check(self, conv: Node, squeeze: Node, turn: Node | None, c: Tensor, root: Node) -> bool | NoMatch:
+        """Batch and channels stay where they are; weights and summand are constants."""
+        op, rank = squeeze.op, conv.output.type.rank
+        assert isinstance(op, Squeeze)
+        if op.axes is None or any(axis % rank < 2 for axis in op.axes):
+            return no("it is not axes of space alone that go", squeeze)
+        if root.output.type != (turn or squeeze).output.type:
+            return no("the summand broadcasts the result", root)
+        if not affine.is_foldable(conv):
+            return no("the weights or the bias are no constants", conv)
+        return self.values(conv, squeeze, turn, c) is not None or no("it is not one number for each channel", c)
+
+    def rewrite(self, conv: Node, squeeze: Node, turn: Node | None, c: Tensor) -> Tensor:
+        """The convolution with the sum of both as its bias."""
+        values = self.values(conv, squeeze, turn, c)
+        assert values is not None
+        made: Tensor = squeeze.op(affine.apply_affine(conv, np.ones(len(values)), values, name=c.name))
+        return made if turn is None else turn.op(made)
+
+    @staticmethod
+    def values(conv: Node, squeeze: Node, turn: Node | None, c: Tensor) -> Array | None:
+        """The summand of each channel, in float64."""
+        channels = affine.output_channels(conv)
+        axis = 1 if turn is None else turn.attributes["perm"].index(1)
+        found = affine.per_channel(c, channels, squeeze.output.type.rank, axis)
+        return None if found is None else np.broadcast_to(exact(c).reshape(-1), (channels,))
+
+
 class FoldNegation(Rule):
     """Neg after a convolution or Linear goes into its weights and bias."""
 
@@ -250,6 +306,7 @@ RULES = (
     FoldBatchNorm,
     FoldBatchNormIntoProduct,
     FoldChannelScale,
+    FoldBiasBehindSqueeze,
     FoldNegation,
     FoldScaleIntoBatchNorm,
     FoldScaleThroughActivation,

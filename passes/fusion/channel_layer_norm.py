@@ -1,4 +1,4 @@
-"""LayerNorm over the channels of images, which models with channels first spell out (ConvNeXt's LayerNorm2d).
+"""LayerNorm over the channels of images and sequences, which models with channels first spell out (ConvNeXt's norm).
 
 The operator normalizes the last axes: it stands between Transposes, as in models that permute the axes themselves. In
 onnxruntime that takes half the time of the spelled form.
@@ -23,11 +23,11 @@ class RecognizeChannelLayerNorm(SpelledLayerNorm):
     """(x - mean) / sqrt(mean((x - mean)^2) + eps) over the channels is LayerNorm with them as the last axis."""
 
     def check_axes(self, x: Tensor, mean: Node) -> bool | NoMatch:
-        """The channels of images."""
+        """The channels of images or sequences."""
         op = mean.op
         assert isinstance(op, ReduceMean)
-        if x.type.rank < 4:
-            return no("the operand is no image", x)
+        if x.type.rank < 3:
+            return no("the operand is neither images nor sequences", x)
         is_channels = op.keepdims and op.axes is not None and [a % x.type.rank for a in op.axes] == [1]
         return is_channels or no("the means are not over the channels, kept", mean)
 

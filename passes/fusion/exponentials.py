@@ -20,21 +20,24 @@ from uair.ops import (
     LogSoftmax,
     Mul,
     Neg,
+    NotEqual,
     Reciprocal,
     ReduceMax,
     ReduceSum,
     Relu,
+    Reshape,
     Sigmoid,
     Softmax,
     Softplus,
     Sub,
     Swish,
+    Unsqueeze,
     Where,
 )
 from uair.ops.reduction import Reduction
 from uair.passes.fusion.activation import is_number, numbers
 from uair.passes.simplify.arithmetic import repeated_value
-from uair.rewrite import NoMatch, Rule, no, of
+from uair.rewrite import NoMatch, Rule, any_of, no, of
 
 _QUICK = 1.702
 _LINEAR = 15.0
@@ -142,39 +145,70 @@ class DropSoftplusThreshold(Rule):
         return inner.op(*inner.inputs)
 
 
+class DropNanGuardOfSoftplus(Rule):
+    """x where it is not a number, and Softplus of it elsewhere, as JAX writes it, is Softplus: it keeps NaN."""
+
+    def pattern(self, x: Any) -> Any:
+        """The condition, and both branches."""
+        return Where()(NotEqual()(x, x), x, of(Softplus)(x).named("inner"))
+
+    def rewrite(self, inner: Node) -> Tensor:
+        """Softplus alone."""
+        return inner.op(*inner.inputs)
+
+
 class RecognizeSoftmax(Rule):
     """exp(x) / sum(exp(x)), also with max(x) taken from x first, is Softmax."""
 
     def pattern(self, x: Any) -> Any:
-        """With and without the maximum."""
+        """With and without the maximum; sums and maxima that keep their axis, or get it back as JAX writes it."""
+        total, greatest = of(ReduceSum), of(ReduceMax)(x).named("greatest")
         roots: list[Any] = []
-        for e in (Exp()(Sub()(x, of(ReduceMax)(x).named("greatest"))), Exp()(x)):
-            roots.append(Div()(e, of(ReduceSum)(e).named("total")))
+        for e in (Exp()(Sub()(x, any_of(greatest, back(greatest, "greatest_back")))), Exp()(x)):
+            below = total(e).named("total")
+            roots += [Div()(e, below), Div()(e, back(below, "total_back"))]
         return roots
 
-    def check(self, x: Tensor, total: Node, greatest: Node | None) -> bool | NoMatch:
-        """Sum and maximum are along one axis, the same one, and keep it."""
-        if x.type.shape is None:
-            return no("the rank is not known", x)
-        for reduction in filter(None, (total, greatest)):
-            if _one_axis(reduction, x) is None:
-                return no("it is not along one axis that is kept", reduction)
-        same = greatest is None or _one_axis(greatest, x) == _one_axis(total, x)
-        return same or no("sum and maximum are along different axes", greatest)
+    def check(
+        self, x: Tensor, total: Node, greatest: Node | None, total_back: Node | None, greatest_back: Node | None
+    ) -> bool | NoMatch:
+        """Sum and maximum are along the same axis."""
+        return _along_one_axis(x, total, total_back, greatest, greatest_back)
 
-    def rewrite(self, x: Tensor, total: Node) -> Tensor:
+    def rewrite(self, x: Tensor, total: Node, total_back: Node | None) -> Tensor:
         """One operator."""
-        axis = _one_axis(total, x)
+        axis = one_axis(total, x, total_back)
         assert axis is not None
         return Softmax(axis=axis)(x)
 
 
-def _one_axis(node: Node, x: Tensor) -> int | None:
+def _along_one_axis(
+    x: Tensor, total: Node, total_back: Node | None, greatest: Node | None, greatest_back: Node | None
+) -> bool | NoMatch:
+    """Whether sum and maximum of x are along one axis, the same one, and keep it or get it back."""
+    if x.type.shape is None:
+        return no("the rank is not known", x)
+    for reduction, restored in ((total, total_back), (greatest, greatest_back)):
+        if reduction is not None and one_axis(reduction, x, restored) is None:
+            return no("it is not along one axis that is kept", reduction)
+    same = greatest is None or one_axis(greatest, x, greatest_back) == one_axis(total, x, total_back)
+    return same or no("sum and maximum are along different axes", greatest)
+
+
+def back(reduced: Any, name: str) -> Any:
+    """Patterns of what gives a reduction its axis back."""
+    return of(Reshape, Unsqueeze)(reduced).named(name)
+
+
+def one_axis(node: Node, x: Tensor, restored: Node | None = None) -> int | None:
+    """The only axis of a reduction of x that is kept, or that another node gives back; None if it is otherwise."""
     op = node.op
     assert isinstance(op, Reduction)
-    if not op.keepdims or op.axes is None or len(op.axes) != 1:
+    if op.axes is None or len(op.axes) != 1 or op.keepdims != (restored is None):
         return None
-    return op.axes[0] % x.type.rank
+    axis = op.axes[0] % x.type.rank
+    kept = (*x.type.dims[:axis], 1, *x.type.dims[axis + 1 :])
+    return axis if restored is None or restored.output.type.shape == kept else None
 
 
 class RecognizeLogSoftmax(Rule):
@@ -191,21 +225,48 @@ class RecognizeLogSoftmax(Rule):
         return LogSoftmax(axis=op.axis)(x)
 
 
+class RecognizeSpelledLogSoftmax(Rule):
+    """d - log(sum(exp(d))) with d = x - max(x), as JAX writes it, is LogSoftmax."""
+
+    def pattern(self, x: Any) -> Any:
+        """Sum and maximum keep their axis, or get it back; the logarithm in front of that or behind."""
+        greatest = of(ReduceMax)(x).named("greatest")
+        roots: list[Any] = []
+        for shift in (greatest, back(greatest, "greatest_back")):
+            d = Sub()(x, shift)
+            total = of(ReduceSum)(Exp()(d)).named("total")
+            logs = (Log()(total), Log()(back(total, "total_back")), back(Log()(total), "total_back"))
+            roots += [Sub()(d, log) for log in logs]
+        return roots
+
+    def check(
+        self, x: Tensor, total: Node, greatest: Node, total_back: Node | None, greatest_back: Node | None
+    ) -> bool | NoMatch:
+        """Sum and maximum are along the same axis."""
+        return _along_one_axis(x, total, total_back, greatest, greatest_back)
+
+    def rewrite(self, x: Tensor, total: Node, total_back: Node | None) -> Tensor:
+        """One operator."""
+        axis = one_axis(total, x, total_back)
+        assert axis is not None
+        return LogSoftmax(axis=axis)(x)
+
+
 class DropShiftBeforeSoftmax(Rule):
     """Softmax and LogSoftmax of x less its maximum are those of x: they take the maximum off by themselves."""
 
     def pattern(self, x: Any) -> Any:
         """The maximum, the difference, and the operator."""
         greatest = of(ReduceMax)(x).named("greatest")
-        return of(Softmax, LogSoftmax)(Sub()(x, greatest)).named("root")
+        return of(Softmax, LogSoftmax)(Sub()(x, any_of(greatest, back(greatest, "restored")))).named("root")
 
-    def check(self, x: Tensor, greatest: Node, root: Node) -> bool | NoMatch:
+    def check(self, x: Tensor, greatest: Node, root: Node, restored: Node | None) -> bool | NoMatch:
         """The maximum is that of the operator's axis, which it keeps."""
         if x.type.shape is None:
             return no("the rank is not known", x)
         op = root.op
         assert isinstance(op, (Softmax, LogSoftmax))
-        same = _one_axis(greatest, x) == op.axis % x.type.rank
+        same = one_axis(greatest, x, restored) == op.axis % x.type.rank
         return same or no("the maximum is not that of the operator's axis, or does not keep it", greatest)
 
     def rewrite(self, x: Tensor, root: Node) -> Tensor:
@@ -219,7 +280,9 @@ RULES = (
     RecognizeScaledSwish,
     RecognizeSoftplus,
     DropSoftplusThreshold,
+    DropNanGuardOfSoftplus,
     RecognizeSoftmax,
     RecognizeLogSoftmax,
+    RecognizeSpelledLogSoftmax,
     DropShiftBeforeSoftmax,
 )

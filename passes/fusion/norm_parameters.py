@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from uair.ir.dims import is_static, static
+from uair.ir.dims import Shape, is_static, static
 from uair.ir.dtype import Array
-from uair.ir.graph import Node, Tensor
+from uair.ir.graph import Node, Tensor, constant
 from uair.ops import (
     Add,
     Clip,
@@ -44,7 +44,7 @@ class FoldLayerNormScale(Rule):
 
     def rewrite(self, x: Tensor, norm: Node, scale: Tensor) -> Tensor:
         """LayerNorm with scale."""
-        return norm.op(x, scale)
+        return norm.op(x, of_norm(norm, scale))
 
 
 class FoldLayerNormBias(Rule):
@@ -60,7 +60,7 @@ class FoldLayerNormBias(Rule):
 
     def rewrite(self, x: Tensor, scale: Tensor, bias: Tensor, norm: Node) -> Tensor:
         """LayerNorm with scale and bias."""
-        return norm.op(x, scale, bias)
+        return norm.op(x, scale, of_norm(norm, bias))
 
 
 class FoldRMSNormScale(Rule):
@@ -76,20 +76,36 @@ class FoldRMSNormScale(Rule):
 
     def rewrite(self, x: Tensor, norm: Node, scale: Tensor) -> Tensor:
         """RMSNorm with scale."""
-        return norm.op(x, scale)
+        return norm.op(x, of_norm(norm, scale))
 
 
 def is_parameter(norm: Node, tensor: Tensor) -> bool | NoMatch:
-    """Whether a constant has exactly the shape of the normalized axes."""
+    """Whether a constant has the shape of the normalized axes, ones in front of it aside."""
     op = norm.op
     assert isinstance(op, (LayerNorm, RMSNorm))
     rank = norm.output.type.rank
     wanted = norm.output.type.dims[op.axis % rank :]
     if not tensor.is_constant:
         return no(f"{tensor!r} is not a constant", tensor)
-    return tensor.type.shape == wanted or no(
-        f"{tensor!r} has not the shape of the normalized axes {list(wanted)}", tensor
-    )
+    fits = tensor.type.shape == wanted or (tensor.type.rank <= rank and is_of(tensor, wanted))
+    return fits or no(f"{tensor!r} has not the shape of the normalized axes {list(wanted)}", tensor)
+
+
+def is_of(tensor: Tensor, wanted: Shape) -> bool:
+    """Whether a constant has a shape, ones in front of it aside."""
+    extra = tensor.type.rank - len(wanted)
+    return is_static(wanted) and extra >= 0 and tensor.type.dims == (1,) * extra + wanted
+
+
+def of_norm(norm: Node, parameter: Tensor) -> Tensor:
+    """A parameter of a normalization without ones in front."""
+    axes = normalized(norm)
+    return parameter if axes is None else reshaped(parameter, axes)
+
+
+def reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A constant of another shape."""
+    return tensor if tensor.type.shape == shape else constant(tensor.numpy().reshape(shape), tensor.name)
 
 
 class FoldIntoNormParameters(Rule):

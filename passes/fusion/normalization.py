@@ -6,9 +6,9 @@ import abc
 import math
 from typing import Any
 
-from uair.ir.dims import Shape, is_static, static
+from uair.ir.dims import is_static, static
 from uair.ir.dtype import DType
-from uair.ir.graph import Node, Tensor, constant
+from uair.ir.graph import Node, Tensor
 from uair.ops import (
     Add,
     Cast,
@@ -31,6 +31,7 @@ from uair.ops import (
     Sub,
 )
 from uair.passes.fusion.exact import exact, rounded
+from uair.passes.fusion.norm_parameters import is_of, reshaped
 from uair.passes.simplify.arithmetic import repeated_value
 from uair.rewrite import NoMatch, Rule, any_of, no, of, optional
 from uair.rewrite.pattern import Variable
@@ -374,7 +375,7 @@ class RecognizeSpreadLayerNorm(Rule):
             return no("epsilon is not one positive number", eps)
         wanted = x.type.dims[axis:]
         for tensor in filter(None, (scale, bias)):
-            if not tensor.is_constant or not _is_of(tensor, wanted):
+            if not tensor.is_constant or not is_of(tensor, wanted):
                 return no(f"{tensor!r} is no constant of the normalized axes {list(wanted)}", tensor)
         return are_numbers(two=two, one=one)
 
@@ -384,18 +385,8 @@ class RecognizeSpreadLayerNorm(Rule):
         value = repeated_value(eps)
         assert axis is not None and value is not None
         shape = static(x.type.dims[axis:])
-        parameters = [None if t is None else _reshaped(t, shape) for t in (scale, bias)]
+        parameters = [None if t is None else reshaped(t, shape) for t in (scale, bias)]
         return LayerNorm(axis=axis, epsilon=value)(x, *parameters)
-
-
-def _is_of(tensor: Tensor, wanted: Shape) -> bool:
-    """Whether a constant has a shape, ones in front of it aside."""
-    extra = tensor.type.rank - len(wanted)
-    return is_static(wanted) and extra >= 0 and tensor.type.dims == (1,) * extra + wanted
-
-
-def _reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return tensor if tensor.type.shape == shape else constant(tensor.numpy().reshape(shape), tensor.name)
 
 
 def first_axis(mean: Node, rank: int) -> int | None:

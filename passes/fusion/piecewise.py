@@ -60,11 +60,11 @@ class RecognizeLeakyRelu(Rule):
 class RecognizeElu(Rule):
     """x where x > 0 and a * (exp(x) - 1) elsewhere is Elu."""
 
-    def pattern(self, x: Any, zero: Any, one: Any, factor: Any) -> Any:
-        """With a factor or without, exp(x) - 1 in two operators or one."""
+    def pattern(self, x: Any, zero: Any, one: Any, factor: Any, other: Any) -> Any:
+        """With a factor or without, exp(x) - 1 in two operators or one; JAX replaces x > 0 first."""
         positive = of(Greater, GreaterEqual)(x, zero)
         roots: list[Any] = []
-        for below in (Sub()(Exp()(x), one), Expm1()(x)):
+        for below in (Sub()(Exp()(x), one), Expm1()(x), Expm1()(Where()(positive, other, x))):
             roots += [Where()(positive, x, part).named("root") for part in (below, Mul()(below, factor))]
         return roots
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
 from uair import ops
 from uair.ir.data import derive
 from uair.ir.dims import static
 from uair.ir.graph import Node, Tensor, constant
-from uair.ops import Concat, Expand, PRelu, Reshape, Slice, Squeeze, Unsqueeze
+from uair.ops import Concat, Expand, PRelu, Reshape, Slice, Squeeze, Transpose, Unsqueeze
+from uair.passes.simplify.arithmetic import repeated_value
 from uair.passes.simplify.slices import has_known_bounds
 from uair.rewrite import NoMatch, Rule, no, of
 
@@ -26,8 +25,6 @@ FUNCTIONS = (
     ops.Sigmoid, ops.Sign, ops.Sin, ops.Softplus, ops.Sqrt, ops.Swish, ops.Tanh,
 )  # fmt: skip
 """Operators of one operand that do the same with every element."""
-REDUCTIONS = (ops.ReduceMean,)
-"""As normalizations have them. No others: x2paddle aborts (TypeError) on a softmax whose ReduceMax keeps its axes."""
 
 
 class MergeReshapes(Rule):
@@ -67,27 +64,25 @@ def _is_data_dependent(extent: Any) -> bool:
     return any(s.name[0] == "u" and s.name[1:].isdecimal() for s in extent.free_symbols)
 
 
-class KeepReducedAxes(Rule):
-    """Reduced axes that are dropped and put back with extent 1 are kept."""
+class ReshapeRepeatedNumber(Rule):
+    """One number that is repeated, and then given another shape, is repeated in that shape."""
 
-    def pattern(self, x: Any) -> Any:
-        """A reduction, then an operator that only changes the shape."""
-        return of(Reshape, Unsqueeze)(of(*REDUCTIONS)(x).named("reduce")).named("root")
+    def pattern(self, c: Any) -> Any:
+        """Expand, then an operator that leaves the elements as they are."""
+        return of(Reshape, Squeeze, Unsqueeze, Transpose)(of(Expand)(c)).named("root")
 
-    def check(self, x: Tensor, reduce: Node, root: Node) -> bool | NoMatch:
-        """Its axes are known and come back where they were."""
-        axes = reduce.attributes["axes"]
-        if reduce.attributes["keepdims"] or not axes or x.type.shape is None:
-            return no("it keeps its axes, or they are not known", reduce)
-        gone = {axis % len(x.type.shape) for axis in axes}
-        wanted = tuple(1 if i in gone else d for i, d in enumerate(x.type.shape))
-        return root.output.type.shape == wanted or no("the axes do not come back where they were", root)
+    def check(self, c: Tensor, root: Node) -> bool | NoMatch:
+        """The constant consists of one number, and the final shape does not depend on data."""
+        if repeated_value(c) is None:
+            return no("it is no constant of one number", c)
+        shape = _final_shape(root)
+        known = shape is not None and -1 not in shape
+        return known or no("the final shape is not known in terms of the inputs' sizes", root)
 
-    def rewrite(self, x: Tensor, reduce: Node) -> Tensor:
-        """The reduction that keeps them."""
-        op: Any = reduce.op
-        kept: Tensor = attrs.evolve(op, keepdims=True)(x)
-        return kept
+    def rewrite(self, c: Tensor, root: Node) -> Tensor:
+        """Expand of the number."""
+        number = constant(c.numpy().reshape(-1)[0], c.name)
+        return Expand(shape=root.output.type.dims)(number)
 
 
 class DropSlopeBatch(Rule):
@@ -222,8 +217,8 @@ def _is_inner(tensor: Tensor | None, outer: Node) -> bool:
 
 
 RULES = (
-    KeepReducedAxes,
     MergeReshapes,
+    ReshapeRepeatedNumber,
     DropSlopeBatch,
     ExpandBroadcastOperand,
     MergeSlices,

@@ -15,8 +15,8 @@ from uair.rewrite import NoMatch, Rule, no, of
 
 MOST_PLACES = 4096
 """Places that a constant index names, at most, that are looked at."""
-VERY_END = 2**31 - 1
-"""Bounds of this magnitude and more mean the very end, whatever the extent."""
+VERY_END = 10**9
+"""Bounds of this magnitude and more mean the very end, whatever the extent: tf2onnx writes 1000000000 for it."""
 
 Bounds: TypeAlias = "list[tuple[int, int]]"
 
@@ -69,7 +69,7 @@ def _cut(node: Node) -> list[int]:
     for i, (axis, start, end, step) in enumerate(zip(op.axes, op.starts, op.ends, op.steps, strict=True)):
         extent = x.type.shape[axis]
         if step != 1 or not isinstance(start, int) or not isinstance(end, int):
-            whole = False
+            whole = step == 1 and start == 0 and end == extent
         elif isinstance(extent, int):
             whole = slice(start, end).indices(extent)[:2] == (0, extent)
         else:

@@ -92,6 +92,33 @@ def test_zero_points_of_weights() -> None:
         np.testing.assert_array_equal(two, want)
 
 
+@pytest.mark.parametrize(
+    ("op", "kernel", "extents"),
+    [
+        (Conv2D(pads=(2, 0, 1, 0), strides=(2, 1), dilations=(2, 1)), (3, 1), (9, 1)),
+        (Conv2D(pads=(1, 0, 1, 1)), (3, 2), (9, 1)),
+        (Conv2D(), (1, 1), (9, 1)),
+        (Conv2D(), (3, 1), (9, 2)),
+    ],
+)
+def test_columns_are_summed_as_rows(op: Conv2D, kernel: tuple[int, int], extents: tuple[int, int]) -> None:
+    """A convolution over images of one column is one over images of one row, to the last bit; no other one is."""
+    b = Builder(1, 3, *extents)
+    drawn = np.random.default_rng(0).integers(0, 256, (2, 3, *kernel)).astype(np.uint8)
+    w = b.add(Dequantize(), constant(drawn), constant(np.float32(0.1)), constant(np.uint8(128)), name="w")
+    module = b.done(b.add(HardSwish(), b.add(op, quantize(b), w, name="c")))
+    summed = changed(module, IntegerSums())
+    (node,) = (n for n in summed.main if n.op_type == "IntegerConv2D")
+    x = node.inputs[0]
+    assert x is not None
+    is_column = kernel == (3, 1) and extents == (9, 1)
+    assert x.type.shape == ((1, 3, 1, 9) if is_column else (1, 3, *extents))
+    assert Counter(n.op_type for n in summed.main)["Reshape"] == 2 * is_column
+    feeds = samples(1, (1, 3, *extents), seed=5)[0]
+    (want,), (got,) = (run(m, feeds).values() for m in (module, summed))
+    np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
+
+
 def quantize(b: Builder) -> Tensor:
     scale, zero = constant(np.float32(0.03)), constant(np.uint8(120))
     return b.add(Dequantize(), b.add(Quantize(dtype=DType.U8), b.x, scale, zero), scale, zero, name="dx")

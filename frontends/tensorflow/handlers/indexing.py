@@ -61,9 +61,13 @@ def _gather_nd(n: TfNode) -> Result:
 
 @FAMILY.op("ScatterNd")
 def _scatter_nd(n: TfNode) -> Result:
-    """Into zeros; what goes to one place is added up."""
-    zeros = n(Expand(), n.like(0, n[1]), as_i64(n, 2))
-    return n(ScatterND(reduction="add"), zeros, as_i64(n, 0), n[1])
+    """Into zeros; what goes to one place is added up: of booleans it is true where one of them is."""
+    updates = n[1]
+    is_bool = updates.type.dtype is DType.BOOL
+    numbers = n(Cast(to=DType.I32), updates) if is_bool else updates
+    zeros = n(Expand(), n.like(0, numbers), as_i64(n, 2))
+    total = n(ScatterND(reduction="add"), zeros, as_i64(n, 0), numbers)
+    return n(Cast(to=DType.BOOL), total) if is_bool else total
 
 
 @FAMILY.op("TensorScatterUpdate", "TensorScatterAdd", "TensorScatterMax", "TensorScatterMin")

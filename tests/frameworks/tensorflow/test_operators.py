@@ -313,6 +313,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[np.ndarray]]] = {
     "scatter": (
         lambda u: [
             tf.scatter_nd([[1], [3], [1]], u, [5, 2]),
+            tf.scatter_nd([[1], [3], [1]], u > 0, [5, 2]),
             tf.tensor_scatter_nd_update(tf.zeros([5, 2]), [[1], [3], [4]], u),
             tf.tensor_scatter_nd_add(tf.ones([5, 2]), [[1], [3], [1]], u),
             tf.math.unsorted_segment_sum(u, [0, 2, 0], 4),
