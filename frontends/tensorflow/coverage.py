@@ -31,7 +31,7 @@ REFUSED = {
     "RaggedTensorToTensor": "takes a ragged tensor; give the model dense inputs",
     "RaggedTensorToVariant": "takes a ragged tensor; give the model dense inputs",
     "IteratorGetNext": "reads from a data set; give the model the tensors themselves",
-    "XlaCallModule": "holds a program for XLA; export without jit_compile, from the TensorFlow backend; JAX: see docs/tensorflow.md",
+    "XlaCallModule": "holds a program for XLA; export without jit_compile and XLA (JAX: see docs/tensorflow.md)",
 }
 """Operators that have no handler on purpose, and why."""
 _SHOWN = 10

@@ -51,6 +51,7 @@ from uair.ops import (
     Unsqueeze,
     Where,
 )
+from uair.ops._symbolic import Unknown
 from uair.ops.base import Operator
 from uair.ops.shape_values import ShapeValues, infer_with_values, resolve_constants, resolve_operands
 
@@ -326,3 +327,15 @@ def test_a_number_that_no_float_holds_stays_an_operand() -> None:
     new, remaining = resolve_operands(op, [tensor(2, 2, dtype=DType.I64), None, large], ShapeValues())
     assert new is op
     assert remaining[2] is large
+
+
+def test_scattered_sizes_are_combined() -> None:
+    """Sizes that go to one place are combined; where something unknown goes, nothing is known."""
+    n = symbol("n")
+    updates = np.array([n, 3, Unknown()], dtype=object)
+    for reduction, start, want in (("add", 0, n + 3), ("mul", 1, 3 * n), ("max", 0, maximum(n, 3))):
+        mode: Any = reduction
+        op = ScatterND(reduction=mode)
+        first, both, unknown = op.evaluate(np.full(3, start), np.array([[1], [1], [2]]), updates).tolist()
+        assert (first, both) == (start, want)
+        assert isinstance(unknown, Unknown)

@@ -24,6 +24,9 @@ from uair.ops.base import Operator, Sample, bad, case, normalize_axis, operator,
 
 FAMILY = "indexing"
 _UFUNCS: dict[str, Any] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+_OF_SIZES: dict[str, Any] = {
+    "add": _symbolic.add, "mul": _symbolic.multiply, "max": dims.maximum, "min": dims.minimum,
+}  # fmt: skip
 
 
 def _places(indices: Array, extent: int, owner: str) -> Array:
@@ -192,6 +195,9 @@ def _scatter(target: Array, coordinates: tuple[Array, ...], updates: Array, redu
     """`target` (own memory) with `updates` written or combined at coordinates that may repeat."""
     if reduction == "none":
         target[coordinates] = updates
+        return target
+    if _symbolic.is_symbolic(target):
+        np.frompyfunc(_symbolic.of_known(_OF_SIZES[reduction]), 2, 1).at(target, coordinates, updates)
         return target
     wide = target.astype(working_type(target), copy=False)
     with np.errstate(all="ignore"):
