@@ -9,6 +9,7 @@ import attrs
 from uair.passes.simplify import (
     alike,
     arithmetic,
+    assignments,
     axes,
     casts,
     identities,
@@ -52,6 +53,7 @@ def ruleset() -> RuleSet:
         padding,
         recurrent,
         axes,
+        assignments,
         alike,
     )
     return RuleSet([rule() for family in families for rule in family.RULES])
