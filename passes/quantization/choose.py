@@ -8,6 +8,7 @@ from typing import TypeAlias
 import attrs
 import numpy as np
 
+from uair.ir.data import ArrayData, Data
 from uair.ir.dims import static
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Node, Tensor
@@ -53,15 +54,15 @@ class QuantizedConstants:
         widened: how many weight scales had to grow for the bias to fit.
     """
 
-    weight: tuple[Parameters, Array] | None = None
+    weight: tuple[Parameters, Data] | None = None
     bias: tuple[Parameters, Array] | None = None
     real_bias: Array | None = None
     others: dict[int, tuple[Parameters, Array]] = attrs.Factory(dict[int, "tuple[Parameters, Array]"])
     widened: int = 0
 
-    def by_operand(self, item: QuantizedNode) -> dict[int, tuple[Parameters, Array]]:
+    def by_operand(self, item: QuantizedNode) -> dict[int, tuple[Parameters, Array | Data]]:
         """Parameters and integers by operand number."""
-        result = dict(self.others)
+        result: dict[int, tuple[Parameters, Array | Data]] = {**self.others}
         if item.weight is not None and self.weight is not None:
             result[item.weight] = self.weight
         if item.bias is not None and self.bias is not None:
@@ -70,7 +71,8 @@ class QuantizedConstants:
 
     def values(self, item: QuantizedNode) -> dict[int, Array]:
         """The real numbers that the integers stand for, by operand number."""
-        return {i: parameters.dequantize(q) for i, (parameters, q) in self.by_operand(item).items()}
+        pairs = self.by_operand(item).items()
+        return {i: parameters.dequantize(q.array() if isinstance(q, Data) else q) for i, (parameters, q) in pairs}
 
 
 @attrs.define(eq=False)
@@ -236,7 +238,8 @@ def quantize_constants(
         result.bias = Parameters(scale, zero, DType.I32, 0 if scale.ndim else None), integers
     elif bias_room(depth, x, scheme) < 1:
         raise QuantizationError(f"sums of {depth} products with {name!r} may exceed 32 bits")
-    weight = quantize_weight(w, parameters, scheme.weight_limit) if result.widened else rounded.integers
+    is_widened = bool(result.widened)
+    weight = ArrayData(quantize_weight(w, parameters, scheme.weight_limit)) if is_widened else rounded.integers
     result.weight = parameters, weight
     return result
 

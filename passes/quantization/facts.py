@@ -106,7 +106,7 @@ def _weight_channels(result: NodeResult) -> list[dict[str, Any]]:
     if item.weight is None or pair is None:
         return []
     parameters, integers = pair
-    values = parameters.dequantize(integers)
+    values = parameters.dequantize(integers.array())
     axis = weight_axis(result.node.op, values.ndim)
     if axis is None:
         return []

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from uair.ir.data import Data
 from uair.ir.dtype import Array, DType
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.location import Location
@@ -83,7 +84,7 @@ class Inserter:
             return next(iter(self.graph), self.graph.end)
         return tensor.producer.next or self.graph.end
 
-    def _constant(self, tensor: Tensor, pair: tuple[Parameters, Array], user: Node) -> Tensor:
+    def _constant(self, tensor: Tensor, pair: tuple[Parameters, Array | Data], user: Node) -> Tensor:
         """A constant's integers behind Dequantize, in front of their user."""
         parameters, integers = pair
         name = display_name(tensor)

@@ -12,7 +12,8 @@ from typing import IO, Any, TypeVar, cast
 import attrs
 import numpy as np
 
-from uair.ir.dtype import Array
+from uair.ir.data import ArrayData, Data
+from uair.ir.dtype import Array, DType
 
 SMALL = 1 << 12
 """Bytes up to which a value stays in memory: a file would only make it slower."""
@@ -98,3 +99,25 @@ class Stored(Mapping[Key, Array]):
     def __len__(self) -> int:
         """How many arrays there are."""
         return len(self._places)
+
+
+class ParkedData(Data):
+    """Values in a file, from which every access reads them."""
+
+    __slots__ = ("place", "store")
+
+    def __init__(self, store: Store, array: Array) -> None:
+        """Write an array. OSError when the disk is full."""
+        super().__init__(DType.from_numpy(array.dtype), array.shape)
+        self.store, self.place = store, store.put(array)
+
+    def array(self) -> Array:
+        """The values."""
+        array = self.store.get(self.place)
+        array.flags.writeable = False
+        return array
+
+
+def parked(data: Data, store: Store) -> Data:
+    """The same values in a file, if they are many and in memory."""
+    return ParkedData(store, data.array()) if isinstance(data, ArrayData) and data.nbytes > SMALL else data

@@ -311,10 +311,10 @@ def _with_better_weights(judge: KeptJudge, fitted: Trial, make: Callable[[Study]
     if not parts or not judge.wanted:
         return fitted
     limit = study.scheme.weight_limit
-    nearest: dict[Tensor, RoundedWeight] = {}
+    store, nearest = Store(), dict[Tensor, RoundedWeight]()
     for tensor, rounded in study.weights.items():
         if rounded.is_fitted:
-            nearest[tensor] = RoundedWeight.nearest(tensor.numpy(), rounded.parameters, limit)
+            nearest[tensor] = RoundedWeight.nearest(tensor.numpy(), rounded.parameters, limit).parked(store)
             _let_go(tensor)
         else:
             nearest[tensor] = attrs.evolve(rounded, shift=None)
@@ -352,6 +352,7 @@ def survey(study: Study, settings: Settings, judge: KeptJudge | None = None) -> 
     if study.unseen or seen.readers:
         _look(study, seen, judge)
     weighted = [(item.operand(item.weight), item) for item in study.plan.nodes if item.weight is not None]
+    store = Store()
     # The largest come first: what smaller ones leave behind in memory has no room for them.
     for weight, item in sorted(weighted, key=lambda each: each[0].type.size, reverse=True):
         if weight not in study.weights:
@@ -359,7 +360,7 @@ def survey(study: Study, settings: Settings, judge: KeptJudge | None = None) -> 
                 nearest = cached_weight(item, study.scheme, settings, study.weights)
             except QuantizationError:
                 continue  # quantize_nodes meets it again, and reports it
-            study.weights[weight] = seen.rounded(item, nearest, study.scheme.weight_limit)
+            study.weights[weight] = seen.rounded(item, nearest, study.scheme.weight_limit).parked(store)
             _let_go(weight)
 
 

@@ -161,9 +161,9 @@ class Knobs:
             repeat = int(getattr(op, "groups", 1)) if op.op_type in TRANSPOSED else 1
             scale = product_scale(activations[0], constants.weight[0], repeat)
             room = bias_room(accumulation_depth(result.item), activations[0], self.scheme)
-            integers = np.clip(quantize_bias(real, scale), -room, room).astype(np.int32)
             constants.real_bias = real
-            constants.bias = attrs.evolve(constants.bias[0], scale=scale), integers
+            clipped = np.clip(quantize_bias(real, scale), -room, room).astype(np.int32)
+            constants.bias = attrs.evolve(constants.bias[0], scale=scale), clipped
         return attrs.evolve(result, activations=activations, constants=constants)
 
     def _activation(self, parameters: Parameters, group: tuple[Tensor, DType]) -> Parameters:
@@ -299,7 +299,7 @@ class Backwards:
             parameters, integers = weight
             axis = None if parameters.axis is None else parameters.axis % g.ndim
             others = tuple(i for i in range(g.ndim) if i != axis)
-            g = np.sum(g * integers, axis=others, dtype=np.float64) * parameters.scale
+            g = np.sum(g * integers.array(), axis=others, dtype=np.float64) * parameters.scale
         found[key] += g.reshape(found[key].shape)
 
 

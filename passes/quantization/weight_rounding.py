@@ -14,10 +14,11 @@ from collections.abc import Collection
 import attrs
 import numpy as np
 
+from uair.ir.data import ArrayData, Data
 from uair.ir.dims import static
 from uair.ir.dtype import Array
 from uair.ir.graph import Node, Tensor
-from uair.passes.quantization.parking import SMALL, Place, Store
+from uair.passes.quantization.parking import SMALL, Place, Store, parked
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.products import Products
 from uair.quant.parameters import Parameters, quantize_weight
@@ -53,14 +54,18 @@ class RoundedWeight:
     """
 
     parameters: Parameters
-    integers: Array
+    integers: Data
     shift: Array | None = None
     is_fitted: bool = False
 
     @staticmethod
     def nearest(w: Array, parameters: Parameters, limit: int) -> RoundedWeight:
         """Every number by itself; no integer is greater than the limit."""
-        return RoundedWeight(parameters, quantize_weight(w, parameters, limit))
+        return RoundedWeight(parameters, ArrayData(quantize_weight(w, parameters, limit)))
+
+    def parked(self, store: Store) -> RoundedWeight:
+        """The same with its integers in a file: a quantized node reads them when it runs."""
+        return attrs.evolve(self, integers=parked(self.integers, store))
 
 
 @attrs.define(eq=False)
@@ -226,7 +231,7 @@ class SeenInputs:
         second = seen.learned.second
         if second is not None and products.depth > 1:
             integers = products.fitted(w, second, nearest.parameters, limit)
-            tried.append(RoundedWeight(nearest.parameters, integers, is_fitted=True))
+            tried.append(RoundedWeight(nearest.parameters, ArrayData(integers), is_fitted=True))
         best, least = nearest, np.inf
         for each in tried:
             for shift, noise in _judged(seen, w, each, has_bias=has_bias):
@@ -241,7 +246,10 @@ def _judged(seen: _Seen, w: Array, rounded: RoundedWeight, *, has_bias: bool) ->
     Some rows at a time: what all rows of a wide layer change by is as large as the weight itself.
     """
     products = seen.products
-    integers, scales = products.matrices(rounded.integers), products.scales(rounded.parameters).astype(np.float32)
+    integers, scales = (
+        products.matrices(rounded.integers.array()),
+        products.scales(rounded.parameters).astype(np.float32),
+    )
     scales = np.broadcast_to(scales, (*w.shape[:2], 1))
     mean = np.empty(w.shape[:2])
     noises = [0.0, 0.0] if has_bias else [0.0]

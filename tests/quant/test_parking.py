@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from uair.passes.quantization.parking import Store
+from uair.ir.data import ArrayData, SplatData
+from uair.ir.dtype import DType
+from uair.passes.quantization.parking import ParkedData, Store, parked
 
 
 def test_arrays_come_back_as_they_were() -> None:
@@ -49,3 +51,18 @@ def test_a_file_that_is_too_short_is_an_error() -> None:
     store.file.truncate(100)
     with pytest.raises(OSError, match="ends"):
         store.get(place)
+
+
+def test_parked_data_are_read_whenever_they_are_asked_for() -> None:
+    """Small ones, and such as are in no memory, stay what they are."""
+    store = Store()
+    values = np.arange(-9000, 9000).reshape(3, 60, 100).astype(np.int8)
+    data = parked(ArrayData(values), store)
+    assert isinstance(data, ParkedData)
+    assert (data.dtype, data.shape) == (DType.I8, (3, 60, 100))
+    first, second = data.array(), data.array()
+    assert first is not second and not first.flags.writeable
+    np.testing.assert_array_equal(first, values)
+    assert bytes(data.tobytes()) == values.tobytes() and data.sha256 == ArrayData(values).sha256
+    small, repeated = ArrayData(values[0, :1]), SplatData(3, DType.I8, (100, 100))
+    assert parked(small, store) is small and parked(repeated, store) is repeated

@@ -10,6 +10,7 @@ import pytest
 
 from tests.quant.networks import Builder, samples, small_cnn
 from uair.codegen.reference import Interpreter
+from uair.ir.data import ArrayData
 from uair.ir.dtype import Array
 from uair.ir.graph import Tensor, constant
 from uair.ir.module import Module
@@ -47,7 +48,7 @@ def weight_noise(study: Study, feeds: Feeds, weights: dict[Any, RoundedWeight]) 
     """Of the first node, if its weight and bias alone were quantized."""
     (item,) = study.plan.nodes
     w, found = item.operand(1), weights[item.operand(1)]
-    exact = found.parameters.dequantize(found.integers)
+    exact = found.parameters.dequantize(found.integers.array())
     noise = 0.0
     for feed in feeds:
         (expected,) = item.node.op.evaluate_all([feed["x"], w.numpy(), None])
@@ -75,7 +76,7 @@ def test_integers_stay_within_the_limit_and_scales_as_they_were(limit: int) -> N
     assert any(r.is_fitted for r in study.weights.values())
     for result in trial.results:
         assert result.constants.weight is not None
-        parameters, integers = result.constants.weight
+        parameters, integers = result.constants.weight[0], result.constants.weight[1].array()
         w = result.item.operand(1).numpy()
         assert np.abs(integers.astype(int)).max() <= limit
         assert np.abs(parameters.dequantize(integers) - w).max() <= 4 * float(parameters.scale.max())
@@ -90,7 +91,7 @@ def test_the_bias_takes_up_what_rounding_takes_away_from_the_mean() -> None:
     study = study_of(module, [{"x": np.full((4, 1), 2.0 + i / 100, np.float32)} for i in range(8)], scheme)
     choose_trial(study, Settings("minmax", weight_search=False))
     (found,) = study.weights.values()
-    lost = w.numpy() - found.parameters.dequantize(found.integers)
+    lost = w.numpy() - found.parameters.dequantize(found.integers.array())
     assert found.shift is not None and not found.is_fitted
     np.testing.assert_allclose(found.shift, lost[:, 0] * 2.03, atol=2e-4)
 
@@ -113,7 +114,7 @@ def test_too_few_samples_to_judge_by_leave_the_nearest(count: int) -> None:
 
 def test_weights_that_make_the_outputs_worse_are_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     def spoilt(self: Any, item: Any, nearest: RoundedWeight, limit: int) -> RoundedWeight:
-        return attrs.evolve(nearest, integers=-nearest.integers, is_fitted=True)
+        return attrs.evolve(nearest, integers=ArrayData(-nearest.integers.array()), is_fitted=True)
 
     monkeypatch.setattr(SeenInputs, "rounded", spoilt)
     study = study_of(small_cnn(), samples(8))
@@ -123,7 +124,7 @@ def test_weights_that_make_the_outputs_worse_are_undone(monkeypatch: pytest.Monk
     for result in trial.results:
         assert result.constants.weight is not None
         weight = study.weights[result.item.operand(1)]
-        np.testing.assert_array_equal(result.constants.weight[1], weight.integers)
+        assert result.constants.weight[1] is weight.integers
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_outputs_that_are_a_little_worse_undo_nothing(
         weight = study.weights[result.item.operand(1)]
         found = result.constants.weight
         assert found is not None and weight.is_fitted and len(numbers) == 2
-        is_fitted = np.array_equal(found[1], weight.integers)
+        is_fitted = found[1] is weight.integers
         if not is_fitted:
             plain.append(numbers)
         noise = times[numbers.start // 2] if is_fitted else 1.0
