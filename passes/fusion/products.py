@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+import string
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from uair.ir.data import derive
-from uair.ir.dims import Shape, is_static, static
+from uair.ir.dims import Dim, Shape, is_static, static
 from uair.ir.graph import Node, Tensor, constant
 from uair.ops import Add, Concat, Einsum, Linear, MatMul, Reshape, Transpose
 from uair.rewrite import NoMatch, Rule, no, of, optional
@@ -109,6 +110,48 @@ def _order(root: Node) -> tuple[int, ...] | None:
     if not arrow or not given.isalpha() or not len(letters) == len(given) == len(result):
         return None
     return tuple(given.index(letter) for letter in result) if set(result) == letters else None
+
+
+class NameAxesOfEllipsis(Rule):
+    """An Einsum over "..." axes whose number and extents are known has letters for them, as all other rules expect."""
+
+    def pattern(self) -> Any:
+        """Any Einsum."""
+        return of(Einsum)(...).named("root")
+
+    def check(self, root: Node) -> bool | NoMatch:
+        """The ranks are known, and no axis is broadcast."""
+        return _named_ellipsis(root) is not None or no('it has no "...", or axes that are not known or broadcast', root)
+
+    def rewrite(self, root: Node) -> Tensor:
+        """The same sum of named axes."""
+        equation = _named_ellipsis(root)
+        assert equation is not None
+        return Einsum(equation=equation)(*root.inputs)
+
+
+def _named_ellipsis(root: Node) -> str | None:
+    """The equation with letters for "..."; None where there is none, or the letters would not mean the same."""
+    assert isinstance(root.op, Einsum)
+    left, arrow, result = root.op.equation.replace(" ", "").partition("->")
+    if "..." not in left or "..." not in result or not arrow:
+        return None
+    terms = left.split(",")
+    tensors = [tensor for tensor in root.inputs if tensor is not None]
+    if any(tensor.type.shape is None for tensor in tensors):
+        return None
+    counts = [t.type.rank - len(term.replace("...", "")) for term, t in zip(terms, tensors, strict=True)]
+    free = [letter for letter in string.ascii_letters if letter not in root.op.equation][: max(counts)]
+    extents: dict[str, set[Dim]] = {}
+    for k, (term, tensor, count) in enumerate(zip(terms, tensors, counts, strict=True)):
+        hidden = "".join(free[len(free) - count :]) if count else ""
+        terms[k] = term.replace("...", hidden)
+        for letter, extent in zip(terms[k], tensor.type.dims, strict=True):
+            if letter in free:
+                extents.setdefault(letter, set()).add(extent)
+    if len(free) < max(counts) or any(len(found) > 1 for found in extents.values()):
+        return None
+    return f"{','.join(terms)}->{result.replace('...', ''.join(free))}"
 
 
 class EinsumOfWeights(Rule):
@@ -260,4 +303,12 @@ def _joined(tensors: Sequence[Tensor], place: int) -> Tensor:
     return constant(data, tensors[0].name)
 
 
-RULES = (ProductOfFlattened, TransposeFromEinsum, EinsumOfWeights, MatMulFromEinsum, BiasBeforeSplit, JoinProducts)
+RULES = (
+    ProductOfFlattened,
+    TransposeFromEinsum,
+    NameAxesOfEllipsis,
+    EinsumOfWeights,
+    MatMulFromEinsum,
+    BiasBeforeSplit,
+    JoinProducts,
+)

@@ -224,11 +224,12 @@ def test_functions_of_jax(text: str, kind: str) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("equation", ["bhqk,bkhd->bqhd", "bkhd,bhqk->bhdq"])
-def test_attention_as_einsum_with_the_values_first(equation: str) -> None:
-    """flax.linen.MultiHeadDotProductAttention: the second Einsum has values and probabilities in either order."""
+@pytest.mark.parametrize("equation", ["bhqk,bkhd->bqhd", "bkhd,bhqk->bhdq", "...hqk,...khd->...qhd"])
+def test_attention_as_einsum(equation: str) -> None:
+    """flax.linen.MultiHeadDotProductAttention: values and probabilities in either order, and axes without names."""
     first, _, _ = equation.partition(",")
-    operands = "%p, %v" if first == "bhqk" else "%v, %p"
+    operands = "%p, %v" if first.endswith("hqk") else "%v, %p"
+    scores = "...qhd,...khd->...hqk" if "..." in equation else "bqhd,bkhd->bhqk"
     module = parse_module(
         f"""
         constant @scale = 0.5 : f32[]
@@ -236,12 +237,12 @@ def test_attention_as_einsum_with_the_values_first(equation: str) -> None:
         %k: f32[2,6,3,4]
         %v: f32[2,6,3,7]
         %qs = Mul(%q, @scale)
-        %s = Einsum(%qs, %k) {{equation = "bqhd,bkhd->bhqk"}}
+        %s = Einsum(%qs, %k) {{equation = "{scores}"}}
         %p = Softmax(%s) {{axis = 3}}
         %y = Einsum({operands}) {{equation = "{equation}"}}
         """
     )
-    after = PassManager([RecognizeAttention()], [Verify()], PassContext()).run(module.clone())
+    after = PassManager([Fuse(), RecognizeAttention()], [Verify()], PassContext()).run(module.clone())
     assert "Attention" in kinds(after) and "Einsum" not in kinds(after)
     rng = np.random.default_rng(0)
     shapes = {"q": (2, 5, 3, 4), "k": (2, 6, 3, 4), "v": (2, 6, 3, 7)}
