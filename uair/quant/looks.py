@@ -74,12 +74,13 @@ class InputLook:
         if not array.size or array.dtype.kind not in "fiu":
             return
         values = array.astype(np.float64)
-        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-        self.whole = self.whole and bool((values == np.floor(values)).all())
+        flat = values.reshape(-1)
+        self.low, self.high = min(self.low, float(array.min())), max(self.high, float(array.max()))
+        self.whole = self.whole and bool((flat == np.floor(flat)).all())
         self._count += 1
         self._values += values.size
         self._sum += float(values.sum())
-        self._squares += float(np.square(values).sum())
+        self._squares += float(flat @ flat)
         axis = self._channel_axis()
         if axis is not None and array.ndim == 4:
             means = self._levels(values.mean(axis=tuple(i for i in range(4) if i != axis)))

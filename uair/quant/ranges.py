@@ -62,12 +62,15 @@ def mse_range(observer: RangeObserver, scheme: Scheme) -> tuple[float, float]:
         return max(low, -float(best)), min(high, float(best))
     kept_low, kept_high = low, high
     for _ in range(2):
+        before = kept_low
         highs = high * FRACTIONS if high > 0 else np.zeros(1)
         lows = np.full(len(highs), kept_low)
         kept_high = float(highs[int(np.argmin(_errors(centres, counts, lows, highs, scheme)))])
         lows = low * FRACTIONS if low < 0 else np.zeros(1)
         highs = np.full(len(lows), kept_high)
         kept_low = float(lows[int(np.argmin(_errors(centres, counts, lows, highs, scheme)))])
+        if kept_low == before:
+            break  # the next search would find the same
     return kept_low, kept_high
 
 
