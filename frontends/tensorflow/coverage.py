@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from uair.frontends.common.errors import UnmappedOperatorError
+from uair.frontends.tensorflow.branches import MERGE, SWITCH
 from uair.frontends.tensorflow.errors import LoweredControlFlowError, StatefulGraphError
 from uair.frontends.tensorflow.graphdef import Body, GraphDef, NodeDef, Ref
 
-LOWERED = frozenset({"Enter", "RefEnter", "Exit", "RefExit", "Switch", "RefSwitch", "Merge", "RefMerge",
+LOWERED = frozenset({"Enter", "RefEnter", "Exit", "RefExit", "RefSwitch", "RefMerge",
                      "NextIteration", "RefNextIteration", "LoopCond", "ControlTrigger"})  # fmt: skip
 CHANGES = frozenset({
     "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "Assign", "AssignAdd", "AssignSub",
@@ -54,7 +55,7 @@ def check_coverage(
         kept: whether a node without one can be kept as it is.
 
     Raises:
-        LoweredControlFlowError: it has loops or branches of TensorFlow 1.
+        LoweredControlFlowError: it has loops of TensorFlow 1.
         StatefulGraphError: it changes variables.
         UnmappedOperatorError: it needs operators without a handler; all are named.
     """
@@ -63,9 +64,11 @@ def check_coverage(
         place = f"TensorFlow node {node.name!r} ({node.op}) in {where}"
         if node.op in LOWERED:
             raise LoweredControlFlowError(
-                "the graph has loops or branches in the form of TensorFlow 1, which lose what belongs together",
+                "the graph has loops in the form of TensorFlow 1, which lose what belongs together",
                 place=place,
             )
+        if node.op in (SWITCH, MERGE):
+            continue
         if node.op in CHANGES:
             raise StatefulGraphError(
                 "the model changes a variable while it runs",

@@ -20,7 +20,7 @@ class VariableError(UairError):
 
 
 class LoweredControlFlowError(UairError):
-    """The graph's loops and branches are spelled out in the operators of TensorFlow 1 (Enter, Switch, Merge, ...)."""
+    """Loops are spelled out in the operators of TensorFlow 1 (Enter, NextIteration, ...), or a branch is torn."""
 
     code = "UAIR-E0142"
     title = "Control flow of TensorFlow 1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from uair.frontends.tensorflow.branches import is_pivot
 from uair.frontends.tensorflow.bundle import mapped
 from uair.frontends.tensorflow.errors import GraphInterfaceError
 from uair.frontends.tensorflow.graphdef import GraphDef, NodeDef, Ref
@@ -59,7 +60,9 @@ def program_outputs(graph: GraphDef, names: Sequence[str] | None) -> tuple[tuple
     if names is not None:
         return tuple((name.removesuffix(":0"), _existing(graph, name, "output")) for name in names)
     used = {name for node in graph.body.order for name in (*(ref.name for ref in node.inputs), *node.controls)}
-    found = [n for n in graph.body.order if n.name not in used and n.op not in _NO_OUTPUT]
+    found = [
+        n for n in graph.body.order if n.name not in used and n.op not in _NO_OUTPUT and not is_pivot(graph.body, n)
+    ]
     if not found:
         raise GraphInterfaceError("the graph has no outputs", hint="name them: outputs=[...]")
     return tuple((node.name, Ref(node.name)) for node in found)

@@ -7,15 +7,16 @@ order nodes, and are left out: a model that changes variables is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 import attrs
 
 from uair.frontends.common.builder import Builder
 from uair.frontends.common.errors import SourceFileError, placed
 from uair.frontends.tensorflow import graphdef
+from uair.frontends.tensorflow.branches import MERGE, SWITCH, Branches, Join, joined
 from uair.frontends.tensorflow.coverage import check_coverage
-from uair.frontends.tensorflow.errors import FunctionError, GraphInterfaceError
+from uair.frontends.tensorflow.errors import FunctionError, GraphInterfaceError, LoweredControlFlowError
 from uair.frontends.tensorflow.graphdef import Body, FunctionDef, NodeDef, Ref
 from uair.frontends.tensorflow.handlers import handlers, result_names
 from uair.frontends.tensorflow.node import Result, TfNode
@@ -54,7 +55,7 @@ class Scope:
 
     body: Body
     graph: Graph
-    values: dict[str, tuple[Value, ...]] = attrs.Factory(dict[str, "tuple[Value, ...]"])
+    values: MutableMapping[str, tuple[Value, ...]] = attrs.Factory(dict[str, "tuple[Value, ...]"])
     prefix: str = ""
     where: str = "the graph"
     stack: tuple[str, ...] = ()
@@ -102,6 +103,7 @@ class Importer:
         self.results = result_names()
         self.expanded = 0
         self._read: dict[Variable, Tensor] = {}
+        self._branches: dict[Body, Branches] = {}
 
     def run(self) -> Module:
         """The module.
@@ -242,7 +244,9 @@ class Importer:
             node = scope.body.nodes.get(name)
             if node is None:
                 raise SourceFileError(f"{name!r} is used in {scope.where}, but nothing defines it")
-            missing = [ref.name for ref in node.inputs if ref.name not in scope.values]
+            join = self._join(scope, node) if node.op == MERGE else None
+            operands = node.inputs if join is None else join.operands
+            missing = [ref.name for ref in operands if ref.name not in scope.values]
             if missing and name in opened:
                 raise SourceFileError("the node's value depends on itself", place=scope.describe(node))
             if missing:
@@ -250,8 +254,27 @@ class Importer:
                 pending.extend(reversed(missing))
                 continue
             pending.pop()
-            scope.values[name] = self._node(scope, node)
+            if join is None:
+                scope.values[name] = self._node(scope, node)
+            else:
+                self._joined(scope, node, join)
         return [self.value_at(scope, ref, scope.where) for ref in wanted]
+
+    def _join(self, scope: Scope, merge: NodeDef) -> Join:
+        """The branches that end in a Merge."""
+        if len(scope.stack) >= MAX_CALLS:
+            raise FunctionError(f"more than {MAX_CALLS} branches are nested", place=scope.describe(merge))
+        return self._branches.setdefault(scope.body, Branches(scope.body)).join(merge)
+
+    def _joined(self, scope: Scope, merge: NodeDef, join: Join) -> None:
+        """Import the two sides of a condition."""
+        place = scope.describe(merge)
+        with placed(place, merge.op, parts="attributes or operands", inner="TensorFlow node"):
+            node = TfNode(self, scope, merge, [self.value_at(scope, join.condition, place)], place)
+            for name, value in zip(join.merges, joined(node, join), strict=True):
+                if isinstance(value, Tensor) and not value.name:
+                    value.name = scope.prefix + name
+                scope.values[name] = (value,)
 
     def value_at(self, scope: Scope, ref: Ref, place: str) -> Value:
         """A result of a node that is imported.
@@ -274,6 +297,8 @@ class Importer:
 
     def _node(self, scope: Scope, proto: NodeDef) -> tuple[Value, ...]:
         place = scope.describe(proto)
+        if proto.op == SWITCH:
+            raise LoweredControlFlowError("what a branch is given is used outside of it", place=place)
         with placed(place, proto.op, parts="attributes or operands", inner="TensorFlow node"):
             inputs = [self.value_at(scope, ref, place) for ref in proto.inputs]
             node = TfNode(self, scope, proto, inputs, place)
