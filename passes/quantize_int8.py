@@ -64,8 +64,8 @@ class QuantizeInt8(Pass):
         weight_rounding: round weights, and correct biases, by what some of the samples say that it does to the results
             of each layer, where samples that this was not learned from and the model's outputs agree; else to the
             nearest.
-        even_channels: bring the channels of an activation to similar ranges where what lies between layers is float:
-            the layer in front takes the division, or, where much is gained, a multiplication.
+        even_channels: bring the channels of an activation to similar ranges: the layer in front takes the division, or,
+            where much is gained and what lies between layers is float, a multiplication.
         skip: names of nodes, source nodes or operators, with `*` and `?`, that stay float.
         quality: compare the quantized nodes with the float ones on some of the samples, for the report.
         sensitivity: also measure, for the report, what each node alone and the first few together would gain in float;
@@ -297,7 +297,7 @@ class QuantizeInt8(Pass):
     def _insert(
         self, module: Module, context: PassContext, plan: Plan, quantized: list[NodeResult], scheme: Scheme
     ) -> bool:
-        inserter = Inserter(module.main, plan, everywhere=scheme.placement == "all")
+        inserter = Inserter.of(module.main, plan, scheme)
         changed = False
         for result in quantized:
             if not context.fuel.draw(self.name, result.item.node):

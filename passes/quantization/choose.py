@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeAlias
 
 import attrs
@@ -122,15 +122,22 @@ WeightCache: TypeAlias = dict[Tensor, RoundedWeight]
 """Integers of weights: all ways to quantize a model that are tried hold the same arrays."""
 
 
-def range_options(statistics: Statistics, scheme: Scheme, settings: Settings) -> tuple[Options, dict[Tensor, str]]:
-    """Parameters of every group by method, and for groups that cannot be quantized the reason."""
+def range_options(
+    statistics: Statistics, scheme: Scheme, settings: Settings, symmetric: Collection[Tensor] = ()
+) -> tuple[Options, dict[Tensor, str]]:
+    """Parameters of every group by method, and for groups that cannot be quantized the reason.
+
+    Groups that are `symmetric` have that zero point also where the scheme's others have their own.
+    """
+    even = attrs.evolve(scheme, symmetric=True)
     options: Options = {}
     refused: dict[Tensor, str] = {}
     for root, observer in statistics.observers.items():
+        own = even if root in symmetric else scheme
         try:
             options[root] = {
-                method: activation_parameters(*ends, scheme, name=observer.name)
-                for method, ends in _ranges(observer, scheme, settings).items()
+                method: activation_parameters(*ends, own, name=observer.name)
+                for method, ends in _ranges(observer, own, settings).items()
             }
         except QuantizationError as error:
             refused[root] = error.message

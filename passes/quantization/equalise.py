@@ -26,7 +26,8 @@ import numpy as np
 from uair.ir.dtype import Array
 from uair.ir.graph import Graph, Node, Tensor, constant
 from uair.ir.location import Location
-from uair.ops import LayerNorm, Mul
+from uair.ops import Clip, LayerNorm, Mul
+from uair.ops.base import Operator
 from uair.passes.fusion import affine
 from uair.passes.quantization.channels import WeightView, channel_axis, collect_channels, scaled_inputs
 from uair.passes.quantization.placement import Plan, QuantizedNode
@@ -50,6 +51,9 @@ STEADY = 1e-3
 """Change of the factors at which no further sweep is made."""
 AT_ONCE = 1 << 16
 """Weights that are looked at at a time: in f64 they fit into a cache."""
+CUT_EXPONENT = 0.5
+"""The greatest exponent where a Clip then cuts a channel sooner than in the model. MobileNetV2 with rk3588's scheme has
+34.4 dB without such channels, 35.5 dB with this, 35.1 dB with 0.75 as well (mean of six sets of 32 samples)."""
 ELEMENTWISE = ("Relu", "LeakyRelu")
 """Operators f with f(x * s) = f(x) * s for positive factors along any axis."""
 COMMUTING = (
@@ -299,16 +303,31 @@ def _best(
     if not all(np.isfinite(channels[node.output].energy).all() for node in nodes):
         return None  # weights with infinity or NaN, which will stay in float
     relative = np.clip(x.expected / peak, LEAST_FACTOR, 1.0)
-    before, *tried = noise_of_readers(
-        items, [np.ones_like(relative), *(relative**e for e in exponents)], channels, scheme
-    )
+    least = _least_factors(tensor, maker, x)
+    room = CUT_EXPONENT if least.any() else max(exponents)
+    factors = [np.maximum(relative**exponent, least) for exponent in exponents if exponent <= room]
+    before, *tried = noise_of_readers(items, [np.ones_like(relative), *factors], channels, scheme)
     if before <= 0:
         return None
-    noise = dict(zip(exponents, (each / before for each in tried), strict=True))
-    exponent = min(noise, key=lambda e: noise[e])
-    if noise[exponent] > (INSERTED_GAIN if maker is None else FOLDED_GAIN):
+    noise = [each / before for each in tried]
+    best = int(np.argmin(noise))
+    if noise[best] > (INSERTED_GAIN if maker is None else FOLDED_GAIN):
         return None
-    return Equalisation(tensor, nodes, relative**exponent, maker, noise[exponent])
+    return Equalisation(tensor, nodes, factors[best], maker, noise[best])
+
+
+def _least_factors(tensor: Tensor, maker: Node | None, seen: ChannelRange) -> Array:
+    """[C], the least factors with which no Clip between an activation and its maker cuts what samples showed."""
+    least = np.zeros_like(seen.high)
+    while maker is not None and tensor.producer is not None and tensor.producer is not maker:
+        op, operand = tensor.producer.op, tensor.producer.inputs[0]
+        if isinstance(op, Clip):
+            for bound, end in ((op.min, seen.low), (op.max, seen.high)):
+                if bound is not None:
+                    least = np.maximum(least, np.divide(end, bound, out=np.zeros_like(end), where=end != 0))
+        assert operand is not None  # `maker_of` came this way
+        tensor = operand
+    return least
 
 
 def noise_of_readers(
@@ -391,7 +410,8 @@ def maker_of(tensor: Tensor, readers: Sequence[Node], scheme: Scheme | None) -> 
     users: set[Node] = set(readers)
     while tensor.producer is not None and not tensor.is_output and users.issuperset(tensor.users):
         node = tensor.producer
-        if node.op_type in (COMMUTING if axis == 1 else ELEMENTWISE) and node.inputs[0] is not None:
+        commutes = node.op_type in (COMMUTING if axis == 1 else ELEMENTWISE) or _cuts(node.op, scheme)
+        if commutes and node.inputs[0] is not None:
             tensor, users = node.inputs[0], {node}
             continue
         if isinstance(node.op, LayerNorm):
@@ -402,6 +422,17 @@ def maker_of(tensor: Tensor, readers: Sequence[Node], scheme: Scheme | None) -> 
             return node if is_free and channel_axis(node, tensor.type.rank) == axis else None
         return None
     return None
+
+
+def _cuts(op: Operator, scheme: Scheme | None) -> bool:
+    """Whether an operator keeps what is near 0 and cuts what is beyond bounds, and the target makes integers of it.
+
+    It commutes with a channel's factor s < 1 as long as the bounds times s are beyond the channel's values. What no
+    sample shows may be cut sooner than in the model, as where integers end. Where what lies between layers is float it
+    is not done: on a CPU MobileNetV2 has 35.6 dB with it, 36.0 dB without (mean of six sets of 32 samples).
+    """
+    within = isinstance(op, Clip) and (op.min is None or op.min <= 0) and (op.max is None or op.max >= 0)
+    return within and scheme is not None and scheme.placement == "all"
 
 
 def _parameters(node: Node) -> tuple[Tensor | None, ...]:

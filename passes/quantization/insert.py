@@ -15,6 +15,7 @@ from uair.passes.quantization.choose import QuantizedConstants
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.statistics import display_name
 from uair.quant.parameters import Parameters
+from uair.quant.scheme import Scheme
 
 MAKER = "quantize-int8"
 
@@ -28,14 +29,21 @@ class Inserter:
         plan: what is quantized.
         everywhere: whether all users of a result of a quantized node take its integers ("all"), or only the quantized
             nodes ("compute").
+        one_value: whether all users of anything that is quantized take its integers.
     """
 
     graph: Graph
     plan: Plan
     everywhere: bool
+    one_value: bool = False
     _pairs: dict[tuple[Tensor, DType], tuple[Node, Tensor]] = attrs.Factory(
         dict["tuple[Tensor, DType]", "tuple[Node, Tensor]"]
     )
+
+    @staticmethod
+    def of(graph: Graph, plan: Plan, scheme: Scheme) -> Inserter:
+        """For a target's scheme."""
+        return Inserter(graph, plan, scheme.placement == "all", scheme.one_value)
 
     def quantize(
         self, item: QuantizedNode, activations: Mapping[int, Parameters], constants: QuantizedConstants
@@ -49,13 +57,13 @@ class Inserter:
 
     def connect_float_users(self) -> None:
         """Let the float users of quantized results read what the integers stand for, where `everywhere` asks for it."""
-        if not self.everywhere:
+        if not (self.everywhere or self.one_value):
             return
         members = {item.node for item in self.plan.nodes}
         quantizers = {quantize for quantize, _ in self._pairs.values()}
         widest = sorted(self._pairs.items(), key=lambda pair: -pair[0][1].bits)
         for (tensor, _), (_, stored) in widest:
-            if tensor.producer not in members:
+            if tensor.producer not in members and not self.one_value:
                 continue
             for user, i in tensor.uses:
                 if user not in quantizers:

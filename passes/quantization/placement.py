@@ -10,13 +10,33 @@ import attrs
 from uair.errors import InternalError, UnknownNameError
 from uair.ir.dtype import DType
 from uair.ir.graph import Graph, Node, Tensor
-from uair.ops import Add, Concat, Conv2D, Linear, MatMul, Reshape, Resize, Squeeze, Transpose, Unsqueeze
+from uair.ops import (
+    Add,
+    Concat,
+    Conv2D,
+    Linear,
+    MatMul,
+    Mul,
+    Reshape,
+    Resize,
+    Slice,
+    Split,
+    Squeeze,
+    Sub,
+    Transpose,
+    Unsqueeze,
+)
 from uair.ops.base import Operator
 from uair.quant.scheme import COMPUTE, CONVOLUTIONS, TRANSPOSED, Scheme
 
 IN_REGION = "it is in a graph that control flow runs"
+MOVES = "it only moves what is computed in float"
+SUMS = (Add, Sub, Mul)
+"""What stays in float where all its readers do, see `Scheme.float_sums`."""
 RESHAPING = (Reshape, Squeeze, Transpose, Unsqueeze)
 """Integers go through them as floats do, whether they are quantized or not."""
+MOVING = (*RESHAPING, Slice, Split)
+"""What moves the values of one operand."""
 ISLAND = (
     "no operator with a weight is among its quantized neighbours: its conversions would cost more than integers save"
 )
@@ -59,6 +79,7 @@ class Plan:
         float_nodes: nodes of the scheme's operators that stay float, and why.
         derived: members of groups whose values are values of other members: their ranges say nothing new.
         unmatched: patterns of `skip` that fit no node.
+        symmetric: groups whose zero point is that of symmetric activations whatever others have.
     """
 
     nodes: list[QuantizedNode] = attrs.Factory(list[QuantizedNode])
@@ -66,6 +87,7 @@ class Plan:
     float_nodes: list[tuple[Node, str]] = attrs.Factory(list[tuple[Node, str]])
     derived: set[Tensor] = attrs.Factory(set[Tensor])
     unmatched: list[str] = attrs.Factory(list[str])
+    symmetric: set[Tensor] = attrs.Factory(set[Tensor])
 
     def observed(self) -> list[Tensor]:
         """The tensors whose values decide parameters, in order."""
@@ -95,21 +117,61 @@ def plan_quantization(graph: Graph, scheme: Scheme, skip: Sequence[str] = ()) ->
         if not reason and node in tail and node.op_type not in COMPUTE:
             reason = "no operator with a weight follows: the end of the graph stays float"
         if not reason and node.op_type in scheme.pass_through and _moves_floats(node, chosen):
-            reason = "it only moves what is computed in float"
+            reason = MOVES
         if not reason and scheme.placement == "residual" and isinstance(node.op, Add):
             reason = "" if skipping_operand(node, chosen) is not None else "it ends no residual branch"
         if reason:
             plan.float_nodes.append((node, reason))
         else:
             chosen[node] = len(chosen)
+    between = _float_sums(plan, graph, chosen) if scheme.placement == "all" and scheme.float_sums else frozenset[Node]()
     if not (scheme.ends or scheme.islands):
         for node in lone_nodes(chosen):
             plan.float_nodes.append((node, ISLAND))
             del chosen[node]
     inner = (node for region in graph.nested() for node in region if node.op_type in scheme.operators)
     plan.float_nodes.extend((node, IN_REGION) for node in inner if node.op_type in COMPUTE)
-    _collect(plan, chosen, scheme)
+    _collect(plan, chosen, scheme, between)
     return plan
+
+
+def _float_sums(plan: Plan, graph: Graph, chosen: dict[Node, int]) -> frozenset[Node]:
+    """Those of the chosen nodes that are to be in float between integers and operators in float.
+
+    Residual streams are such sums: LayerNorm reads floats anyway, and in float no block rounds the stream. Sums that
+    get no integers, and what only moves such sums, are no longer chosen.
+    """
+    between: set[Node] = set()
+
+    def read_in_float(tensor: Tensor) -> bool:
+        return all(
+            user not in chosen
+            or user in between
+            or (isinstance(user.op, MOVING) and all(map(read_in_float, user.outputs)))
+            for user in tensor.users
+        )
+
+    for node in reversed(graph):
+        if node in chosen and isinstance(node.op, SUMS) and node.output.use_count and read_in_float(node.output):
+            between.add(node)
+    integers = chosen.keys() - between
+    for node in list(chosen):
+        if node in between and not _given_as_integers(node, integers):
+            reason = "neither its operands nor its readers are integers"
+        elif isinstance(node.op, MOVING) and _moves_floats(node, integers):
+            reason = MOVES
+        else:
+            continue
+        plan.float_nodes.append((node, reason))
+        between.discard(node)
+        integers.discard(node)
+        del chosen[node]
+    return frozenset(between)
+
+
+def _given_as_integers(node: Node, integers: Collection[Node]) -> list[int]:
+    """The operands that nodes on integers give, by number."""
+    return [i for i in _float_operands(node) if (t := node.inputs[i]) is not None and t.producer in integers]
 
 
 def skipped_nodes(graph: Graph, patterns: Sequence[str]) -> tuple[dict[Node, str], list[str]]:
@@ -159,7 +221,7 @@ def _refusal(node: Node, scheme: Scheme) -> str:
     return ""
 
 
-def _moves_floats(node: Node, chosen: Mapping[Node, int]) -> bool:
+def _moves_floats(node: Node, chosen: Collection[Node]) -> bool:
     """Whether all operands of a node are results of nodes that stay float: moved as integers, they gain nothing."""
     makers = [t.producer for t in node.inputs if t is not None and t.type.dtype.is_float and not t.is_constant]
     return bool(makers) and all(maker is not None and maker not in chosen for maker in makers)
@@ -224,15 +286,18 @@ def _after_last_compute(graph: Graph) -> frozenset[Node]:
 
 
 # ----------------------------------------------------------------------------------------------- operands and groups
-def _collect(plan: Plan, members: Mapping[Node, int], scheme: Scheme) -> None:
-    """Fill `nodes` and `groups`."""
+def _collect(plan: Plan, members: Mapping[Node, int], scheme: Scheme, between: frozenset[Node]) -> None:
+    """Fill `nodes` and `groups`; nodes `between` compute in float from what the other members give."""
     fused = {node for node in members if _is_fused(node, members, scheme)}
+    integers = members.keys() - between
     quantized: dict[Tensor, None] = {}
     for node in members:
         if scheme.placement == "residual" and isinstance(node.op, Add):
             skipping = skipping_operand(node, members)
             assert skipping is not None
             item = QuantizedNode(node, (skipping,))
+        elif node in between:
+            item = QuantizedNode(node, tuple(_given_as_integers(node, integers)))
         else:
             left_out = 0 if node in fused else summed_operand(node, members, scheme)
             item = _operands(node, scheme, left_out)
@@ -244,6 +309,9 @@ def _collect(plan: Plan, members: Mapping[Node, int], scheme: Scheme) -> None:
             _join(node, parents)
             plan.derived.update(node.outputs)
     plan.groups = {t: _root(t, parents) for t in quantized}
+    if scheme.symmetric_factors:
+        factors = (item for item in plan.nodes if item.node.op_type in COMPUTE and len(item.activations) > 1)
+        plan.symmetric = {plan.groups[item.operand(i)] for item in factors for i in item.activations}
 
 
 def skipping_operand(node: Node, members: Mapping[Node, int]) -> int | None:

@@ -112,7 +112,7 @@ class Study:
         nodes = dict(zip(self.module.main, copy.main, strict=True))
         tensors = {a: b for node, twin in nodes.items() for a, b in zip(node.outputs, twin.outputs, strict=True)}
         plan = Plan(nodes=[attrs.evolve(result.item, node=nodes[result.node]) for result in results])
-        inserter = Inserter(copy.main, plan, everywhere=self.scheme.placement == "all")
+        inserter = Inserter.of(copy.main, plan, self.scheme)
         for result in results:
             item = attrs.evolve(result.item, node=nodes[result.node])
             inserter.quantize(item, result.activations, result.constants)
@@ -286,7 +286,7 @@ def choose_trial(study: Study, settings: Settings, *, shows_outputs: bool = Fals
 def _chosen(judge: KeptJudge, settings: Settings) -> Trial:
     study = judge.study
     survey(study, settings, judge)
-    options, refused = range_options(study.statistics, study.scheme, settings)
+    options, refused = range_options(study.statistics, study.scheme, settings, study.plan.symmetric)
     ways = _ways(settings, options)
     if not judge.wanted:
         ways = ways[:1]
@@ -339,7 +339,7 @@ def _let_go(weight: Tensor) -> None:
 def trials_of(study: Study, settings: Settings) -> dict[str, Trial]:
     """A trial for every way of choosing ranges, by the way's name, without a comparison."""
     survey(study, settings)
-    options, refused = range_options(study.statistics, study.scheme, settings)
+    options, refused = range_options(study.statistics, study.scheme, settings, study.plan.symmetric)
     return {way: _trial(study, settings, way, options, refused) for way in _ways(settings, options)}
 
 

@@ -131,7 +131,10 @@ class Knobs:
                 least, greatest = parameters.dtype.range
                 if not scheme.power_of_two:
                     values["scale", group] = np.zeros(())
-                if not scheme.symmetric and least < int(parameters.zero_point) < greatest:
+                if (
+                    not (scheme.symmetric or group[0] in study.plan.symmetric)
+                    and least < int(parameters.zero_point) < greatest
+                ):
                     values["zero", group] = np.zeros(())  # at an end of the integers: the values have one sign
             constants = result.constants
             if constants.weight is not None and not scheme.power_of_two:

@@ -15,7 +15,7 @@ from uair.ir.dtype import Array
 from uair.ir.graph import Node, constant
 from uair.ir.module import Module
 from uair.ir.verify import verify
-from uair.ops import Conv2D, ConvTranspose2D, HardSwish, Linear, Relu
+from uair.ops import Clip, Conv2D, ConvTranspose2D, HardSwish, Linear, Relu
 from uair.ops.base import Operator
 from uair.passes.quantization.choose import Settings
 from uair.passes.quantization.equalise import noise_of_readers
@@ -113,6 +113,33 @@ def test_layers_that_read_many_channels_are_helped_where_it_costs_no_node() -> N
     assert quantize(evened)["summary"]["evened"] == 1
     assert len(evened.main) == len(plain.main)
     assert ratio(evened, exact) > ratio(plain, exact) + 3
+
+
+def test_between_integers_the_layer_in_front_takes_divisions() -> None:
+    exact = network(Relu())
+    plain, evened = exact.clone(), exact.clone()
+    assert quantize(plain, target="rk3588", even_channels=False)["summary"]["evened"] == 0
+    assert quantize(evened, target="rk3588")["summary"]["evened"] == 1
+    assert len(evened.main) == len(plain.main)
+    assert ratio(evened, exact) > ratio(plain, exact) + 3
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-1.0, 2.0), (None, 3.0), (0.0, None)])
+def test_a_clip_between_integers_cuts_nothing_that_samples_show(low: float | None, high: float | None) -> None:
+    exact = network(Clip(min=low, max=high))
+    module, scheme = exact.clone(), scheme_of("rk3588")
+    changes = even_channels(study_of(module, scheme), scheme, (), everything)[1]
+    assert [c.maker for c in changes] == [named(module, "stem")]
+    for feeds in images():
+        want, got = run(exact, feeds)["y"], run(module, feeds)["y"]
+        assert np.abs(want - got).max() <= 1e-5 * np.abs(want).max()
+    on_cpu = even_channels(study_of(exact, scheme_of("cpu")), scheme_of("cpu"), (), everything)[1]
+    assert all(c.maker is None for c in on_cpu), "where floats lie between layers nothing may be cut"
+
+
+def test_a_clip_away_from_0_takes_no_division() -> None:
+    module, scheme = network(Clip(min=0.01, max=6.0)), scheme_of("rk3588")
+    assert even_channels(study_of(module, scheme), scheme, (), everything)[1] == []
 
 
 def test_every_sample_says_how_far_channels_go() -> None:

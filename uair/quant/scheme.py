@@ -78,7 +78,13 @@ class Scheme:
         fused_sums: whether the target computes a sum (and a `fused` activation behind it) together with the Conv2D that
             gives one operand and is read by nothing else: nothing is quantized between the two. Where both operands
             are such results, it is the first.
+        float_sums: whether sums, differences and products (of `operators`, with "all") whose results only operators in
+            float read are in float themselves: of their operands those that nodes on integers give are quantized.
+        one_value: whether a tensor that is quantized for one of its readers is integers for all of them, also where a
+            node in float gives it.
         two_activations: whether a product of two activations is computed on integers too.
+        symmetric_factors: whether both of those have zero points as if `symmetric` were true: for a tool that otherwise
+            rounds one of them once more.
         whole_shuffles: whether a model that shuffles channels is quantized throughout, because the target's tool may
             not build it where a part is float.
         power_of_two: whether every scale is a power of two, so that the device shifts where others multiply.
@@ -101,7 +107,10 @@ class Scheme:
     fused: tuple[str, ...] = attrs.field(default=ACTIVATIONS, converter=_names)
     fused_to_convolution: tuple[str, ...] = attrs.field(default=(), converter=_names)
     fused_sums: bool = False
+    float_sums: bool = False
+    one_value: bool = False
     two_activations: bool = False
+    symmetric_factors: bool = False
     whole_shuffles: bool = False
     power_of_two: bool = False
     scale_min: float = FLOAT_EPSILON
