@@ -15,7 +15,7 @@ from uair.passes.quantization.choose import QuantizedConstants
 from uair.passes.quantization.placement import Plan, QuantizedNode
 from uair.passes.quantization.statistics import display_name
 from uair.quant.parameters import Parameters
-from uair.quant.scheme import Scheme
+from uair.quant.scheme import COMPUTE, Scheme
 
 MAKER = "quantize-int8"
 
@@ -29,7 +29,7 @@ class Inserter:
         plan: what is quantized.
         everywhere: whether all users of a result of a quantized node take its integers ("all"), or only the quantized
             nodes ("compute").
-        one_value: whether all users of anything that is quantized take its integers.
+        one_value: whether all users of anything that is quantized take its integers, but for layers with weights.
     """
 
     graph: Graph
@@ -63,10 +63,12 @@ class Inserter:
         quantizers = {quantize for quantize, _ in self._pairs.values()}
         widest = sorted(self._pairs.items(), key=lambda pair: -pair[0][1].bits)
         for (tensor, _), (_, stored) in widest:
-            if tensor.producer not in members and not self.one_value:
+            is_made_of_integers = tensor.producer in members
+            if not (is_made_of_integers or self.one_value):
                 continue
             for user, i in tensor.uses:
-                if user not in quantizers:
+                # rknn-toolkit2 takes a layer for a quantized one that reads integers beside weights in float
+                if user not in quantizers and (is_made_of_integers or user.op_type not in COMPUTE):
                     user.set_input(i, stored)
 
     def _activation(self, tensor: Tensor, parameters: Parameters, user: Node) -> Tensor:

@@ -80,8 +80,8 @@ class Scheme:
             are such results, it is the first.
         float_sums: whether sums, differences and products (of `operators`, with "all") whose results only operators in
             float read are in float themselves: of their operands those that nodes on integers give are quantized.
-        one_value: whether a tensor that is quantized for one of its readers is integers for all of them, also where a
-            node in float gives it.
+        one_value: whether a tensor that is quantized for one of its readers is integers for all of them (but for layers
+            with weights in float), also where a node in float gives it.
         two_activations: whether a product of two activations is computed on integers too.
         symmetric_factors: whether both of those have zero points as if `symmetric` were true: for a tool that otherwise
             rounds one of them once more.
