@@ -124,7 +124,7 @@ def parse_dtype(name: str) -> Any:
 def test_failing_clauses_have_words() -> None:
     outcome = parse_constraint("kernel_h <= 31 and (max(strides) <= 7 or groups == 1) and x.shape[3] < 9").check(Conv2D)
     answer = outcome.evaluate(CONV)
-    assert [str(c) for c in answer.failing] == ["(max(strides) <= 7 or groups == 1), but strides = [8, 1], groups = 3"]
+    assert [str(c) for c in answer.failing] == ["max(strides) <= 7 or groups == 1, but strides = [8, 1], groups = 3"]
     assert [str(c) for c in answer.undecided] == ["x.shape[3] < 9, but x.shape[3] = n"]
     nested = parse_constraint("((kernel_h > 3 and x.dtype == i8))").check(Conv2D).evaluate(CONV)
     assert [c.values for c in nested.failing] == ["kernel_h = 3", "x.dtype = f32"]
@@ -143,8 +143,19 @@ def test_failing_clauses_have_words() -> None:
         ("().__class__", "unexpected"),
         ("lambda: 1", "unexpected"),
         ("x" * (MAX_LENGTH + 1), "at most"),
-        ("(" * 60 + "true" + ")" * 60, "nested"),
         ("not " * 60 + "true", "nested"),
+        ("-" * 1900 + "1 == 1", "nested"),
+        ("(" * 900 + "true" + ")" * 900, "unexpected"),
+        ("kernel_h is 3", "unexpected"),
+        ("groups == 2 ** 3", "unexpected"),
+        ("groups == 1  # one", "unexpected '# one'"),
+        ("len(list=kernel) == 2", "unexpected"),
+        ("len() == 2", "unexpected"),
+        ("x.shape[0:2] == [1, 2]", "unexpected '0:2"),
+        ("depthwise == True", "unexpected 'True'"),
+        ("groups == 1j", "unexpected '1j'"),
+        ("depthwise if depthwise else true", "unexpected"),
+        ("groups == 1\x00", "in constraint"),
     ],
 )
 def test_refused_texts(text: str, words: str) -> None:
@@ -318,8 +329,19 @@ def test_tensors_of_a_sequence_have_sizes_of_their_own() -> None:
 
 
 def test_words_are_whole() -> None:
-    """A keyword ends where a name would; where the grammar has none, it is a name."""
+    """A keyword ends where a name would, and is no name."""
     with pytest.raises(ConstraintSyntaxError, match="unexpected 'interpolatio'"):
         parse_constraint("x interpolation")
-    with pytest.raises(ConstraintTypeError, match="nothing called 'or'"):
-        parse_constraint("or == 1").check(Conv2D)
+    with pytest.raises(ConstraintSyntaxError, match="unexpected 'or == 1'"):
+        parse_constraint("or == 1")
+
+
+def test_lines_and_places() -> None:
+    """A constraint may have several lines and blanks in front; the window shows the line of what is wrong."""
+    text = "\n    kernel_h <= 31\n    and auto_pad == 'ä' and kernal_w <= 3"
+    with pytest.raises(ConstraintTypeError) as caught:
+        parse_constraint(text.replace("'ä'", "'notset'")).check(Conv2D)
+    assert "|     and auto_pad == 'notset' and kernal_w <= 3\n" in str(caught.value)
+    with pytest.raises(ConstraintSyntaxError, match="unexpected '= 3'") as refused:
+        parse_constraint(text.replace("<= 3", "= 3", 2).replace("= 31", "<= 31"))
+    assert "kernal_w = 3" in str(refused.value)

@@ -11,6 +11,7 @@ reported with the values of the names in them. docs/constraint-language.md is th
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import math
@@ -21,7 +22,7 @@ import attrs
 
 from uair.ir.graph import Node, Tensor
 from uair.ops.base import Operator
-from uair.targets.constraint_syntax import MAX_DEPTH, Part, SyntaxFault, Token, Tree, parse
+from uair.targets.constraint_syntax import MAX_DEPTH, SyntaxFault, parse, span
 from uair.targets.errors import ConstraintSyntaxError, ConstraintTypeError
 from uair.targets.subject import (
     BOOL,
@@ -86,7 +87,7 @@ class _Conjunct:
     text: str
     evaluate: Evaluate
     _builder: _Builder
-    _tree: Tree
+    _tree: ast.expr
 
     def clause(self, node: Node) -> Clause:
         leaves = {self._builder.source(leaf): leaf for leaf in self._builder.leaves(self._tree)}
@@ -124,7 +125,7 @@ class ParsedConstraint:
     """A constraint that follows the grammar."""
 
     text: str
-    _tree: Tree
+    _tree: ast.expr
     _bound: dict[type[Operator], Constraint] = attrs.field(factory=dict[type[Operator], Constraint], init=False)
 
     def check(self, cls: type[Operator]) -> Constraint:
@@ -176,30 +177,10 @@ def _window(text: str, position: int) -> str:
     return f"   | {line[begin : begin + 100]}\n     {' ' * (position - start - begin)}^"
 
 
-# ------------------------------------------------------------------------------------- tree helpers
-def _token(tree: Tree, end: int) -> Token:
-    """The first (0) or last (-1) token of a tree, which has them all: positions are needed of few trees."""
-    found: Part = tree
-    while isinstance(found, Tree):
-        found = found.children[end]
-    return found
-
-
-def _start(tree: Tree) -> int:
-    return _token(tree, 0).start
-
-
-def _children(tree: Tree) -> list[Tree]:
-    return [c for c in tree.children if isinstance(c, Tree)]
-
-
-def _conjuncts(tree: Tree) -> Iterator[Tree]:
-    """The clauses of a top-level `and`, through parentheses."""
-    inner = tree
-    while inner.data == "group":
-        (inner,) = _children(inner)
-    if inner.data == "conjunction":
-        for child in _children(inner):
+def _conjuncts(tree: ast.expr) -> Iterator[ast.expr]:
+    """The clauses of a top-level `and`."""
+    if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
+        for child in tree.values:
             yield from _conjuncts(child)
     else:
         yield tree
@@ -363,6 +344,13 @@ _FOLDS = {"min": _fold(min), "max": _fold(max), "sum": _fold(sum), "product": _f
 FUNCTIONS = ("abs", "all", "any", "len", *_FOLDS)
 
 
+_CONSTANTS: dict[str, tuple[Type, Any]] = {"true": (BOOL, True), "false": (BOOL, False), "none": (NONE, None)}
+_SYMBOLS: dict[type[ast.AST], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Eq: "==",
+    ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+
+
 # ------------------------------------------------------------------------------------------- builder
 @attrs.frozen
 class _Builder:
@@ -371,68 +359,67 @@ class _Builder:
     text: str
     cls: type[Operator]
 
-    def source(self, tree: Tree) -> str:
+    def source(self, tree: ast.expr) -> str:
         """The text of a part, in one line."""
-        return " ".join(self.text[_start(tree) : _token(tree, -1).end].split())
+        start, end = span(self.text, tree)
+        return " ".join(self.text[start:end].split())
 
-    def fault(self, tree: Tree, message: str, hint: str = "") -> ConstraintTypeError:
+    def fault(self, tree: ast.expr, message: str, hint: str = "") -> ConstraintTypeError:
         return ConstraintTypeError(
             f"constraint on {self.cls.__name__}: {message}",
-            window=_window(self.text, _start(tree)),
+            window=_window(self.text, span(self.text, tree)[0]),
             hint=hint or "see docs/constraint-language.md",
         )
 
-    def truth(self, tree: Tree, depth: int = 0) -> Typed:
+    def truth(self, tree: ast.expr) -> Typed:
         """An expression that must be true or false."""
-        typed = self.build(tree, depth)
+        typed = self.build(tree)
         if typed.type != BOOL:
             hint = "wrap it in all(...) or any(...)" if typed.type == BOOL.list_of() else "compare it with something"
             raise self.fault(tree, f"{self.source(tree)!r} is a {typed.type}, not true or false", hint)
         return typed
 
-    def build(self, tree: Tree, depth: int = 0) -> Typed:
+    def build(self, tree: ast.expr) -> Typed:
         """Any expression."""
-        if depth > MAX_DEPTH:
-            raise self.fault(tree, f"it is nested more than {MAX_DEPTH} deep", "split it into several")
-        made: Typed = getattr(self, f"_{tree.data}")(tree, depth + 1)
+        made: Typed = getattr(self, f"_{type(tree).__name__.lower()}")(tree)
         return made
 
-    def leaves(self, tree: Tree) -> Iterator[Tree]:
+    def leaves(self, tree: ast.expr) -> Iterator[ast.expr]:
         """The largest parts that read the node: names with their members and elements."""
-        if tree.data in ("name", "member", "element"):
-            root = tree
-            while root.data != "name" and root.data in ("member", "element"):
-                root = _children(root)[0]
-            if root.data == "name" and str(root.children[0]) not in self._literals():
-                yield tree
-                return
-        for child in _children(tree):
-            yield from self.leaves(child)
+        root: ast.expr = tree
+        while isinstance(root, (ast.Attribute, ast.Subscript)):
+            root = root.value
+        if isinstance(root, ast.Name) and root.id not in self._literals():
+            yield tree
+            return
+        parts = tree.args if isinstance(tree, ast.Call) else ast.iter_child_nodes(tree)
+        for child in parts:
+            if isinstance(child, ast.expr):
+                yield from self.leaves(child)
 
     def _literals(self) -> set[str]:
-        return set(DTYPE_NAMES) - set(names_of(self.cls))
+        return {*DTYPE_NAMES, *_CONSTANTS} - set(names_of(self.cls))
 
     # ---- logic
-    def _group(self, tree: Tree, depth: int) -> Typed:
-        return self.build(_children(tree)[0], depth)
+    def _boolop(self, tree: ast.BoolOp) -> Typed:
+        parts = [self.truth(each).evaluate for each in tree.values]
+        join = conjoin if isinstance(tree.op, ast.And) else disjoin
+        return Typed(BOOL, lambda node: join(p(node) for p in parts))
 
-    def _conjunction(self, tree: Tree, depth: int) -> Typed:
-        parts = [self.truth(c, depth).evaluate for c in _children(tree)]
-        return Typed(BOOL, lambda node: conjoin(p(node) for p in parts))
-
-    def _disjunction(self, tree: Tree, depth: int) -> Typed:
-        parts = [self.truth(c, depth).evaluate for c in _children(tree)]
-        return Typed(BOOL, lambda node: disjoin(p(node) for p in parts))
-
-    def _negation(self, tree: Tree, depth: int) -> Typed:
-        inner = self.truth(_children(tree)[0], depth).evaluate
-        return Typed(BOOL, lambda node: negate(inner(node)))
+    def _unaryop(self, tree: ast.UnaryOp) -> Typed:
+        if isinstance(tree.op, ast.Not):
+            truth = self.truth(tree.operand).evaluate
+            return Typed(BOOL, lambda node: negate(truth(node)))
+        inner = self.build(tree.operand)
+        if inner.type.kind not in ("int", "float"):
+            raise self.fault(tree, f"- takes a number, not {inner.type}")
+        evaluate = inner.evaluate
+        return Typed(inner.type, lambda node: _broadcast(functools.partial(_arithmetic, "-"), 0, evaluate(node)))
 
     # ---- comparison
-    def _comparison(self, tree: Tree, depth: int) -> Typed:
-        parts = _children(tree)
-        operands = [self.build(t, depth) for t in parts[::2]]
-        symbols = [" ".join(str(c) for c in t.children) for t in parts[1::2]]
+    def _compare(self, tree: ast.Compare) -> Typed:
+        operands = [self.build(t) for t in (tree.left, *tree.comparators)]
+        symbols = [_SYMBOLS[type(op)] for op in tree.ops]
         links = [self._link(tree, symbol, a, b) for symbol, a, b in zip(symbols, operands, operands[1:], strict=False)]
         if len(links) == 1:
             return links[0]
@@ -447,7 +434,7 @@ class _Builder:
 
         return Typed(type_, evaluate)
 
-    def _link(self, tree: Tree, symbol: str, a: Typed, b: Typed) -> Typed:
+    def _link(self, tree: ast.expr, symbol: str, a: Typed, b: Typed) -> Typed:
         """One comparison of a chain."""
         left, right = a.evaluate, b.evaluate
         if symbol in ("in", "not in"):
@@ -475,7 +462,7 @@ class _Builder:
             lambda node: _broadcast(functools.partial(_ordered, symbol), left(node), right(node)),
         )
 
-    def _equality(self, tree: Tree, symbol: str, a: Typed, b: Typed) -> Typed:
+    def _equality(self, tree: ast.expr, symbol: str, a: Typed, b: Typed) -> Typed:
         left, right = a.evaluate, b.evaluate
         self._require_comparable(tree, a.type, b.type)
         each = _equal if symbol == "==" else lambda x, y: negate(_equal(x, y))
@@ -484,7 +471,7 @@ class _Builder:
             return Typed(BOOL, lambda node: each(left(node), right(node)))
         return Typed(BOOL.list_of(), lambda node: _broadcast(each, left(node), right(node)))
 
-    def _require_comparable(self, tree: Tree, a: Type, b: Type) -> None:
+    def _require_comparable(self, tree: ast.expr, a: Type, b: Type) -> None:
         if "none" in (a.kind, b.kind):
             return
         numbers = ("int", "float")
@@ -497,15 +484,15 @@ class _Builder:
         if a.kind == "tensor":
             raise self.fault(tree, "tensors are compared with none only", "compare .dtype, .shape, .rank or .value")
 
-    def _require_membership(self, tree: Tree, a: Type, b: Type) -> None:
+    def _require_membership(self, tree: ast.expr, a: Type, b: Type) -> None:
         if not b.many:
             raise self.fault(tree, f"'in' needs a list on its right, not a {b}", "write [a, b, ...]")
         self._require_comparable(tree, a.element, b.element)
 
     # ---- arithmetic
-    def _arithmetic(self, tree: Tree, depth: int) -> Typed:
-        a, b = (self.build(t, depth) for t in _children(tree))
-        symbol = next(str(c) for c in tree.children if isinstance(c, Token))
+    def _binop(self, tree: ast.BinOp) -> Typed:
+        a, b = self.build(tree.left), self.build(tree.right)
+        symbol = _SYMBOLS[type(tree.op)]
         for side in (a.type, b.type):
             if side.kind not in ("int", "float"):
                 raise self.fault(tree, f"{symbol} takes numbers, not {side}")
@@ -518,17 +505,9 @@ class _Builder:
             lambda node: _broadcast(functools.partial(_arithmetic, symbol), left(node), right(node)),
         )
 
-    def _negative(self, tree: Tree, depth: int) -> Typed:
-        inner = self.build(_children(tree)[0], depth)
-        if inner.type.kind not in ("int", "float"):
-            raise self.fault(tree, f"- takes a number, not {inner.type}")
-        evaluate = inner.evaluate
-        return Typed(inner.type, lambda node: _broadcast(functools.partial(_arithmetic, "-"), 0, evaluate(node)))
-
     # ---- members, elements, calls
-    def _member(self, tree: Tree, depth: int) -> Typed:
-        owner = self.build(_children(tree)[0], depth)
-        name = str(tree.children[-1])
+    def _attribute(self, tree: ast.Attribute) -> Typed:
+        owner, name = self.build(tree.value), tree.attr
         if owner.type.kind != "tensor":
             raise self.fault(tree, f"a {owner.type} has no member {name!r}")
         if name not in MEMBERS:
@@ -545,8 +524,8 @@ class _Builder:
             return Typed(type_.list_of(), lambda node: tuple(one(t) for t in evaluate(node)))
         return Typed(type_, lambda node: one(evaluate(node)))
 
-    def _element(self, tree: Tree, depth: int) -> Typed:
-        owner, index = (self.build(t, depth) for t in _children(tree))
+    def _subscript(self, tree: ast.Subscript) -> Typed:
+        owner, index = self.build(tree.value), self.build(tree.slice)
         if not owner.type.many:
             raise self.fault(tree, f"a {owner.type} has no elements")
         if index.type != INT:
@@ -563,9 +542,10 @@ class _Builder:
 
         return Typed(owner.type.element, evaluate)
 
-    def _call(self, tree: Tree, depth: int) -> Typed:
-        name = next(str(c) for c in tree.children if isinstance(c, Token))
-        arguments = [self.build(t, depth) for t in _children(tree)]
+    def _call(self, tree: ast.Call) -> Typed:
+        assert isinstance(tree.func, ast.Name)
+        name = tree.func.id
+        arguments = [self.build(t) for t in tree.args]
         if name not in FUNCTIONS:
             raise self.fault(tree, f"there is no function {name!r}", f"functions are {', '.join(FUNCTIONS)}")
         if name in _FOLDS:
@@ -587,7 +567,7 @@ class _Builder:
             raise self.fault(tree, f"abs takes a number, not a {argument.type}")
         return Typed(argument.type, lambda node: _absolute(evaluate(node)))
 
-    def _fold_call(self, tree: Tree, name: str, arguments: list[Typed]) -> Typed:
+    def _fold_call(self, tree: ast.expr, name: str, arguments: list[Typed]) -> Typed:
         """min, max, sum, product: of one list of numbers, or of several numbers."""
         fold = _FOLDS[name]
         if any(a.type.kind not in ("int", "float") for a in arguments):
@@ -602,9 +582,10 @@ class _Builder:
         return Typed(Type(kind), lambda node: fold(tuple(p(node) for p in parts)))
 
     # ---- atoms
-    def _name(self, tree: Tree, _depth: int) -> Typed:
-        name = str(tree.children[0])
-        names = names_of(self.cls)
+    def _name(self, tree: ast.Name) -> Typed:
+        name, names = tree.id, names_of(self.cls)
+        if name in _CONSTANTS:
+            return _fixed(*_CONSTANTS[name])
         if name in names:
             return Typed(names[name].type, names[name].read)
         if name in DTYPE_NAMES:
@@ -617,8 +598,8 @@ class _Builder:
             f"did you mean {' or '.join(near)}?" if near else f"names are {', '.join(sorted(names))}",
         )
 
-    def _list(self, tree: Tree, depth: int) -> Typed:
-        elements = [self.build(t, depth) for t in _children(tree)]
+    def _list(self, tree: ast.List) -> Typed:
+        elements = [self.build(t) for t in tree.elts]
         if not elements:
             return Typed(NONE.list_of(), lambda _: ())
         first = elements[0].type
@@ -634,24 +615,12 @@ class _Builder:
         type_ = Type(kind, many=True, choices=choices, literal=literal)
         return Typed(type_, lambda node: tuple(p(node) for p in parts))
 
-    def _integer(self, tree: Tree, _depth: int) -> Typed:
-        return self._constant(INT, int(str(tree.children[0])))
+    def _constant(self, tree: ast.Constant) -> Typed:
+        value = tree.value
+        if isinstance(value, str):
+            return _fixed(Type("str", choices=(value,), literal=True), value)
+        return _fixed(INT if isinstance(value, int) else FLOAT, value)
 
-    def _real(self, tree: Tree, _depth: int) -> Typed:
-        return self._constant(FLOAT, float(str(tree.children[0])))
 
-    def _string(self, tree: Tree, _depth: int) -> Typed:
-        value = str(tree.children[0])[1:-1]
-        return self._constant(Type("str", choices=(value,), literal=True), value)
-
-    def _true(self, _tree: Tree, _depth: int) -> Typed:
-        return self._constant(BOOL, True)
-
-    def _false(self, _tree: Tree, _depth: int) -> Typed:
-        return self._constant(BOOL, False)
-
-    def _none(self, _tree: Tree, _depth: int) -> Typed:
-        return self._constant(NONE, None)
-
-    def _constant(self, type_: Type, value: Any) -> Typed:
-        return Typed(type_, lambda _: value)
+def _fixed(type_: Type, value: Any) -> Typed:
+    return Typed(type_, lambda _: value)
