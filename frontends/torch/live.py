@@ -135,6 +135,8 @@ def _unfit(module: Any, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> str
         with quiet(), framework().no_grad():
             module(*inputs, **kwargs)
     except Exception:  # noqa: BLE001  the user's code may raise anything; what it said stands in the message
+        if len(inputs) == 1 and isinstance(inputs[0], (tuple, list)) and not _unfit(module, inputs[0], kwargs):
+            return "give the inputs one by one, uair.load(module, x, y), not as the tuple that torch.export has"
         return "forward fails on the example inputs without torch.export, too: give inputs that it takes"
     return ""
 

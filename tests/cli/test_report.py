@@ -29,7 +29,9 @@ def test_an_artifact_and_its_report(uair: Shell, quantized: Path, tmp_path: Path
     assert "2 nodes on integers" in text and "What float would gain" in text
     for node in report["nodes"]:
         assert f"{node['quality']['sqnr_db']:.1f}" in text
-    assert len(parse_page((tmp_path / "page.html").read_text("utf-8")).tables["All nodes"]) == 2
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert len(parse_page(page).tables["All nodes"]) == 2
+    assert page.count("<table>") == page.count('<div class="wide" tabindex="0"><table>')  # scrolled by keys as well
     assert len((tmp_path / "nodes.csv").read_text().splitlines()) == 3
     assert (
         len(uair("report", quantized, "--worst", "1").out.split("alone on integers:")[1].split("\n\n")[1].splitlines())

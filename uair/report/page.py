@@ -92,7 +92,7 @@ def table(
         if bad is not None and bad[i]:
             line.set("class", "bad")
         body.append(line)
-    return h("div", h("table", h("thead", head), h("tbody", *body)), class_="wide")
+    return h("div", h("table", h("thead", head), h("tbody", *body)), class_="wide", tabindex="0")
 
 
 def _cell(tag: str, text: str, kind: Mapping[str, str]) -> Element:

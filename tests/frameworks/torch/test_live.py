@@ -182,6 +182,12 @@ def test_shapes_that_do_not_fit() -> None:
     assert "fails on the example inputs" in caught.value.hint
 
 
+def test_inputs_in_a_tuple() -> None:
+    with pytest.raises(TorchExportError) as caught:
+        uair.load(nn.Linear(4, 3), (X,))
+    assert "one by one" in caught.value.hint
+
+
 def test_inputs_that_forward_does_not_have() -> None:
     for inputs, names in (((X, X), {}), ((), {"y": X})):
         with pytest.raises(TorchExportError) as caught:
