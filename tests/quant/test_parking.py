@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -64,5 +66,7 @@ def test_parked_data_are_read_whenever_they_are_asked_for() -> None:
     assert first is not second and not first.flags.writeable
     np.testing.assert_array_equal(first, values)
     assert bytes(data.tobytes()) == values.tobytes() and data.sha256 == ArrayData(values).sha256
+    again = pickle.loads(pickle.dumps(data))
+    assert isinstance(again, ArrayData) and np.array_equal(again.array(), values)
     small, repeated = ArrayData(values[0, :1]), SplatData(3, DType.I8, (100, 100))
     assert parked(small, store) is small and parked(repeated, store) is repeated
