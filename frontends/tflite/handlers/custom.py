@@ -39,6 +39,7 @@ from uair.ops import (
     Pad,
     ReduceMax,
     Reshape,
+    ScatterElements,
     ShapeOf,
     Slice,
     Squeeze,
@@ -52,6 +53,7 @@ FAMILY = Family()
 
 _SAME, _VALID = 1, 2
 _MOST_TAPS = 64
+_MOST_ELEMENTS = 1 << 28
 
 
 @FAMILY.op("Convolution2DTransposeBias")
@@ -93,7 +95,12 @@ def _pool_with_places(n: TfliteNode) -> Result:
 
 @FAMILY.op("MaxUnpooling2D")
 def _unpool(n: TfliteNode) -> Result:
-    """The inverse of MaxPoolingWithArgmax2D: every element at its place in a window of zeros."""
+    """The inverse of MaxPoolingWithArgmax2D: every element at its place in a window of zeros.
+
+    Places of i32 count in a whole result [H, W, C] instead (TensorFlow Lite's operators for perception).
+    """
+    if n.info(1).dtype is DType.I32:
+        return _scattered(n)
     padding, kernel = _windows(n)
     if padding != _VALID:
         n.refuse("windows that lie outside of the image")
@@ -101,6 +108,31 @@ def _unpool(n: TfliteNode) -> Result:
     zero = n.like(0, x)
     taps = [n(Where(), n(Equal(), place, n.like(i, place)), x, zero) for i in range(kernel[0] * kernel[1])]
     return channels_last(n, _interleaved(n, taps, kernel))
+
+
+def _scattered(n: TfliteNode) -> Tensor:
+    """The elements of an image [N, H, W, C] at their places in larger ones of zeros."""
+    if len(n.payload) < 20:
+        n.refuse(f"its options have {len(n.payload)} bytes, 20 are needed")
+    padding, across, down, width, height = struct.unpack_from("<5i", n.payload)
+    shape = n.shape(n[0])
+    if padding not in (_SAME, _VALID) or min(across, down, width, height) < 1 or len(shape) != 4:
+        n.refuse(f"its options name padding {padding}, windows {[height, width]} and strides {[down, across]}")
+    if not is_static(shape):
+        n.refuse("the image's size must be known", "give the model's inputs fixed shapes")
+    images, rows, columns, channels = static(shape)
+    if padding == _SAME:
+        rows, columns = rows * down, columns * across
+    else:
+        rows, columns = (rows - 1) * down + height, (columns - 1) * across + width
+    size = rows * columns * channels
+    if images * size > _MOST_ELEMENTS:
+        n.refuse(f"a result of {images * size} elements")
+    first = n.stored(np.arange(images, dtype=np.int64).reshape(images, 1, 1, 1) * size)
+    flat = Reshape(shape=(-1,))
+    places = n(flat, n(Add(), n.i64(n.raw(1)), first))
+    zeros = n.stored(np.zeros(images * size, np.float32))
+    return n(Reshape(shape=(images, rows, columns, channels)), n(ScatterElements(axis=0), zeros, places, n(flat, n[0])))
 
 
 def _windows(n: TfliteNode) -> tuple[int, tuple[int, int]]:

@@ -71,6 +71,24 @@ def test_unpooling(tmp_path: Path, kernel: tuple[int, int]) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("padding", [SAME, VALID])
+def test_unpooling_to_places_in_the_whole_image(tmp_path: Path, padding: int) -> None:
+    """LiteRT's wheel lacks the operator for these places: held against its definition."""
+    shape, result = (2, 3, 2, 4), (2, 6, 4, 4) if padding == SAME else (2, 7, 5, 4)
+    operands: list[Value | None] = [Value(shape), Value(shape, "int32")]
+    payload = windows(padding, 3, 3, (2, 2))
+    module = load(tmp_path, built("CUSTOM", operands, [Value(result)], custom="MaxUnpooling2D", payload=payload))
+    x = RNG.normal(size=shape).astype(np.float32)
+    places = np.stack([RNG.permutation(int(np.prod(result[1:])))[: int(np.prod(shape[1:]))] for _ in range(2)])
+    wanted = np.zeros((2, int(np.prod(result[1:]))), np.float32)
+    for image in range(2):
+        wanted[image, places[image]] = x[image].reshape(-1)
+    feeds = (x, places.reshape(shape).astype(np.int32))
+    for each in (module, uair.optimize(module.clone())):
+        (ours,) = uair.run(each, dict(zip(each.main.input_names, feeds, strict=True))).values()
+        np.testing.assert_array_equal(ours, wanted.reshape(result))
+
+
 @pytest.mark.parametrize("target", ["cpu", "rk3588", "ascend310", "th1520"])
 def test_pooling_and_unpooling_compile(tmp_path: Path, target: str) -> None:
     pool, unpool = tmp_path / "pool.tflite", tmp_path / "unpool.tflite"
