@@ -14,6 +14,10 @@ from uair.rewrite import NoMatch, Replacement, Rule, no, of
 
 REDUCTIONS = (ops.ReduceMean, ops.ReduceSum)
 """As normalizations have them. No maximum: x2paddle aborts (TypeError) on a softmax whose ReduceMax keeps its axes."""
+OF_ONE = (
+    ops.ReduceMean, ops.ReduceSum, ops.ReduceProd, ops.ReduceMax, ops.ReduceMin, ops.ReduceAll, ops.ReduceAny,
+)  # fmt: skip
+"""Reductions of one element that are the element."""
 ELEMENTWISE = (
     ops.Abs, ops.Add, ops.Cast, ops.Clip, ops.Div, ops.Maximum, ops.Minimum, ops.Mul, ops.Neg, ops.Pow, ops.Reciprocal,
     ops.Relu, ops.Rsqrt, ops.Sqrt, ops.Sub,
@@ -155,4 +159,24 @@ def _dropped(maker: Node) -> tuple[int, ...] | None:
     return tuple(sorted(axis % len(x.type.shape) for axis in op.axes))
 
 
-RULES = (KeepReducedAxes,)
+class DropReductionOfOne(Rule):
+    """A sum, mean, product, maximum or minimum along axes of extent 1 is the operand, maybe without these axes."""
+
+    def pattern(self, x: Any) -> Any:
+        """The reductions that leave one element as it is."""
+        return of(*OF_ONE)(x).named("reduce")
+
+    def check(self, x: Tensor, reduce: Node) -> bool | NoMatch:
+        """The axes are known, and each has the extent 1."""
+        axes = reduce.attributes["axes"]
+        if not axes or x.type.shape is None or reduce.output.type.dtype is not x.type.dtype:
+            return no("the axes or the rank are not known", reduce)
+        return all(x.type.dims[axis] == 1 for axis in axes) or no("an axis has more elements than one", reduce)
+
+    def rewrite(self, x: Tensor, reduce: Node) -> Tensor:
+        """The operand, or a Squeeze of it."""
+        op: Any = reduce.op
+        return x if op.keepdims else Squeeze(axes=tuple(axis % x.type.rank for axis in op.axes))(x)
+
+
+RULES = (KeepReducedAxes, DropReductionOfOne)

@@ -14,7 +14,7 @@ from uair.ir.module import Module
 from uair.passes.canonicalise import Canonicalise
 from uair.passes.fuse import Fuse
 from uair.passes.recognize_attention import RecognizeAttention
-from uair.passes.simplify.reduced_axes import KeepReducedAxes
+from uair.passes.simplify.reduced_axes import DropReductionOfOne, KeepReducedAxes
 from uair.pipeline import PassContext, PassManager, Verify
 from uair.testing import assert_keeps, assert_rewrites
 from uair.text import parse_module
@@ -249,3 +249,13 @@ def test_attention_as_einsum(equation: str) -> None:
     feeds = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     (want,), (got,) = (run(m, feeds).values() for m in (module, after))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ReduceMean", "ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin"])
+def test_reductions_of_one_element(kind: str) -> None:
+    """Along an axis of extent 1 they are their operand; along others, and squares, they stay."""
+    same = f"%x: f32[2,1,4]\n%a = {kind}(%x) {{axes = [-2]}}\n%y = Relu(%a)\n"
+    assert_rewrites([DropReductionOfOne()], before=same, after="%x: f32[2,1,4]\n%y = Relu(%x)\n")
+    assert_keeps([DropReductionOfOne()], f"%x: f32[2,1,4]\n%y = {kind}(%x) {{axes = [1,2]}}\n")
+    assert_keeps([DropReductionOfOne()], f"%x: f32[2,1,4]\n%y = {kind}(%x)\n")
+    assert_keeps([DropReductionOfOne()], "%x: f32[2,1,4]\n%y = ReduceSumSquare(%x) {axes = [1]}\n")
