@@ -269,7 +269,8 @@ class Gelu(Unary):
             cube = Mul()(Mul()(Mul()(x, x), x), scalar(0.044715, x))
             inner = Tanh()(Mul()(Add()(x, cube), scalar(math.sqrt(2 / math.pi), x)))
         else:
-            inner = Erf()(Mul()(x, scalar(math.sqrt(0.5), x)))
+            # divided, as exporters write it: rknn-toolkit2 sees no Gelu in a product, and runs Erf on the CPU
+            inner = Erf()(Div()(x, scalar(math.sqrt(2), x)))
         return Mul()(Mul()(x, scalar(0.5, x)), Add()(inner, scalar(1, x)))
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:

@@ -152,6 +152,9 @@ def test_what_the_toolkit_takes_decomposed_only(tmp_path: Path) -> None:
     kinds = {node.op_type for node in emitted(made).graph.node}
     assert {"Softplus", "Tanh", "Erf", "HardSwish", "Sigmoid"} <= kinds
     assert not kinds & {"Mish", "Gelu", "Swish"}
+    (erf,) = (node for node in emitted(made).graph.node if node.op_type == "Erf")
+    makers = {name: node.op_type for node in emitted(made).graph.node for name in node.output}
+    assert makers[erf.input[0]] == "Div", "the toolkit sees no Gelu in a product, and runs Erf on the CPU in INT8"
 
 
 @pytest.mark.parametrize("quantized", [False, True])
