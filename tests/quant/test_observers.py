@@ -71,6 +71,27 @@ def test_every_value_lies_in_its_bin() -> None:
     assert np.array_equal(np.bincount(index, minlength=len(observer.counts)), observer.counts)
 
 
+@pytest.mark.parametrize("kind", ["bell", "uniform", "gate", "used"])
+def test_many_values_have_the_ends_and_great_magnitudes_of_all(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.uniform(-4, 4, (1, 9, 150, 150)) if kind == "uniform" else rng.normal(size=(1, 9, 150, 150))
+    values = (values * np.clip(values + 3, 0, 6) if kind == "gate" else values).astype(np.float32)
+    least, greatest = (-1.5, 3.5) if kind == "used" else (-np.inf, np.inf)
+    observer, exact = RangeObserver(), RangeObserver()
+    observer.observe(values, least, greatest)
+    for part in np.split(values.reshape(-1), 9):
+        exact.observe(part, least, greatest)  # each has too few for one to count for several
+    assert (observer.minimum, observer.maximum, observer.exponent) == (exact.minimum, exact.maximum, exact.exponent)
+    assert observer.is_consistent() and observer.count == observer.counts.sum()
+    assert abs(observer.count / values.size - 1) < 0.01
+    edge = 0.5 * max(-exact.minimum, exact.maximum) + 2.0**exact.exponent
+    far = np.abs(np.ldexp(np.arange(len(exact.counts)) + exact.first + 0.5, exact.exponent)) > edge
+    assert far.sum() > 100
+    assert np.array_equal(observer.counts[far][1:-1], exact.counts[far][1:-1])
+    assert percentile_range(observer, 99.0) == pytest.approx(percentile_range(exact, 99.0), rel=0.02)
+    assert (observer.counts != exact.counts).any() == (kind != "uniform")
+
+
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40))
 def test_the_histogram_of_f32_is_that_of_the_same_numbers_in_f64(numbers: list[float]) -> None:
     values = np.array([*numbers, -1e-45, 1e-45, -0.0], np.float32)

@@ -16,7 +16,8 @@ histograms: how far the outputs of a quantized model are from the float model's.
 
 `used` is there where values beyond a range count as its end, because the users of the activation cannot tell them
 apart (null: without end). `counts` are the numbers of values in the bins [i * 2^exponent, (i + 1) * 2^exponent), from
-i = first on: 64-bit little-endian integers, deflated (zlib), in base64. Kept samples are packed the same way.
+i = first on: 64-bit little-endian integers, deflated (zlib), in base64; `values` is their sum. Kept samples are packed
+the same way.
 
 `channels` has what `uair.quant.channel_range` knows of the channels of what layers with weights read and give: 64-bit
 little-endian floats, packed as the counts are. Files of earlier versions do not have it.
