@@ -115,3 +115,33 @@ def test_convolutions_on_integers_are_computed_exactly(tmp_path: Path) -> None:
     np.savez(artifact.file("golden/outputs.npz"), **exact)
     row = rknn.build(artifact, tmp_path / "build").result["outputs"][0]
     assert row["max_abs"] <= 2e-3 * row["reference_max"]  # float16; a step of the integers is twice as much
+
+
+def test_an_attention_block_on_integers_is_what_the_interpreter_says(tmp_path: Path) -> None:
+    """The residual stream in float16, two products of activations, and Gelu as a part of the layer in front of it."""
+    rng = np.random.default_rng(7)
+
+    def weight(*shape: int, scale: float = 0.2) -> str:
+        return f"{rng.normal(0, scale, shape).round(4).ravel().tolist()} : f32[{','.join(map(str, shape))}]"
+
+    module = parse_module(
+        "".join(f"constant @{name} = {weight(32, 32)}  " for name in "eqkvp")
+        + f"constant @i = {weight(32, 3, 2, 2)}  constant @to = [1, 32, 16] : i64[3]  "
+        + f"constant @m = {weight(64, 32)}  constant @r = {weight(32, 64)}  "
+        + f"constant @t = {weight(1, 1, 32, scale=0.02)}  "
+        + "constant @g = splat<1.0> : f32[32]  constant @z = splat<0.0> : f32[32]  %x: f32[1,3,8,8]  "
+        "%j = Conv2D(%x, @i) {strides = [2,2]}  %jj = Reshape(%j, @to)  %h = Transpose(%jj) {perm = [0,2,1]}  "
+        "%c = Concat(@t, %h) {axis = 1}  %n = LayerNorm(%c, @g, @z)  %qq = Linear(%n, @q)  "
+        "%kk = Linear(%n, @k)  %vv = Linear(%n, @v)  %a = MatMul(%qq, %kk) {trans_b = true}  %s = Softmax(%a)  "
+        "%o = MatMul(%s, %vv)  %l = Linear(%o, @p)  %b = Add(%c, %l)  %nn = LayerNorm(%b, @g, @z)  "
+        "%u = Linear(%nn, @m)  %w = Gelu(%u)  %d = Linear(%w, @r)  %f = Add(%b, %d)  %fn = LayerNorm(%f, @g, @z)  "
+        "%y = Linear(%fn, @e)"
+    )
+    samples = [{"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(8)]
+    quantize = uair.Int8(samples, least_cosine=0.0)
+    artifact = uair.compile(module, "rk3588", output=tmp_path / "a", quantize=quantize, golden=samples[0])
+    np.savez(artifact.file("golden/outputs.npz"), **uair.run(uair.load(artifact.file("model.uair")), samples[0]))
+    done = rknn.build(artifact, tmp_path / "build")
+    assert done.cosine is not None and done.cosine > 0.9995
+    assert "ConvExGelu" in done.layers["npu"], done.layers
+    assert not set(done.layers["cpu"]) - {"Reshape"}, done.layers["cpu"]
