@@ -19,6 +19,10 @@ SPELLED = ("Cast", "Sub", "Mul")
 """What makes a real weight of integers where no DequantizeLinear does."""
 
 
+MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
+"""What leaves elements as they are."""
+
+
 @attrs.frozen
 class Coverage:
     """Shares of 1.
@@ -53,8 +57,10 @@ def measure(path: Path) -> Coverage:
     for node in graph.node:
         if node.op_type in (*MARKS, "Constant") or node.output[0] in constants:
             continue
-        if node.op_type == "Add" and node.output[0] in sums:  # the bias of a ConvInteger, which has none
+        if node.op_type in ("Add", *MOVES) and node.output[0] in sums:  # the bias of a ConvInteger, which has none
             continue
+        if node.op_type in MOVES and node.input[0] in integers:
+            integers.update(node.output)
         for name in node.input:
             if name and name not in constants:
                 activations[name in integers] += math.prod(sizes.get(name, [1]))

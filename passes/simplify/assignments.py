@@ -21,7 +21,7 @@ from uair.passes.simplify.slices import has_known_bounds
 from uair.rewrite import NoMatch, Rule, no, of
 
 _MOST_PLACES = 1 << 24
-"""Coordinates of a constant that are looked at, at most."""
+"""Coordinates, and elements, of a constant that are looked at, at most."""
 _LONGEST = 64
 """Assignments in a row."""
 _SCATTERS = (ScatterND, ScatterElements)
@@ -112,6 +112,8 @@ class ConcatFromAssignments(Rule):
         if isinstance(found, NoMatch):
             return found
         base, written = found
+        if base.data is not None and base.data.size > _MOST_PLACES:
+            return no("the constant that is left in part is large", root)
         later = next(iter(root.output.users), None) if root.output.use_count == 1 else None
         if later is not None and isinstance(later.op, _SCATTERS) and not isinstance(self.chain(later), NoMatch):
             return no("another assignment follows, behind which all of them are seen", later)
@@ -173,8 +175,12 @@ def _part(base: Tensor, axis: int, start: int, end: int) -> Tensor:
     if base.data is None:
         return Slice(axes=(axis,), starts=(start,), ends=(end,), steps=(1,))(base)
     shape = tuple(end - start if i == axis else d for i, d in enumerate(base.data.shape))
-    cut = functools.partial(np.take, indices=range(start, end), axis=axis)
+    cut = functools.partial(_cut, axis=axis, start=start, end=end)
     return constant(derive(cut, (base.data,), base.data.dtype, shape), base.name)
+
+
+def _cut(array: Array, axis: int, start: int, end: int) -> Array:
+    return array[(*(slice(None),) * axis, slice(start, end))]
 
 
 def _is_joined(base: Tensor, axis: int, start: int, end: int) -> bool:

@@ -235,7 +235,7 @@ def test_batches_that_are_no_whole_samples() -> None:
     assert [s["x"].shape for s in read([data(4), data(8)], batch)] == [(4, 3, 4, 4)] * 3
     with pytest.raises(CalibrationDataError, match=r"has shape \[3, 3, 4, 4\]") as caught:
         read([data(4), data(3)], batch)
-    assert caught.value.place == "item 1"
+    assert caught.value.place == "calibration sample 1"
 
 
 # ---------------------------------------------------------------------------------------------------------------- looks
@@ -333,4 +333,4 @@ def test_where_a_value_is_not_finite(tmp_path: Path) -> None:
         np.save(tmp_path / f"frame{i}.npy", x[i])
     with pytest.raises(CalibrationDataError, match=r"nan at \[0, 1, 0, 3\], 2 of 48 in all") as caught:
         read(tmp_path)
-    assert caught.value.place == "sample 0 of frame2.npy"
+    assert caught.value.place == "frame2.npy"

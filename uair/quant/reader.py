@@ -236,7 +236,7 @@ class SampleReader:
 
     def _from_items(self, items: Iterable[Any]) -> Iterator[tuple[Feeds, str]]:
         for i, item in enumerate(items):
-            place = f"item {i}"
+            place = f"calibration sample {i}"
             named = self._named(item, place)
             yield from self._from_streams({k: ArrayStream.of(v) for k, v in named.items()}, place)
 
