@@ -141,7 +141,8 @@ class _Joining:
 
     def _along_other_axis(self, nodes: Sequence[Node], tensors: Tensors, axis: int, depth: int) -> Build | NoMatch:
         """One Split, Slice or Concat along an axis that is not the one of the parts."""
-        op, index = nodes[0].op, tensors[0].index
+        op = nodes[0].op
+        index = tensors[0].index
         rank = tensors[0].type.rank
         own = op.axes if has_known_bounds(op) else () if isinstance(op, Slice) else (nodes[0].attributes["axis"],)
         if not own or axis in [a % rank for a in own] or any(t.index != index for t in tensors):
@@ -150,7 +151,7 @@ class _Joining:
         given = [build for build in operands if not isinstance(build, NoMatch)]
         if len(given) != len(operands) or not _differ_along(tensors, axis):
             return next((each for each in operands if isinstance(each, NoMatch)), no("the shapes differ", nodes[0]))
-        return lambda: self.once(tuple(nodes), lambda: op.node(*(build() for build in given))).outputs[index]
+        return lambda: self.once(tuple(nodes), lambda: nodes[0].op.node(*(build() for build in given))).outputs[index]
 
     def _elementwise(self, nodes: Sequence[Node], tensors: Tensors, axis: int, depth: int) -> Build | NoMatch:
         """One operator of joined operands; those that are the same for all parts stay."""

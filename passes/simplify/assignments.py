@@ -180,7 +180,8 @@ def _part(base: Tensor, axis: int, start: int, end: int) -> Tensor:
 
 
 def _cut(array: Array, axis: int, start: int, end: int) -> Array:
-    return array[(*(slice(None),) * axis, slice(start, end))]
+    places = (*(slice(None),) * axis, slice(start, end))
+    return array[places]
 
 
 def _is_joined(base: Tensor, axis: int, start: int, end: int) -> bool:

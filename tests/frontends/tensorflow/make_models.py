@@ -3,7 +3,7 @@
 Each has its inputs and the outputs that TensorFlow computes beside it, in `NAME.npz`.
 """
 
-# pyright: basic, reportMissingImports=false, reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportArgumentType=false, reportAttributeAccessIssue=false
 # TensorFlow is not installed where the checkers run.
 
 import shutil
