@@ -82,7 +82,7 @@ def test_bert() -> None:
         normalization: 8,
         ("Add", *normalization): 1,
         ("Mul", "Add", "Softmax"): 4,
-        ("Mul", "Erf", "Add", "Mul", "Mul"): 4,
+        ("Div", "Erf", "Add", "Mul", "Mul"): 4,
         ("Sub", "Mul"): 1,  # the mask, which all layers read
     }
 
