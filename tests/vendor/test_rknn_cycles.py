@@ -17,9 +17,10 @@ MODELS = [
 ]
 EXACT = 0.01
 """Relative error of a convolution."""
-TINY = 400
-"""Cycles (0.4 microseconds) that a convolution may be wrong by where its weights are padded in a way that is not known:
-of matrices of a few rows behind activations that are looked up in a table."""
+TINY = 600
+"""Cycles (0.6 microseconds) that a convolution may be wrong by where its transfers are not known: of matrices of a few
+rows behind activations that are looked up in a table, and in front of sums in float16, whose other operand costs the
+compiler nothing."""
 FEW = 50
 """Cycles by which a convolution of a few pixels, as stages of means are, may be off."""
 TILED = {("inception_v2_real", "float16"): 0.13, ("inception_v1_real", "int8"): 0.02, ("ppocr_det", "int8"): 0.10}
