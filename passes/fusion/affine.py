@@ -71,6 +71,12 @@ def per_channel(c: Tensor, channels: int, rank: int, axis: int) -> Array | None:
     return np.broadcast_to(c.data.array().reshape(-1), (channels,))
 
 
+def exact_per_channel(c: Tensor, channels: int, rank: int, axis: int) -> Array | None:
+    """As `per_channel`, in float64 and before any rounding of the constant."""
+    found = per_channel(c, channels, rank, axis)
+    return None if found is None else np.broadcast_to(exact(c).reshape(-1), (channels,))
+
+
 def scaled_weights(node: Node, factor: Array) -> Tensor:
     """The node's weights with output channel m multiplied by factor[m], computed when they are read."""
     w = node.inputs[1]

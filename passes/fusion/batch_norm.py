@@ -134,8 +134,7 @@ class FoldChannelwise(Rule):
             return None
         channels = shape[axis]
         assert isinstance(channels, int)
-        found = affine.per_channel(c, channels, len(shape), axis)
-        return None if found is None else np.broadcast_to(exact(c).reshape(-1), (channels,))
+        return affine.exact_per_channel(c, channels, len(shape), axis)
 
     def factor_and_shift(self, root: Node, value: Array) -> tuple[Array, Array]:
         """What the operator does to each channel."""
@@ -211,10 +210,8 @@ class FoldBiasBehindSqueeze(Rule):
     @staticmethod
     def values(conv: Node, squeeze: Node, turn: Node | None, c: Tensor) -> Array | None:
         """The summand of each channel, in float64."""
-        channels = affine.output_channels(conv)
         axis = 1 if turn is None else turn.attributes["perm"].index(1)
-        found = affine.per_channel(c, channels, squeeze.output.type.rank, axis)
-        return None if found is None else np.broadcast_to(exact(c).reshape(-1), (channels,))
+        return affine.exact_per_channel(c, affine.output_channels(conv), squeeze.output.type.rank, axis)
 
 
 class FoldNegation(Rule):

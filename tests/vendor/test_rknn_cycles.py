@@ -17,10 +17,12 @@ MODELS = [
 ]
 EXACT = 0.01
 """Relative error of a convolution."""
-TINY = 600
-"""Cycles (0.6 microseconds) that a convolution may be wrong by where its transfers are not known: of matrices of a few
-rows behind activations that are looked up in a table, and in front of sums in float16, whose other operand costs the
-compiler nothing."""
+TINY = 400
+"""Cycles (0.4 microseconds) that a convolution may be wrong by where its weights are padded in a way that is not known:
+of matrices of a few rows behind activations that are looked up in a table."""
+IN_FRONT_OF_FLOAT_SUMS = {("ppocr_rec", "int8"): 600}
+"""The same where products of a few rows stand in front of sums in float16: predicted is the transfer of the sum's other
+operand, which costs the compiler nothing (four products, of 1,085 and 1,884 cycles)."""
 FEW = 50
 """Cycles by which a convolution of a few pixels, as stages of means are, may be off."""
 TILED = {("inception_v2_real", "float16"): 0.13, ("inception_v1_real", "int8"): 0.02, ("ppocr_det", "int8"): 0.10}
@@ -33,8 +35,8 @@ a transfer is padded in a way that is not known, in INT8 beside float16."""
 def test_predicted_cycles(name: str, mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured = measure(name, mode, tmp_path)
     found = measured.cycles
-    limit = TILED.get((name, mode), EXACT)
-    wrong = [p for p in found.pairs if abs(p.error) > limit and abs(p.predicted - p.compiler) > TINY]
+    limit, tiny = TILED.get((name, mode), EXACT), IN_FRONT_OF_FLOAT_SUMS.get((name, mode), TINY)
+    wrong = [p for p in found.pairs if abs(p.error) > limit and abs(p.predicted - p.compiler) > tiny]
     exact = sum(p.compiler for p in found.pairs if abs(p.error) <= EXACT or abs(p.predicted - p.compiler) <= FEW)
     with capsys.disabled():
         sys.stdout.write(
